@@ -1,0 +1,1 @@
+"""Recognisers and fusion: networks, loading, calibration, weights and their training."""

@@ -1,0 +1,1 @@
+"""What a person runs: the graph, its configuration and the commands."""

@@ -1,0 +1,1 @@
+"""Data about data: events, tables, vocabularies, expectations, policy tables, errors."""

@@ -1,0 +1,60 @@
+"""The element of every collection is an Arrow record batch; this is its coder."""
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.coders import Coder
+
+
+class ArrowBatchCoder(Coder):
+    """Encodes a record batch as one Arrow IPC stream.
+
+    A slice is written with the rows it shows, not with its parent's buffers; pickling it, Beam's
+    fallback, writes the parent (18.6 MB against 93 kB for 1,024 rows).
+    """
+
+    def encode(self, value: pa.RecordBatch) -> bytes:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, value.schema) as writer:
+            writer.write_batch(value)
+        return sink.getvalue().to_pybytes()
+
+    def decode(self, encoded: bytes) -> pa.RecordBatch:
+        return pa.ipc.open_stream(encoded).read_next_batch()
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def to_type_hint(self) -> type:
+        return pa.RecordBatch
+
+    def estimate_size(self, value: pa.RecordBatch) -> int:
+        return value.nbytes
+
+
+beam.coders.registry.register_coder(pa.RecordBatch, ArrowBatchCoder)
+
+
+def take_rows(batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
+    """Return the rows at these positions, or where this mask is true, as a compact copy.
+
+    A copy on purpose: an Arrow slice keeps its parent alive and may be written with it.
+    """
+    if rows.dtype == bool:
+        return batch if rows.all() else batch.filter(pa.array(rows))
+    return batch.take(pa.array(rows))
+
+
+def vectors(column: pa.Array, width: int) -> np.ndarray:
+    """Return a fixed-size list column of n rows as an (n, width) array; nulls become zeros."""
+    flat = column.values.slice(column.offset * width, len(column) * width)
+    out = flat.to_numpy(zero_copy_only=False).reshape(len(column), width)
+    if column.null_count:
+        out = np.where(column.is_valid().to_numpy(zero_copy_only=False)[:, None], out, 0)
+    return np.nan_to_num(out)
+
+
+def vector_column(rows: np.ndarray) -> pa.FixedSizeListArray:
+    """Return an (n, width) array as a fixed-size list column of float32."""
+    flat = pa.array(np.ascontiguousarray(rows, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])

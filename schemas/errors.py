@@ -1,0 +1,40 @@
+"""Every error that a user can meet: stable codes for rows, exceptions for a broken world."""
+
+from enum import StrEnum
+
+
+class AffectstreamError(Exception):
+    """A broken world, told in one sentence that says what is wrong and what to do."""
+
+
+class DeadLetterCode(StrEnum):
+    """Why a record could not become an event or an observation.
+
+    The codes are stable: dashboards and replays hang on them. A record that fails an
+    expectation carries ``expectation_failed`` and the expectation's name in its detail.
+    """
+
+    UNKNOWN_TOPIC = "unknown_topic"
+    UNKNOWN_EVENT_TYPE = "unknown_event_type"
+    NULL_VALUE = "null_value"
+    BAD_HEADERS = "bad_headers"
+    BAD_TIME = "bad_time"
+    BAD_JSON = "bad_json"
+    WRONG_TYPE = "wrong_type"
+    EXPECTATION_FAILED = "expectation_failed"
+    AUDIO_UNDECODABLE = "audio_undecodable"
+    AUDIO_TOO_LONG = "audio_too_long"
+    IMAGE_UNDECODABLE = "image_undecodable"
+    RECOGNISER_FAILED = "recogniser_failed"
+
+
+class RefusalCode(StrEnum):
+    """Why the gate turned an event away; a policy refusal is never retried."""
+
+    NOTICE_MISSING = "notice_missing"
+    PURPOSE_UNKNOWN = "purpose_unknown"
+    REGION_UNKNOWN = "region_unknown"
+    PURPOSE_PROHIBITED = "purpose_prohibited"
+    MINOR_BIOMETRIC = "minor_biometric"
+    CONSENT_UNKNOWN = "consent_unknown"
+    CONSENT_WITHDRAWN = "consent_withdrawn"

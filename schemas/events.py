@@ -1,0 +1,178 @@
+"""Schemas of what is in flight: RAW records, EVENT batches by kind, WINDOW batches.
+
+A recorded log is a Parquet folder of exactly the RAW columns. Topics, CloudEvents attributes and
+payload fields are contracts; the JSON Schemas beside this module are their published form.
+"""
+
+from types import MappingProxyType
+from typing import Final
+
+import pyarrow as pa
+
+from schemas.arkit import BLENDSHAPES, HEAD_POSE
+from schemas.vocabularies import EXPRESSIONS, MODALITIES
+
+TIME: Final = pa.timestamp("us", tz="UTC")
+
+RAW = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("ms", tz="UTC")),
+        ("key", pa.binary()),
+        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+        ("value", pa.binary()),
+    ]
+)
+"""One Kafka record a row, as it was on the wire."""
+
+TOPICS = MappingProxyType(
+    {
+        "session.text": "text",
+        "session.voice": "voice",
+        "session.face": "face",
+        "session.motion": "motion",
+        "session.context": "context",
+        "governance.consent": "consent",
+        "governance.erasure": "erasure",
+    }
+)
+"""Input topic → kind of event."""
+
+KINDS = tuple(TOPICS.values())
+
+EVENT_TYPES = MappingProxyType({kind: f"{topic}.v1" for topic, kind in TOPICS.items()})
+"""Kind → the CloudEvents ``type`` that its topic carries."""
+
+REFERENCE = [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64())]
+"""Where a row came from: every dead letter names it."""
+
+ATTRIBUTES = (
+    "id", "source", "type", "subject", "time", "dataschema", "sessionid", "sceneid", "scenario",
+    "purpose", "region", "ageband", "noticeid",
+)  # fmt: skip
+"""CloudEvents attributes and extensions as they stand on the wire, without the ``ce_`` prefix."""
+
+COLUMN_OF = MappingProxyType(
+    {
+        "sessionid": "session_id",
+        "sceneid": "scene_id",
+        "ageband": "age_band",
+        "noticeid": "notice_id",
+        "time": "event_time",
+    }
+)
+"""Attributes whose column has another name; the others keep theirs."""
+
+CONTEXT_COLUMNS = [
+    ("scene_id", pa.string()),
+    ("scenario", pa.string()),
+    ("purpose", pa.string()),
+    ("region", pa.string()),
+    ("age_band", pa.string()),
+]
+
+MOTION_FEATURES = (*BLENDSHAPES, *HEAD_POSE)
+
+PAYLOADS = MappingProxyType(
+    {
+        "text": [("text", pa.string()), ("lang", pa.string())],
+        "voice": [
+            ("media", pa.binary()),
+            ("media_format", pa.string()),
+            ("media_bytes", pa.int64()),
+        ],
+        "face": [
+            ("media", pa.binary()),
+            ("media_format", pa.string()),
+            ("media_bytes", pa.int64()),
+        ],
+        "motion": [
+            ("weights", pa.list_(pa.float32(), len(MOTION_FEATURES))),
+            ("weights_given", pa.int32()),
+            ("weight_min", pa.float32()),
+            ("weight_max", pa.float32()),
+            ("pose_max", pa.float32()),
+        ],
+        "context": [
+            ("scene", pa.string()),
+            ("activity", pa.string()),
+            ("game_result", pa.string()),
+            ("lesson_state", pa.string()),
+        ],
+        "consent": [
+            ("granted", pa.bool_()),
+            ("purposes", pa.list_(pa.string())),
+            ("modalities", pa.list_(pa.string())),
+            ("purposes_given", pa.int32()),
+            ("modalities_given", pa.int32()),
+        ],
+        "erasure": [("reason", pa.string())],
+    }
+)
+"""Kind → payload columns of its EVENT batch.
+
+``media_format`` is sniffed from the first bytes (wav, flac, ogg, jpeg, png, webp or unknown).
+``weights`` holds the 52 blendshapes in [0, 1] and pitch, yaw, roll in radians, absent ones 0;
+``weight_min``, ``weight_max`` and ``pose_max`` (largest absolute angle) are what its
+expectations look at.
+"""
+
+
+def event_schema(kind: str) -> pa.Schema:
+    """Schema of an EVENT batch of this kind as decoded: raw subject and session id still in it."""
+    return pa.schema(
+        [
+            *REFERENCE,
+            ("event_id", pa.string()),
+            ("event_type", pa.string()),
+            ("event_time", TIME),
+            ("subject", pa.string()),
+            ("session_id", pa.string()),
+            *CONTEXT_COLUMNS,
+            ("notice_id", pa.string()),
+            *PAYLOADS[kind],
+        ]
+    )
+
+
+def pseudonymous_schema(kind: str) -> pa.Schema:
+    """Schema after ``Pseudonymise``: keyed references instead of subject and session id."""
+    return pa.schema(
+        [
+            *REFERENCE,
+            ("event_id", pa.string()),
+            ("event_type", pa.string()),
+            ("event_time", TIME),
+            ("subject_ref", pa.string()),
+            ("session_ref", pa.string()),
+            *CONTEXT_COLUMNS,
+            ("notice_id", pa.string()),
+            *PAYLOADS[kind],
+        ]
+    )
+
+
+EMBEDDING_WIDTH: Final = 32
+
+WINDOW = pa.schema(
+    [
+        ("window_id", pa.string()),
+        ("subject_ref", pa.string()),
+        ("session_ref", pa.string()),
+        *CONTEXT_COLUMNS,
+        ("window_start", TIME),
+        ("window_end", TIME),
+        ("revision", pa.int32()),
+        ("late", pa.bool_()),
+        ("counts", pa.list_(pa.int32(), len(MODALITIES))),
+        ("modality_scores", pa.list_(pa.float32(), len(MODALITIES) * len(EXPRESSIONS))),
+        ("modality_confidence", pa.list_(pa.float32(), len(MODALITIES))),
+    ]
+)
+"""One row a subject, session and window before fusion; modalities in the order of MODALITIES.
+
+``modality_scores`` is the confidence-weighted mean of the modality's calibrated score vectors,
+zeros where the modality has no event; ``revision`` the number of distinct events in the row.
+"""

@@ -1,0 +1,197 @@
+"""Schemas of the Delta tables: the only place that defines them.
+
+Every field carries ``doc`` metadata with its unit and range. All tables are partitioned by
+``event_date``.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import pyarrow as pa
+
+from schemas.arkit import BLENDSHAPES
+from schemas.events import EMBEDDING_WIDTH, TIME
+from schemas.vocabularies import EXPRESSIONS, MODALITIES
+
+PARTITION: Final = "event_date"
+
+_SCORES = pa.list_(pa.float32(), len(EXPRESSIONS))
+_ORDER = ", ".join(EXPRESSIONS)
+
+
+def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"doc": doc})
+
+
+_DATE = _field(PARTITION, pa.date32(), "UTC day of the row; the partition")
+_SUBJECT = [
+    _field("subject_ref", pa.string(), "keyed HMAC of region and subject id, 32 hex digits"),
+    _field("session_ref", pa.string(), "keyed HMAC of region and session id, 32 hex digits"),
+]
+_CONTEXT = [
+    _field("scene_id", pa.string(), "scene of the virtual world"),
+    _field("scenario", pa.string(), "kind of scene: game, social, learning, support"),
+    _field("purpose", pa.string(), "purpose of processing that the event names"),
+    _field("region", pa.string(), "legal region of the subject"),
+    _field("age_band", pa.string(), "child, teen, adult or unknown"),
+]
+_EXPRESSION = [
+    _field("vocabulary", pa.string(), "vocabulary and version of the scores"),
+    _field("scores", _SCORES, f"calibrated probabilities of {_ORDER}; sum 1"),
+    _field("expression", pa.string(), "most probable shown expression; null where abstained"),
+    _field("confidence", pa.float32(), "calibrated probability of that expression, 0-1"),
+    _field("abstained", pa.bool_(), "true where the confidence is under the model's threshold"),
+    _field("valence", pa.float32(), "estimated shown valence, -1 to 1"),
+    _field("arousal", pa.float32(), "estimated shown arousal, -1 to 1"),
+]
+
+OBSERVATIONS = pa.schema(
+    [
+        _field("event_id", pa.string(), "row id: hash of CloudEvents source and id"),
+        *_SUBJECT,
+        *_CONTEXT,
+        _field("event_time", TIME, "event time, UTC"),
+        _field("modality", pa.string(), "text, voice, face or motion"),
+        *_EXPRESSION,
+        _field("embedding", pa.list_(pa.float32(), EMBEDDING_WIDTH), "projected model state"),
+        _field("model_id", pa.string(), "name and version of the recogniser"),
+        _DATE,
+    ]
+)
+
+EMOTION_FEATURES = pa.schema(
+    [
+        _field("window_id", pa.string(), "row id: hash of subject, session, start and length"),
+        *_SUBJECT,
+        *_CONTEXT,
+        _field("window_start", TIME, "inclusive start of the window, UTC"),
+        _field("window_end", TIME, "exclusive end of the window, UTC"),
+        _field("revision", pa.int32(), "number of distinct events in the window; grows when late"),
+        *[_field(f"n_{m}", pa.int32(), f"{m} events in the window") for m in MODALITIES],
+        *_EXPRESSION,
+        _field(
+            "attention",
+            pa.list_(pa.float32(), len(MODALITIES)),
+            f"attention on {', '.join(MODALITIES)}; 0 where missing, sum 1",
+        ),
+        _field("model_id", pa.string(), "name and version of the fusion model"),
+        _DATE,
+    ]
+)
+
+EXPRESSION_DECISIONS = pa.schema(
+    [
+        _field("decision_id", pa.string(), "row id: hash of window_id and policy version"),
+        _field("window_id", pa.string(), "the feature row that was decided on"),
+        *_SUBJECT,
+        *_CONTEXT,
+        _field("window_end", TIME, "event time of the decision, UTC"),
+        _field("expression", pa.string(), "expression held after hysteresis; null where none"),
+        _field("confidence", pa.float32(), "smoothed probability of that expression, 0-1"),
+        _field("valence_shift", pa.float32(), "valence minus the subject's running baseline"),
+        _field("arousal_shift", pa.float32(), "arousal minus the subject's running baseline"),
+        _field("action", pa.string(), "what the avatar or service does next"),
+        _field("reason", pa.string(), "stable code of the rule that decided"),
+        _field("reply_id", pa.string(), "id of a reply template; null where none"),
+        _field("intensity", pa.float32(), "strength of the avatar expression, 0-1"),
+        _field(
+            "avatar_weights",
+            pa.list_(pa.float32(), len(BLENDSHAPES)),
+            "ARKit-52 weights, 0-1, in Apple's order",
+        ),
+        _field("policy_version", pa.string(), "scenario policy and version"),
+        _field("expires_at", TIME, "after this the decision is stale, UTC"),
+        _DATE,
+    ]
+)
+
+DEAD_LETTERS = pa.schema(
+    [
+        _field("dead_letter_id", pa.string(), "row id: hash of the reference, stage and code"),
+        _field("stage", pa.string(), "stage that could not go on"),
+        _field("code", pa.string(), "stable code, see schemas.errors.DeadLetterCode"),
+        _field("topic", pa.string(), "topic of the source record"),
+        _field("partition", pa.int32(), "partition of the source record"),
+        _field("offset", pa.int64(), "offset of the source record"),
+        _field("event_id", pa.string(), "hash of source and id; null where not decoded"),
+        _field("event_time", TIME, "event time, UTC; null where not decoded"),
+        _field("detail", pa.string(), "what is wrong, without any payload"),
+        _DATE,
+    ]
+)
+
+REFUSALS = pa.schema(
+    [
+        _field("event_id", pa.string(), "row id: hash of CloudEvents source and id"),
+        *_SUBJECT,
+        *_CONTEXT,
+        _field("event_time", TIME, "event time, UTC"),
+        _field("modality", pa.string(), "text, voice, face or motion"),
+        _field("code", pa.string(), "stable code, see schemas.errors.RefusalCode"),
+        _field("article", pa.string(), "legal ground of the refusal"),
+        _field("policy_version", pa.string(), "policy table and version"),
+        _DATE,
+    ]
+)
+
+CONSENT_LEDGER = pa.schema(
+    [
+        _field("ledger_id", pa.string(), "row id: hash of event, purpose and modality"),
+        _field("event_id", pa.string(), "the consent or erasure event"),
+        _field("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
+        _field("region", pa.string(), "legal region of the subject"),
+        _field("purpose", pa.string(), "purpose; * for every purpose"),
+        _field("modality", pa.string(), "modality; * for every modality"),
+        _field("action", pa.string(), "granted, withdrawn or erasure_requested"),
+        _field("event_time", TIME, "from when it holds, UTC"),
+        _field("notice_id", pa.string(), "notice that the subject saw"),
+        _DATE,
+    ]
+)
+
+REVIEW_QUEUE = pa.schema(
+    [
+        _field("review_id", pa.string(), "row id: hash of decision_id and reason"),
+        _field("decision_id", pa.string(), "the decision that a person should look at"),
+        _field("window_id", pa.string(), "its feature row"),
+        _field("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
+        _field("scenario", pa.string(), "kind of scene"),
+        _field("reason", pa.string(), "low_confidence or high_stakes"),
+        _field("confidence", pa.float32(), "calibrated probability, 0-1"),
+        _field("window_end", TIME, "event time of the decision, UTC"),
+        _field("reviewer_decision", pa.string(), "null until a person decided"),
+        _DATE,
+    ]
+)
+
+RUNS = pa.schema(
+    [
+        _field("run_id", pa.string(), "row id: hash of the log's and the config's fingerprints"),
+        _field("log", pa.string(), "fingerprint of the recorded log"),
+        _field("config", pa.string(), "fingerprint of the configuration"),
+        _field("started_at", TIME, "when the run started, UTC"),
+        _field("seconds", pa.float64(), "duration of the run"),
+        _field("records", pa.int64(), "records read"),
+        _field("stages", pa.string(), "JSON: stage → rows in, rows out, seconds"),
+        _DATE,
+    ]
+)
+
+TABLES: Mapping[str, pa.Schema] = MappingProxyType(
+    {
+        "observations": OBSERVATIONS,
+        "emotion_features": EMOTION_FEATURES,
+        "expression_decisions": EXPRESSION_DECISIONS,
+        "dead_letters": DEAD_LETTERS,
+        "refusals": REFUSALS,
+        "consent_ledger": CONSENT_LEDGER,
+        "review_queue": REVIEW_QUEUE,
+        "runs": RUNS,
+    }
+)
+
+ROW_ID: Mapping[str, str] = MappingProxyType(
+    {name: schema.names[0] for name, schema in TABLES.items()}
+)
+"""Table → the column that identifies a row; it is each schema's first field."""

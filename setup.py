@@ -1,0 +1,55 @@
+"""Metadata and dependencies of affectstream; Beam's runners stage this file to their workers."""
+
+from setuptools import setup
+
+setup(
+    name="affectstream",
+    version="0.1.0",
+    description="Lawful, exactly-once expression estimates from the event logs of virtual worlds",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.12",
+    packages=[
+        "pipelines",
+        "transforms",
+        "schemas",
+        "model_serving",
+        "model_serving.training",
+    ],
+    include_package_data=True,
+    install_requires=[
+        "apache-beam==2.77.0",
+        "deltalake==1.6.6",
+        "great-expectations==1.24.1",
+        "jsonschema>=4.23",
+        "matplotlib>=3.10",
+        "numpy>=2.2",
+        "pandas>=2.3,<3",
+        "phonenumbers>=9.0",
+        "pillow>=11",
+        "pyarrow==25.0.1",
+        "pydantic>=2.10",
+        "python-stdnum>=2.0",
+        "pyyaml>=6",
+        "rich>=14",
+        "safetensors>=0.5",
+        "soundfile>=0.13",
+        "torch==2.13.0",
+        "torchaudio==2.11.0",
+        "transformers==5.23.0",
+        "typer>=0.16",
+    ],
+    extras_require={
+        "train": ["accelerate>=1.5", "scikit-learn>=1.6"],
+        "dev": [
+            "hypothesis>=6.130",
+            "mypy>=1.15",
+            "pandas-stubs>=2.2,<3",
+            "pytest>=8.3",
+            "ruff>=0.11",
+            "types-jsonschema",
+            "types-pyyaml",
+            "types-setuptools",
+        ],
+    },
+    entry_points={"console_scripts": ["affectstream=pipelines.cli:main"]},
+)
