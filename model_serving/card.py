@@ -1,0 +1,141 @@
+"""The card of a model folder: what it was trained on, how good it is, what it may be used for."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import AffectstreamError
+from schemas.vocabularies import EXPRESSIONS, VOCABULARY
+
+CARD_FILE = "card.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Figure(_Frozen):
+    """One measured figure: on which split, by which metric, when."""
+
+    split: str
+    metric: str
+    value: float
+    date: str
+
+
+class Source(_Frozen):
+    """One data set that the weights saw."""
+
+    name: str
+    licence: str
+    rows: int
+
+
+class Calibration(_Frozen):
+    """Temperature on the logits, and the confidence under which the model abstains."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    threshold: float = Field(default=0.0, ge=0, le=1)
+    ece: float | None = None
+
+
+class ModelCard(_Frozen):
+    """What ``card.json`` holds; a folder without one is not loaded.
+
+    ``labels`` maps the model's own labels, in the order of its outputs, to expressions of the
+    vocabulary; a label that maps to null is left out and the rest renormalised.
+    """
+
+    name: str
+    version: str
+    modality: Literal["text", "voice", "face", "motion", "fusion"]
+    licence: Literal["open", "research"]
+    labels: dict[str, str | None]
+    vocabulary: str = VOCABULARY
+    training_data: tuple[Source, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    calibration: Calibration = Calibration()
+    command: str | None = None
+    notes: str = ""
+    sha256: dict[str, str] = {}
+
+    @property
+    def model_id(self) -> str:
+        """Name and version, as every row carries them."""
+        return f"{self.name}@{self.version}"
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read and check a card; every failure says what the file must hold."""
+    if not path.is_file():
+        message = (
+            f"no model card at {path}: a model needs a {CARD_FILE} with at least name, version, "
+            "modality, licence (open or research) and labels (model label -> expression)"
+        )
+        raise AffectstreamError(message)
+    try:
+        card = ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"model card {path}: {where}: {first['msg']}"
+        raise AffectstreamError(message) from error
+    unknown = sorted({t for t in card.labels.values() if t is not None} - set(EXPRESSIONS))
+    if unknown:
+        message = f"model card {path}: labels map to {unknown}, not in {list(EXPRESSIONS)}"
+        raise AffectstreamError(message)
+    return card
+
+
+def check_files(folder: Path, card: ModelCard) -> None:
+    """Compare the files of a model folder with the digests on its card."""
+    for name, expected in card.sha256.items():
+        path = folder / name
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
+        if found != expected:
+            message = f"{path} is not the file its card describes: fetch or train it again"
+            raise AffectstreamError(message)
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write ``card.json`` with the digests of the folder's weights, and ``CARD.md`` beside it."""
+    digests = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.safetensors"))
+    }
+    card = card.model_copy(update={"sha256": digests})
+    text = json.dumps(card.model_dump(), indent=2, ensure_ascii=False)
+    (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / "CARD.md").write_text(_markdown(card), encoding="utf-8")
+
+
+def _markdown(card: ModelCard) -> str:
+    figures = "\n".join(
+        f"| {f.split} | {f.metric} | {f.value:.3f} | {f.date} |" for f in card.figures
+    )
+    sources = "\n".join(f"| {s.name} | {s.licence} | {s.rows:,} |" for s in card.training_data)
+    return f"""# {card.name} {card.version}
+
+Estimates the expression that was shown in {card.modality}, never what a person feels.
+Vocabulary {card.vocabulary}. Licence class of the weights: **{card.licence}**.
+
+{card.notes}
+
+## Training data
+| data | licence | rows |
+|---|---|---|
+{sources}
+
+Rebuild: `{card.command}`
+
+## Measured
+| split | metric | value | date |
+|---|---|---|---|
+{figures}
+
+Calibration: temperature {card.calibration.temperature:.3f}; abstains under a confidence of
+{card.calibration.threshold:.2f}.
+"""
