@@ -154,7 +154,31 @@ def pseudonymous_schema(kind: str) -> pa.Schema:
     )
 
 
+def kind_of(batch: pa.RecordBatch) -> str:
+    """Kind of an EVENT batch; its rows are all of one topic, and there is at least one."""
+    return TOPICS[batch["topic"][0].as_py()]
+
+
 EMBEDDING_WIDTH: Final = 32
+
+HELD = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("subject_ref", pa.string()),
+        ("session_ref", pa.string()),
+        *CONTEXT_COLUMNS,
+        ("event_time", TIME),
+        ("modality", pa.int8()),
+        ("scores", pa.list_(pa.float32(), len(EXPRESSIONS))),
+        ("confidence", pa.float32()),
+        ("activity", pa.string()),
+        ("game_result", pa.string()),
+    ]
+)
+"""What a window holds of an observation or context event: about 200 bytes, no payload.
+
+``modality`` is an index into MODALITIES, or -1 for a context event (its scores are null).
+"""
 
 WINDOW = pa.schema(
     [
@@ -169,10 +193,13 @@ WINDOW = pa.schema(
         ("counts", pa.list_(pa.int32(), len(MODALITIES))),
         ("modality_scores", pa.list_(pa.float32(), len(MODALITIES) * len(EXPRESSIONS))),
         ("modality_confidence", pa.list_(pa.float32(), len(MODALITIES))),
+        ("activity", pa.string()),
+        ("game_result", pa.string()),
     ]
 )
 """One row a subject, session and window before fusion; modalities in the order of MODALITIES.
 
 ``modality_scores`` is the confidence-weighted mean of the modality's calibrated score vectors,
-zeros where the modality has no event; ``revision`` the number of distinct events in the row.
+zeros where the modality has no event; ``revision`` the number of distinct events in the row,
+context events included; ``activity`` and ``game_result`` are the last that the context told.
 """

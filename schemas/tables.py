@@ -75,6 +75,8 @@ EMOTION_FEATURES = pa.schema(
             pa.list_(pa.float32(), len(MODALITIES)),
             f"attention on {', '.join(MODALITIES)}; 0 where missing, sum 1",
         ),
+        _field("activity", pa.string(), "last activity that the scene's context told, or null"),
+        _field("game_result", pa.string(), "last game result that the context told, or null"),
         _field("model_id", pa.string(), "name and version of the fusion model"),
         _DATE,
     ]

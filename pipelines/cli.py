@@ -1,0 +1,202 @@
+"""The command line: ``affectstream``.
+
+Commands import what they run only when they run: torch and Beam take seconds to load, and
+``--help`` or ``query`` should not wait for them.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from schemas.errors import AffectstreamError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Expression estimates from the event logs of virtual worlds: lawful, exactly once.",
+)
+console = Console(stderr=True)
+
+Log = Annotated[Path | None, typer.Argument(help="Recorded log: a folder of Parquet files.")]
+Tables = Annotated[Path, typer.Option(help="Folder of the Delta tables.")]
+Truth = Annotated[Path | None, typer.Option(help="Ground truth of the log (truth.parquet).")]
+Settings = Annotated[Path | None, typer.Option("--config", help="YAML configuration.")]
+Keys = Annotated[Path | None, typer.Option(help="Key file of the pseudonyms.")]
+TABLES = Path("build/tables")
+
+
+class Task(StrEnum):
+    """What can be trained."""
+
+    TEXT = "text"
+    VOICE = "voice"
+    FACE = "face"
+    MOTION = "motion"
+    FUSION = "fusion"
+
+
+class Form(StrEnum):
+    """How a query's result is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of all that it makes.")] = Path("build/demo"),
+) -> None:
+    """Run the built-in sample session through the whole graph and show the result."""
+    from pipelines.demo import demo as run
+
+    run(out, Console(), console)
+
+
+@app.command()
+def replay(
+    log: Log = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder of the Delta tables.")] = None,
+    keys: Keys = None,
+    config: Settings = None,
+) -> None:
+    """Run a recorded log through the whole graph, into the tables."""
+    from pipelines.config import load_config
+    from pipelines.replay import replay as run
+
+    settings = load_config(config, log=log, tables=tables, keys=keys)
+    done = run(settings, console)
+    rate = done.records / done.seconds
+    console.print(f"{done.records:,} records in {done.seconds:.1f} s, {rate:,.0f} a second")
+
+
+@app.command()
+def sessionlog(
+    out: Annotated[Path, typer.Argument(help="New folder: log/ and truth.parquet go into it.")],
+    corpora: Annotated[
+        Path | None, typer.Option(help="Folder of labelled corpora; without it, the sample.")
+    ] = None,
+    subjects: Annotated[int, typer.Option(min=2, help="Subjects, with --corpora.")] = 50,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Minutes, with --corpora.")] = 30.0,
+    seed: Annotated[int, typer.Option(help="Seed, with --corpora.")] = 7,
+) -> None:
+    """Write a session log with ground truth, from the built-in sample or from corpora."""
+    if corpora is None:
+        from pipelines.sample import write_sample
+
+        written = write_sample(out)
+    else:
+        from pipelines.corpora_log import write_corpora_log
+
+        written = write_corpora_log(out, corpora, subjects, minutes, seed)
+    console.print(f"{written.records:,} records in {written.folder}, truth in {written.truth}")
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT over the tables.")],
+    tables: Tables = TABLES,
+    form: Annotated[Form, typer.Option("--format", help="How to write the result.")] = Form.TABLE,
+    out: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
+) -> None:
+    """Run SQL over the tables."""
+    from pipelines.query import query as run
+    from pipelines.results import write_result
+
+    write_result(run(tables, sql), form.value, out)
+
+
+@app.command()
+def show(tables: Tables = TABLES, truth: Truth = None) -> None:
+    """Print what stands in the tables: estimates, decisions, dead letters, refusals, time."""
+    from pipelines.show import show as run
+
+    run(tables, Console(), truth)
+
+
+@app.command()
+def report(
+    tables: Tables = TABLES,
+    truth: Truth = None,
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("build/report.html"),
+) -> None:
+    """Write one HTML page with pictures of what stands in the tables."""
+    from pipelines.report import write_report
+
+    console.print(f"report: {write_report(tables, out, truth)}")
+
+
+@app.command()
+def check(
+    tables: Tables = TABLES,
+    docs: Annotated[Path, typer.Option(help="Folder of the data docs.")] = Path("build/data_docs"),
+) -> None:
+    """Check the landed tables against their expectations and write the data docs."""
+    from pipelines.check import check_tables, print_verdicts
+
+    verdicts = check_tables(tables, docs)
+    print_verdicts(verdicts, Console())
+    if not all(verdict.ok for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    task: Task,
+    data: Annotated[Path, typer.Option(help="Folder of labelled corpora.")],
+    out: Annotated[Path | None, typer.Option(help="Model folder; default: the shipped.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 13,
+) -> None:
+    """Train a shipped model anew and write its weights and card."""
+    from importlib import import_module
+
+    from pipelines.config import WEIGHTS
+
+    name = task.value if task is Task.FUSION else f"{task.value}-compact"
+    card = import_module(f"model_serving.training.{task.value}").train(
+        data, out or WEIGHTS / name, seed=seed
+    )
+    for figure in card.figures:
+        console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
+
+
+@app.command("config")
+def config_command(
+    check: Annotated[Path | None, typer.Option(help="Say what is wrong with this file.")] = None,
+    new_keys: Annotated[Path | None, typer.Option(help="Write a new key file here.")] = None,
+) -> None:
+    """Print the configuration with all defaults, check one, or make a key file."""
+    import yaml
+
+    from pipelines.config import Config, load_config
+    from transforms.pseudonymise import write_keys
+
+    if new_keys is not None:
+        write_keys(new_keys)
+        console.print(f"new key in {new_keys}: keep it safe, references cannot be made without it")
+        return
+    blank = Config(log=Path("LOG"), tables=TABLES, keys=Path("keys.yaml"))
+    settings = blank if check is None else load_config(check)
+    typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip())
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one sentence and status 1."""
+    warnings.filterwarnings("ignore")
+    logging.basicConfig(level=logging.ERROR)  # Beam warns at import of services nobody asked for
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except AffectstreamError as error:
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,49 @@
+"""The consent ledger as a run sees it: what is landed, and what its log says."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from pipelines.config import Config
+from schemas.events import kind_of
+from schemas.tables import CONSENT_LEDGER
+from transforms.consent import ledger_rows
+from transforms.decode import decode_batch
+from transforms.log import read_topics
+from transforms.pseudonymise import Pseudonyms, read_keys
+from transforms.stage import MAIN
+from transforms.validate import validate_batch
+
+GOVERNANCE = ["governance.consent", "governance.erasure"]
+
+
+def read_ledger(config: Config) -> list[pa.RecordBatch]:
+    """Return the landed CONSENT_LEDGER rows and those of the log's own consent records.
+
+    Read to the end before the first event, so a verdict does not hang on the order of the log.
+    """
+    pseudonyms = Pseudonyms(read_keys(config.keys))
+    return [*landed(config.tables), *ledger_of(read_topics(config.log, GOVERNANCE), pseudonyms)]
+
+
+def ledger_of(raw: Iterable[pa.RecordBatch], pseudonyms: Pseudonyms) -> list[pa.RecordBatch]:
+    """Take governance records through the same steps as the graph does."""
+    rows = []
+    for batch in raw:
+        for tag, events in decode_batch(batch):
+            if tag == MAIN and events.num_rows:
+                valid, _ = validate_batch(events, kind_of(events))
+                if valid.num_rows:
+                    rows.append(ledger_rows(pseudonyms.batch(valid)))
+    return rows
+
+
+def landed(root: Path) -> list[pa.RecordBatch]:
+    """Return the rows of the landed ledger."""
+    path = str(root / "consent_ledger")
+    if not DeltaTable.is_deltatable(path):
+        return []
+    table = DeltaTable(path).to_pyarrow_table(columns=CONSENT_LEDGER.names)
+    return table.cast(CONSENT_LEDGER).to_batches()

@@ -1,0 +1,78 @@
+"""The commands as a person runs them, in a process of their own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("affectstream")
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli")
+    assert run("sessionlog", root / "session").returncode == 0
+    assert run("config", "--new-keys", root / "keys.yaml").returncode == 0
+    return root
+
+
+def test_replay_query_and_show(session: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    constant = "\n".join(f"  {m}: {{model: constant}}" for m in ("text", "voice", "face", "motion"))
+    config.write_text(f"keys: {session / 'keys.yaml'}\nmodels:\n{constant}\n")
+    tables = tmp_path / "tables"
+    done = run("replay", session / "session" / "log", "--tables", tables, "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert "records" in done.stderr
+    counted = "SELECT count(*) AS n FROM emotion_features"
+    out = run("query", counted, "--tables", tables, "--format", "json")
+    assert json.loads(out.stdout)[0]["n"] > 0
+    shown = run("show", "--tables", tables, "--truth", session / "session" / "truth.parquet")
+    assert shown.returncode == 0, shown.stderr
+    assert "minor_biometric" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"log": "nowhere"}, "not a recorded log"),
+        ({"keys": "nowhere.yaml"}, "no key file"),
+        ({"tables": "keys.yaml/sub"}, "cannot write tables"),
+        ({"config": "models: {text: {model: empty}}"}, "card"),
+        ({"config": "models: {face: {device: cuda:7}}"}, "cuda"),
+    ],
+)
+def test_a_broken_world_is_one_sentence(
+    session: Path, tmp_path: Path, change: dict[str, str], said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "keys.yaml").write_text((session / "keys.yaml").read_text())
+    config = tmp_path / "config.yaml"
+    config.write_text(change.get("config", ""))
+    log = change.get("log", session / "session" / "log")
+    paths = {"tables": "tables", "keys": "keys.yaml"} | change
+    done = run(
+        "replay", log, "--tables", paths["tables"], "--keys", paths["keys"], "--config", config,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "tables").exists()
+
+
+def test_config_check(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("log: a\ntables: b\nkeys: c\nwindowing: 3\n")
+    done = run("config", "--check", path)
+    assert done.returncode == 1
+    assert "`windowing` is no setting" in done.stderr

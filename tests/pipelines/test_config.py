@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipelines.config import load_config
+from schemas.errors import AffectstreamError
+
+PATHS = {"log": "log", "tables": "tables", "keys": "keys.yaml"}
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("log: a\ntables: b\nkeys: c\nwindows: {length_s: 2}\n")
+    config = load_config(path, tables=Path("other"), log=None)
+    assert (config.log, config.tables, config.windows.length_s) == (Path("a"), Path("other"), 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tables: b\nkeys: c", "`log` is missing"),
+        ("log: a\ntables: b\nkeys: c\nwindow: {}", "`window` is no setting"),
+        ("log: a\ntables: b\nkeys: c\nwindows: {length_s: 0}", "`windows.length_s`"),
+        ("[1, 2]", "not a configuration"),
+        ("a: [", "cannot read"),
+    ],
+)
+def test_what_is_wrong_names_the_field(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(AffectstreamError, match=said):
+        load_config(path)
+
+
+def test_it_is_frozen_and_its_fingerprint_follows_what_matters() -> None:
+    config = load_config(None, **PATHS)
+    with pytest.raises(ValidationError):
+        config.keys = Path("other")
+    assert config.fingerprint == load_config(None, **PATHS | {"log": "other"}).fingerprint
+    other = load_config(None, **PATHS, windows={"length_s": 7})
+    assert config.fingerprint != other.fingerprint

@@ -1,0 +1,186 @@
+"""The whole graph on the built-in sample, with the shipped models and real tables."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from pipelines.check import check_tables
+from rich.console import Console
+
+from pipelines.accuracy import measure
+from pipelines.affect import build_pipeline, verify_consumed
+from pipelines.config import Config, load_config
+from pipelines.replay import Replayed, replay
+from pipelines.sample import sample_events, write_sample
+from pipelines.sessionlog import SessionLog
+from schemas.errors import AffectstreamError, DeadLetterCode
+from schemas.events import RAW
+from schemas.tables import ROW_ID, TABLES
+from transforms import log as log_module
+from transforms.decode import DecodeEvents
+from transforms.log import ReadLog
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SessionLog:
+    return write_sample(tmp_path_factory.mktemp("sample") / "session")
+
+
+@pytest.fixture(scope="module")
+def config(
+    sample: SessionLog, keys: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, Replayed]:
+    root = tmp_path_factory.mktemp("tables")
+    settings = load_config(None, log=sample.folder, tables=root, keys=keys)
+    return settings, replay(settings, QUIET)
+
+
+def table(settings: Config, name: str) -> pa.Table:
+    rows = DeltaTable(str(settings.tables / name)).to_pyarrow_table()
+    return rows.sort_by([(ROW_ID[name], "ascending")])
+
+
+def test_every_record_is_accounted_for(sample: SessionLog, config) -> None:
+    settings, done = config
+    rows = {name: len(table(settings, name)) for name in TABLES}
+    assert done.records == sample.records
+    assert rows["runs"] == 1
+    assert all(rows.values()), f"an empty table: {rows}"
+    stages = done.stages
+    decoded = stages["DecodeEvents"]["rows_out"]
+    assert (
+        decoded + Counter(table(settings, "dead_letters")["stage"].to_pylist())["DecodeEvents"]
+        == sample.records
+    )
+    gate = stages["GateByPolicy"]
+    governed = len(set(table(settings, "consent_ledger")["event_id"].to_pylist()))
+    assert gate["rows_in"] == gate["rows_out"] + rows["refusals"] + governed
+    for name in TABLES:
+        ids = table(settings, name)[ROW_ID[name]].to_pylist()
+        assert len(set(ids)) == len(ids), f"{name} has a row twice"
+
+
+def test_planted_faults_are_found_and_nothing_else_is(sample: SessionLog, config) -> None:
+    found = Counter(table(config[0], "dead_letters")["code"].to_pylist())
+    codes = {str(code) for code in DeadLetterCode}
+    expected = {code: n for code, n in sample.planted.items() if code in codes}
+    assert found == expected
+    refused = Counter(table(config[0], "refusals")["code"].to_pylist())
+    for code in set(sample.planted) - codes:
+        assert refused[code] >= sample.planted[code] > 0, code
+
+
+def test_window_counts_are_those_of_the_events(config) -> None:
+    seen = table(config[0], "observations").to_pandas()
+    features = table(config[0], "emotion_features").to_pandas()
+    start = seen["event_time"].dt.floor("5s")
+    counted = seen.groupby(["subject_ref", "session_ref", start, "modality"]).size()
+    columns = [f"n_{m}" for m in ("text", "voice", "face", "motion")]
+    assert features[columns].to_numpy().sum() == len(seen)
+    for row in features.sample(40, random_state=1).itertuples():
+        for modality in ("text", "voice", "face", "motion"):
+            key = (row.subject_ref, row.session_ref, row.window_start, modality)
+            assert getattr(row, f"n_{modality}") == counted.get(key, 0)
+    np.testing.assert_allclose([sum(s) for s in features["scores"]], 1, atol=1e-4)
+    decided = table(config[0], "expression_decisions")
+    assert set(decided["window_id"].to_pylist()) == set(features["window_id"])
+
+
+def test_a_second_run_adds_no_row(config) -> None:
+    settings, _ = config
+    before = {name: DeltaTable(str(settings.tables / name)).version() for name in TABLES}
+    replay(settings, QUIET)
+    assert before == {name: DeltaTable(str(settings.tables / name)).version() for name in TABLES}
+
+
+def test_another_order_and_other_batches_give_the_same_tables(
+    sample: SessionLog, config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, _ = config
+    whole = pa.concat_tables(
+        pq.read_table(path) for path in sorted(sample.folder.glob("*.parquet"))
+    )
+    order = np.random.default_rng(3).permutation(len(whole))
+    shuffled = whole.take(pa.array(order)).cast(RAW)
+    (tmp_path / "log").mkdir()
+    for part in range(3):
+        piece = shuffled.take(pa.array(np.arange(part, len(whole), 3)))
+        pq.write_table(piece, tmp_path / "log" / f"part-{part}.parquet", row_group_size=500)
+    monkeypatch.setattr(log_module, "MAX_ROWS", 311)
+    monkeypatch.setattr(log_module, "MAX_BYTES", 200_000)
+    other = settings.model_copy(update={"log": tmp_path / "log", "tables": tmp_path / "tables"})
+    replay(other, QUIET)
+    for name in set(TABLES) - {"runs"}:
+        same(table(settings, name), table(other, name))
+
+
+def same(one: pa.Table, other: pa.Table) -> None:
+    """Equal rows; floating-point values to 1e-3."""
+    assert one.schema == other.schema
+    assert len(one) == len(other)
+    for name in one.schema.names:
+        a, b = one[name].combine_chunks(), other[name].combine_chunks()
+        kind = a.type
+        if pa.types.is_list(kind):
+            assert pa.compute.list_value_length(a).equals(pa.compute.list_value_length(b))
+            a, b, kind = a.flatten(), b.flatten(), kind.value_type
+        if pa.types.is_floating(kind):
+            np.testing.assert_allclose(a.to_numpy(False), b.to_numpy(False), atol=1e-3)
+        else:
+            assert a.equals(b), name
+
+
+def test_no_raw_text_subject_or_media_lands(sample: SessionLog, config) -> None:
+    settings, _ = config
+    events = sample_events()
+    secrets = {event.subject.id for event in events}
+    secrets |= {
+        json.loads(e.value)["text"] for e in events if e.kind == "text" and _is_json(e.value)
+    }
+    media = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"fLaC", b"OggS", b"WAVEfmt ")
+    files = [path for path in settings.tables.rglob("*") if path.is_file()]
+    assert len(files) > len(TABLES)
+    for path in files:
+        content = path.read_bytes()
+        if path.suffix == ".parquet":
+            content += str(pq.ParquetFile(path).read().to_pylist()).encode()
+        assert not any(magic in content for magic in media), path
+        leaked = [secret for secret in secrets if secret.encode() in content]
+        assert not leaked, (path, leaked)
+
+
+def _is_json(value: bytes | None) -> bool:
+    try:
+        return isinstance(json.loads(value or b"")["text"], str)
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def test_the_landed_tables_meet_their_expectations(config, tmp_path: Path) -> None:
+    verdicts = check_tables(config[0].tables, tmp_path / "docs")
+    assert {verdict.table for verdict in verdicts} == set(TABLES)
+    assert [verdict for verdict in verdicts if not verdict.ok] == []
+
+
+def test_the_estimates_beat_chance_by_far(sample: SessionLog, config) -> None:
+    accuracy = measure(config[0].tables, sample.truth)
+    motion = next(score for score in accuracy.modalities if score.name == "motion")
+    assert motion.accuracy > 0.6
+    assert accuracy.fused.accuracy > accuracy.fused.chance + 0.1
+
+
+def test_a_graph_with_a_dangling_output_does_not_build(config) -> None:
+    settings, _ = config
+    p = beam.Pipeline()
+    p | ReadLog(log=settings.log) | DecodeEvents()
+    with pytest.raises(AffectstreamError, match="dead_letters"):
+        verify_consumed(p)
+    build_pipeline(beam.Pipeline(), settings)

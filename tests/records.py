@@ -1,0 +1,78 @@
+"""RAW records made by hand, for the tests of every stage."""
+
+import base64
+import datetime as dt
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.events import EVENT_TYPES, RAW, TOPICS
+from transforms.decode import decode_batch
+from transforms.pseudonymise import KeyPeriod, Pseudonyms
+
+TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
+START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
+
+
+def at(seconds: float) -> str:
+    return (START + dt.timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def attributes(kind: str, number: int, **changes: Any) -> dict[str, str]:
+    base = {
+        "specversion": "1.0",
+        "id": f"{kind}-{number}",
+        "source": "world/test",
+        "type": EVENT_TYPES[kind],
+        "subject": "alice",
+        "time": at(number),
+        "sessionid": "session-1",
+        "sceneid": "scene-1",
+        "scenario": "social",
+        "purpose": "avatar_mirroring",
+        "region": "US",
+        "ageband": "adult",
+        "noticeid": "notice-1",
+    } | changes
+    return {name: value for name, value in base.items() if value is not None}
+
+
+def record(
+    kind: str, number: int, payload: Any, *, structured: bool = False, **changes: Any
+) -> dict[str, Any]:
+    """One record; ``payload`` is bytes as they are, or anything else as JSON."""
+    named = attributes(kind, number, **changes)
+    value = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    headers = [{"key": f"ce_{k}", "value": v.encode()} for k, v in named.items()]
+    if structured:
+        headers = [{"key": "content-type", "value": b"application/cloudevents+json"}]
+        data = (
+            {"data_base64": base64.b64encode(value).decode()}
+            if kind in ("voice", "face")
+            else {"data": payload}
+        )
+        value = json.dumps(named | data).encode()
+    return {
+        "topic": TOPIC_OF[kind],
+        "partition": 0,
+        "offset": number,
+        "timestamp": START + dt.timedelta(seconds=number),
+        "key": named.get("subject", "").encode(),
+        "headers": headers,
+        "value": value,
+    }
+
+
+def raw(*rows: dict[str, Any]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), schema=RAW)
+
+
+PSEUDONYMS = Pseudonyms(
+    (KeyPeriod.model_validate({"since": "2020-01-01T00:00:00Z", "key": "a" * 64}),)
+)
+
+
+def pseudonymous(*rows: dict[str, Any]) -> pa.RecordBatch:
+    """Records of one kind, decoded and under a fixed key."""
+    return PSEUDONYMS.batch(next(iter(decode_batch(raw(*rows))))[1])

@@ -1,0 +1,120 @@
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.config import POLICIES
+from schemas.errors import AffectstreamError
+from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, REVIEW_QUEUE
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
+from transforms.decide import Decider, read_scenarios
+from transforms.history import HISTORY, Smoothing
+
+START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
+DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Smoothing(), 30.0)
+
+
+def feature(window: int, expression: str, *, peak: float = 0.8, subject: str = "a", **more) -> dict:
+    scores = np.full(7, (1 - peak) / 6)
+    scores[EXPRESSIONS.index(expression)] = peak
+    valence, arousal = scores @ CIRCUMPLEX
+    end = START + dt.timedelta(seconds=5 * (window + 1))
+    return {
+        "window_id": f"{subject}-{window}",
+        "subject_ref": subject * 32,
+        "session_ref": "5" * 32,
+        "scene_id": "scene",
+        "scenario": "social",
+        "purpose": "avatar_mirroring",
+        "region": "US",
+        "age_band": "adult",
+        "window_end": end,
+        "scores": scores.tolist(),
+        "abstained": False,
+        "valence": valence,
+        "arousal": arousal,
+    } | more
+
+
+def drain(*rows: dict, state: pa.RecordBatch | None = None):
+    full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
+    return DECIDER.drain([pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)], state)
+
+
+def decisions(*rows: dict) -> list[dict]:
+    out, _, _ = drain(*rows)
+    assert out.schema == EXPRESSION_DECISIONS
+    return out.to_pylist()
+
+
+def test_one_odd_window_does_not_change_the_held_expression() -> None:
+    odd = feature(2, "anger", peak=0.4)
+    rows = [feature(0, "joy"), feature(1, "joy"), odd, feature(3, "joy")]
+    assert [row["expression"] for row in decisions(*rows)] == ["joy"] * 4
+    turned = [feature(0, "joy"), *(feature(n, "anger") for n in range(1, 4))]
+    assert [row["expression"] for row in decisions(*turned)][-1] == "anger"
+
+
+def test_intensity_changes_slowly_and_mirrors_only_the_own_avatar() -> None:
+    rows = decisions(*(feature(n, "joy") for n in range(4)))
+    steps = np.diff([0.0, *(row["intensity"] for row in rows)])
+    assert (np.abs(steps) <= 0.25 + 1e-6).all()
+    assert rows[-1]["intensity"] > 0.7
+    assert max(rows[-1]["avatar_weights"]) > 0
+    (other,) = decisions(feature(0, "joy", purpose="recommendation"))
+    assert other["action"] == "observe"
+    assert max(other["avatar_weights"]) == 0
+
+
+def test_scenario_rules_need_time_or_a_game_result() -> None:
+    game = {"scenario": "game"}
+    rows = decisions(*(feature(n, "sadness", **game) for n in range(3)))
+    assert [row["action"] for row in rows] == ["mirror", "encourage", "encourage"]
+    assert [row["reason"] for row in rows] == ["settling", "scenario_rule", "scenario_rule"]
+    (lost,) = decisions(feature(0, "sadness", game_result="lost", **game))
+    assert (lost["action"], lost["reply_id"]) == ("encourage", "game-encourage")
+
+
+def test_abstention_holds_and_high_stakes_go_to_a_person() -> None:
+    weak = feature(0, "anger", abstained=True, scenario="support")
+    out, reviews, _ = drain(weak)
+    assert out["action"].to_pylist() == ["hold"]
+    assert out["expression"].to_pylist() == [None]
+    assert reviews.schema == REVIEW_QUEUE
+    assert reviews["reason"].to_pylist() == ["low_confidence"]
+    angry = [feature(n, "anger", scenario="support") for n in range(2)]
+    out, reviews, _ = drain(*angry)
+    assert out["action"].to_pylist()[-1] == "hand_over_to_person"
+    assert reviews["reason"].to_pylist() == ["high_stakes"]
+    assert drain(feature(0, "anger", abstained=True))[1].num_rows == 0
+
+
+def test_a_restored_history_goes_on_as_if_nothing_happened() -> None:
+    rows = [feature(n, e, subject=s) for n, e in enumerate(("joy", "fear", "fear")) for s in "ab"]
+    whole, _, end = drain(*rows)
+    first, _, state = drain(*rows[:2])
+    assert state.schema == HISTORY
+    second, _, rest = drain(*rows[2:], state=state)
+    assert pa.Table.from_batches([first, second]).equals(pa.Table.from_batches([whole]))
+    assert rest.equals(end)
+
+
+def test_order_of_arrival_does_not_matter() -> None:
+    rows = [feature(n, "joy" if n % 3 else "anger", subject=s) for n in range(9) for s in "abc"]
+    assert decisions(*rows) == decisions(*rows[::-1])
+
+
+def test_a_long_silence_begins_anew() -> None:
+    rows = decisions(feature(0, "joy"), feature(1, "joy"), feature(40, "anger", peak=0.4))
+    assert rows[-1]["expression"] == "anger"
+    assert rows[-1]["valence_shift"] == 0
+
+
+def test_a_policy_with_unknown_expressions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scenarios.yaml"
+    rule = "{rage: {action: x, after: 1}}"
+    path.write_text(f"version: v\nhigh_stakes: []\nscenarios: {{game: {rule}}}")
+    with pytest.raises(AffectstreamError, match="rage"):
+        read_scenarios(path)

@@ -1,0 +1,149 @@
+import json
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import raw, record
+
+from schemas.events import PAYLOADS, event_schema, kind_of
+from transforms.decode import decode_batch
+from transforms.payloads import parse_json
+from transforms.stage import DEAD, MAIN
+
+PAYLOAD = {
+    "text": {"text": "well played", "lang": "en"},
+    "voice": b"RIFF\x24\x00\x00\x00WAVEfmt ",
+    "face": b"\xff\xd8\xff\xe0rest of a jpeg",
+    "motion": {"weights": {"jawOpen": 0.5, "mouthSmileLeft": 1}, "head": {"yaw": -0.2}},
+    "context": {"scene": "arena", "game_result": "won"},
+    "consent": {"granted": True, "purposes": ["safety"], "modalities": ["text", "voice"]},
+    "erasure": {"reason": "left"},
+}
+
+
+def decode(*rows: dict) -> tuple[dict[str, list[dict]], list[dict]]:
+    events: dict[str, list[dict]] = {}
+    dead: list[dict] = []
+    for tag, batch in decode_batch(raw(*rows)):
+        if tag == DEAD:
+            dead += batch.to_pylist()
+        elif batch.num_rows:
+            assert tag == MAIN
+            assert batch.schema == event_schema(kind_of(batch))
+            events.setdefault(kind_of(batch), []).extend(batch.to_pylist())
+    return events, dead
+
+
+@pytest.mark.parametrize("kind", PAYLOAD)
+def test_both_modes_give_the_same_event(kind: str) -> None:
+    binary, dead_b = decode(record(kind, 1, PAYLOAD[kind]))
+    structured, dead_s = decode(record(kind, 1, PAYLOAD[kind], structured=True))
+    assert not dead_b
+    assert not dead_s
+    assert binary == structured
+    (event,) = binary[kind]
+    assert event["subject"] == "alice"
+    assert event["session_id"] == "session-1"
+    assert event["age_band"] == "adult"
+    assert event["event_time"].isoformat() == "2026-09-01T10:00:01+00:00"
+    assert set(dict(PAYLOADS[kind])) <= set(event)
+
+
+def test_payload_columns() -> None:
+    events, _ = decode(*(record(kind, n, PAYLOAD[kind]) for n, kind in enumerate(PAYLOAD)))
+    motion = events["motion"][0]
+    assert motion["weights_given"] == 2
+    assert motion["weight_max"] == 1
+    assert motion["pose_max"] == pytest.approx(0.2)
+    assert sum(motion["weights"]) == pytest.approx(1.3)
+    assert events["voice"][0]["media_format"] == "wav"
+    assert events["face"][0]["media_format"] == "jpeg"
+    assert events["consent"][0]["modalities_given"] == 2
+
+
+BAD = {
+    "bad_json": record("text", 10, b'{"text": "half'),
+    "wrong_type": record("text", 11, {"text": 42}),
+    "null_value": record("text", 12, {}) | {"value": None},
+    "unknown_event_type": record("text", 13, {"text": "x"}, type="session.smell.v1"),
+    "unknown_topic": record("text", 14, {"text": "x"}) | {"topic": "session.smell"},
+    "bad_time": record("text", 15, {"text": "x"}, time="yesterday"),
+    "bad_headers": record("text", 16, {"text": "x"}, id=None),
+}
+
+
+@pytest.mark.parametrize("code", BAD)
+def test_a_bad_record_is_a_dead_letter_and_its_neighbours_go_on(code: str) -> None:
+    good = [record("text", n, {"text": f"line {n}", "lang": "en"}) for n in range(8)]
+    events, dead = decode(*good[:4], BAD[code], *good[4:])
+    assert [event["text"] for event in events["text"]] == [f"line {n}" for n in range(8)]
+    (letter,) = dead
+    assert (letter["code"], letter["stage"]) == (code, "DecodeEvents")
+    assert letter["offset"] == BAD[code]["offset"]
+    assert letter["event_date"].isoformat() == "2026-09-01"
+    assert "half" not in json.dumps(letter, default=str)
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b'{"text": NaN}', "wrong_type"),
+        (b"[1]", "bad_json"),
+        (b"null", "bad_json"),
+        (b"", "bad_json"),
+        (b'{"text": "\xff\xfe"}', "bad_json"),
+        (b'{"text": "a"}}{"z": 1', "bad_json"),
+        (b'{"text": "a", "x":', "bad_json"),
+        (b'}, "v": {"text": "b"}', "bad_json"),
+    ],
+)
+def test_hostile_payloads_harm_only_themselves(payload: bytes, code: str) -> None:
+    rows = [record("text", n, {"text": f"line {n}"}) for n in range(5)]
+    events, dead = decode(rows[0], rows[1], record("text", 9, payload), *rows[2:])
+    assert [event["text"] for event in events["text"]] == [f"line {n}" for n in range(5)]
+    assert [letter["code"] for letter in dead] == [code]
+
+
+def test_nan_in_motion_is_no_number() -> None:
+    _, dead = decode(record("motion", 1, b'{"weights": {"jawOpen": NaN}}'))
+    assert [letter["code"] for letter in dead] == ["wrong_type"]
+
+
+def test_hostile_headers() -> None:
+    odd = record("text", 1, {"text": "x"})
+    odd["headers"] = [
+        *odd["headers"],
+        {"key": "ce_id", "value": b"second"},
+        {"key": "", "value": None},
+    ]
+    broken = record("text", 2, {"text": "x"})
+    broken["headers"] = [
+        h | {"value": b"\xff\xfe"} if h["key"] == "ce_scenario" else h for h in broken["headers"]
+    ]
+    bare = record("text", 3, {"text": "x"}) | {"headers": []}
+    none = record("text", 4, {"text": "x"}) | {"headers": None}
+    events, dead = decode(odd, record("text", 1, {"text": "x"}), broken, bare, none)
+    assert len({event["event_id"] for event in events["text"]}) == 1, "the first ce_id counts"
+    assert Counter(letter["code"] for letter in dead) == {"bad_headers": 3}
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(lambda t: json.dumps({"text": t}).encode(), st.text(max_size=20)),
+            st.binary(max_size=12),
+            st.sampled_from([b'{"text":', b"}", b'{"text":"a"}{"text":"b"}', b'{"v":{}}', b"{}"]),
+        ),
+        max_size=24,
+    )
+)
+def test_bulk_parsing_agrees_with_row_by_row(payloads: list[bytes]) -> None:
+    shape = pa.struct([("text", pa.string())])
+    together, problems = parse_json(pa.array(payloads, pa.binary()), shape)
+    assert len(together) == len(payloads)
+    for row, payload in enumerate(payloads):
+        alone, problem = parse_json(pa.array([payload], pa.binary()), shape)
+        assert together[row].as_py() == alone[0].as_py()
+        assert problems[row] == problem[0]

@@ -1,0 +1,104 @@
+import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from schemas.errors import AffectstreamError
+from schemas.tables import DEAD_LETTERS, EMOTION_FEATURES, PARTITION, TABLES
+from transforms.land import TableWriter, prepare_tables
+
+START = dt.datetime(2026, 9, 1, 23, 59, 50, tzinfo=dt.UTC)
+
+
+def features(*rows: tuple[int, int]) -> pa.RecordBatch:
+    """Feature rows of (window number, revision); window 2 and later lie in the next day."""
+    full = []
+    for number, revision in rows:
+        start = START + dt.timedelta(seconds=5 * number)
+        row = {"window_id": f"w{number}", "window_start": start, "revision": revision}
+        row |= {"event_date": start.date(), "n_text": revision}
+        full.append({name: row.get(name) for name in EMOTION_FEATURES.names})
+    return pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)
+
+
+def landed(root: Path) -> dict[str, int]:
+    rows = DeltaTable(str(root / "emotion_features")).to_pyarrow_table().to_pylist()
+    assert len({row["window_id"] for row in rows}) == len(rows), "a row id stands twice"
+    assert all(row["n_text"] == row["revision"] for row in rows)
+    return {row["window_id"]: row["revision"] for row in rows}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    prepare_tables(tmp_path)
+    return tmp_path
+
+
+def test_any_repetition_is_a_no_op(root: Path) -> None:
+    writer = TableWriter(root, "emotion_features")
+    assert writer.commit([features((0, 1), (1, 1), (5, 2))]) == 3
+    version = DeltaTable(str(root / "emotion_features")).version()
+    assert writer.commit([features((5, 2)), features((0, 1))]) == 0
+    assert TableWriter(root, "emotion_features").commit([features((1, 1))]) == 0
+    assert DeltaTable(str(root / "emotion_features")).version() == version, "an empty commit"
+
+
+def test_a_higher_revision_replaces_and_a_lower_one_never_does(root: Path) -> None:
+    writer = TableWriter(root, "emotion_features")
+    writer.commit([features((0, 2), (1, 1))])
+    assert writer.commit([features((0, 1), (1, 3), (1, 2), (7, 1))]) == 2
+    assert landed(root) == {"w0": 2, "w1": 3, "w7": 1}
+    assert writer.commit([features((1, 2), (0, 1))]) == 0
+    assert landed(root) == {"w0": 2, "w1": 3, "w7": 1}
+
+
+def test_order_does_not_matter(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    prepare_tables(other)
+    parts = [features((0, 1), (3, 1)), features((0, 3)), features((3, 2), (4, 1)), features((0, 2))]
+    for part in parts:
+        TableWriter(root, "emotion_features").commit([part])
+    for part in parts[::-1]:
+        TableWriter(other, "emotion_features").commit([part])
+    assert landed(root) == landed(other) == {"w0": 3, "w3": 2, "w4": 1}
+
+
+def test_a_zombie_with_a_stale_handle_adds_nothing_twice(root: Path) -> None:
+    zombie, writer = (TableWriter(root, "emotion_features") for _ in range(2))
+    assert writer.commit([features((0, 1), (1, 1))]) == 2
+    assert zombie.commit([features((0, 1), (1, 1), (2, 1))]) == 1
+    assert landed(root) == {"w0": 1, "w1": 1, "w2": 1}
+
+
+def test_writers_side_by_side_lose_nothing(root: Path) -> None:
+    def write(seed: int) -> None:
+        writer = TableWriter(root, "emotion_features")
+        for step in range(5):
+            writer.commit([features(*((n, 1) for n in range(step * 4, step * 4 + 8 + seed)))])
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    assert landed(root) == {f"w{n}": 1 for n in range(26)}
+
+
+def test_rows_without_event_time_land_by_day(root: Path) -> None:
+    row = dict.fromkeys(DEAD_LETTERS.names) | {"dead_letter_id": "d", "event_date": START.date()}
+    letters = pa.RecordBatch.from_pylist([row], schema=DEAD_LETTERS)
+    writer = TableWriter(root, "dead_letters")
+    assert [writer.commit([letters]), writer.commit([letters])] == [1, 0]
+
+
+def test_every_table_is_partitioned_and_documented(root: Path) -> None:
+    for name in TABLES:
+        table = DeltaTable(str(root / name))
+        assert table.metadata().partition_columns == [PARTITION]
+        assert all(field.metadata.get("doc") for field in table.schema().fields)
+
+
+def test_an_unwritable_root_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AffectstreamError, match="cannot write tables"):
+        prepare_tables(tmp_path / "file")

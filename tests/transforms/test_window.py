@@ -1,0 +1,185 @@
+import datetime as dt
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+from apache_beam.testing.test_stream import TestStream
+from apache_beam.testing.util import assert_that
+from hypothesis import given
+from hypothesis import strategies as st
+from records import pseudonymous, record
+
+from schemas.events import HELD, TIME, WINDOW
+from schemas.tables import OBSERVATIONS
+from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from transforms.window import WindowSessions, hold_context, shard_of, split_by_shard, window_rows
+
+START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
+END = START + dt.timedelta(seconds=5)
+
+
+def held(
+    number: int, *, subject: str = "a", second: float = 0.0, modality: int = 0, **more
+) -> dict:
+    scores = np.full(len(EXPRESSIONS), 0.1)
+    scores[number % len(EXPRESSIONS)] = 0.4
+    return {
+        "event_id": f"event-{number}",
+        "subject_ref": subject * 32,
+        "session_ref": "5" * 32,
+        "scene_id": "scene",
+        "event_time": START + dt.timedelta(seconds=second),
+        "modality": modality,
+        "scores": None if modality < 0 else scores.tolist(),
+        "confidence": None if modality < 0 else 0.25 + (number % 3) * 0.25,
+    } | more
+
+
+def batch(*rows: dict) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), schema=HELD)
+
+
+def rows_of(*batches: pa.RecordBatch) -> pa.RecordBatch:
+    return window_rows(batches, START, END, late=False)
+
+
+def test_one_row_a_subject_and_session() -> None:
+    out = rows_of(
+        batch(held(0), held(1, subject="b"), held(2, modality=2)),
+        batch(held(3, subject="b", session_ref="6" * 32), held(4, modality=2)),
+    )
+    assert out.schema == WINDOW
+    seen = {(r["subject_ref"][0], r["session_ref"][0]): r for r in out.to_pylist()}
+    assert set(seen) == {("a", "5"), ("b", "5"), ("b", "6")}
+    assert seen["a", "5"]["counts"] == [1, 0, 2, 0]
+    assert seen["a", "5"]["revision"] == 3
+    assert len(set(out["window_id"].to_pylist())) == 3
+
+
+def test_scores_are_weighted_by_confidence() -> None:
+    one, two = held(0), held(2)  # confidence 0.25 and 0.75
+    (row,) = rows_of(batch(one, two)).to_pylist()
+    expected = (0.25 * np.array(one["scores"]) + 0.75 * np.array(two["scores"])) / 1.0
+    np.testing.assert_allclose(row["modality_scores"][:7], expected, rtol=1e-6)
+    assert row["modality_confidence"] == [0.5, 0, 0, 0]
+    assert row["modality_scores"][7:] == [0] * 21
+
+
+def test_an_event_counts_once() -> None:
+    out = rows_of(batch(held(0), held(0), held(1)), batch(held(1)))
+    assert out["revision"].to_pylist() == [2]
+    assert out["counts"].to_pylist() == [[2, 0, 0, 0]]
+
+
+def test_context_alone_makes_no_row_but_its_last_word_counts() -> None:
+    told = held(7, modality=-1, second=1, activity="duel", game_result=None)
+    later = held(8, modality=-1, second=3, activity=None, game_result="lost")
+    assert rows_of(batch(told)).num_rows == 0
+    (row,) = rows_of(batch(later, held(0), told)).to_pylist()
+    assert (row["activity"], row["game_result"], row["revision"]) == ("duel", "lost", 3)
+    assert row["counts"] == [1, 0, 0, 0]
+
+
+EVENTS = st.builds(
+    held,
+    st.integers(0, 30),
+    subject=st.sampled_from("abc"),
+    second=st.floats(0, 4.99),
+    modality=st.integers(-1, 3),
+)
+
+
+@given(
+    st.lists(EVENTS, min_size=1, max_size=30), st.randoms(use_true_random=False), st.integers(1, 5)
+)
+def test_order_and_batches_do_not_matter(rows: list[dict], random, parts: int) -> None:
+    unique = list({row["event_id"]: row for row in rows}.values())
+    shuffled = random.sample(unique, len(unique))
+    pieces = [batch(*shuffled[n::parts]) for n in range(parts)]
+    assert rows_of(*pieces).equals(rows_of(batch(*unique)))
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=40), st.integers(1, 7))
+def test_pieces_lie_in_one_window_and_shard_and_lose_nothing(rows: list[dict], shards: int) -> None:
+    length_us = 2_000_000
+    pieces = list(split_by_shard(batch(*rows), shards, length_us))
+    assert sum(piece.num_rows for _, _, piece in pieces) == len(rows)
+    for shard, earliest, piece in pieces:
+        times = piece["event_time"].cast(pa.int64()).to_numpy()
+        assert times.min() == earliest
+        assert len(set(times // length_us)) == 1
+        assert {shard_of(ref, shards) for ref in piece["subject_ref"].to_pylist()} == {shard}
+
+
+def observed(number: int, second: float) -> pa.RecordBatch:
+    row = held(number, second=second) | {"modality": MODALITIES[0], "event_date": START.date()}
+    return pa.RecordBatch.from_pylist(
+        [{name: row.get(name) for name in OBSERVATIONS.names}], schema=OBSERVATIONS
+    )
+
+
+def run_stream(stream: TestStream, expected: list[tuple[int, bool]]) -> None:
+    """Compare (revision, late) of every pane that comes out."""
+    options = PipelineOptions()
+    options.view_as(StandardOptions).streaming = True
+    with beam.Pipeline(runner=BundleBasedDirectRunner(), options=options) as p:
+        batches = p | stream
+        batches.element_type = pa.RecordBatch
+        none = batches | beam.Filter(lambda _: False).with_output_types(pa.RecordBatch)
+        panes = {"observations": batches, "context": none} | WindowSessions(
+            length_s=5, lateness_s=60, shards=4
+        )
+        found = panes | beam.FlatMap(
+            lambda b: list(zip(b["revision"].to_pylist(), b["late"].to_pylist(), strict=True))
+        )
+
+        def check(seen: list[tuple[int, bool]]) -> None:
+            assert sorted(seen) == expected
+
+        assert_that(found, check)
+
+
+def at(second: float) -> float:
+    return START.timestamp() + second
+
+
+def test_a_late_event_gives_a_higher_revision_of_the_same_row() -> None:
+    stream = (
+        TestStream()
+        .advance_watermark_to(at(0))
+        .add_elements([observed(1, 1), observed(2, 2)])
+        .advance_watermark_to(at(6))
+        .add_elements([observed(3, 3)])
+        .advance_watermark_to(at(30))
+        .add_elements([observed(3, 3)])
+        .advance_watermark_to_infinity()
+    )
+    run_stream(stream, [(2, False), (3, True), (3, True)])
+
+
+def test_beyond_the_lateness_nothing_is_revised() -> None:
+    stream = (
+        TestStream()
+        .advance_watermark_to(at(0))
+        .add_elements([observed(1, 1)])
+        .advance_watermark_to(at(5 + 61))
+        .add_elements([observed(2, 2)])
+        .advance_watermark_to_infinity()
+    )
+    run_stream(stream, [(1, False)])
+
+
+def test_context_is_held_as_modality_minus_one() -> None:
+    ((_, out),) = hold_context(pseudonymous(record("context", 1, {"activity": "duel"})))
+    assert out.schema == HELD
+    assert out["modality"].to_pylist() == [-1]
+    assert out["activity"].to_pylist() == ["duel"]
+    assert out.schema.field("event_time").type == TIME
+
+
+@pytest.mark.parametrize("shards", [1, 16])
+def test_shards_follow_the_reference(shards: int) -> None:
+    assert shard_of("0000001f" + "0" * 24, shards) == 31 % shards

@@ -1,0 +1,273 @@
+"""DecideExpressions: features, history and scenario policy → what happens next."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from apache_beam.coders import VarIntCoder
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import (
+    BagStateSpec,
+    ReadModifyWriteStateSpec,
+    TimerSpec,
+    on_timer,
+)
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.timestamp import Timestamp
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.arkit import EXPRESSION_WEIGHTS
+from schemas.arrow import ArrowBatchCoder, vector_column
+from schemas.errors import AffectstreamError
+from schemas.events import TIME
+from schemas.ids import stable_ids
+from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
+from schemas.vocabularies import EXPRESSIONS
+from transforms.history import NOTHING, History, Smoothing, Step
+from transforms.stage import MAIN, Outputs, timed
+from transforms.window import Keyed, shard_of
+
+REVIEWS = "reviews"
+_STAGE = "DecideExpressions"
+_MIRRORING = "avatar_mirroring"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(_Frozen):
+    """What follows when an expression was held for ``after`` windows in a row.
+
+    ``at_once_after`` is a game result that makes it follow in the first window.
+    """
+
+    action: str
+    after: int
+    reply: str | None = None
+    at_once_after: str | None = None
+
+
+class ScenarioPolicy(_Frozen):
+    """Scenario → expression → rule; in high-stakes scenarios a person looks at weak estimates."""
+
+    version: str
+    high_stakes: frozenset[str]
+    scenarios: dict[str, dict[str, Rule]]
+
+
+def read_scenarios(path: Path) -> ScenarioPolicy:
+    """Read and check a scenario policy."""
+    try:
+        policy = ScenarioPolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        message = f"{path} is not a scenario policy: {str(error).splitlines()[0]}"
+        raise AffectstreamError(message) from error
+    unknown = {e for rules in policy.scenarios.values() for e in rules} - set(EXPRESSIONS)
+    if unknown:
+        message = f"{path} has rules for {sorted(unknown)}, which are no expressions"
+        raise AffectstreamError(message)
+    return policy
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """Turns the drained windows of one shard into decisions and reviews."""
+
+    policy: ScenarioPolicy
+    smoothing: Smoothing
+    valid_s: float
+
+    def drain(
+        self, pending: list[pa.RecordBatch], state: pa.RecordBatch | None
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch, pa.RecordBatch]:
+        """Decide on these feature rows in the order of event time.
+
+        Returns EXPRESSION_DECISIONS rows, REVIEW_QUEUE rows and the new history.
+        """
+        order = ("window_end", "subject_ref", "session_ref")
+        table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
+        rows = table.combine_chunks().to_batches()[0]
+        ends = rows["window_end"].cast(pa.int64()).to_numpy()
+        starts = np.flatnonzero(np.r_[True, np.diff(ends) != 0])
+        history = History(self.smoothing, state)
+        steps = [
+            history.advance(rows.slice(start, stop - start))
+            for start, stop in zip(starts, np.r_[starts[1:], len(ends)], strict=True)
+        ]
+        step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
+        decisions = self._decisions(rows, step)
+        return decisions, self._reviews(rows, decisions), history.snapshot()
+
+    def _decisions(self, rows: pa.RecordBatch, step: Step) -> pa.RecordBatch:
+        count = rows.num_rows
+        action, reason, reply = self._apply(rows, step)
+        version = pa.repeat(self.policy.version, count)
+        mirrored = (action != "hold") & (_text(rows["purpose"]) == _MIRRORING)
+        weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
+        expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.valid_s * 1e6)
+        columns = {
+            "decision_id": stable_ids(rows["window_id"], version),
+            "expression": pa.array(EXPRESSIONS).take(
+                pa.array(step.held, pa.int64(), mask=step.held == NOTHING)
+            ),
+            "confidence": pa.array(step.confidence.astype(np.float32)),
+            "valence_shift": pa.array(step.shift[:, 0].astype(np.float32)),
+            "arousal_shift": pa.array(step.shift[:, 1].astype(np.float32)),
+            "action": pa.array(action, pa.string()),
+            "reason": pa.array(reason, pa.string()),
+            "reply_id": pa.array(reply, pa.string()),
+            "intensity": pa.array(step.intensity.astype(np.float32)),
+            "avatar_weights": vector_column(np.where(mirrored[:, None], weights, 0.0)),
+            "policy_version": version,
+            "expires_at": pa.array(expires).cast(TIME),
+            "event_date": rows["window_end"].cast(pa.date32()),
+        }
+        names = EXPRESSION_DECISIONS.names
+        return pa.record_batch(
+            [columns[name] if name in columns else rows[name] for name in names],
+            schema=EXPRESSION_DECISIONS,
+        )
+
+    def _apply(self, rows: pa.RecordBatch, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return action, reason code and reply id a row."""
+        own = _text(rows["purpose"]) == _MIRRORING
+        action = np.where(own, "mirror", "observe").astype(object)
+        reason = np.full(rows.num_rows, "default", object)
+        reply = np.full(rows.num_rows, None, object)
+        scenario, result = _text(rows["scenario"]), _text(rows["game_result"])
+        for name, rules in self.policy.scenarios.items():
+            for expression, rule in rules.items():
+                shown = (scenario == name) & (step.held == EXPRESSIONS.index(expression))
+                at_once = result == rule.at_once_after if rule.at_once_after else False
+                ripe = shown & ((step.held_for >= rule.after) | at_once)
+                reason[shown & ~ripe] = "settling"
+                action[ripe], reason[ripe], reply[ripe] = rule.action, "scenario_rule", rule.reply
+        weak = rows["abstained"].to_numpy(zero_copy_only=False) | (step.held == NOTHING)
+        action[weak], reason[weak], reply[weak] = "hold", "abstained", None
+        return action, reason, reply
+
+    def _reviews(self, rows: pa.RecordBatch, decisions: pa.RecordBatch) -> pa.RecordBatch:
+        """Queue for a person what is weak or weighty in a high-stakes scenario."""
+        stakes = np.isin(_text(rows["scenario"]), list(self.policy.high_stakes))
+        weak = stakes & (_text(decisions["reason"]) == "abstained")
+        ruled = stakes & (_text(decisions["reason"]) == "scenario_rule")
+        reason = np.where(weak, "low_confidence", "high_stakes").astype(object)
+        chosen = pa.array(np.flatnonzero(weak | ruled))
+        at, why = decisions.take(chosen), pa.array(reason, pa.string()).take(chosen)
+        columns = {
+            "review_id": stable_ids(at["decision_id"], why),
+            "reason": why,
+            "reviewer_decision": pa.nulls(len(why), pa.string()),
+        }
+        return pa.record_batch(
+            [columns[name] if name in columns else at[name] for name in REVIEW_QUEUE.names],
+            schema=REVIEW_QUEUE,
+        )
+
+
+def _text(column: pa.Array) -> np.ndarray:
+    return column.to_numpy(zero_copy_only=False)
+
+
+_NEEDED = [
+    "window_id", "subject_ref", "session_ref", "scene_id", "scenario", "purpose", "region",
+    "age_band", "window_end", "scores", "abstained", "valence", "arousal", "game_result",
+]  # fmt: skip
+
+
+class _Decide(beam.DoFn):
+    """Holds the pending windows of a shard until the watermark has passed the last of them.
+
+    One timer a shard stands at the largest pending window end. An on-time pane arrives only once
+    the watermark has passed its window, so that timer is due at once in a live job, and when it
+    fires nothing earlier can follow: all pending windows are drained in order. A timer a window
+    costs a cycle of the runner each, 5,760 of them for 30 minutes and 16 shards.
+    """
+
+    PENDING = BagStateSpec("pending", ArrowBatchCoder())
+    HISTORY = ReadModifyWriteStateSpec("history", ArrowBatchCoder())
+    LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
+    DUE = TimerSpec("due", TimeDomain.WATERMARK)
+
+    def __init__(self, policy: Path, smoothing: Smoothing, valid_s: float) -> None:
+        self._make = functools.partial(_decider, policy, smoothing, valid_s)
+
+    def setup(self) -> None:
+        self._decider = self._make()
+        self._rows = Metrics.counter(_STAGE, "rows_in")
+        self._out = Metrics.counter(_STAGE, "rows_out")
+        self._busy_us = Metrics.counter(_STAGE, "busy_us")
+
+    def process(
+        self,
+        element: Keyed,
+        pending: Any = beam.DoFn.StateParam(PENDING),
+        latest: Any = beam.DoFn.StateParam(LATEST),
+        due: Any = beam.DoFn.TimerParam(DUE),
+    ) -> None:
+        batch = element[1]
+        pending.add(batch)
+        end = max(pc.max(batch["window_end"]).value, latest.read() or 0)
+        latest.write(end)
+        due.set(Timestamp(micros=end))
+
+    @on_timer(DUE)
+    def drain(
+        self,
+        pending: Any = beam.DoFn.StateParam(PENDING),
+        history: Any = beam.DoFn.StateParam(HISTORY),
+    ) -> Iterator[Any]:
+        batches = list(pending.read())
+        if not batches:
+            return
+        with timed(self._busy_us):
+            decisions, reviews, state = self._decider.drain(batches, history.read())
+        pending.clear()
+        history.write(state)
+        self._rows.inc(decisions.num_rows)
+        self._out.inc(decisions.num_rows)
+        yield decisions
+        if reviews.num_rows:
+            yield beam.pvalue.TaggedOutput(REVIEWS, reviews)
+
+
+def _by_shard(shards: int, features: pa.RecordBatch) -> Keyed:
+    return shard_of(features["subject_ref"][0].as_py(), shards), features.select(_NEEDED)
+
+
+def _decider(policy: Path, smoothing: Smoothing, valid_s: float) -> Decider:
+    return Decider(read_scenarios(policy), smoothing, valid_s)
+
+
+class DecideExpressions(beam.PTransform):
+    """Feature batches of on-time panes → decision batches, and reviews under REVIEWS."""
+
+    def __init__(self, *, policy: Path, smoothing: Smoothing, valid_s: float, shards: int) -> None:
+        super().__init__()
+        self._policy, self._smoothing = policy, smoothing
+        self._valid_s, self._shards = valid_s, shards
+
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        decide = _Decide(self._policy, self._smoothing, self._valid_s)
+        types = {REVIEWS: pa.RecordBatch}
+        return (
+            pcoll
+            | "ByShard"
+            >> beam.Map(functools.partial(_by_shard, self._shards)).with_output_types(
+                Keyed
+            )  # (shard, feature rows of one window)
+            | "Global" >> beam.WindowInto(GlobalWindows())
+            | "Decide"
+            >> beam.ParDo(decide)
+            .with_output_types(pa.RecordBatch, **types)
+            .with_outputs(REVIEWS, main=MAIN)
+        )

@@ -1,0 +1,119 @@
+"""DecodeEvents: Kafka records → EVENT batches of one kind each, both CloudEvents modes."""
+
+import apache_beam as beam
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.arrow import take_rows
+from schemas.dead_letters import dead_letters
+from schemas.errors import DeadLetterCode
+from schemas.events import ATTRIBUTES, COLUMN_OF, EVENT_TYPES, TIME, TOPICS, event_schema
+from schemas.ids import stable_ids
+from transforms.headers import read_headers
+from transforms.payloads import Columns, decode_payload, decode_structured
+from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
+
+_DETAIL = {
+    None: "",
+    DeadLetterCode.UNKNOWN_TOPIC: "no kind of event belongs to this topic",
+    DeadLetterCode.UNKNOWN_EVENT_TYPE: "the CloudEvents type is not the one of this topic",
+    DeadLetterCode.NULL_VALUE: "the record has no value",
+    DeadLetterCode.BAD_HEADERS: "id or source is missing, or an attribute is not UTF-8",
+    DeadLetterCode.BAD_TIME: "the time attribute is not an RFC 3339 time with a zone",
+    DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
+    DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
+}
+_RFC3339 = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
+
+
+class DecodeEvents(beam.PTransform):
+    """RAW batches → EVENT batches of one kind each, and dead letters."""
+
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        return run_stage(pcoll, "DecodeEvents", lambda: decode_batch, DEAD)
+
+
+def decode_batch(raw: pa.RecordBatch) -> Tagged:
+    """Decode one RAW batch into at most one EVENT batch a kind, and its dead letters."""
+    topics = raw["topic"].dictionary_encode()
+    codes = topics.indices.to_numpy(zero_copy_only=False)
+    for code, topic in enumerate(topics.dictionary.to_pylist()):
+        rows = take_rows(raw, codes == code)
+        if topic not in TOPICS:
+            yield DEAD, _dead(rows, _all(rows, DeadLetterCode.UNKNOWN_TOPIC))
+            continue
+        empty = rows["value"].is_null().to_numpy(zero_copy_only=False)
+        if empty.any():
+            nothing = take_rows(rows, empty)
+            yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
+            rows = take_rows(rows, ~empty)
+        if rows.num_rows:
+            yield from _decode_kind(TOPICS[topic], rows)
+
+
+def _decode_kind(kind: str, raw: pa.RecordBatch) -> Tagged:
+    headers, broken = read_headers(
+        raw["headers"], ("content-type", *map("ce_{}".format, ATTRIBUTES))
+    )
+    form = pc.starts_with(headers["content-type"], "application/cloudevents")
+    structured = form.fill_null(False).to_numpy(zero_copy_only=False)
+    if structured.any():
+        rows = take_rows(raw, structured)
+        yield from _assemble(kind, rows, *decode_structured(kind, rows["value"]))
+    if not structured.all():
+        rows = take_rows(raw, ~structured)
+        attributes = {a: headers[f"ce_{a}"].filter(pa.array(~structured)) for a in ATTRIBUTES}
+        payload, problems = decode_payload(kind, rows["value"])
+        problems[broken[~structured]] = DeadLetterCode.BAD_HEADERS
+        yield from _assemble(kind, rows, attributes, payload, problems)
+
+
+def _assemble(
+    kind: str, raw: pa.RecordBatch, attributes: Columns, payload: Columns, problems: np.ndarray
+) -> Tagged:
+    """Join attributes and payload to EVENT rows; a row with a problem becomes a dead letter.
+
+    The problems of the attributes outrank those of the payload: a record of an unknown type has a
+    payload that nobody can judge.
+    """
+    times, bad_time = _times(attributes["time"])
+    problems[bad_time] = DeadLetterCode.BAD_TIME
+    wrong = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
+    problems[~wrong.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
+    unnamed = pc.or_(attributes["id"].is_null(), attributes["source"].is_null())
+    problems[unnamed.to_numpy(zero_copy_only=False)] = DeadLetterCode.BAD_HEADERS
+    named = {COLUMN_OF.get(name, name): column for name, column in attributes.items()}
+    named |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}
+    ids = stable_ids(attributes["source"], attributes["id"])
+    named |= {"event_id": pc.if_else(unnamed, None, ids), "event_time": times}
+    named |= {"event_type": attributes["type"], **payload}
+    bad = problems != None  # noqa: E711  element-wise
+    schema = event_schema(kind)
+    events = pa.record_batch([named[name] for name in schema.names], schema=schema)
+    yield MAIN, take_rows(events, ~bad)
+    if bad.any():
+        place = ("topic", "partition", "offset", "timestamp", "event_id", "event_time")
+        rows = pa.record_batch({name: named[name] for name in place})
+        yield DEAD, _dead(take_rows(rows, bad), problems[bad])
+
+
+def _times(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    try:
+        times = column.cast(TIME)
+    except pa.ArrowInvalid:
+        formed = pc.if_else(pc.match_substring_regex(column, _RFC3339), column, None)
+        parsed = pd.to_datetime(formed.to_pandas(), utc=True, errors="coerce", format="ISO8601")
+        times = pa.Array.from_pandas(parsed).cast(TIME, safe=False)
+    return times, times.is_null().to_numpy(zero_copy_only=False)
+
+
+def _all(rows: pa.RecordBatch, code: DeadLetterCode) -> np.ndarray:
+    return np.full(rows.num_rows, code, object)
+
+
+def _dead(rows: pa.RecordBatch, problems: np.ndarray) -> pa.RecordBatch:
+    codes = pa.array([str(code) for code in problems], pa.string())
+    details = pa.array([_DETAIL[code] for code in problems], pa.string())
+    return dead_letters(rows, stage="DecodeEvents", code=codes, detail=details)

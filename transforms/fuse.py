@@ -1,0 +1,72 @@
+"""FuseModalities: WINDOW rows → feature rows, attention over the modalities that are there."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from model_serving.fusion import Fusion, load_fusion
+
+from schemas.arrow import take_rows, vector_column, vectors
+from schemas.tables import EMOTION_FEATURES
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY
+from transforms.stage import MAIN, Outputs, Tagged, run_stage
+
+ON_TIME = "on_time"
+"""The rows of on-time panes: what decisions are made on, once."""
+
+
+def fuse_batch(fusion: Fusion, windows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return one EMOTION_FEATURES row for each WINDOW row."""
+    count, width = windows.num_rows, len(MODALITIES)
+    counts = vectors(windows["counts"], width).astype(np.int64)
+    scores = vectors(windows["modality_scores"], width * len(EXPRESSIONS))
+    fused = fusion.fuse(
+        counts,
+        scores.reshape(count, width, len(EXPRESSIONS)).astype(np.float32),
+        vectors(windows["modality_confidence"], width).astype(np.float32),
+    )
+    affect = np.clip(fused.scores @ CIRCUMPLEX, -1.0, 1.0).astype(np.float32)
+    best = pa.array(fused.scores.argmax(axis=1), pa.int64(), mask=fused.abstained)
+    columns = {
+        "vocabulary": pa.repeat(VOCABULARY, count),
+        "scores": vector_column(fused.scores),
+        "expression": pa.array(EXPRESSIONS).take(best),
+        "confidence": pa.array(fused.confidence.astype(np.float32)),
+        "abstained": pa.array(fused.abstained),
+        "valence": pa.array(affect[:, 0]),
+        "arousal": pa.array(affect[:, 1]),
+        "attention": vector_column(fused.attention),
+        "model_id": pa.repeat(fusion.model_id, count),
+        "event_date": windows["window_start"].cast(pa.date32()),
+    }
+    for place, modality in enumerate(MODALITIES):
+        columns[f"n_{modality}"] = pa.array(counts[:, place].astype(np.int32))
+    return pa.record_batch(
+        [columns[name] if name in columns else windows[name] for name in EMOTION_FEATURES.names],
+        schema=EMOTION_FEATURES,
+    )
+
+
+class FuseModalities(beam.PTransform):
+    """WINDOW batches → feature batches, and those of on-time panes once more under ON_TIME."""
+
+    def __init__(self, *, model: Path) -> None:
+        super().__init__()
+        self._model = model
+
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        return run_stage(pcoll, "FuseModalities", functools.partial(_load, self._model), ON_TIME)
+
+
+def _load(model: Path) -> Callable[[pa.RecordBatch], Tagged]:
+    fusion = load_fusion(model)
+
+    def fuse(windows: pa.RecordBatch) -> Tagged:
+        features = fuse_batch(fusion, windows)
+        on_time = ~windows["late"].to_numpy(zero_copy_only=False)
+        return [(MAIN, features), (ON_TIME, take_rows(features, on_time))]
+
+    return fuse

@@ -1,0 +1,210 @@
+"""GateByPolicy: law and consent before any inference; what is unknown is refused."""
+
+import datetime as dt
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from schemas.arrow import take_rows
+from schemas.errors import AffectstreamError, RefusalCode
+from schemas.events import kind_of
+from schemas.tables import REFUSALS
+from transforms.consent import GRANTED, WITHDRAWN, Consents, ledger_rows
+from transforms.stage import MAIN, REFUSED, Outputs, Tagged, run_stage
+
+LEDGER = "ledger"
+
+NO_NOTICE = "EU AI Act Art. 50(3)"
+NO_CONSENT = "GDPR Art. 6 and 9"
+_CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(_Frozen):
+    """One row of the policy table; a condition that is None matches everything."""
+
+    verdict: Literal["allow", "refuse"]
+    article: str
+    code: RefusalCode | None = None
+    purposes: frozenset[str] | None = None
+    regions: frozenset[str] | None = None
+    scenarios: frozenset[str] | None = None
+    age_bands: frozenset[str] | None = None
+    modalities: frozenset[str] | None = None
+    since: dt.date = dt.date.min
+    until: dt.date = dt.date.max
+
+    @model_validator(mode="after")
+    def _refusal_has_code(self) -> "Rule":
+        if (self.verdict == "refuse") != (self.code is not None):
+            message = "a refusal needs a code, and nothing else has one"
+            raise ValueError(message)
+        return self
+
+
+class Policy(_Frozen):
+    """The policy table: known regions and purposes, and rules of which the first match decides."""
+
+    version: str
+    regions: frozenset[str]
+    purposes: frozenset[str]
+    rules: tuple[Rule, ...]
+
+    def judge(self, case: "Case") -> tuple[RefusalCode, str] | None:
+        """Return the refusal's code and article, or None where the case is allowed."""
+        if case.region not in self.regions:
+            return RefusalCode.REGION_UNKNOWN, "no rule for this region"
+        if case.purpose not in self.purposes:
+            return RefusalCode.PURPOSE_UNKNOWN, "no rule for this purpose"
+        for rule in self.rules:
+            if _matches(rule, case):
+                return None if rule.code is None else (rule.code, rule.article)
+        return RefusalCode.PURPOSE_UNKNOWN, "no rule for this case"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the policy looks at."""
+
+    purpose: str | None
+    region: str | None
+    scenario: str | None
+    age_band: str
+    modality: str
+    day: dt.date
+
+
+def _matches(rule: Rule, case: Case) -> bool:
+    return rule.since <= case.day <= rule.until and all(
+        allowed is None or value in allowed
+        for allowed, value in (
+            (rule.purposes, case.purpose),
+            (rule.regions, case.region),
+            (rule.scenarios, case.scenario),
+            (rule.age_bands, case.age_band),
+            (rule.modalities, case.modality),
+        )
+    )
+
+
+def read_policy(path: Path) -> Policy:
+    """Read and check a policy table."""
+    try:
+        return Policy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        message = f"{path} is not a policy table: {str(error).splitlines()[0]}"
+        raise AffectstreamError(message) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Policy and consents together; stateless, so media never enter a keyed shuffle."""
+
+    policy: Policy
+    consents: Consents
+
+    def batch(self, events: pa.RecordBatch) -> Tagged:
+        """Split a pseudonymous batch into what may go on and REFUSALS rows.
+
+        Consent and erasure events are not gated: they become CONSENT_LEDGER rows.
+        """
+        kind = kind_of(events)
+        if kind in ("consent", "erasure"):
+            return [(LEDGER, ledger_rows(events))]
+        codes = np.full(events.num_rows, None, object)
+        articles = np.full(events.num_rows, None, object)
+        self._by_consent(events, kind, codes, articles)
+        self._by_policy(events, kind, codes, articles)
+        unnoticed = pc.fill_null(pc.equal(events["notice_id"], ""), True)
+        mask = unnoticed.to_numpy(zero_copy_only=False)
+        codes[mask], articles[mask] = RefusalCode.NOTICE_MISSING, NO_NOTICE
+        refused = codes != None  # noqa: E711  element-wise
+        if not refused.any():
+            return [(MAIN, events)]
+        rows = take_rows(events, refused)
+        return [
+            (MAIN, take_rows(events, ~refused)),
+            (REFUSED, self._refusals(rows, kind, codes[refused], articles[refused])),
+        ]
+
+    def _by_consent(
+        self, events: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
+    ) -> None:
+        modality = _CONSENT_OF.get(kind, kind)
+        said = self.consents.ask(
+            events["subject_ref"], events["purpose"], modality, events["event_time"]
+        )
+        codes[said == WITHDRAWN] = RefusalCode.CONSENT_WITHDRAWN
+        codes[(said != WITHDRAWN) & (said != GRANTED)] = RefusalCode.CONSENT_UNKNOWN
+        articles[said != GRANTED] = NO_CONSENT
+
+    def _by_policy(
+        self, events: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
+    ) -> None:
+        """Judge each distinct case once; a batch has a handful."""
+        days = events["event_time"].cast(pa.date32())
+        names = ("purpose", "region", "scenario", "age_band")
+        joined = pc.binary_join_element_wise(
+            *(events[name] for name in names),
+            days.cast(pa.int32()).cast(pa.string()),
+            "\x1f",
+            null_handling="replace",
+            null_replacement="",
+        ).dictionary_encode()
+        number = joined.indices.to_numpy()
+        for first in np.unique(number, return_index=True)[1]:
+            purpose, region, scenario, age_band = (events[n][int(first)].as_py() for n in names)
+            day = days[int(first)].as_py()
+            case = Case(purpose, region, scenario, age_band or "unknown", kind, day)
+            if (verdict := self.policy.judge(case)) is not None:
+                same = number == number[first]
+                codes[same], articles[same] = verdict
+
+    def _refusals(
+        self, rows: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
+    ) -> pa.RecordBatch:
+        columns = {
+            "modality": pa.repeat(kind, rows.num_rows),
+            "code": pa.array([str(code) for code in codes]),
+            "article": pa.array(articles, pa.string()),
+            "policy_version": pa.repeat(self.policy.version, rows.num_rows),
+            "event_date": rows["event_time"].cast(pa.date32()),
+        }
+        return pa.record_batch(
+            [columns[name] if name in columns else rows[name] for name in REFUSALS.names],
+            schema=REFUSALS,
+        )
+
+
+class GateByPolicy(beam.PTransform):
+    """Pseudonymous batches → allowed session batches, refusals, and the ledger's rows.
+
+    ``ledger`` is called once a worker, before the first event, and returns CONSENT_LEDGER rows.
+    """
+
+    def __init__(self, *, policy: Path, ledger: Callable[[], list[pa.RecordBatch]]) -> None:
+        super().__init__()
+        self._policy = policy
+        self._ledger = ledger
+
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        make = functools.partial(_load, self._policy, self._ledger)
+        return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER)
+
+
+def _load(
+    policy: Path, ledger: Callable[[], list[pa.RecordBatch]]
+) -> Callable[[pa.RecordBatch], Tagged]:
+    return Gate(read_policy(policy), Consents.of(ledger())).batch

@@ -1,0 +1,130 @@
+"""What a session has shown so far: running baseline, smoothed scores, held expression.
+
+Pure and without a clock: it moves only with the event time of the windows it is given.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.arrow import take_rows, vector_column, vectors
+from schemas.vocabularies import EXPRESSIONS
+
+HISTORY = pa.schema(
+    [
+        ("session", pa.string()),
+        ("seen_us", pa.int64()),
+        ("smoothed", pa.list_(pa.float32(), len(EXPRESSIONS))),
+        ("baseline", pa.list_(pa.float32(), 2)),
+        ("held", pa.int64()),
+        ("held_for", pa.int64()),
+        ("intensity", pa.float32()),
+    ]
+)
+"""One row a session: ``held`` is an index into EXPRESSIONS or NOTHING, ``baseline`` the running
+valence and arousal, ``seen_us`` the end of its last window in µs."""
+
+NOTHING: Final = -1
+_NEUTRAL = EXPRESSIONS.index("neutral")
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """How fast the history follows what is shown; all figures are per window.
+
+    ``follow`` is the weight of a new window in the smoothed scores, ``margin`` by how much an
+    expression must beat the held one to replace it, ``drift`` the weight of a new window in the
+    baseline, ``max_change`` the cap on the change of intensity, ``forget_s`` the silence after
+    which a session begins anew.
+    """
+
+    follow: float = 0.6
+    margin: float = 0.1
+    drift: float = 0.1
+    max_change: float = 0.25
+    forget_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one window did, a row a session: ``shift`` is (n, 2), valence and arousal."""
+
+    held: np.ndarray
+    held_for: np.ndarray
+    confidence: np.ndarray
+    shift: np.ndarray
+    intensity: np.ndarray
+
+
+class History:
+    """The sessions of one shard; windows must come in the order of event time."""
+
+    def __init__(self, smoothing: Smoothing, state: pa.RecordBatch | None = None) -> None:
+        self._smoothing = smoothing
+        self._state = pa.RecordBatch.from_pylist([], HISTORY) if state is None else state
+
+    def snapshot(self) -> pa.RecordBatch:
+        """Return the HISTORY rows that rebuild this object."""
+        return self._state
+
+    def advance(self, features: pa.RecordBatch) -> Step:
+        """Take the feature rows of one window, one a session, and return what they did."""
+        rules = self._smoothing
+        sessions = pc.binary_join_element_wise(
+            features["subject_ref"], features["session_ref"], "\x1f"
+        )
+        now = features["window_end"].cast(pa.int64()).to_numpy()
+        kept = self._keep(int(now.max()))
+        place = pc.index_in(sessions, kept["session"])
+        known = place.is_valid().to_numpy(zero_copy_only=False)
+        before = kept.take(place)
+        scores = vectors(features["scores"], len(EXPRESSIONS))
+        weak = features["abstained"].to_numpy(zero_copy_only=False)
+        affect = np.stack([features["valence"].to_numpy(), features["arousal"].to_numpy()], axis=1)
+
+        old = np.where(known[:, None], vectors(before["smoothed"], len(EXPRESSIONS)), scores)
+        follow = np.where(weak, 0.0, rules.follow)[:, None]
+        smoothed = (1 - follow) * old + follow * scores
+        held, held_for = self._hold(smoothed, weak, before)
+        confidence = np.where(held == NOTHING, smoothed.max(axis=1), _pick(smoothed, held))
+        baseline = np.where(known[:, None], vectors(before["baseline"], 2), affect)
+        target = np.where((held == NOTHING) | (held == _NEUTRAL), 0.0, confidence)
+        last = before["intensity"].fill_null(0).to_numpy(zero_copy_only=False)
+        intensity = last + np.clip(target - last, -rules.max_change, rules.max_change)
+
+        drifted = baseline + rules.drift * (affect - baseline)
+        columns = [
+            sessions,
+            pa.array(now),
+            vector_column(smoothed),
+            vector_column(drifted),
+            pa.array(held),
+            pa.array(held_for),
+            pa.array(intensity.astype(np.float32)),
+        ]
+        absent = ~pc.is_in(kept["session"], sessions).to_numpy(zero_copy_only=False)
+        fresh = pa.record_batch(columns, schema=HISTORY)
+        self._state = pa.concat_batches([take_rows(kept, absent), fresh])
+        return Step(held, held_for, confidence, affect - baseline, intensity)
+
+    def _keep(self, now_us: int) -> pa.RecordBatch:
+        silent = now_us - self._state["seen_us"].to_numpy() > self._smoothing.forget_s * 1e6
+        return take_rows(self._state, ~silent)
+
+    def _hold(
+        self, smoothed: np.ndarray, weak: np.ndarray, before: pa.RecordBatch
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keep the held expression until another beats it by the margin."""
+        held = before["held"].fill_null(NOTHING).to_numpy(zero_copy_only=False)
+        held_for = before["held_for"].fill_null(0).to_numpy(zero_copy_only=False)
+        best = smoothed.argmax(axis=1)
+        lead = smoothed.max(axis=1) - _pick(smoothed, held)
+        change = ~weak & (best != held) & ((held == NOTHING) | (lead > self._smoothing.margin))
+        return np.where(change, best, held), np.where(change, 1, held_for + 1)
+
+
+def _pick(scores: np.ndarray, column: np.ndarray) -> np.ndarray:
+    return scores[np.arange(len(scores)), np.maximum(column, 0)]

@@ -1,0 +1,166 @@
+"""LandTable: rows → a Delta table, effectively once by deterministic row id."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from schemas.errors import AffectstreamError
+from schemas.tables import PARTITION, ROW_ID, TABLES
+from transforms.stage import timed
+
+ROWS_A_COMMIT = 100_000  # in the embedded runner a bundle can be a whole log
+_APP = "affectstream"
+_TRIES = 30
+_TIME_OF = {"emotion_features": "window_start", "expression_decisions": "window_end"} | {
+    name: "event_time" for name in ("observations", "refusals", "consent_ledger")
+}
+"""Table → a time column that is never null: Delta's file statistics prune lookups by it."""
+
+
+def prepare_tables(root: Path) -> None:
+    """Create the tables that are missing under ``root``, empty."""
+    for name, schema in TABLES.items():
+        try:
+            DeltaTable.create(
+                str(root / name), schema=schema, partition_by=[PARTITION], mode="ignore"
+            )
+        except (DeltaError, OSError) as error:
+            message = f"cannot write tables under {root}: make it a folder that you may write to"
+            raise AffectstreamError(message) from error
+
+
+class TableWriter:
+    """Commits rows to one Delta table so that any repetition or reordering is a no-op.
+
+    A row whose id the table has is left out, unless it is a higher revision, which replaces it.
+    Each commit carries the next transaction version on the same handle as a compare-and-set: of
+    two writers that looked at the same version one fails, looks again and finds the other's rows.
+    """
+
+    def __init__(self, root: Path, table: str) -> None:
+        self._table = DeltaTable(str(root / table))
+        self._schema = TABLES[table]
+        self._id = ROW_ID[table]
+        self._time = _TIME_OF.get(table)
+        self._revised = "revision" in self._schema.names
+
+    def commit(self, batches: list[pa.RecordBatch]) -> int:
+        """Commit what is new in these rows and return how many rows that was."""
+        rows = self._latest(pa.Table.from_batches(batches, self._schema))
+        for attempt in range(_TRIES):
+            fresh, revised = self._compare(rows)
+            if not fresh.any() and not revised.any():
+                return 0
+            try:
+                self._write(rows.filter(pa.array(fresh | revised)), merge=bool(revised.any()))
+            except CommitFailedError:
+                time.sleep(0.02 * (attempt + 1))  # another writer was first
+                self._table.update_incremental()
+            else:
+                self._table.update_incremental()
+                return int(fresh.sum() + revised.sum())
+        message = f"{self._table.table_uri}: {_TRIES} commits in a row lost to other writers"
+        raise AffectstreamError(message)
+
+    def _latest(self, rows: pa.Table) -> pa.Table:
+        """Keep one row an id: of several revisions the one with the most events."""
+        order = [(self._id, "ascending")]
+        if self._revised:
+            order.append(("revision", "descending"))
+        rows = rows.sort_by(order).combine_chunks()
+        ids = rows[self._id]
+        same = pc.equal(ids[1:], ids[:-1]).to_numpy()
+        return rows.filter(pa.array(np.r_[True, ~same]))
+
+    def _compare(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Return masks of the rows that the table lacks and of those it has an older one of."""
+        columns = [self._id, "revision"] if self._revised else [self._id]
+        known = self._table.to_pyarrow_dataset().to_table(columns=columns, filter=self._near(rows))
+        place = pc.index_in(rows[self._id], known[self._id]).combine_chunks()
+        fresh = place.is_null().to_numpy(zero_copy_only=False)
+        if not self._revised:
+            return fresh, np.zeros(len(fresh), bool)
+        before = pc.fill_null(known["revision"].take(place), 0).to_numpy()
+        return fresh, ~fresh & (rows["revision"].to_numpy() > before)
+
+    def _near(self, rows: pa.Table) -> pc.Expression:
+        """Select the part of the table in which these ids can stand."""
+        near = pc.field(PARTITION).isin(pc.unique(rows[PARTITION]))
+        if self._time is None:
+            return near
+        span = pc.min_max(rows[self._time])
+        return near & (pc.field(self._time) >= span["min"]) & (pc.field(self._time) <= span["max"])
+
+    def _write(self, rows: pa.Table, *, merge: bool) -> None:
+        version = (self._table.transaction_version(_APP) or 0) + 1
+        properties = CommitProperties(app_transactions=[Transaction(_APP, version)])
+        if not merge:
+            write_deltalake(self._table, rows, mode="append", commit_properties=properties)
+            return
+        days = ", ".join(f"'{day}'" for day in pc.unique(rows[PARTITION]).to_pylist())
+        (
+            self._table.merge(
+                rows,
+                predicate=f"t.{PARTITION} IN ({days}) AND t.{self._id} = s.{self._id}",
+                source_alias="s",
+                target_alias="t",
+                commit_properties=properties,
+            )
+            .when_matched_update_all(predicate="s.revision > t.revision")
+            .when_not_matched_insert_all()
+            .execute()
+        )
+
+
+class _Commit(beam.DoFn):
+    """Collects the rows of a bundle and commits them before its checkpoint barrier passes."""
+
+    def __init__(self, root: Path, table: str) -> None:
+        self._root, self._table = root, table
+
+    def setup(self) -> None:
+        self._writer = TableWriter(self._root, self._table)
+        stage = f"Land:{self._table}"
+        self._rows_in = Metrics.counter(stage, "rows_in")
+        self._rows_out = Metrics.counter(stage, "rows_out")
+        self._busy_us = Metrics.counter(stage, "busy_us")
+
+    def start_bundle(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        if self._rows >= ROWS_A_COMMIT:
+            self._commit()
+
+    def finish_bundle(self) -> Iterator[None]:
+        if self._rows:
+            self._commit()
+        yield from ()
+
+    def _commit(self) -> None:
+        with timed(self._busy_us):
+            self._rows_out.inc(self._writer.commit(self._batches))
+        self._rows_in.inc(self._rows)
+        self._batches, self._rows = [], 0
+
+
+class LandTable(beam.PTransform):
+    """Batches of one table's rows → that Delta table under ``root``."""
+
+    def __init__(self, *, root: Path, table: str) -> None:
+        super().__init__()
+        self._root, self._table = root, table
+
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        return pcoll | "Commit" >> beam.ParDo(_Commit(self._root, self._table))

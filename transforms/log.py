@@ -1,0 +1,102 @@
+"""ReadLog: a recorded log (a Parquet folder of exactly the RAW columns) → RAW batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from schemas.errors import AffectstreamError
+from schemas.events import RAW
+
+MAX_ROWS = 8192
+MAX_BYTES = 4 << 20
+"""A batch is closed at whichever comes first; a larger single record is a batch of its own."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Records read so far by this process: what a progress bar of the embedded runner polls."""
+
+    records: int = 0
+
+
+PROGRESS = Progress()
+
+
+def log_files(log: Path) -> list[Path]:
+    """Return the Parquet files of a recorded log, checked to hold the RAW columns."""
+    files = sorted(log.glob("*.parquet")) if log.is_dir() else []
+    if not files:
+        message = f"{log} is not a recorded log: it needs to be a folder of Parquet files"
+        raise AffectstreamError(message)
+    for path in files:
+        try:
+            found = pq.read_schema(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            message = f"{path} is not a Parquet file: a recorded log holds nothing else"
+            raise AffectstreamError(message) from error
+        if not found.equals(RAW):
+            message = f"{path} has other columns than a recorded log: {', '.join(RAW.names)}"
+            raise AffectstreamError(message)
+    return files
+
+
+def count_records(log: Path) -> int:
+    """Return the number of records of a log, from the files' footers."""
+    return sum(pq.read_metadata(path).num_rows for path in log_files(log))
+
+
+def read_records(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the RAW batches of one file, bounded by rows and bytes."""
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=MAX_ROWS):
+        yield from bounded(batch.cast(RAW))
+
+
+def bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Split a batch where its values add up to MAX_BYTES."""
+    if batch.nbytes <= MAX_BYTES:
+        yield batch
+        return
+    sizes = pa.compute.fill_null(pa.compute.binary_length(batch["value"]), 0).to_numpy()
+    start, total = 0, 0
+    for row, size in enumerate(np.asarray(sizes)):
+        if row > start and total + size > MAX_BYTES:
+            yield batch.take(pa.array(range(start, row)))
+            start, total = row, 0
+        total += int(size)
+    yield batch.take(pa.array(range(start, batch.num_rows)))
+
+
+def read_topics(log: Path, topics: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the RAW batches of these topics alone."""
+    data = ds.dataset([str(path) for path in log_files(log)], schema=RAW)
+    for batch in data.to_batches(filter=ds.field("topic").isin(topics), batch_size=MAX_ROWS):
+        if batch.num_rows:
+            yield from bounded(batch)
+
+
+class _ReadFile(beam.DoFn):
+    def process(self, path: str) -> Iterator[pa.RecordBatch]:
+        for batch in read_records(Path(path)):
+            yield batch
+            PROGRESS.records += batch.num_rows
+
+
+class ReadLog(beam.PTransform):
+    """A recorded log → RAW batches of up to 8,192 rows or 4 MB."""
+
+    def __init__(self, *, log: Path) -> None:
+        super().__init__()
+        self._files = [str(path) for path in log_files(log)]
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
+        return (
+            pbegin
+            | "Files" >> beam.Create(self._files, reshuffle=False)
+            | "Read" >> beam.ParDo(_ReadFile()).with_output_types(pa.RecordBatch)
+        )

@@ -1,0 +1,70 @@
+"""The glue between Beam and a pure function on batches: one DoFn for every stateless stage."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+import schemas.arrow  # noqa: F401  registers the coder of record batches
+
+DEAD = "dead_letters"
+REFUSED = "refusals"
+
+Tagged = Iterable[tuple[str, pa.RecordBatch]]
+"""(output tag, batch): the tag MAIN for what goes on, DEAD or REFUSED for what does not."""
+
+Outputs = Any
+"""A ``DoOutputsTuple``, tag → collection; Beam warns of each ``expand`` that is annotated so."""
+
+MAIN = "events"
+
+
+@contextmanager
+def timed(counter: Any) -> Iterator[None]:
+    """Add the block's microseconds to a Beam counter."""
+    started = time.perf_counter_ns()
+    yield
+    counter.inc((time.perf_counter_ns() - started) // 1000)
+
+
+class RunStage(beam.DoFn):
+    """Runs one pure function on every batch and counts rows and busy time.
+
+    ``make`` builds the function in the worker, so that keys, policies and models are loaded there
+    and never pickled. Empty batches are dropped. The counters ``rows_in``, ``rows_out`` and
+    ``busy_us`` stand in the metrics namespace of the stage's name.
+    """
+
+    def __init__(self, stage: str, make: Callable[[], Callable[[pa.RecordBatch], Tagged]]) -> None:
+        self._stage = stage
+        self._make = make
+
+    def setup(self) -> None:
+        self._run = self._make()
+        self._rows_in = Metrics.counter(self._stage, "rows_in")
+        self._rows_out = Metrics.counter(self._stage, "rows_out")
+        self._busy_us = Metrics.counter(self._stage, "busy_us")
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        with timed(self._busy_us):
+            results = [(tag, out) for tag, out in self._run(batch) if out.num_rows]
+        self._rows_in.inc(batch.num_rows)
+        self._rows_out.inc(sum(out.num_rows for tag, out in results if tag == MAIN))
+        for tag, out in results:
+            yield out if tag == MAIN else beam.pvalue.TaggedOutput(tag, out)
+
+
+def run_stage(
+    batches: beam.PCollection,
+    stage: str,
+    make: Callable[[], Callable[[pa.RecordBatch], Tagged]],
+    *tags: str,
+) -> Outputs:
+    """Apply ``RunStage``; the outputs are MAIN and these tags, each of record batches."""
+    types = dict.fromkeys(tags, pa.RecordBatch)
+    step = beam.ParDo(RunStage(stage, make)).with_output_types(pa.RecordBatch, **types)
+    return batches | stage >> step.with_outputs(*tags, main=MAIN)

@@ -1,0 +1,63 @@
+"""ValidateEvents: EVENT batches → the rows whose expectations hold, and dead letters."""
+
+from functools import cache
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from schemas.arrow import take_rows
+from schemas.dead_letters import dead_letters
+from schemas.errors import DeadLetterCode
+from schemas.events import kind_of
+from schemas.suites import Check, compile_suite, load_suite
+from schemas.tables import DEAD_LETTERS
+from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
+
+STAGE = "ValidateEvents"
+
+_NOTHING = pa.RecordBatch.from_pylist([], schema=DEAD_LETTERS)
+
+
+class ValidateEvents(beam.PTransform):
+    """EVENT batches → the same batches without the rows that fail, and dead letters."""
+
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        return run_stage(pcoll, STAGE, lambda: _validate, DEAD)
+
+
+def _validate(batch: pa.RecordBatch) -> Tagged:
+    valid, dead = validate_batch(batch, kind_of(batch))
+    return [(MAIN, valid), (DEAD, dead)]
+
+
+@cache
+def _checks(kind: str) -> tuple[Check, ...]:
+    return compile_suite(load_suite(f"events/{kind}"))
+
+
+def validate_batch(batch: pa.RecordBatch, kind: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Return the rows that meet every expectation of their kind, and the others' dead letters.
+
+    A row gets one dead letter, which names the first expectation of the suite that it fails. A
+    batch without a failing row is returned as it is.
+    """
+    checks = _checks(kind)
+    passed = len(checks)
+    first = np.full(batch.num_rows, passed)
+    for number, check in enumerate(checks):
+        failing = check.failing(batch)
+        if failing.any():
+            first[failing & (first == passed)] = number
+    valid = first == passed
+    if valid.all():
+        return batch, _NOTHING
+    names = np.array([check.name for check in checks])
+    rows = take_rows(batch, ~valid)
+    dead = dead_letters(
+        rows,
+        stage=STAGE,
+        code=DeadLetterCode.EXPECTATION_FAILED,
+        detail=pa.array(names[first[~valid]]),
+    )
+    return take_rows(batch, valid), dead

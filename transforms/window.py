@@ -1,0 +1,209 @@
+"""WindowSessions: observations → one row a subject, session and window, grouped by shard."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.transforms import trigger
+from apache_beam.transforms.window import FixedWindows, IntervalWindow, TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import PaneInfoTiming
+
+from schemas.arrow import take_rows, vector_column, vectors
+from schemas.events import HELD, WINDOW
+from schemas.ids import stable_ids
+from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from transforms.stage import MAIN, Tagged, run_stage
+
+_LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)
+Keyed = tuple[int, pa.RecordBatch]
+
+
+def hold_observations(observations: pa.RecordBatch) -> Tagged:
+    """Cut OBSERVATIONS rows to what a window needs of them."""
+    modality = pc.index_in(observations["modality"], pa.array(MODALITIES)).cast(pa.int8())
+    yield MAIN, _held(observations, modality=modality)
+
+
+def hold_context(events: pa.RecordBatch) -> Tagged:
+    """Cut pseudonymous context events to what a window needs of them."""
+    yield MAIN, _held(events, modality=pa.repeat(pa.scalar(-1, pa.int8()), events.num_rows))
+
+
+def _held(rows: pa.RecordBatch, **columns: pa.Array) -> pa.RecordBatch:
+    for field in HELD:
+        if field.name not in columns:
+            known = field.name in rows.schema.names
+            column = rows[field.name] if known else pa.nulls(rows.num_rows, field.type)
+            columns[field.name] = column
+    return pa.record_batch([columns[name] for name in HELD.names], schema=HELD)
+
+
+def shard_of(subject_ref: str, shards: int) -> int:
+    """Return a subject's shard: the first 32 bits of its reference modulo ``shards``.
+
+    References are keyed digests, so shards fill evenly and the same in every process.
+    """
+    return int(subject_ref[:8], 16) % shards
+
+
+def split_by_shard(
+    held: pa.RecordBatch, shards: int, length_us: int
+) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    """Yield (shard, earliest event time in µs, rows): each piece lies in one window."""
+    refs = held["subject_ref"].dictionary_encode()
+    numbers = [shard_of(ref, shards) for ref in refs.dictionary.to_pylist()]
+    shard = np.array(numbers, np.int64)[refs.indices.to_numpy()]
+    times = held["event_time"].cast(pa.int64()).to_numpy()
+    key = times // length_us * shards + shard
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0])
+    ordered = held.take(pa.array(order))
+    for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=True):
+        rows = ordered.slice(start, stop - start)
+        yield int(shard[order[start]]), int(times[order[start:stop]].min()), rows
+
+
+class _SplitByShard(beam.DoFn):
+    def __init__(self, shards: int, length_us: int) -> None:
+        self._shards, self._length_us = shards, length_us
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        for shard, earliest, rows in split_by_shard(batch, self._shards, self._length_us):
+            yield TimestampedValue((shard, rows), Timestamp(micros=earliest))
+
+
+def window_rows(
+    batches: Iterable[pa.RecordBatch], start: dt.datetime, end: dt.datetime, *, late: bool
+) -> pa.RecordBatch:
+    """Aggregate the held rows of one shard and window to WINDOW rows.
+
+    Rows are ordered by subject, session, event time and event id, and an event counts once, so
+    the result does not hang on how they came. Without an observation there is no row.
+    """
+    held = pa.Table.from_batches(list(batches), HELD).combine_chunks()
+    order = ("subject_ref", "session_ref", "event_time", "event_id")
+    held = held.sort_by([(name, "ascending") for name in order]).to_batches()[0]
+    codes = held["event_id"].dictionary_encode().indices.to_numpy()
+    first = np.unique(codes, return_index=True)[1]
+    if len(first) < held.num_rows:
+        held = held.take(pa.array(np.sort(first)))
+    group, heads = _groups(held)
+    counts, scores, confidence = _by_modality(held, group, len(heads))
+    at = held.take(pa.array(heads))
+    count = at.num_rows
+    instants = [
+        pa.repeat(pa.scalar(t, WINDOW.field("window_end").type), count) for t in (start, end)
+    ]
+    length = pa.repeat(str(int((end - start).total_seconds() * 1e6)), count)
+    begin = pa.repeat(start.isoformat(), count)
+    columns = {
+        "window_id": stable_ids(at["subject_ref"], at["session_ref"], begin, length),
+        "window_start": instants[0],
+        "window_end": instants[1],
+        "revision": pa.array(np.bincount(group, minlength=count).astype(np.int32)),
+        "late": pa.repeat(late, count),
+        "counts": _int_vectors(counts),
+        "modality_scores": vector_column(scores.reshape(count, -1)),
+        "modality_confidence": vector_column(confidence),
+        "activity": _last(held, group, count, "activity"),
+        "game_result": _last(held, group, count, "game_result"),
+    }
+    rows = pa.record_batch(
+        [columns[name] if name in columns else at[name] for name in WINDOW.names], schema=WINDOW
+    )
+    return take_rows(rows, counts.sum(axis=1) > 0)
+
+
+def _groups(held: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's group number and each group's first row; rows are sorted by group."""
+    changed = np.zeros(held.num_rows, bool)
+    changed[0] = True
+    for name in ("subject_ref", "session_ref"):
+        codes = held[name].dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        changed[1:] |= np.diff(codes) != 0
+    return np.cumsum(changed) - 1, np.flatnonzero(changed)
+
+
+def _by_modality(
+    held: pa.RecordBatch, group: np.ndarray, groups: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return counts (n, 4), confidence-weighted mean scores (n, 4, 7), mean confidence (n, 4)."""
+    modality = held["modality"].to_numpy()
+    seen = modality >= 0
+    cell = group[seen] * _MODES + modality[seen]
+    weight = held["confidence"].to_numpy(zero_copy_only=False)[seen].astype(np.float64)
+    scores = vectors(held["scores"], _LABELS)[seen]
+    size = groups * _MODES
+    counts = np.bincount(cell, minlength=size)
+    total = np.bincount(cell, weight, minlength=size)
+    sums = [np.bincount(cell, weight * scores[:, i], minlength=size) for i in range(_LABELS)]
+    mean = np.stack(sums, axis=1) / np.maximum(total, 1e-12)[:, None]
+    confidence = total / np.maximum(counts, 1)
+    shape = (groups, _MODES)
+    return counts.reshape(shape), mean.reshape(*shape, _LABELS), confidence.reshape(shape)
+
+
+def _last(held: pa.RecordBatch, group: np.ndarray, groups: int, name: str) -> pa.Array:
+    said = np.flatnonzero(held[name].is_valid().to_numpy(zero_copy_only=False))
+    row = np.full(groups, -1)
+    row[group[said]] = said  # rows are in time order, so the latest is what stays
+    return held[name].take(pa.array(row, mask=row < 0))
+
+
+def _int_vectors(rows: np.ndarray) -> pa.Array:
+    flat = pa.array(rows.astype(np.int32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+
+
+class _WindowRows(beam.DoFn):
+    def process(
+        self,
+        element: tuple[int, Iterable[pa.RecordBatch]],
+        window: IntervalWindow = beam.DoFn.WindowParam,
+        pane: Any = beam.DoFn.PaneInfoParam,
+    ) -> Iterator[pa.RecordBatch]:
+        batches = list(element[1])
+        if not batches:  # accumulating panes may be empty
+            return
+        start, end = window.start.to_utc_datetime(True), window.end.to_utc_datetime(True)
+        rows = window_rows(batches, start, end, late=pane.timing == PaneInfoTiming.LATE)
+        if rows.num_rows:
+            yield rows
+
+
+class WindowSessions(beam.PTransform):
+    """``observations`` and ``context`` batches → WINDOW batches, one a shard, window and pane.
+
+    Fixed windows of event time. A late event within ``lateness_s`` makes its window's rows anew,
+    with all events so far, as a higher revision.
+    """
+
+    def __init__(self, *, length_s: float, lateness_s: float, shards: int) -> None:
+        super().__init__()
+        self._length_s, self._lateness_s, self._shards = length_s, lateness_s, shards
+
+    def expand(self, pcoll: Any) -> beam.PCollection:
+        length_us = int(self._length_s * 1_000_000)
+        observed = pcoll["observations"]
+        seen = run_stage(observed, "HoldObservations", lambda: hold_observations)[MAIN]
+        told = run_stage(pcoll["context"], "HoldContext", lambda: hold_context)[MAIN]
+        return (
+            (seen, told)
+            | "Both" >> beam.Flatten()  # HELD batches
+            | "ByShard"
+            >> beam.ParDo(_SplitByShard(self._shards, length_us)).with_output_types(Keyed)
+            | "Window"
+            >> beam.WindowInto(
+                FixedWindows(self._length_s),
+                trigger=trigger.AfterWatermark(late=trigger.AfterCount(1)),
+                accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
+                allowed_lateness=self._lateness_s,
+            )
+            | "Group" >> beam.GroupByKey()  # (shard, HELD batches) a window
+            | "Rows" >> beam.ParDo(_WindowRows()).with_output_types(pa.RecordBatch)
+        )
