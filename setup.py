@@ -10,12 +10,18 @@ setup(
     python_requires=">=3.11,<3.12",
     packages=[
         "pipelines",
+        "pipelines.sessionlogs",
+        "pipelines.sessionlogs.sample_data",
         "transforms",
         "schemas",
         "model_serving",
         "model_serving.training",
     ],
-    include_package_data=True,
+    package_data={
+        "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
+        "model_serving": ["weights/*/*"],
+        "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*"],
+    },
     install_requires=[
         "apache-beam==2.77.0",
         "deltalake==1.6.6",

@@ -1,6 +1,8 @@
 """The graph: one function builds it for every runner; only the source and the options differ."""
 
 import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -23,13 +25,24 @@ from transforms.log import ReadLog
 from transforms.pseudonymise import Pseudonymise
 from transforms.recognise import Recognise
 from transforms.scrub import ScrubText
-from transforms.stage import DEAD, MAIN, REFUSED, Tagged, run_stage
+from transforms.stage import DEAD, MAIN, REFUSED
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions
 
 
-def build_pipeline(p: beam.Pipeline, config: Config) -> None:
-    """Build the whole graph, from the recorded log to the tables."""
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The collections that stand before the windows."""
+
+    observations: beam.PCollection
+    context: beam.PCollection
+    dead: tuple[beam.PCollection, ...]
+    refusals: beam.PCollection
+    ledger: beam.PCollection
+
+
+def observe(p: beam.Pipeline, config: Config) -> Observed:
+    """Build the stateless part, from records to observations."""
     raw = p | "ReadLog" >> ReadLog(log=config.log)  # RAW batches
     decoded = raw | DecodeEvents()  # EVENT batches of one kind each
     valid = decoded[MAIN] | ValidateEvents()
@@ -38,29 +51,35 @@ def build_pipeline(p: beam.Pipeline, config: Config) -> None:
         policy=config.policy, ledger=functools.partial(read_ledger, config)
     )
     scrubbed = gated[MAIN] | ScrubText()
-    kinds = run_stage(scrubbed, "SplitByKind", lambda: split_by_kind, *MODALITIES, "context")
-
-    recognised = {
-        modality: kinds[modality]
+    by_kind = dict.fromkeys((*MODALITIES, "context"), pa.RecordBatch)
+    split = beam.ParDo(_SplitByKind()).with_output_types(pa.RecordBatch, **by_kind)
+    kinds = scrubbed | "SplitByKind" >> split.with_outputs(*by_kind)
+    recognised = [
+        kinds[modality]
         | Recognise(modality=modality, **getattr(config.models, modality).model_dump())
         for modality in MODALITIES
-    }
-    observed = tuple(r[MAIN] for r in recognised.values()) | "Observations" >> beam.Flatten()
-    windows = {"observations": observed, "context": kinds["context"]} | WindowSessions(
-        **config.windows.model_dump()
-    )  # WINDOW batches: one row a subject, session and window
+    ]
+    observations = [r[MAIN] for r in recognised] | "Observations" >> beam.Flatten()
+    dead = (decoded[DEAD], valid[DEAD], *(r[DEAD] for r in recognised))
+    return Observed(observations, kinds["context"], dead, gated[REFUSED], gated[LEDGER])
+
+
+def build_pipeline(p: beam.Pipeline, config: Config) -> None:
+    """Build the whole graph, from the recorded log to the tables."""
+    observed = observe(p, config)
+    sessions = {"observations": observed.observations, "context": observed.context}
+    windows = sessions | WindowSessions(**config.windows.model_dump())
+    # WINDOW batches: one row a subject, session and window
     features = windows | FuseModalities(model=config.models.fusion)
     decided = features[ON_TIME] | _decide(config)
-
-    dead = (decoded[DEAD], valid[DEAD], *(r[DEAD] for r in recognised.values()))
     landed = {
-        "observations": observed,
+        "observations": observed.observations,
         "emotion_features": features[MAIN],
         "expression_decisions": decided[MAIN],
         "review_queue": decided[REVIEWS],
-        "dead_letters": dead | "DeadLetters" >> beam.Flatten(),
-        "refusals": gated[REFUSED],
-        "consent_ledger": gated[LEDGER],
+        "dead_letters": observed.dead | "DeadLetters" >> beam.Flatten(),
+        "refusals": observed.refusals,
+        "consent_ledger": observed.ledger,
     }
     for table, rows in landed.items():
         rows | f"Land:{table}" >> LandTable(root=config.tables, table=table)
@@ -77,9 +96,9 @@ def _decide(config: Config) -> DecideExpressions:
     )
 
 
-def split_by_kind(events: pa.RecordBatch) -> Tagged:
-    """Send a batch to the output of its kind."""
-    yield kind_of(events), events
+class _SplitByKind(beam.DoFn):
+    def process(self, events: pa.RecordBatch) -> Iterator[Any]:
+        yield beam.pvalue.TaggedOutput(kind_of(events), events)
 
 
 class _Uses(PipelineVisitor):

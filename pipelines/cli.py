@@ -92,11 +92,11 @@ def sessionlog(
 ) -> None:
     """Write a session log with ground truth, from the built-in sample or from corpora."""
     if corpora is None:
-        from pipelines.sample import write_sample
+        from pipelines.sessionlogs.sample import write_sample
 
         written = write_sample(out)
     else:
-        from pipelines.corpora_log import write_corpora_log
+        from pipelines.sessionlogs.corpora_log import write_corpora_log
 
         written = write_corpora_log(out, corpora, subjects, minutes, seed)
     console.print(f"{written.records:,} records in {written.folder}, truth in {written.truth}")

@@ -8,7 +8,7 @@ from pipelines.check import check_tables, print_verdicts
 from pipelines.config import load_config
 from pipelines.replay import replay
 from pipelines.report import write_report
-from pipelines.sample import write_sample
+from pipelines.sessionlogs.sample import write_sample
 from pipelines.show import show
 from transforms.pseudonymise import write_keys
 

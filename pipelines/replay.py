@@ -17,10 +17,10 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from model_serving.fusion import load_fusion
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from model_serving.fusion import load_fusion
 from model_serving.handler import METRICS
 from model_serving.recogniser import load_recogniser
 from pipelines.affect import build_pipeline
@@ -106,7 +106,7 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
 
 
 _ORDER = [
-    "DecodeEvents", "ValidateEvents", "Pseudonymise", "GateByPolicy", "ScrubText", "SplitByKind",
+    "DecodeEvents", "ValidateEvents", "Pseudonymise", "GateByPolicy", "ScrubText",
     *(f"Recognise{modality.capitalize()}" for modality in MODALITIES),
     "HoldObservations", "HoldContext", "WindowSessions", "FuseModalities", "DecideExpressions",
 ]  # fmt: skip

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 from apache_beam.coders import VarIntCoder
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import (
     BagStateSpec,
@@ -32,11 +31,10 @@ from schemas.ids import stable_ids
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.history import NOTHING, History, Smoothing, Step
-from transforms.stage import MAIN, Outputs, timed
+from transforms.stage import MAIN, Outputs, stage_counters, timed
 from transforms.window import Keyed, shard_of
 
 REVIEWS = "reviews"
-_STAGE = "DecideExpressions"
 _MIRRORING = "avatar_mirroring"
 
 
@@ -203,9 +201,7 @@ class _Decide(beam.DoFn):
 
     def setup(self) -> None:
         self._decider = self._make()
-        self._rows = Metrics.counter(_STAGE, "rows_in")
-        self._out = Metrics.counter(_STAGE, "rows_out")
-        self._busy_us = Metrics.counter(_STAGE, "busy_us")
+        self._rows_in, self._rows_out, self._busy_us = stage_counters("DecideExpressions")
 
     def process(
         self,
@@ -233,8 +229,8 @@ class _Decide(beam.DoFn):
             decisions, reviews, state = self._decider.drain(batches, history.read())
         pending.clear()
         history.write(state)
-        self._rows.inc(decisions.num_rows)
-        self._out.inc(decisions.num_rows)
+        self._rows_in.inc(decisions.num_rows)
+        self._rows_out.inc(decisions.num_rows)
         yield decisions
         if reviews.num_rows:
             yield beam.pvalue.TaggedOutput(REVIEWS, reviews)

@@ -75,15 +75,18 @@ def _assemble(
 ) -> Tagged:
     """Join attributes and payload to EVENT rows; a row with a problem becomes a dead letter.
 
-    The problems of the attributes outrank those of the payload: a record of an unknown type has a
-    payload that nobody can judge.
+    The problems of the attributes outrank those of the payload, since a record of an unknown type
+    has a payload that nobody can judge; but where no attribute could be read at all (JSON that
+    is none), that is the problem.
     """
-    times, bad_time = _times(attributes["time"])
-    problems[bad_time] = DeadLetterCode.BAD_TIME
-    wrong = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
-    problems[~wrong.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
+    read = ~np.logical_and.reduce([_nulls(column) for column in attributes.values()])
+    read |= problems == None  # noqa: E711  element-wise
+    times = _times(attributes["time"])
+    known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
     unnamed = pc.or_(attributes["id"].is_null(), attributes["source"].is_null())
-    problems[unnamed.to_numpy(zero_copy_only=False)] = DeadLetterCode.BAD_HEADERS
+    problems[read & _nulls(times)] = DeadLetterCode.BAD_TIME
+    problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
+    problems[read & unnamed.to_numpy(zero_copy_only=False)] = DeadLetterCode.BAD_HEADERS
     named = {COLUMN_OF.get(name, name): column for name, column in attributes.items()}
     named |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}
     ids = stable_ids(attributes["source"], attributes["id"])
@@ -99,14 +102,18 @@ def _assemble(
         yield DEAD, _dead(take_rows(rows, bad), problems[bad])
 
 
-def _times(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
+def _nulls(column: pa.Array) -> np.ndarray:
+    return column.is_null().to_numpy(zero_copy_only=False)
+
+
+def _times(column: pa.Array) -> pa.Array:
+    """Return RFC 3339 strings as UTC times, null where one is none."""
     try:
-        times = column.cast(TIME)
+        return column.cast(TIME)
     except pa.ArrowInvalid:
         formed = pc.if_else(pc.match_substring_regex(column, _RFC3339), column, None)
         parsed = pd.to_datetime(formed.to_pandas(), utc=True, errors="coerce", format="ISO8601")
-        times = pa.Array.from_pandas(parsed).cast(TIME, safe=False)
-    return times, times.is_null().to_numpy(zero_copy_only=False)
+        return pa.Array.from_pandas(parsed).cast(TIME, safe=False)
 
 
 def _all(rows: pa.RecordBatch, code: DeadLetterCode) -> np.ndarray:

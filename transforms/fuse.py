@@ -7,8 +7,8 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from model_serving.fusion import Fusion, load_fusion
 
+from model_serving.fusion import Fusion, load_fusion
 from schemas.arrow import take_rows, vector_column, vectors
 from schemas.tables import EMOTION_FEATURES
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY

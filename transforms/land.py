@@ -8,13 +8,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.metrics import Metrics
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import AffectstreamError
 from schemas.tables import PARTITION, ROW_ID, TABLES
-from transforms.stage import timed
+from transforms.stage import stage_counters, timed
 
 ROWS_A_COMMIT = 100_000  # in the embedded runner a bundle can be a whole log
 _APP = "affectstream"
@@ -128,10 +127,7 @@ class _Commit(beam.DoFn):
 
     def setup(self) -> None:
         self._writer = TableWriter(self._root, self._table)
-        stage = f"Land:{self._table}"
-        self._rows_in = Metrics.counter(stage, "rows_in")
-        self._rows_out = Metrics.counter(stage, "rows_out")
-        self._busy_us = Metrics.counter(stage, "busy_us")
+        self._rows_in, self._rows_out, self._busy_us = stage_counters(f"Land:{self._table}")
 
     def start_bundle(self) -> None:
         self._batches: list[pa.RecordBatch] = []

@@ -50,19 +50,23 @@ def decode_payload(kind: str, values: pa.Array) -> tuple[Columns, np.ndarray]:
 
 
 def decode_structured(kind: str, values: pa.Array) -> tuple[Columns, Columns, np.ndarray]:
-    """Return attributes, payload columns and problems of CloudEvents in JSON format."""
-    data = ("data_base64", pa.string()) if kind not in _JSON else ("data", _JSON[kind])
-    event, problems = parse_json(values, pa.struct([*((a, pa.string()) for a in ATTRIBUTES), data]))
-    attributes = {name: pc.struct_field(event, name) for name in ATTRIBUTES}
+    """Return attributes, payload columns and problems of CloudEvents in JSON format.
+
+    Attributes and data are parsed apart, so that wrong data leave the event its id.
+    """
+    envelope, unread = parse_json(values, pa.struct([(name, pa.string()) for name in ATTRIBUTES]))
+    attributes = {name: pc.struct_field(envelope, name) for name in ATTRIBUTES}
+    data = ("data", _JSON[kind]) if kind in _JSON else ("data_base64", pa.string())
+    event, problems = parse_json(values, pa.struct([data]))
     payload = pc.struct_field(event, data[0])
     absent = payload.is_null().to_numpy(zero_copy_only=False) & (problems == None)  # noqa: E711
     problems[absent] = DeadLetterCode.NULL_VALUE
+    problems = np.where(unread == None, problems, unread)  # noqa: E711  element-wise
     if kind in _JSON:
         return attributes, _columns(kind, payload, problems), problems
     media = [_from_base64(value) for value in payload.to_pylist()]
-    for row, value in enumerate(media):
-        if value is None and problems[row] is None:
-            problems[row] = DeadLetterCode.BAD_JSON
+    undecoded = np.array([value is None for value in media], bool)
+    problems[undecoded & (problems == None)] = DeadLetterCode.BAD_JSON  # noqa: E711
     return attributes, _media(pa.array(media, pa.binary())), problems
 
 

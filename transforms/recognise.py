@@ -5,11 +5,10 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 
 from model_serving.handler import Recognised, RecogniserHandler
-from transforms.stage import DEAD, MAIN, Outputs
+from transforms.stage import DEAD, MAIN, Outputs, stage_counters
 
 
 class _Split(beam.DoFn):
@@ -19,8 +18,7 @@ class _Split(beam.DoFn):
         self._stage = stage
 
     def setup(self) -> None:
-        self._rows_in = Metrics.counter(self._stage, "rows_in")
-        self._rows_out = Metrics.counter(self._stage, "rows_out")
+        self._rows_in, self._rows_out, _ = stage_counters(self._stage)
 
     def process(self, recognised: Recognised) -> Iterator[Any]:
         good, bad = recognised.observations, recognised.dead_letters

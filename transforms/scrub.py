@@ -125,7 +125,7 @@ _DIGITS = rf"[0-9](?:[ ()./{_DASH}]{{0,3}}[0-9]){{6}}"
 
 _RAW_SPACE = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{3000}"
 _MAYBE = (
-    r"(?i)[@＠﹫]|[:：][/／]|[\[(]at[\])]|[a-z0-9]\.[a-z]{2}"
+    r"(?i)[@＠﹫]|[:：][/／]|[\[(]at[\])]|[a-z0-9]\.[a-z]{2}|www\."
     r"|[\x{FF10}-\x{FF19}\x{FF21}-\x{FF3A}\x{FF41}-\x{FF5A}]"
     rf"|\p{{N}}(?:[ {_RAW_SPACE}()./（）．／－﹣‑{_DASH}]{{0,3}}\p{{N}}){{6}}|{_KEYWORD[4:]}"
 )
@@ -133,7 +133,7 @@ _MAYBE = (
 
 _IBAN_START = r"(?i)\b[a-z]{2}[0-9]{2}(?: ?[a-z0-9]){11}"
 _DATE = r"[0-9]{4}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4}"
-_CARD_LENGTHS = range(13, 20)
+_CARD = re.compile(r"(?<![0-9.])[0-9]{13,19}(?![0-9])")
 _DATE_OR_NUMBER = re.compile(
     rf"(?<![0-9.])(?:({_DATE})(?![0-9])|[+(]?{_DIGITS}(?:[0-9 ()./{_DASH}]*[0-9])?)"
 )
@@ -143,10 +143,11 @@ class ScrubText(beam.PTransform):
     """EVENT batches → the same batches; personal data in ``text`` has become placeholders."""
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return run_stage(pcoll, STAGE, lambda: _scrub_events)[MAIN]
+        return run_stage(pcoll, STAGE, lambda: scrub_events)[MAIN]
 
 
-def _scrub_events(batch: pa.RecordBatch) -> Tagged:
+def scrub_events(batch: pa.RecordBatch) -> Tagged:
+    """Scrub the text of a text batch; batches of other kinds pass through."""
     if kind_of(batch) != "text":
         return [(MAIN, batch)]
     column = batch.schema.get_field_index("text")
@@ -222,15 +223,13 @@ def _without_ibans(text: str) -> str:
 
 
 def _without_numbers(text: str) -> str:
-    def check(match: re.Match[str]) -> str:
-        number = match[0]
-        if match[1] or _is_word(number):
-            return number
-        if number.isdigit() and luhn.is_valid(number) and len(number) in _CARD_LENGTHS:
-            return "<id>"
-        return _without_phones(number)
+    def card(match: re.Match[str]) -> str:
+        return "<id>" if luhn.is_valid(match[0]) and not _is_word(match[0]) else match[0]
 
-    return _DATE_OR_NUMBER.sub(check, text)
+    def phone(match: re.Match[str]) -> str:
+        return match[0] if match[1] or _is_word(match[0]) else _without_phones(match[0])
+
+    return _DATE_OR_NUMBER.sub(phone, _CARD.sub(card, text))
 
 
 def _without_phones(number: str) -> str:

@@ -31,12 +31,19 @@ def timed(counter: Any) -> Iterator[None]:
     counter.inc((time.perf_counter_ns() - started) // 1000)
 
 
+def stage_counters(stage: str) -> tuple[Any, Any, Any]:
+    """Return the Beam counters ``rows_in``, ``rows_out`` and ``busy_us`` of a stage."""
+    rows_in, rows_out, busy_us = (
+        Metrics.counter(stage, name) for name in ("rows_in", "rows_out", "busy_us")
+    )
+    return rows_in, rows_out, busy_us
+
+
 class RunStage(beam.DoFn):
     """Runs one pure function on every batch and counts rows and busy time.
 
     ``make`` builds the function in the worker, so that keys, policies and models are loaded there
-    and never pickled. Empty batches are dropped. The counters ``rows_in``, ``rows_out`` and
-    ``busy_us`` stand in the metrics namespace of the stage's name.
+    and never pickled. Empty batches are dropped.
     """
 
     def __init__(self, stage: str, make: Callable[[], Callable[[pa.RecordBatch], Tagged]]) -> None:
@@ -45,9 +52,7 @@ class RunStage(beam.DoFn):
 
     def setup(self) -> None:
         self._run = self._make()
-        self._rows_in = Metrics.counter(self._stage, "rows_in")
-        self._rows_out = Metrics.counter(self._stage, "rows_out")
-        self._busy_us = Metrics.counter(self._stage, "busy_us")
+        self._rows_in, self._rows_out, self._busy_us = stage_counters(self._stage)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
         with timed(self._busy_us):

@@ -17,7 +17,7 @@ from schemas.arrow import take_rows, vector_column, vectors
 from schemas.events import HELD, WINDOW
 from schemas.ids import stable_ids
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
-from transforms.stage import MAIN, Tagged, run_stage
+from transforms.stage import MAIN, Tagged, run_stage, stage_counters, timed
 
 _LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)
 Keyed = tuple[int, pa.RecordBatch]
@@ -161,6 +161,9 @@ def _int_vectors(rows: np.ndarray) -> pa.Array:
 
 
 class _WindowRows(beam.DoFn):
+    def setup(self) -> None:
+        self._rows_in, self._rows_out, self._busy_us = stage_counters("WindowSessions")
+
     def process(
         self,
         element: tuple[int, Iterable[pa.RecordBatch]],
@@ -171,7 +174,10 @@ class _WindowRows(beam.DoFn):
         if not batches:  # accumulating panes may be empty
             return
         start, end = window.start.to_utc_datetime(True), window.end.to_utc_datetime(True)
-        rows = window_rows(batches, start, end, late=pane.timing == PaneInfoTiming.LATE)
+        with timed(self._busy_us):
+            rows = window_rows(batches, start, end, late=pane.timing == PaneInfoTiming.LATE)
+        self._rows_in.inc(sum(batch.num_rows for batch in batches))
+        self._rows_out.inc(rows.num_rows)
         if rows.num_rows:
             yield rows
 

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
-from pipelines.check import check_tables
 from rich.console import Console
 
 from pipelines.accuracy import measure
 from pipelines.affect import build_pipeline, verify_consumed
+from pipelines.check import check_tables
 from pipelines.config import Config, load_config
 from pipelines.replay import Replayed, replay
-from pipelines.sample import sample_events, write_sample
-from pipelines.sessionlog import SessionLog
+from pipelines.sessionlogs.sample import sample_events, write_sample
+from pipelines.sessionlogs.writer import SessionLog
 from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import RAW
 from schemas.tables import ROW_ID, TABLES

@@ -1,0 +1,123 @@
+"""Read-only access to the tables: SQL in, Arrow or pandas out, and a result written for a person.
+
+The engine is DataFusion inside ``deltalake``: it downloads nothing and reads deletion vectors.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import DeltaError
+
+from schemas.errors import AffectstreamError
+from schemas.tables import TABLES
+
+_COMMENT = r"--[^\r\n]*\r?\n|/\*(?:(?!/\*|\*/).)*\*/"
+_READS = re.compile(
+    rf"(?:\s|\(|{_COMMENT})*(?:explain\s+(?:analyze\s+)?(?:verbose\s+)?)?\(*\s*"
+    r"(?:select|with|values|describe|show)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What a statement may begin with. The engine refuses a second statement and DML, but it would run
+COPY, which writes files, and CREATE EXTERNAL TABLE, which reads any. A comment that holds another
+``/*`` is not skipped: engines differ on where it ends, and a COPY could hide behind it."""
+
+_VIEWS = {
+    pa.string_view(): pa.string(),
+    pa.large_string(): pa.string(),
+    pa.binary_view(): pa.binary(),
+    pa.large_binary(): pa.binary(),
+}
+_HINT_LENGTH = 600
+
+
+def tables(root: Path) -> dict[str, int]:
+    """Return the number of rows of each table that stands under this root."""
+    engine, names = _engine(root)
+    counts = " UNION ALL ".join(f"SELECT '{n}' AS name, count(*) AS n FROM {n}" for n in names)
+    rows = pa.table(engine.execute(counts)).to_pylist()
+    found = {str(row["name"]): int(row["n"]) for row in rows}
+    return {name: found[name] for name in names}
+
+
+def query(root: Path, sql: str) -> pa.Table:
+    """Run one reading SQL statement over the tables under this root.
+
+    Raises ``AffectstreamError`` where the root holds no table, where the statement is not one that
+    only reads, and where the engine cannot run it; the message carries the engine's own hint.
+    """
+    if not _READS.match(sql):
+        message = (
+            "affectstream only reads: a query begins with SELECT, WITH, VALUES, EXPLAIN, DESCRIBE "
+            "or SHOW"
+        )
+        raise AffectstreamError(message)
+    engine, names = _engine(root)
+    try:
+        result = pa.table(engine.execute(sql))
+    except (DeltaError, pa.ArrowException, OSError) as error:
+        hint = _sentence(str(error))
+        message = f"the query does not run: {hint} (tables here: {', '.join(names)})"
+        raise AffectstreamError(message) from error
+    if not result.num_columns:
+        message = "the query returns no column: name what to select (SELECT … INTO is not read)"
+        raise AffectstreamError(message)
+    return _plain_types(result)
+
+
+def query_pandas(root: Path, sql: str) -> pd.DataFrame:
+    """Run one reading SQL statement and return a pandas frame."""
+    return query(root, sql).to_pandas()
+
+
+def read_table(root: Path, name: str, *columns: str) -> pa.Table:
+    """Return these columns of a table, no row where the table does not stand yet."""
+    schema = TABLES[name]
+    if not DeltaTable.is_deltatable(str(root / name)):
+        return pa.schema([schema.field(column) for column in columns]).empty_table()
+    return query(root, f"SELECT {', '.join(columns)} FROM {name}")
+
+
+def _engine(root: Path) -> tuple[QueryBuilder, list[str]]:
+    if not root.is_dir():
+        message = f"no folder {root}: give --tables the folder that a replay wrote its tables to"
+        raise AffectstreamError(message)
+    names = [name for name in TABLES if DeltaTable.is_deltatable(str(root / name))]
+    if not names:
+        message = (
+            f"no table under {root}: run a replay into it, or give the folder that holds "
+            "observations/ and its siblings"
+        )
+        raise AffectstreamError(message)
+    engine = QueryBuilder({"datafusion.catalog.information_schema": "true"})
+    for name in names:
+        try:
+            engine.register(name, DeltaTable(str(root / name)))
+        except (DeltaError, OSError) as error:
+            message = f"table {root / name} cannot be read: {_sentence(str(error))}"
+            raise AffectstreamError(message) from error
+    return engine, names
+
+
+def _sentence(hint: str) -> str:
+    """Join the engine's lines into one without its full stop, cut where a field list runs long."""
+    joined = " ".join(hint.split()).rstrip(".")
+    return joined if len(joined) <= _HINT_LENGTH else f"{joined[:_HINT_LENGTH]} …"
+
+
+def _plain_types(table: pa.Table) -> pa.Table:
+    """Return the table with string and binary views as the types that every reader knows."""
+    fields = [field.with_type(_plain(field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_plain(kind.value_type), kind.list_size)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    return _VIEWS.get(kind, kind)

@@ -1,0 +1,199 @@
+"""A query's result, written for a person (table) or for the next program (csv, json, parquet)."""
+
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from schemas.errors import AffectstreamError
+
+Format = Literal["table", "csv", "json", "parquet"]
+
+_ROWS_SHOWN = 50
+_RECORDS_SHOWN = 20
+_ITEMS_SHOWN = 7  # the score vector of ekman7-v1 whole, embeddings and avatar weights cut
+_FILE_WIDTH = 10_000
+
+
+def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None:
+    """Write a result to standard output, or to a file that appears whole or not at all.
+
+    ``table`` is for reading: at most 50 rows, lists cut, floats to three digits; where the rows
+    are wider than the terminal, one block a row. The other forms hold everything: csv has lists
+    as JSON text, json is one array with an object a line, and binary values are hex in both.
+    """
+    if out is None:
+        if form == "parquet" and sys.stdout.isatty():
+            message = "parquet is not for a terminal: give --out FILE, or send it into a pipe"
+            raise AffectstreamError(message)
+        with _quiet_when_closed():
+            if form == "table":
+                console = Console()
+                width = console.width if console.is_terminal else _FILE_WIDTH
+                Console(width=width).print(*_readable(table, width), sep="\n")
+            else:
+                sys.stdout.flush()
+                sys.stdout.buffer.write(_encoded(table, form))
+                sys.stdout.buffer.flush()
+        return
+    part = out.with_name(f"{out.name}.part")
+    try:
+        if form == "table":
+            with part.open("w", encoding="utf-8") as file:
+                console = Console(file=file, width=_FILE_WIDTH)
+                console.print(*_readable(table, _FILE_WIDTH), sep="\n")
+        else:
+            part.write_bytes(_encoded(table, form))
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        message = f"cannot write {out}: {error.strerror}; give a file in a folder that exists"
+        raise AffectstreamError(message) from error
+
+
+@contextmanager
+def _quiet_when_closed() -> Iterator[None]:
+    """End with status 1 and no trace when the reader of a pipe went away, as ``rich`` does."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _encoded(table: pa.Table, form: Format) -> bytes:
+    sink = io.BytesIO()
+    if form == "parquet":
+        pq.write_table(table, sink)
+    elif form == "csv":
+        pa_csv.write_csv(_flat(_shortest_floats(table)), sink)
+    else:
+        _write_json(_shortest_floats(table), sink)
+    return sink.getvalue()
+
+
+def _shortest_floats(table: pa.Table) -> pa.Table:
+    """Return float32 as the doubles that print alike: 0.9, not 0.8999999761581421."""
+    as_text = [f.with_type(_swap(f.type, pa.string())) for f in table.schema]
+    as_double = [f.with_type(_swap(f.type, pa.float64())) for f in table.schema]
+    return table.cast(pa.schema(as_text)).cast(pa.schema(as_double))
+
+
+def _swap(kind: pa.DataType, into: pa.DataType) -> pa.DataType:
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_swap(kind.value_type, into), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(_swap(kind.value_type, into))
+    return into if pa.types.is_float32(kind) else kind
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Return the table with nested and binary columns as text, for csv."""
+    columns = [
+        pa.array([_json_text(v) for v in column.to_pylist()], pa.string())
+        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
+
+
+def _json_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return value.hex() if isinstance(value, bytes) else json.dumps(_jsonable(value))
+
+
+def _write_json(table: pa.Table, sink: IO[bytes]) -> None:
+    opening = "[\n"
+    for batch in table.to_batches(max_chunksize=8192):
+        for row in batch.to_pylist():
+            line = json.dumps(_jsonable(row), ensure_ascii=False)
+            sink.write(f"{opening}{line}".encode())
+            opening = ",\n"
+    sink.write(b"[]\n" if opening == "[\n" else b"\n]\n")
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int | str | None) else str(value)
+
+
+def _readable(table: pa.Table, width: int) -> list[Table | Text]:
+    """Return the rows as a grid where it fits into this width, else as one block a row."""
+    head = table.slice(0, _ROWS_SHOWN).to_pydict() if table.num_columns else {}
+    columns = {name: [_cell(value) for value in values] for name, values in head.items()}
+    natural = sum(max(map(len, [name, *cells])) + 3 for name, cells in columns.items())
+    wide = natural > width and table.num_rows > 0
+    shown = min(table.num_rows, _RECORDS_SHOWN if wide else _ROWS_SHOWN)
+    parts = _blocks(columns, shown) if wide else [_grid(table, columns, shown)]
+    rows = "1 row" if table.num_rows == 1 else f"{table.num_rows:,} rows"
+    if shown < table.num_rows:
+        rows += f", the first {shown} shown; --format csv, json or parquet gives all of them"
+    return [*parts, Text(rows, style="dim")]
+
+
+def _grid(table: pa.Table, columns: dict[str, list[str]], shown: int) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        kind = table.schema.field(name).type
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        grid.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+    for row in range(shown):
+        grid.add_row(*[Text(cells[row]) for cells in columns.values()])
+    return grid
+
+
+def _blocks(columns: dict[str, list[str]], shown: int) -> list[Table | Text]:
+    parts: list[Table | Text] = []
+    for row in range(shown):
+        block = Table(box=None, show_header=False, pad_edge=False)
+        block.add_column(style="cyan", no_wrap=True)
+        block.add_column(overflow="fold")
+        for name, cells in columns.items():
+            block.add_row(Text(name), Text(cells[row]))
+        parts += [Text(f"row {row + 1}", style="bold"), block, Text()]
+    return parts
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.6g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}" + (f".{value:%f}" if value.microsecond else "")
+    if isinstance(value, bytes):
+        return value.hex()
+    return _nested(value) if isinstance(value, list | dict) else str(value)
+
+
+def _nested(value: list[Any] | dict[str, Any]) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_cell(item)}" for key, item in value.items()) + "}"
+    items = [_cell(item) for item in value[:_ITEMS_SHOWN]]
+    more = [f"… {len(value) - _ITEMS_SHOWN} more"] if len(value) > _ITEMS_SHOWN else []
+    return f"[{', '.join([*items, *more])}]"

@@ -1,0 +1,1 @@
+"""Session logs with ground truth: the built-in sample, from labelled corpora, for benchmarks."""
