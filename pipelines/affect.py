@@ -1,19 +1,15 @@
 """The graph: one function builds it for every runner; only the source and the options differ."""
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.pvalue import PValue
 
 from pipelines.config import Config
 from pipelines.ledger import read_ledger
 from schemas.errors import AffectstreamError
-from schemas.events import kind_of
 from schemas.vocabularies import MODALITIES
 from transforms.decide import REVIEWS, DecideExpressions
 from transforms.decode import DecodeEvents
@@ -27,22 +23,13 @@ from transforms.recognise import Recognise
 from transforms.scrub import ScrubText
 from transforms.stage import DEAD, MAIN, REFUSED
 from transforms.validate import ValidateEvents
-from transforms.window import WindowSessions
+from transforms.window import WindowSessions, is_observed
 
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The collections that stand before the windows."""
-
-    observations: beam.PCollection
-    context: beam.PCollection
-    dead: tuple[beam.PCollection, ...]
-    refusals: beam.PCollection
-    ledger: beam.PCollection
+Observed = tuple[beam.PCollection, dict[str, beam.PCollection]]
 
 
 def observe(p: beam.Pipeline, config: Config) -> Observed:
-    """Build the stateless part, from records to observations."""
+    """Build the stateless part: records → observations (and context), and what lands besides."""
     raw = p | "ReadLog" >> ReadLog(log=config.log)  # RAW batches
     decoded = raw | DecodeEvents()  # EVENT batches of one kind each
     valid = decoded[MAIN] | ValidateEvents()
@@ -50,36 +37,33 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     gated = pseudonymous | GateByPolicy(
         policy=config.policy, ledger=functools.partial(read_ledger, config)
     )
-    scrubbed = gated[MAIN] | ScrubText()
-    by_kind = dict.fromkeys((*MODALITIES, "context"), pa.RecordBatch)
-    split = beam.ParDo(_SplitByKind()).with_output_types(pa.RecordBatch, **by_kind)
-    kinds = scrubbed | "SplitByKind" >> split.with_outputs(*by_kind)
-    recognised = [
-        kinds[modality]
-        | Recognise(modality=modality, **getattr(config.models, modality).model_dump())
-        for modality in MODALITIES
-    ]
-    observations = [r[MAIN] for r in recognised] | "Observations" >> beam.Flatten()
-    dead = (decoded[DEAD], valid[DEAD], *(r[DEAD] for r in recognised))
-    return Observed(observations, kinds["context"], dead, gated[REFUSED], gated[LEDGER])
+    stream = gated[MAIN] | ScrubText()
+    dead = [decoded[DEAD], valid[DEAD]]
+    for modality in MODALITIES:
+        settings = getattr(config.models, modality).model_dump()
+        recognised = stream | Recognise(modality=modality, **settings)
+        stream = recognised[MAIN]  # this modality's batches are observations now
+        dead.append(recognised[DEAD])
+    besides = {
+        "dead_letters": dead | "DeadLetters" >> beam.Flatten(),
+        "refusals": gated[REFUSED],
+        "consent_ledger": gated[LEDGER],
+    }
+    return stream, besides
 
 
 def build_pipeline(p: beam.Pipeline, config: Config) -> None:
     """Build the whole graph, from the recorded log to the tables."""
-    observed = observe(p, config)
-    sessions = {"observations": observed.observations, "context": observed.context}
-    windows = sessions | WindowSessions(**config.windows.model_dump())
+    observed, besides = observe(p, config)
+    windows = observed | WindowSessions(**config.windows.model_dump())
     # WINDOW batches: one row a subject, session and window
     features = windows | FuseModalities(model=config.models.fusion)
     decided = features[ON_TIME] | _decide(config)
-    landed = {
-        "observations": observed.observations,
+    landed = besides | {
+        "observations": observed | "Observations" >> beam.Filter(is_observed),
         "emotion_features": features[MAIN],
         "expression_decisions": decided[MAIN],
         "review_queue": decided[REVIEWS],
-        "dead_letters": observed.dead | "DeadLetters" >> beam.Flatten(),
-        "refusals": observed.refusals,
-        "consent_ledger": observed.ledger,
     }
     for table, rows in landed.items():
         rows | f"Land:{table}" >> LandTable(root=config.tables, table=table)
@@ -94,11 +78,6 @@ def _decide(config: Config) -> DecideExpressions:
         smoothing=Smoothing(**settings),
         shards=config.windows.shards,
     )
-
-
-class _SplitByKind(beam.DoFn):
-    def process(self, events: pa.RecordBatch) -> Iterator[Any]:
-        yield beam.pvalue.TaggedOutput(kind_of(events), events)
 
 
 class _Uses(PipelineVisitor):

@@ -70,9 +70,8 @@ def stream(settings: Config) -> tuple[int, Stages]:
         rows.inc(batch.num_rows)
 
     def build(p: beam.Pipeline) -> None:
-        observed = observe(p, settings)
-        sessions = {"observations": observed.observations, "context": observed.context}
-        windows = sessions | WindowSessions(**settings.windows.model_dump())
+        observed, _ = observe(p, settings)
+        windows = observed | WindowSessions(**settings.windows.model_dump())
         windows | "Count" >> beam.Map(count)
 
     stages = run_embedded(build)

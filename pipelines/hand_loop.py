@@ -18,7 +18,7 @@ from transforms.pseudonymise import Pseudonyms, read_keys
 from transforms.scrub import scrub_events
 from transforms.stage import MAIN
 from transforms.validate import validate_batch
-from transforms.window import hold_observations, split_by_shard, window_rows
+from transforms.window import hold, split_by_shard, window_rows
 
 _Held = dict[tuple[int, int], list[pa.RecordBatch]]
 
@@ -54,6 +54,5 @@ def _hold(gate: Gate, events: pa.RecordBatch, shards: int, length_us: int, held:
         for _, clean in scrub_events(allowed):
             estimates = recogniser.estimate(clean)
             observed = observations(clean, estimates, kind_of(clean), recogniser)
-            for _, batch in hold_observations(observed):
-                for shard, earliest, rows in split_by_shard(batch, shards, length_us):
-                    held[shard, earliest // length_us].append(rows)
+            for shard, earliest, rows in split_by_shard(hold(observed), shards, length_us):
+                held[shard, earliest // length_us].append(rows)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model_serving.fusion import load_fusion
-from model_serving.handler import METRICS
+from model_serving.handler import stage_of
 from model_serving.recogniser import load_recogniser
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
@@ -96,9 +96,8 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
             stages[stage][name] += counter.committed
         elif name == "busy_us":
             stages[stage]["seconds"] += counter.committed / 1e6
-        elif stage == METRICS and name.endswith("_forward_us"):
-            recogniser = f"Recognise{name.removesuffix('_forward_us').capitalize()}"
-            stages[recogniser]["forward_seconds"] = counter.committed / 1e6
+        elif name == "forward_us":
+            stages[stage]["forward_seconds"] = counter.committed / 1e6
     for spread in metrics["distributions"]:
         if spread.key.metric.name == _LATENCY:
             stages[spread.key.metric.namespace]["seconds"] += spread.committed.sum / 1e6
@@ -107,8 +106,8 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
 
 _ORDER = [
     "DecodeEvents", "ValidateEvents", "Pseudonymise", "GateByPolicy", "ScrubText",
-    *(f"Recognise{modality.capitalize()}" for modality in MODALITIES),
-    "HoldObservations", "HoldContext", "WindowSessions", "FuseModalities", "DecideExpressions",
+    *map(stage_of, MODALITIES),
+    "WindowSessions", "FuseModalities", "DecideExpressions",
 ]  # fmt: skip
 
 

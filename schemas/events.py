@@ -107,6 +107,7 @@ PAYLOADS = MappingProxyType(
             ("modalities", pa.list_(pa.string())),
             ("purposes_given", pa.int32()),
             ("modalities_given", pa.int32()),
+            ("elements_unknown", pa.int32()),
         ],
         "erasure": [("reason", pa.string())],
     }
@@ -116,7 +117,8 @@ PAYLOADS = MappingProxyType(
 ``media_format`` is sniffed from the first bytes (wav, flac, ogg, jpeg, png, webp or unknown).
 ``weights`` holds the 52 blendshapes in [0, 1] and pitch, yaw, roll in radians, absent ones 0;
 ``weight_min``, ``weight_max`` and ``pose_max`` (largest absolute angle) are what its
-expectations look at.
+expectations look at. ``elements_unknown`` counts the purposes that are empty and the modalities
+that nobody knows in a consent.
 """
 
 

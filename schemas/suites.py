@@ -66,6 +66,17 @@ def compile_suite(suite: Suite) -> tuple[Check, ...]:
     )
 
 
+def columns_of(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns that an expectation with these arguments looks at."""
+    single = (kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs)
+    return (*single, *kwargs.get("column_list", ()))
+
+
+def expectation_name(kind: str, kwargs: Mapping[str, Any]) -> str:
+    """Name of an expectation in dead letters and verdicts: its type and its columns."""
+    return f"{kind}({', '.join(columns_of(kwargs))})"
+
+
 def _compile(suite: str, kind: str, kwargs: dict[str, Any]) -> Check:
     where = f"suite {suite}: {kind}"
     build = _COMPILERS.get(kind)
@@ -82,9 +93,7 @@ def _compile(suite: str, kind: str, kwargs: dict[str, Any]) -> Check:
     except (TypeError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         message = f"{where} cannot be compiled: {error}"
         raise AffectstreamError(message) from error
-    columns = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
-    columns += kwargs.get("column_list", [])
-    return Check(f"{kind}({', '.join(columns)})", kind, failing)
+    return Check(expectation_name(kind, kwargs), kind, failing)
 
 
 def _not_null(*, column: str) -> Failing:
@@ -221,20 +230,31 @@ def _missing(column: pa.Array) -> pa.Array:
 def _failing_by_value(column: pa.Array, test: Callable[[pa.Array], pa.Array]) -> np.ndarray:
     """Mask of rows whose value is there and fails; each distinct short value is tested once.
 
-    Most attributes have few values: a regex on 8,192 rows of three regions takes 0.15 ms so and
-    0.41 ms on the rows themselves. Long values seldom repeat, and hashing them only costs.
+    Most attributes have one or a few values: a regex on 8,192 rows takes 0.31 ms of CPU row by
+    row, 0.11 ms on distinct values and 0.04 ms where all are equal. Long values seldom repeat.
     """
     if column.nbytes > _LONG * len(column):
-        return _mask(pc.and_(column.is_valid(), pc.invert(test(column))))
-    encoded = column.dictionary_encode()
-    fails = ~_mask(test(encoded.dictionary))
-    if not fails.any():
+        return _failing(column, test)
+    values = column.slice(0, 1) if _is_constant(column) else column.unique()
+    if not _failing(values, test).any():
         return np.zeros(len(column), dtype=bool)
-    codes = encoded.indices.fill_null(len(fails))
-    return np.append(fails, False)[codes.to_numpy(zero_copy_only=False)]
+    return _failing(column, test)
+
+
+def _failing(column: pa.Array, test: Callable[[pa.Array], pa.Array]) -> np.ndarray:
+    return _mask(pc.and_(column.is_valid(), pc.invert(test(column))))
+
+
+def _is_constant(column: pa.Array) -> bool:
+    if column.null_count or not len(column):
+        return False
+    return bool(pc.all(pc.equal(column, column[0])).as_py())
 
 
 def _codes(column: pa.Array) -> np.ndarray:
+    """Equal values have equal codes; nulls are one value, as NaN, and so are 0.0 and -0.0."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, pc.add(column, 0.0))
     encoded = column.dictionary_encode(null_encoding="encode")
     return np.asarray(encoded.indices.to_numpy(zero_copy_only=False))
 

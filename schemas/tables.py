@@ -129,7 +129,7 @@ REFUSALS = pa.schema(
         *_SUBJECT,
         *_CONTEXT,
         _field("event_time", TIME, "event time, UTC"),
-        _field("modality", pa.string(), "text, voice, face or motion"),
+        _field("modality", pa.string(), "text, voice, face, motion or context"),
         _field("code", pa.string(), "stable code, see schemas.errors.RefusalCode"),
         _field("article", pa.string(), "legal ground of the refusal"),
         _field("policy_version", pa.string(), "policy table and version"),

@@ -13,6 +13,7 @@ from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.arrow import vector_column
 from schemas.errors import DeadLetterCode
 from schemas.events import ATTRIBUTES, PAYLOADS
+from schemas.vocabularies import MODALITIES
 
 Columns = dict[str, pa.Array]
 
@@ -137,11 +138,23 @@ def _columns(kind: str, payload: pa.Array, problems: np.ndarray) -> Columns:
     if kind == "motion":
         return _motion(payload, problems)
     columns = {field.name: pc.struct_field(payload, field.name) for field in payload.type}
-    if kind == "consent":
-        for name in ("purposes", "modalities"):
-            given = pc.fill_null(pc.list_value_length(columns[name]), 0)
-            columns[f"{name}_given"] = given.cast(pa.int32())
-    return columns
+    return columns | _counts(columns) if kind == "consent" else columns
+
+
+def _counts(consent: Columns) -> Columns:
+    """Count what a consent names, and what of it nobody knows."""
+    purposes, modalities = consent["purposes"], consent["modalities"]
+    given = {
+        f"{name}_given": pc.fill_null(pc.list_value_length(consent[name]), 0).cast(pa.int32())
+        for name in ("purposes", "modalities")
+    }
+    named = pc.fill_null(pc.greater(pc.utf8_length(purposes.flatten()), 0), False)
+    known = pc.is_in(modalities.flatten(), pa.array(MODALITIES))
+    unknown = np.zeros(len(purposes), np.int32)
+    for lists, good in ((purposes, named), (modalities, known)):
+        rows = pc.list_parent_indices(lists).to_numpy()
+        np.add.at(unknown, rows[~good.to_numpy(zero_copy_only=False)], 1)
+    return given | {"elements_unknown": pa.array(unknown)}
 
 
 def _motion(payload: pa.Array, problems: np.ndarray) -> Columns:

@@ -14,24 +14,27 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming
 
 from schemas.arrow import take_rows, vector_column, vectors
-from schemas.events import HELD, WINDOW
+from schemas.events import HELD, TIME, WINDOW
 from schemas.ids import stable_ids
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
-from transforms.stage import MAIN, Tagged, run_stage, stage_counters, timed
+from transforms.stage import stage_counters, timed
 
 _LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)
 Keyed = tuple[int, pa.RecordBatch]
 
 
-def hold_observations(observations: pa.RecordBatch) -> Tagged:
-    """Cut OBSERVATIONS rows to what a window needs of them."""
-    modality = pc.index_in(observations["modality"], pa.array(MODALITIES)).cast(pa.int8())
-    yield MAIN, _held(observations, modality=modality)
+def hold(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Cut OBSERVATIONS rows, or pseudonymous context events, to the HELD rows of a window."""
+    if is_observed(batch):
+        modality = pc.index_in(batch["modality"], pa.array(MODALITIES)).cast(pa.int8())
+    else:
+        modality = pa.repeat(pa.scalar(-1, pa.int8()), batch.num_rows)
+    return _held(batch, modality=modality)
 
 
-def hold_context(events: pa.RecordBatch) -> Tagged:
-    """Cut pseudonymous context events to what a window needs of them."""
-    yield MAIN, _held(events, modality=pa.repeat(pa.scalar(-1, pa.int8()), events.num_rows))
+def is_observed(batch: pa.RecordBatch) -> bool:
+    """Tell observations from the context events that come with them."""
+    return "modality" in batch.schema.names
 
 
 def _held(rows: pa.RecordBatch, **columns: pa.Array) -> pa.RecordBatch:
@@ -73,7 +76,7 @@ class _SplitByShard(beam.DoFn):
         self._shards, self._length_us = shards, length_us
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        for shard, earliest, rows in split_by_shard(batch, self._shards, self._length_us):
+        for shard, earliest, rows in split_by_shard(hold(batch), self._shards, self._length_us):
             yield TimestampedValue((shard, rows), Timestamp(micros=earliest))
 
 
@@ -85,20 +88,14 @@ def window_rows(
     Rows are ordered by subject, session, event time and event id, and an event counts once, so
     the result does not hang on how they came. Without an observation there is no row.
     """
-    held = pa.Table.from_batches(list(batches), HELD).combine_chunks()
-    order = ("subject_ref", "session_ref", "event_time", "event_id")
-    held = held.sort_by([(name, "ascending") for name in order]).to_batches()[0]
-    codes = held["event_id"].dictionary_encode().indices.to_numpy()
-    first = np.unique(codes, return_index=True)[1]
-    if len(first) < held.num_rows:
-        held = held.take(pa.array(np.sort(first)))
-    group, heads = _groups(held)
+    held = pa.concat_batches(list(batches))
+    order, group = _ordered(held)
+    held = held.take(pa.array(order))
+    heads = np.flatnonzero(np.diff(group, prepend=-1))
     counts, scores, confidence = _by_modality(held, group, len(heads))
     at = held.take(pa.array(heads))
     count = at.num_rows
-    instants = [
-        pa.repeat(pa.scalar(t, WINDOW.field("window_end").type), count) for t in (start, end)
-    ]
+    instants = [pa.repeat(pa.scalar(instant, TIME), count) for instant in (start, end)]
     length = pa.repeat(str(int((end - start).total_seconds() * 1e6)), count)
     begin = pa.repeat(start.isoformat(), count)
     columns = {
@@ -119,14 +116,23 @@ def window_rows(
     return take_rows(rows, counts.sum(axis=1) > 0)
 
 
-def _groups(held: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's group number and each group's first row; rows are sorted by group."""
-    changed = np.zeros(held.num_rows, bool)
-    changed[0] = True
-    for name in ("subject_ref", "session_ref"):
-        codes = held[name].dictionary_encode().indices.to_numpy(zero_copy_only=False)
-        changed[1:] |= np.diff(codes) != 0
-    return np.cumsum(changed) - 1, np.flatnonzero(changed)
+def _ordered(held: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows by session, event time and event id, each event once, and their session."""
+    sessions = pc.binary_join_element_wise(held["subject_ref"], held["session_ref"], "\x1f")
+    session, event = _ranks(sessions), _ranks(held["event_id"])
+    order = np.lexsort((event, held["event_time"].cast(pa.int64()).to_numpy(), session))
+    first = np.unique(event[order], return_index=True)[1]
+    if len(first) < len(order):
+        order = order[np.sort(first)]
+    return order, np.unique(session[order], return_inverse=True)[1]
+
+
+def _ranks(names: pa.Array) -> np.ndarray:
+    """Number strings by their order: equal strings get equal numbers."""
+    coded = names.dictionary_encode()
+    rank = np.empty(len(coded.dictionary), np.int64)
+    rank[pc.sort_indices(coded.dictionary).to_numpy()] = np.arange(len(rank))
+    return rank[coded.indices.to_numpy()]
 
 
 def _by_modality(
@@ -183,7 +189,7 @@ class _WindowRows(beam.DoFn):
 
 
 class WindowSessions(beam.PTransform):
-    """``observations`` and ``context`` batches → WINDOW batches, one a shard, window and pane.
+    """Observation and context batches → WINDOW batches, one a shard, window and pane.
 
     Fixed windows of event time. A late event within ``lateness_s`` makes its window's rows anew,
     with all events so far, as a higher revision.
@@ -193,16 +199,11 @@ class WindowSessions(beam.PTransform):
         super().__init__()
         self._length_s, self._lateness_s, self._shards = length_s, lateness_s, shards
 
-    def expand(self, pcoll: Any) -> beam.PCollection:
-        length_us = int(self._length_s * 1_000_000)
-        observed = pcoll["observations"]
-        seen = run_stage(observed, "HoldObservations", lambda: hold_observations)[MAIN]
-        told = run_stage(pcoll["context"], "HoldContext", lambda: hold_context)[MAIN]
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        split = beam.ParDo(_SplitByShard(self._shards, int(self._length_s * 1_000_000)))
         return (
-            (seen, told)
-            | "Both" >> beam.Flatten()  # HELD batches
-            | "ByShard"
-            >> beam.ParDo(_SplitByShard(self._shards, length_us)).with_output_types(Keyed)
+            pcoll
+            | "ByShard" >> split.with_output_types(Keyed)  # (shard, HELD rows of one window)
             | "Window"
             >> beam.WindowInto(
                 FixedWindows(self._length_s),

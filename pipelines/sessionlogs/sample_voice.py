@@ -1,12 +1,13 @@
 """Makes the voice clips of the built-in sample with espeak-ng.
 
 Run ``python -m pipelines.sessionlogs.sample_voice`` to make them again; only that needs espeak-ng
-(version 1.51 made the committed clips). Each expression is a setting of speech rate, pitch, pitch range and
-loudness. The directions are those of Murray and Arnott, "Toward the simulation of emotion in
-synthetic speech", JASA 93(2), 1993, table I, and Scherer, "Vocal communication of emotion", Speech
-Communication 40, 2003, table 2: anger faster, higher, wide and loud; joy higher, wide and loud;
-fear much faster, very much higher; sadness slower, lower, narrow and soft; disgust very much slower
-and lower. Surprise, on which both say little, is set high and widest. The sizes are ours.
+(version 1.51 made the committed clips). Each expression is a setting of speech rate, pitch, pitch
+range and loudness. The directions follow, from memory, Murray and Arnott, "Toward the simulation
+of emotion in synthetic speech", JASA 93(2), 1993, table I, and Scherer, "Vocal communication of
+emotion", Speech Communication 40, 2003, table 2: anger faster, higher, wide and loud; joy higher,
+wide and loud; fear much faster, very much higher; sadness slower, lower, narrow and soft; disgust
+very much slower and lower. Surprise, on which both say little, is set high and widest. The sizes
+are ours.
 """
 
 import csv

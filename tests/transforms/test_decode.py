@@ -74,6 +74,23 @@ BAD = {
 }
 
 
+def test_structured_mode_tells_its_problems_apart() -> None:
+    whole = record("text", 4, {"text": "x"}, structured=True)
+    cut = whole | {"value": whole["value"][:-9], "offset": 5}
+    other = record("text", 6, {"text": "x"}, structured=True, type="session.smell.v1")
+    letters = {
+        letter["offset"]: letter
+        for letter in decode(record("text", 3, {"text": 42}, structured=True), cut, other)[1]
+    }
+    assert {n: letter["code"] for n, letter in letters.items()} == {
+        3: "wrong_type",
+        5: "bad_json",
+        6: "unknown_event_type",
+    }
+    assert letters[3]["event_id"], "the attributes were sound"
+    assert letters[5]["event_id"] is None
+
+
 @pytest.mark.parametrize("code", BAD)
 def test_a_bad_record_is_a_dead_letter_and_its_neighbours_go_on(code: str) -> None:
     good = [record("text", n, {"text": f"line {n}", "lang": "en"}) for n in range(8)]
@@ -147,3 +164,9 @@ def test_bulk_parsing_agrees_with_row_by_row(payloads: list[bytes]) -> None:
         alone, problem = parse_json(pa.array([payload], pa.binary()), shape)
         assert together[row].as_py() == alone[0].as_py()
         assert problems[row] == problem[0]
+
+
+def test_a_consent_counts_what_nobody_knows() -> None:
+    given = {"granted": True, "purposes": ["safety", ""], "modalities": ["text", "smell", None]}
+    events, _ = decode(record("consent", 1, given), record("consent", 2, PAYLOAD["consent"]))
+    assert [event["elements_unknown"] for event in events["consent"]] == [3, 0]

@@ -15,7 +15,7 @@ from records import pseudonymous, record
 from schemas.events import HELD, TIME, WINDOW
 from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
-from transforms.window import WindowSessions, hold_context, shard_of, split_by_shard, window_rows
+from transforms.window import WindowSessions, hold, shard_of, split_by_shard, window_rows
 
 START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
 END = START + dt.timedelta(seconds=5)
@@ -128,10 +128,7 @@ def run_stream(stream: TestStream, expected: list[tuple[int, bool]]) -> None:
     with beam.Pipeline(runner=BundleBasedDirectRunner(), options=options) as p:
         batches = p | stream
         batches.element_type = pa.RecordBatch
-        none = batches | beam.Filter(lambda _: False).with_output_types(pa.RecordBatch)
-        panes = {"observations": batches, "context": none} | WindowSessions(
-            length_s=5, lateness_s=60, shards=4
-        )
+        panes = batches | WindowSessions(length_s=5, lateness_s=60, shards=4)
         found = panes | beam.FlatMap(
             lambda b: list(zip(b["revision"].to_pylist(), b["late"].to_pylist(), strict=True))
         )
@@ -173,7 +170,7 @@ def test_beyond_the_lateness_nothing_is_revised() -> None:
 
 
 def test_context_is_held_as_modality_minus_one() -> None:
-    ((_, out),) = hold_context(pseudonymous(record("context", 1, {"activity": "duel"})))
+    out = hold(pseudonymous(record("context", 1, {"activity": "duel"})))
     assert out.schema == HELD
     assert out["modality"].to_pylist() == [-1]
     assert out["activity"].to_pylist() == ["duel"]

@@ -1,0 +1,132 @@
+"""The one seam of all recognisers: a model handler for Beam's RunInference on Arrow batches."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler
+
+from model_serving.front_ends import Failure
+from model_serving.recogniser import Estimates, Recogniser, load_recogniser
+from schemas.arrow import take_rows, vector_column
+from schemas.dead_letters import dead_letters
+from schemas.errors import AffectstreamError
+from schemas.events import kind_of
+from schemas.tables import DEAD_LETTERS, OBSERVATIONS
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES
+
+
+def stage_of(modality: str) -> str:
+    """Return the stage's name: it labels the transform, its dead letters and its counters."""
+    return f"Recognise{modality.capitalize()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What became of one batch: OBSERVATIONS rows and DEAD_LETTERS rows.
+
+    A batch that is not of the recogniser's modality stands in ``observations`` as it came.
+    """
+
+    observations: pa.RecordBatch
+    dead_letters: pa.RecordBatch
+
+
+class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
+    """Loads a recogniser and turns each EVENT batch of its modality into one ``Recognised``.
+
+    ``model`` is a local folder, a Hugging Face id, or ``constant``; ``card`` the path of a
+    ``card.json`` where the folder holds none. A model is loaded once a process.
+    """
+
+    def __init__(
+        self, *, modality: str, model: str, card: str | None = None, device: str = "cpu"
+    ) -> None:
+        super().__init__(min_batch_size=1, max_batch_size=1)
+        if modality not in MODALITIES:
+            message = f"{modality!r} is no modality: name one of {', '.join(MODALITIES)}"
+            raise AffectstreamError(message)
+        self._modality = modality
+        self._source = (model, card, device)
+        self._stage = stage_of(modality)
+        self._rows_in = Metrics.counter(self._stage, "rows_in")
+        self._rows_out = Metrics.counter(self._stage, "rows_out")
+        self._forward_us = Metrics.counter(self._stage, "forward_us")
+
+    def load_model(self) -> Recogniser:
+        return load_recogniser(self._modality, *self._source)
+
+    def run_inference(
+        self,
+        batch: Sequence[pa.RecordBatch],
+        model: Recogniser,
+        inference_args: Mapping[str, Any] | None = None,
+    ) -> Iterable[Recognised]:
+        return [
+            self._recognise(events, model) if self._mine(events) else Recognised(events, _NOTHING)
+            for events in batch
+        ]
+
+    def get_num_bytes(self, batch: Sequence[pa.RecordBatch]) -> int:
+        return sum(events.nbytes for events in batch)
+
+    def _mine(self, batch: pa.RecordBatch) -> bool:
+        if "topic" not in batch.schema.names:
+            return False
+        return batch.num_rows == 0 or kind_of(batch) == self._modality
+
+    def _recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
+        estimates = model.estimate(events)
+        self._forward_us.inc(estimates.forward_us)
+        self._rows_in.inc(events.num_rows)
+        self._rows_out.inc(len(estimates.rows))
+        return Recognised(
+            observations(events, estimates, self._modality, model),
+            _dead_letters(events, estimates.failures, self._stage),
+        )
+
+
+def observations(
+    events: pa.RecordBatch, estimates: Estimates, modality: str, model: Recogniser
+) -> pa.RecordBatch:
+    """Return the OBSERVATIONS rows of these estimates; payload columns end here."""
+    rows = take_rows(events, estimates.rows)
+    count = rows.num_rows
+    scores = estimates.scores.astype(np.float32)
+    confidence = scores.max(axis=1, initial=0.0)
+    abstained = confidence < np.float32(model.threshold)
+    best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
+    circumplex = np.clip(scores @ CIRCUMPLEX, -1.0, 1.0)
+    columns = {
+        "modality": pa.repeat(modality, count),
+        "vocabulary": pa.repeat(model.vocabulary, count),
+        "scores": vector_column(scores),
+        "expression": pa.array(EXPRESSIONS).take(best),
+        "confidence": pa.array(confidence, pa.float32()),
+        "abstained": pa.array(abstained),
+        "valence": pa.array(circumplex[:, 0], pa.float32()),
+        "arousal": pa.array(circumplex[:, 1], pa.float32()),
+        "embedding": vector_column(estimates.embeddings),
+        "model_id": pa.repeat(model.model_id, count),
+        "event_date": rows["event_time"].cast(pa.date32()),
+    }
+    arrays = [columns[name] if name in columns else rows[name] for name in OBSERVATIONS.names]
+    return pa.record_batch(arrays, schema=OBSERVATIONS)
+
+
+def _dead_letters(
+    events: pa.RecordBatch, failures: Sequence[Failure], stage: str
+) -> pa.RecordBatch:
+    if not failures:
+        return _NOTHING
+    failed = sorted(failures, key=lambda failure: failure.row)
+    rows = take_rows(events, np.array([failure.row for failure in failed], np.int64))
+    codes = pa.array([str(failure.code) for failure in failed], pa.string())
+    details = pa.array([failure.detail for failure in failed], pa.string())
+    return dead_letters(rows, stage=stage, code=codes, detail=details)
+
+
+_NOTHING = pa.RecordBatch.from_pylist([], schema=DEAD_LETTERS)

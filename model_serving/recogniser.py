@@ -1,0 +1,356 @@
+"""Recognisers: a Hugging Face classifier with its card, from payload column to score vectors."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+from transformers.utils.logging import disable_progress_bar
+
+import model_serving.nets  # noqa: F401 - registers this project's architectures
+from model_serving.calibration import softmax
+from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
+from model_serving.front_ends import (
+    FaceFrontEnd,
+    Failure,
+    FrontEnd,
+    Inputs,
+    MotionFrontEnd,
+    Prepared,
+    TextFrontEnd,
+    VoiceFrontEnd,
+)
+from schemas.errors import AffectstreamError, DeadLetterCode
+from schemas.events import EMBEDDING_WIDTH
+from schemas.vocabularies import EXPRESSIONS, VOCABULARY
+
+CONSTANT = "constant"
+_PROJECTION_SEED = 20_260_701
+_LOADING = threading.Lock()
+_NET_CLASSES = {
+    "text": AutoModelForSequenceClassification,
+    "voice": AutoModelForAudioClassification,
+    "face": AutoModelForImageClassification,
+    "motion": AutoModel,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Scores (n, 7) and embeddings (n, 32) of ``rows`` in their order, and the rows that failed."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+    embeddings: np.ndarray
+    failures: tuple[Failure, ...] = ()
+    forward_us: int = 0
+
+
+class Recogniser(Protocol):
+    """What turns an EVENT batch of one modality into estimates."""
+
+    @property
+    def model_id(self) -> str: ...
+
+    @property
+    def vocabulary(self) -> str: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+    def estimate(self, batch: pa.RecordBatch) -> Estimates: ...
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class ConstantRecogniser:
+    """Gives every row the uniform score vector without a forward pass: for load tests."""
+
+    model_id: str = f"{CONSTANT}@1"
+    vocabulary: str = VOCABULARY
+    threshold: float = 0.0
+
+    def estimate(self, batch: pa.RecordBatch) -> Estimates:
+        count = batch.num_rows
+        scores = np.full((count, len(EXPRESSIONS)), 1 / len(EXPRESSIONS))
+        return Estimates(np.arange(count), scores, np.zeros((count, EMBEDDING_WIDTH)))
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class NetRecogniser:
+    """A classifier, its front end, and the (labels, 7) matrix from its labels to expressions."""
+
+    net: Any
+    front_end: FrontEnd
+    card: ModelCard
+    label_map: np.ndarray
+    device: torch.device
+
+    @property
+    def model_id(self) -> str:
+        return self.card.model_id
+
+    @property
+    def vocabulary(self) -> str:
+        return self.card.vocabulary
+
+    @property
+    def threshold(self) -> float:
+        return self.card.calibration.threshold
+
+    def estimate(self, batch: pa.RecordBatch) -> Estimates:
+        """Recognise the rows in micro-batches of similar length; results in row order."""
+        if batch.num_rows == 0:  # its kind is unknown: the topic of its rows would tell
+            return _joined([])
+        column = batch[self.front_end.column]
+        step = self.front_end.chunk_rows
+        parts = [
+            _shifted(self._chunk(self.front_end.prepare(column.slice(start, step))), start)
+            for start in range(0, len(column), step)
+        ]
+        return _joined(parts)
+
+    def _chunk(self, prepared: Prepared) -> Estimates:
+        count = len(prepared.rows)
+        scores = np.zeros((count, len(EXPRESSIONS)))
+        embeddings = np.zeros((count, EMBEDDING_WIDTH))
+        done = np.zeros(count, bool)
+        failures = list(prepared.failures)
+        spent = 0
+        for picked in _micro_batches(prepared.lengths, self.front_end):
+            for part, result in self._attempt(prepared, picked):
+                if isinstance(result, str):
+                    row = int(prepared.rows[part[0]])
+                    failures.append(Failure(row, DeadLetterCode.RECOGNISER_FAILED, result))
+                    continue
+                logits, embeddings[part], us = result
+                scores[part] = self.expressions(logits)
+                done[part] = True
+                spent += us
+        return Estimates(
+            prepared.rows[done], scores[done], embeddings[done], tuple(failures), spent
+        )
+
+    def _attempt(
+        self, prepared: Prepared, picked: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray, int] | str]]:
+        """Yield (rows, result) of one forward pass; where it fails, row by row to the culprit."""
+        try:
+            result = self._forward(prepared.collate(picked))
+        except Exception as error:  # any model may raise anything; only the culprit is lost
+            if len(picked) == 1:
+                yield picked, f"{type(error).__name__} in the forward pass"
+                return
+        else:
+            finite = np.isfinite(result[0]).all(axis=1) & np.isfinite(result[1]).all(axis=1)
+            if finite.all():
+                yield picked, result
+                return
+            if len(picked) == 1:
+                yield picked, "the model gave scores that are not finite"
+                return
+        for row in picked:
+            yield from self._attempt(prepared, np.array([row]))
+
+    def _forward(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray, int]:
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        with torch.inference_mode():
+            start = perf_counter_ns()
+            output = self.net(**inputs)
+            logits = output.logits.float().cpu().numpy()  # waits for the device
+            spent = (perf_counter_ns() - start) // 1000
+            states = output.get("hidden_states")
+            pooled = _pooled(states[-1], inputs.get("attention_mask"), self.net) if states else None
+        if pooled is None:
+            return logits, np.zeros((len(logits), EMBEDDING_WIDTH)), spent
+        state = pooled.float().cpu().numpy()
+        return logits, state @ _projection(state.shape[1]), spent
+
+    def expressions(self, logits: np.ndarray) -> np.ndarray:
+        """Return calibrated (n, 7) scores: probabilities of labels summed by expression.
+
+        Labels that map to nothing are left out before normalising, which is the same as
+        renormalising after.
+        """
+        known = self.label_map.any(axis=1)
+        temperature = self.card.calibration.temperature
+        kept = logits[:, known].astype(np.float64)
+        if self.net.config.problem_type == "multi_label_classification":
+            single = 1 / (1 + np.exp(-np.clip(kept / temperature, -60, 60)))
+            chances = single / single.sum(axis=1, keepdims=True)
+        else:
+            chances = softmax(kept, temperature)
+        return chances @ self.label_map[known]
+
+
+def load_recogniser(modality: str, model: str, card: str | None, device: str) -> Recogniser:
+    """Return the recogniser of this model, loaded once a process; ``model`` is a folder or hub id.
+
+    Raises AffectstreamError where the card is missing or does not fit, a file is not the one that
+    the card describes, the model can't be had, or the device is not there.
+    """
+    with _LOADING:
+        return _load(modality, model, card, device)
+
+
+@lru_cache(maxsize=16)
+def _load(modality: str, model: str, card: str | None, device: str) -> Recogniser:
+    if model == CONSTANT:
+        return ConstantRecogniser()
+    place = _device(device)
+    described = _card(modality, model, card)
+    local = Path(model).is_dir()
+    options = {"trust_remote_code": False, "local_files_only": local}
+    source = f"folder {model}" if local else f"Hugging Face id {model} (no such folder is here)"
+    try:
+        net = _net(modality, model, options)
+        front_end = _front_end(modality, model, net, options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        message = f"the {modality} model can't be loaded from {source}: {reason}"
+        raise AffectstreamError(message) from error
+    net.config.output_hidden_states = True
+    net.eval().to(place)
+    return NetRecogniser(net, front_end, described, _label_map(described, net.config), place)
+
+
+def _net(modality: str, model: str, options: dict[str, Any]) -> Any:
+    disable_progress_bar()  # a bar a model is noise in a worker's log
+    net, found = _NET_CLASSES[modality].from_pretrained(
+        model, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+    )
+    absent = sorted(found["missing_keys"])
+    if absent:  # transformers would fill them at random: a base model without a trained head
+        message = f"its weights lack {absent[0]} and {len(absent) - 1} more: it is no classifier"
+        raise ValueError(message)
+    return net
+
+
+def _card(modality: str, model: str, card: str | None) -> ModelCard:
+    folder = Path(model)
+    described = read_card(Path(card) if card else folder / CARD_FILE)
+    if described.modality != modality:
+        message = f"model {model} is for {described.modality} by its card, not for {modality}"
+        raise AffectstreamError(message)
+    if folder.is_dir():
+        check_files(folder, described)
+    return described
+
+
+def _device(name: str) -> torch.device:
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        message = f"device {name} was asked for and can't be used here: name one that is, e.g. cpu"
+        raise AffectstreamError(message) from error
+
+
+def _front_end(modality: str, model: str, net: Any, options: dict[str, Any]) -> FrontEnd:
+    if modality == "text":
+        tokenizer = AutoTokenizer.from_pretrained(model, **options)
+        # Where the tokenizer's files are missing, transformers makes an empty one.
+        if not 0.5 < len(tokenizer) / net.config.vocab_size <= 1:
+            message = f"a tokenizer of {len(tokenizer)} pieces does not fit the model"
+            raise ValueError(message)
+        return TextFrontEnd(tokenizer)
+    if modality == "voice":
+        extractor = AutoFeatureExtractor.from_pretrained(model, **options)
+        # Group normalisation (wav2vec2-base) takes its statistics over the padding too.
+        masked = getattr(extractor, "return_attention_mask", False)
+        group = getattr(net.config, "feat_extract_norm", "layer") == "group"
+        fixed = getattr(extractor, "max_length", None) is not None
+        return VoiceFrontEnd(extractor, pads=bool(masked) and not group and not fixed)
+    if modality == "face":
+        processor = AutoImageProcessor.from_pretrained(model, **options)
+        return FaceFrontEnd(processor, getattr(net.config, "num_channels", 3))
+    return MotionFrontEnd()
+
+
+def _label_map(card: ModelCard, config: Any) -> np.ndarray:
+    names = [config.id2label[i] for i in sorted(config.id2label)]
+    if set(names) == set(card.labels):
+        targets = [card.labels[name] for name in names]
+    else:
+        targets = list(card.labels.values())
+    if len(targets) != len(names) or not any(targets):
+        message = (
+            f"the card of {card.model_id} names {len(card.labels)} labels, the model gives "
+            f"{len(names)}: list every label of the model, in the order of its outputs"
+        )
+        raise AffectstreamError(message)
+    matrix = np.zeros((len(targets), len(EXPRESSIONS)))
+    for row, target in enumerate(targets):
+        if target is not None:
+            matrix[row, EXPRESSIONS.index(target)] = 1.0
+    return matrix
+
+
+def _micro_batches(lengths: np.ndarray, front_end: FrontEnd) -> Iterator[np.ndarray]:
+    order = np.argsort(lengths, kind="stable")
+    groups = [order]
+    if not front_end.pads and len(order):
+        groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+    for group in groups:
+        for start in range(0, len(group), front_end.micro_batch):
+            yield group[start : start + front_end.micro_batch]
+
+
+def _pooled(state: Tensor, mask: Tensor | None, net: Any) -> Tensor | None:
+    """Return (n, width): the mean over positions that are not padding, or over a feature map.
+
+    None where a model shortens its sequence and does not say how the mask follows.
+    """
+    if state.ndim == 4:
+        return state.mean(dim=(2, 3))
+    if state.ndim == 2:
+        return state
+    if mask is not None and mask.shape[1] != state.shape[1]:
+        shorten = getattr(net, "_get_feature_vector_attention_mask", None)  # wav2vec2 and its kin
+        if shorten is None:
+            return None
+        mask = shorten(state.shape[1], mask)
+    if mask is None:
+        return state.mean(dim=1)
+    weights = mask.to(state.dtype)[:, :, None]
+    return (state * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+@lru_cache(maxsize=16)
+def _projection(width: int) -> np.ndarray:
+    """Return the fixed Gaussian (width, 32) matrix that keeps distances (Johnson-Lindenstrauss)."""
+    rng = np.random.default_rng(_PROJECTION_SEED)
+    return rng.standard_normal((width, EMBEDDING_WIDTH)) / np.sqrt(EMBEDDING_WIDTH)
+
+
+def _shifted(part: Estimates, start: int) -> Estimates:
+    failures = tuple(Failure(f.row + start, f.code, f.detail) for f in part.failures)
+    return Estimates(part.rows + start, part.scores, part.embeddings, failures, part.forward_us)
+
+
+def _joined(parts: list[Estimates]) -> Estimates:
+    if not parts:
+        empty = np.zeros(0, np.int64)
+        return Estimates(empty, np.zeros((0, len(EXPRESSIONS))), np.zeros((0, EMBEDDING_WIDTH)))
+    return Estimates(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.embeddings for part in parts]),
+        tuple(failure for part in parts for failure in part.failures),
+        sum(part.forward_us for part in parts),
+    )

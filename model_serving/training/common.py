@@ -1,0 +1,189 @@
+"""What every training command shares: seeds, one loop, figures, and writing a model folder.
+
+A batch is a dict of tensors for the net's ``forward`` plus ``labels``, indices into EXPRESSIONS;
+the net returns an object with ``logits`` of width 7.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+from torch import Tensor, nn
+
+from model_serving.calibration import expected_calibration_error, softmax
+from model_serving.card import CARD_FILE, Figure, ModelCard, read_card, write_card
+from schemas.vocabularies import EXPRESSIONS
+
+Batch = dict[str, Tensor]
+
+ID2LABEL = dict(enumerate(EXPRESSIONS))
+LABEL2ID = {name: index for index, name in ID2LABEL.items()}
+LABELS: dict[str, str | None] = {name: name for name in EXPRESSIONS}
+"""The ``labels`` of the card of a model that was trained on the vocabulary itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Epochs, and a learning rate with linear warm-up and cosine decay; stops after ``patience``.
+
+    ``patience`` counts evaluations on dev without a better score.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    warm_up: float = 0.06
+    label_smoothing: float = 0.05
+    patience: int = 3
+
+
+def seed_everything(seed: int) -> np.random.Generator:
+    """Seed Python, numpy and torch, and return a generator for shuffles and augmentation."""
+    random.seed(seed)
+    np.random.seed(seed)  # libraries below draw from the global state
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
+def class_weights(labels: np.ndarray, power: float = 0.5, classes: int = 7) -> Tensor:
+    """Return one loss weight a class: inverse frequency to this power, with mean 1 over rows."""
+    counts = np.bincount(labels, minlength=classes).astype(float)
+    weights = np.where(counts > 0, np.maximum(counts, 1) ** -power, 0.0)
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+
+
+def fit(
+    net: nn.Module,
+    batches: Callable[[int], Iterable[Batch]],
+    score: Callable[[], float],
+    schedule: Schedule,
+    *,
+    weights: Tensor | None = None,
+    groups: Sequence[dict[str, Any]] | None = None,
+) -> float:
+    """Train in place and keep the state with the best dev score, which is returned.
+
+    ``batches(epoch)`` gives the shuffled batches of an epoch, ``score()`` the dev score (higher
+    is better) of the net as it stands, ``groups`` AdamW parameter groups where rates differ.
+    """
+    parameters = groups or [{"params": [p for p in net.parameters() if p.requires_grad]}]
+    optimiser = torch.optim.AdamW(
+        parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
+    steps = schedule.epochs * schedule.steps_per_epoch
+    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, _warm_up_cosine(schedule.warm_up, steps))
+    criterion = nn.CrossEntropyLoss(weight=weights, label_smoothing=schedule.label_smoothing)
+    best, kept, stale = -np.inf, _state(net), 0
+    for epoch in range(schedule.epochs):
+        net.train()
+        name = f"epoch {epoch + 1}/{schedule.epochs}"
+        losses = []
+        for batch in track(batches(epoch), description=name, total=schedule.steps_per_epoch):
+            losses.append(_step(net, batch, criterion, optimiser))
+            rates.step()
+        found = score()
+        print(f"{name}: loss {np.mean(losses):.4f}, dev score {found:.4f}", flush=True)
+        if found > best:
+            best, kept, stale = found, _state(net), 0
+        else:
+            stale += 1
+        if stale >= schedule.patience:
+            break
+    net.load_state_dict(kept)
+    return float(best)
+
+
+def logits_of(net: nn.Module, batches: Iterable[Batch]) -> np.ndarray:
+    """Return the (n, 7) logits of the net over these batches, in their order."""
+    net.eval()
+    with torch.inference_mode():
+        found = [net(**_inputs(batch)).logits.float().cpu().numpy() for batch in batches]
+    return np.concatenate(found)
+
+
+def shuffled(count: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield the positions of one epoch in random order, ``size`` at a time, the rest left out."""
+    order = rng.permutation(count)
+    for start in range(0, max(count - size, 0) + 1, size):
+        yield order[start : start + size]
+
+
+def scores_of(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> dict[str, float]:
+    """Return accuracy, macro-F1, weighted F1, UAR and ECE of these logits.
+
+    Macro-F1 and UAR are means over the classes that occur in ``labels``.
+    """
+    predicted = logits.argmax(axis=1)
+    present = np.unique(labels)
+    macro = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
+    weighted = f1_score(labels, predicted, labels=present, average="weighted", zero_division=0)
+    recall = recall_score(labels, predicted, labels=present, average="macro", zero_division=0)
+    probabilities = softmax(logits, temperature)
+    return {
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "macro_f1": float(macro),
+        "weighted_f1": float(weighted),
+        "uar": float(recall),
+        "ece": expected_calibration_error(probabilities, labels),
+    }
+
+
+def figures(split: str, found: dict[str, float], metrics: Sequence[str] = ()) -> list[Figure]:
+    """Return these scores as dated figures for the card; all of them where none are named."""
+    day = datetime.now(UTC).date().isoformat()
+    return [
+        Figure(split=split, metric=name, value=round(found[name], 4), date=day)
+        for name in metrics or found
+    ]
+
+
+def save_model(folder: Path, net: Any, processor: Any | None, card: ModelCard) -> ModelCard:
+    """Write a model folder: fp16 weights, config, processor files, card; return the card as read.
+
+    Half precision halves the folder; the handler loads it as float32.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    net.half().save_pretrained(folder, safe_serialization=True)
+    net.float()
+    if processor is not None:
+        processor.save_pretrained(folder)
+    write_card(folder, card)
+    return read_card(folder / CARD_FILE)
+
+
+def _inputs(batch: Batch) -> Batch:
+    return {name: tensor for name, tensor in batch.items() if name != "labels"}
+
+
+def _step(
+    net: nn.Module, batch: Batch, criterion: nn.Module, optimiser: torch.optim.Optimizer
+) -> float:
+    loss = criterion(net(**_inputs(batch)).logits, batch["labels"])
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _state(net: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+
+
+def _warm_up_cosine(warm_up: float, steps: int) -> Callable[[int], float]:
+    first = max(1, int(warm_up * steps))
+
+    def rate(step: int) -> float:
+        if step < first:
+            return (step + 1) / first
+        return 0.5 * (1 + float(np.cos(np.pi * (step - first) / max(1, steps - first))))
+
+    return rate

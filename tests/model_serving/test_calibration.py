@@ -1,0 +1,64 @@
+"""Calibration finds a known temperature, and its error is zero where confidence is honest."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_serving.calibration import (
+    abstention_threshold,
+    calibrate,
+    expected_calibration_error,
+    fit_temperature,
+    softmax,
+)
+
+
+def honest(count: int, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels drawn from exactly the probabilities that they stand for."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, spread, (count, 7))
+    chances = softmax(logits).cumsum(axis=1)
+    labels = (rng.random(count)[:, None] > chances).sum(axis=1).clip(max=6)
+    return logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_temperature_is_recovered(temperature: float) -> None:
+    logits, labels = honest(20_000, 2.0)
+    assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_calibration_lowers_the_error_of_an_overconfident_model() -> None:
+    logits, labels = honest(10_000, 2.0)
+    before = expected_calibration_error(softmax(logits * 4), labels)
+    found = calibrate(logits * 4, labels)
+    assert before > 0.15
+    assert found.ece is not None
+    assert found.ece < 0.02
+
+
+def test_error_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    # Two rows of confidence 0.9, both right; two of 0.6, one right.
+    error = expected_calibration_error(probabilities, np.array([0, 0, 0, 1]))
+    assert error == pytest.approx(0.5 * 0.1 + 0.5 * 0.1)
+    assert expected_calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
+
+
+@given(
+    st.lists(st.floats(0.15, 1.0), min_size=1, max_size=200),
+    st.floats(0.0, 1.0),
+)
+def test_threshold_covers_at_least_what_was_asked(values: list[float], coverage: float) -> None:
+    confidence = np.array(values)
+    threshold = abstention_threshold(confidence, coverage)
+    assert (confidence >= threshold).mean() >= coverage - 1e-9
+    assert threshold in confidence
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=7), st.floats(0.05, 20))
+def test_softmax_is_a_distribution(row: list[float], temperature: float) -> None:
+    found = softmax(np.array([row]), temperature)
+    assert found.sum() == pytest.approx(1)
+    assert (found >= 0).all()

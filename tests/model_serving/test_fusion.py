@@ -1,0 +1,163 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model_serving.card import Calibration, ModelCard, read_card
+from model_serving.fusion import (
+    SHIPPED,
+    AttentionFusion,
+    AttentionFusionConfig,
+    Fusion,
+    load_fusion,
+)
+from model_serving.training.common import LABELS, save_model
+from model_serving.training.fusion import Pool, simulate
+from schemas.errors import AffectstreamError
+
+CARD = ModelCard(
+    name="test",
+    version="1",
+    modality="fusion",
+    licence="open",
+    labels=LABELS,
+    calibration=Calibration(temperature=1.3, threshold=0.4),
+)
+
+
+@pytest.fixture(scope="module")
+def fusion():
+    """An untrained net: what is tested here must hold for any weights."""
+    torch.manual_seed(7)
+    net = AttentionFusion(AttentionFusionConfig(num_labels=7))
+    return Fusion(net.double().eval(), CARD)
+
+
+def _windows(count, rng):
+    counts = rng.integers(0, 4, (count, 4))
+    scores = rng.dirichlet(np.ones(7), (count, 4)).astype(np.float32)
+    confidence = scores.max(axis=2)
+    missing = counts == 0
+    return counts, np.where(missing[:, :, None], 0, scores), np.where(missing, 0, confidence)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 40))
+def test_attention_sums_to_one_over_the_modalities_that_are_there(fusion, seed, count):
+    counts, scores, confidence = _windows(count, np.random.default_rng(seed))
+    fused = fusion.fuse(counts, scores, confidence)
+    some = (counts > 0).any(axis=1)
+    assert np.array_equal(fused.attention > 0, counts > 0)
+    assert np.allclose(fused.attention.sum(axis=1), some, atol=1e-6)
+    assert np.allclose(fused.scores.sum(axis=1), 1.0, atol=1e-6)
+    assert np.array_equal(fused.confidence, fused.scores.max(axis=1))
+    assert np.array_equal(fused.abstained, ~some | (fused.confidence < np.float32(0.4)))
+
+
+def test_a_row_depends_on_itself_alone(fusion):
+    counts, scores, confidence = _windows(300, np.random.default_rng(1))
+    together = fusion.fuse(counts, scores, confidence)
+    for row in range(0, 300, 7):
+        alone = fusion.fuse(*(part[row : row + 1] for part in (counts, scores, confidence)))
+        assert np.abs(alone.scores[0] - together.scores[row]).max() < 1e-6
+        assert np.abs(alone.attention[0] - together.attention[row]).max() < 1e-6
+
+
+def test_cells_of_missing_modalities_are_never_looked_at(fusion):
+    counts, scores, confidence = _windows(200, np.random.default_rng(2))
+    rubbish = np.where((counts == 0)[:, :, None], np.float32(np.nan), scores)
+    noise = np.where(counts == 0, np.float32(np.nan), confidence)
+    found, expected = fusion.fuse(counts, rubbish, noise), fusion.fuse(counts, scores, confidence)
+    assert np.array_equal(found.scores, expected.scores)
+    assert np.array_equal(found.attention, expected.attention)
+
+
+def test_a_window_without_any_modality_is_uniform_and_abstains(fusion):
+    fused = fusion.fuse(np.zeros((2, 4), int), np.zeros((2, 4, 7)), np.zeros((2, 4)))
+    assert np.allclose(fused.scores, 1 / 7)
+    assert fused.abstained.all()
+    assert not fused.attention.any()
+
+
+def test_no_windows_give_no_rows(fusion):
+    fused = fusion.fuse(np.zeros((0, 4), int), np.zeros((0, 4, 7)), np.zeros((0, 4)))
+    assert fused.scores.shape == (0, 7)
+    assert fused.attention.shape == (0, 4)
+
+
+def test_folder_round_trip_and_what_a_broken_one_says(fusion, tmp_path):
+    folder = tmp_path / "fusion"
+    net = AttentionFusion(fusion.net.config)
+    net.load_state_dict(fusion.net.float().state_dict())
+    fusion.net.double()
+    save_model(folder, net, None, CARD)
+    loaded = load_fusion(folder)
+    assert load_fusion(folder) is loaded
+    windows = _windows(50, np.random.default_rng(3))
+    found = loaded.fuse(*windows).scores
+    assert np.abs(found - fusion.fuse(*windows).scores).max() < 5e-3  # half precision on disk
+    other = tmp_path / "other"
+    folder.rename(other)
+    (other / "model.safetensors").write_bytes(b"not what the card describes")
+    with pytest.raises(AffectstreamError, match="not the file its card describes"):
+        load_fusion(other)
+    with pytest.raises(AffectstreamError, match="no model card"):
+        load_fusion(tmp_path / "nowhere")
+    motion = Path(SHIPPED).parent / "motion-compact"
+    with pytest.raises(AffectstreamError, match="for motion by its card"):
+        load_fusion(motion)
+
+
+def test_simulated_windows_hold_what_the_counts_say():
+    rng = np.random.default_rng(4)
+    labels = np.arange(7).repeat(5)
+    sharp = np.eye(7)[labels] * 0.9 + 0.1 / 7
+    windows = simulate((Pool(sharp, labels),) * 4, 4000, rng)
+    there = windows.counts > 0
+    assert there.any(axis=1).all()
+    assert np.bincount(there.sum(axis=1), minlength=5)[1:].min() > 800
+    assert np.allclose(windows.scores.sum(axis=2), there)
+    assert np.array_equal(windows.confidence > 0, there)
+    shown = windows.scores.argmax(axis=2) == windows.labels[:, None]
+    # A fifth is drawn anew, and of those 0.28**2 + 6 * 0.12**2 fall on the label again.
+    assert shown[there].mean() == pytest.approx(0.8 + 0.2 * 0.165, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_fusion()
+
+
+def test_shipped_fusion_follows_a_single_modality(shipped):
+    for place in range(4):
+        counts = np.zeros((7, 4), int)
+        counts[:, place] = 2
+        scores = np.zeros((7, 4, 7), np.float32)
+        scores[:, place] = np.eye(7) * 0.9 + 0.1 / 7
+        fused = shipped.fuse(counts, scores, scores.max(axis=2))
+        assert fused.scores.argmax(axis=1).tolist() == list(range(7)), place
+
+
+def test_shipped_fusion_is_surer_where_modalities_agree(shipped):
+    scores = np.tile((np.eye(7)[3] * 0.5 + 0.5 / 7).astype(np.float32), (1, 4, 1))
+    confidence = scores.max(axis=2)
+    alone = np.array([[2, 0, 0, 0]])
+    together = np.array([[2, 2, 5, 20]])
+    first = shipped.fuse(alone, scores, confidence)
+    second = shipped.fuse(together, scores, confidence)
+    assert second.scores[0].argmax() == first.scores[0].argmax() == 3
+    assert second.confidence[0] > first.confidence[0]
+
+
+def test_shipped_card_says_that_windows_are_simulated_and_what_they_gave():
+    card = read_card(SHIPPED / "card.json")
+    assert "simulated" in card.notes
+    found = {(f.split, f.metric): f.value for f in card.figures}
+    for size in ("2", "3", "4"):
+        split = f"held-out windows, {size} modalities"
+        fused = found[split, "fusion: accuracy"]
+        assert fused > found[split, "plain average: accuracy"]
+        assert fused > found[split, "most confident modality: accuracy"]
