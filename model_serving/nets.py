@@ -93,7 +93,7 @@ class LogmelCnn(Net):
                 nn.Conv1d(width, 2 * width, 1, bias=False),
             ]
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(layer.out_channels) for layer in self.layers)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(w) for w in (width, width, width, 2 * width))
         self.attention = nn.Linear(2 * width, 1)
         self.pooled_norm = nn.BatchNorm1d(4 * width)
         self.classifier = nn.Linear(4 * width, config.num_labels)

@@ -15,7 +15,7 @@ from schemas.errors import AffectstreamError
 from schemas.tables import PARTITION, ROW_ID, TABLES
 from transforms.stage import stage_counters, timed
 
-ROWS_A_COMMIT = 100_000  # in the embedded runner a bundle can be a whole log
+ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
 _APP = "affectstream"
 _TRIES = 30
 _TIME_OF = {"emotion_features": "window_start", "expression_decisions": "window_end"} | {
@@ -59,7 +59,9 @@ class TableWriter:
             if not fresh.any() and not revised.any():
                 return 0
             try:
-                self._write(rows.filter(pa.array(fresh | revised)), merge=bool(revised.any()))
+                wanted = fresh | revised
+                chosen = rows if wanted.all() else rows.filter(pa.array(wanted))
+                self._write(chosen, merge=bool(revised.any()))
             except CommitFailedError:
                 time.sleep(0.02 * (attempt + 1))  # another writer was first
                 self._table.update_incremental()
@@ -70,14 +72,17 @@ class TableWriter:
         raise AffectstreamError(message)
 
     def _latest(self, rows: pa.Table) -> pa.Table:
-        """Keep one row an id: of several revisions the one with the most events."""
+        """Keep one row an id: of several revisions the one with the most events.
+
+        Rows are copied only where an id came twice, since a commit may be large.
+        """
         order = [(self._id, "ascending")]
         if self._revised:
             order.append(("revision", "descending"))
-        rows = rows.sort_by(order).combine_chunks()
-        ids = rows[self._id]
-        same = pc.equal(ids[1:], ids[:-1]).to_numpy()
-        return rows.filter(pa.array(np.r_[True, ~same]))
+        place = pc.sort_indices(rows, order).to_numpy()
+        ids = rows[self._id].combine_chunks().dictionary_encode().indices.to_numpy()[place]
+        again = np.r_[False, ids[1:] == ids[:-1]]
+        return rows.take(pa.array(np.sort(place[~again]))) if again.any() else rows
 
     def _compare(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """Return masks of the rows that the table lacks and of those it has an older one of."""

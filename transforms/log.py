@@ -52,8 +52,11 @@ def count_records(log: Path) -> int:
 
 
 def read_records(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the RAW batches of one file, bounded by rows and bytes."""
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=MAX_ROWS):
+    """Yield the RAW batches of one file, bounded by rows and bytes.
+
+    No pre-buffering: Arrow would read a whole file ahead and keep it to the end.
+    """
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=MAX_ROWS):
         yield from bounded(batch.cast(RAW))
 
 
@@ -75,7 +78,10 @@ def bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 def read_topics(log: Path, topics: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield the RAW batches of these topics alone."""
     data = ds.dataset([str(path) for path in log_files(log)], schema=RAW)
-    for batch in data.to_batches(filter=ds.field("topic").isin(topics), batch_size=MAX_ROWS):
+    wanted = ds.field("topic").isin(topics)
+    for batch in data.to_batches(
+        filter=wanted, batch_size=MAX_ROWS, batch_readahead=1, fragment_readahead=1
+    ):
         if batch.num_rows:
             yield from bounded(batch)
 

@@ -9,41 +9,72 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.transforms import trigger
-from apache_beam.transforms.window import FixedWindows, IntervalWindow, TimestampedValue
+from apache_beam.transforms.window import (
+    FixedWindows,
+    GlobalWindow,
+    IntervalWindow,
+    TimestampedValue,
+)
 from apache_beam.utils.timestamp import Timestamp
-from apache_beam.utils.windowed_value import PaneInfoTiming
+from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
 from schemas.arrow import take_rows, vector_column, vectors
-from schemas.events import HELD, TIME, WINDOW
-from schemas.ids import stable_ids
+from schemas.events import HELD, PACKED, SESSION_COLUMNS, TIME, WINDOW
+from schemas.ids import first_half, stable_ids
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from transforms.log import MAX_ROWS
 from transforms.stage import stage_counters, timed
 
 _LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)
 Keyed = tuple[int, pa.RecordBatch]
+MAX_HELD = 32_000
+"""Rows that one worker collects before it sends them to their shards."""
 
 
 def hold(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Cut OBSERVATIONS rows, or pseudonymous context events, to the HELD rows of a window."""
+    columns = {"event_key": pa.array(first_half(batch["event_id"]))}
     if is_observed(batch):
-        modality = pc.index_in(batch["modality"], pa.array(MODALITIES)).cast(pa.int8())
+        columns["modality"] = pc.index_in(batch["modality"], pa.array(MODALITIES)).cast(pa.int8())
     else:
-        modality = pa.repeat(pa.scalar(-1, pa.int8()), batch.num_rows)
-    return _held(batch, modality=modality)
+        columns["modality"] = pa.repeat(pa.scalar(-1, pa.int8()), batch.num_rows)
+    for field in HELD:
+        if field.name not in columns:
+            known = field.name in batch.schema.names
+            columns[field.name] = (
+                batch[field.name] if known else pa.nulls(batch.num_rows, field.type)
+            )
+    return pa.record_batch([columns[name] for name in HELD.names], schema=HELD)
+
+
+def pack(held: pa.RecordBatch) -> pa.RecordBatch:
+    """Return HELD rows as PACKED rows; at most 32,767 different sessions."""
+    names = [held[name] for name, _ in SESSION_COLUMNS]
+    joined = pc.binary_join_element_wise(
+        *names, "\x1f", null_handling="replace", null_replacement="\x1e"
+    )
+    codes = joined.dictionary_encode().indices
+    first = pa.array(np.unique(codes.to_numpy(), return_index=True)[1])
+    fields = PACKED.field("session").type.value_type
+    sessions = pa.StructArray.from_arrays([n.take(first) for n in names], fields=list(fields))
+    coded = pa.DictionaryArray.from_arrays(codes.cast(pa.int16()), sessions)
+    columns = [coded if f.name == "session" else held[f.name].cast(f.type) for f in PACKED]
+    return pa.record_batch(columns, schema=PACKED)
+
+
+def unpack(packed: pa.RecordBatch) -> pa.RecordBatch:
+    """Return PACKED rows as HELD rows."""
+    sessions = packed["session"].dictionary_decode()
+    columns = {name: pc.struct_field(sessions, name) for name, _ in SESSION_COLUMNS}
+    for field in HELD:
+        if field.name not in columns:
+            columns[field.name] = packed[field.name].cast(field.type)
+    return pa.record_batch([columns[name] for name in HELD.names], schema=HELD)
 
 
 def is_observed(batch: pa.RecordBatch) -> bool:
     """Tell observations from the context events that come with them."""
     return "modality" in batch.schema.names
-
-
-def _held(rows: pa.RecordBatch, **columns: pa.Array) -> pa.RecordBatch:
-    for field in HELD:
-        if field.name not in columns:
-            known = field.name in rows.schema.names
-            column = rows[field.name] if known else pa.nulls(rows.num_rows, field.type)
-            columns[field.name] = column
-    return pa.record_batch([columns[name] for name in HELD.names], schema=HELD)
 
 
 def shard_of(subject_ref: str, shards: int) -> int:
@@ -57,7 +88,7 @@ def shard_of(subject_ref: str, shards: int) -> int:
 def split_by_shard(
     held: pa.RecordBatch, shards: int, length_us: int
 ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-    """Yield (shard, earliest event time in µs, rows): each piece lies in one window."""
+    """Yield (shard, earliest event time in µs, PACKED rows): each piece lies in one window."""
     refs = held["subject_ref"].dictionary_encode()
     numbers = [shard_of(ref, shards) for ref in refs.dictionary.to_pylist()]
     shard = np.array(numbers, np.int64)[refs.indices.to_numpy()]
@@ -67,28 +98,51 @@ def split_by_shard(
     starts = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0])
     ordered = held.take(pa.array(order))
     for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=True):
-        rows = ordered.slice(start, stop - start)
+        rows = pack(ordered.slice(start, stop - start))
         yield int(shard[order[start]]), int(times[order[start:stop]].min()), rows
 
 
 class _SplitByShard(beam.DoFn):
+    """Collects rows over the batches of a bundle, so that pieces are few and names are coded once.
+
+    A piece has at most MAX_HELD rows, which the 16-bit codes of PACKED can count.
+    """
+
     def __init__(self, shards: int, length_us: int) -> None:
         self._shards, self._length_us = shards, length_us
 
+    def start_bundle(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = 0
+
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        for shard, earliest, rows in split_by_shard(hold(batch), self._shards, self._length_us):
-            yield TimestampedValue((shard, rows), Timestamp(micros=earliest))
+        self._batches.append(hold(batch))
+        self._rows += batch.num_rows
+        if self._rows + MAX_ROWS > MAX_HELD:
+            for shard, at, rows in self._split():
+                yield TimestampedValue((shard, rows), at)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._rows:
+            for shard, at, rows in self._split():
+                yield WindowedValue((shard, rows), at, (GlobalWindow(),))
+
+    def _split(self) -> Iterator[tuple[int, Timestamp, pa.RecordBatch]]:
+        held = pa.concat_batches(self._batches)
+        self.start_bundle()
+        for shard, earliest, rows in split_by_shard(held, self._shards, self._length_us):
+            yield shard, Timestamp(micros=earliest), rows
 
 
 def window_rows(
     batches: Iterable[pa.RecordBatch], start: dt.datetime, end: dt.datetime, *, late: bool
 ) -> pa.RecordBatch:
-    """Aggregate the held rows of one shard and window to WINDOW rows.
+    """Aggregate the PACKED rows of one shard and window to WINDOW rows.
 
     Rows are ordered by subject, session, event time and event id, and an event counts once, so
     the result does not hang on how they came. Without an observation there is no row.
     """
-    held = pa.concat_batches(list(batches))
+    held = pa.concat_batches([unpack(batch) for batch in batches])
     order, group = _ordered(held)
     held = held.take(pa.array(order))
     heads = np.flatnonzero(np.diff(group, prepend=-1))
@@ -119,7 +173,7 @@ def window_rows(
 def _ordered(held: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
     """Return rows by session, event time and event id, each event once, and their session."""
     sessions = pc.binary_join_element_wise(held["subject_ref"], held["session_ref"], "\x1f")
-    session, event = _ranks(sessions), _ranks(held["event_id"])
+    session, event = _ranks(sessions), held["event_key"].to_numpy()
     order = np.lexsort((event, held["event_time"].cast(pa.int64()).to_numpy(), session))
     first = np.unique(event[order], return_index=True)[1]
     if len(first) < len(order):
@@ -142,8 +196,8 @@ def _by_modality(
     modality = held["modality"].to_numpy()
     seen = modality >= 0
     cell = group[seen] * _MODES + modality[seen]
-    weight = held["confidence"].to_numpy(zero_copy_only=False)[seen].astype(np.float64)
-    scores = vectors(held["scores"], _LABELS)[seen]
+    scores = vectors(held["scores"], _LABELS)[seen].astype(np.float64)
+    weight = scores.max(axis=1, initial=0.0)  # the confidence of each event
     size = groups * _MODES
     counts = np.bincount(cell, minlength=size)
     total = np.bincount(cell, weight, minlength=size)
@@ -203,7 +257,7 @@ class WindowSessions(beam.PTransform):
         split = beam.ParDo(_SplitByShard(self._shards, int(self._length_s * 1_000_000)))
         return (
             pcoll
-            | "ByShard" >> split.with_output_types(Keyed)  # (shard, HELD rows of one window)
+            | "ByShard" >> split.with_output_types(Keyed)  # (shard, PACKED rows of one window)
             | "Window"
             >> beam.WindowInto(
                 FixedWindows(self._length_s),
@@ -211,6 +265,6 @@ class WindowSessions(beam.PTransform):
                 accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
                 allowed_lateness=self._lateness_s,
             )
-            | "Group" >> beam.GroupByKey()  # (shard, HELD batches) a window
+            | "Group" >> beam.GroupByKey()  # (shard, PACKED batches) a window
             | "Rows" >> beam.ParDo(_WindowRows()).with_output_types(pa.RecordBatch)
         )

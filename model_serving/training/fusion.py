@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from model_serving.calibration import calibrate, expected_calibration_error, softmax
-from model_serving.card import Figure, ModelCard, Source
+from model_serving.card import Calibration, Figure, ModelCard, Source
 from model_serving.fusion import AttentionFusion, AttentionFusionConfig
 from model_serving.motion_synthesis import HARDER, PLAIN, motion_frames
 from model_serving.recogniser import load_recogniser
@@ -129,7 +129,17 @@ def train(
     fit(net, batches, score, schedule)
     calibration = calibrate(_logits(net, dev), dev.labels)
     test = simulate(held_out, _CARD_WINDOWS, np.random.default_rng(seed + 2))
-    card = ModelCard(
+    return save_model(out, net, None, _card(net, fitted, test, calibration, seed))
+
+
+def _card(
+    net: AttentionFusion,
+    fitted: tuple[Pool, ...],
+    test: Windows,
+    calibration: Calibration,
+    seed: int,
+) -> ModelCard:
+    return ModelCard(
         name="fusion-compact",
         version="1.0.0",
         modality="fusion",
@@ -148,7 +158,6 @@ def train(
         command=f"affectstream train fusion --data DATA --seed {seed}",
         notes=_NOTES,
     )
-    return save_model(out, net, None, card)
 
 
 def _tensors(windows: Windows) -> Batch:

@@ -13,7 +13,7 @@ from transformers import Wav2Vec2FeatureExtractor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from model_serving.calibration import calibrate
-from model_serving.card import Figure, ModelCard, Source
+from model_serving.card import Calibration, Figure, ModelCard, Source
 from model_serving.nets import LogmelCnn, LogmelCnnConfig
 from model_serving.training.common import (
     ID2LABEL,
@@ -168,7 +168,13 @@ def train(data: Path, out: Path, seed: int = 13, epochs: int = 48) -> ModelCard:
     fit(_FromMel(net, rng), batches, score, schedule, weights=class_weights(labels))
     logits = np.concatenate([_hear(net, clips) for clips in dev])
     calibration = calibrate(logits, np.concatenate([clips.labels for clips in dev]))
-    card = ModelCard(
+    return save_model(out, net, build_extractor(), _card(net, data, known, calibration, seed))
+
+
+def _card(
+    net: LogmelCnn, data: Path, known: list[Clips], calibration: Calibration, seed: int
+) -> ModelCard:
+    return ModelCard(
         name="voice-compact",
         version="1.0.0",
         modality="voice",
@@ -183,7 +189,6 @@ def train(data: Path, out: Path, seed: int = 13, epochs: int = 48) -> ModelCard:
         command=f"affectstream train voice --data DATA --seed {seed}",
         notes=_NOTES,
     )
-    return save_model(out, net, build_extractor(), card)
 
 
 def _hear(net: LogmelCnn, clips: Clips) -> np.ndarray:

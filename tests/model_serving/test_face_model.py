@@ -17,6 +17,7 @@ from model_serving.training.face import (
     build_processor,
     load_faces,
     to_pixels,
+    train,
     upscaled,
 )
 from schemas.vocabularies import EXPRESSIONS
@@ -95,6 +96,21 @@ def test_untrained_net_loads_back_in_the_order_of_the_vocabulary(tmp_path):
     net = AutoModelForImageClassification.from_pretrained(tmp_path, use_safetensors=True)
     assert tuple(net.config.id2label[i] for i in range(7)) == EXPRESSIONS
     assert net.config.num_channels == 1
+
+
+def test_training_writes_a_folder_that_loads(tmp_path):
+    rng = np.random.default_rng(8)
+    parts = {"columns": np.array(COLUMNS)}
+    for split, count in (("train", 256), ("valid", 20), ("test", 20)):
+        parts[f"{split}_x"] = rng.integers(0, 256, (count, 48, 48), np.uint8)
+        parts[f"{split}_votes"] = np.eye(10, dtype=np.uint8)[rng.integers(0, 8, count)] * 10
+    (tmp_path / "face").mkdir()
+    np.savez(tmp_path / "face" / "ferplus.npz", **parts)
+    card = train(tmp_path, tmp_path / "model", epochs=1)
+    model = load_recogniser("face", str(tmp_path / "model"), None, "cpu")
+    assert model.model_id == card.model_id
+    assert card.training_data[0].rows == 256
+    assert model.estimate(_column(parts["test_x"])).scores.shape == (20, 7)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,14 @@ import soundfile
 from model_serving.card import read_card
 from model_serving.recogniser import load_recogniser
 from model_serving.training.splits import emodb_split, ravdess_split
-from model_serving.training.voice import RATE, augment, build_extractor, load_clips, padded
+from model_serving.training.voice import (
+    RATE,
+    augment,
+    build_extractor,
+    load_clips,
+    padded,
+    train,
+)
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "model_serving" / "weights" / "voice-compact"
@@ -34,15 +41,21 @@ def test_every_actor_has_one_split():
     assert [emodb_split(s) for s in EMODB_SPEAKERS].count("dev") == 1
 
 
-def test_clips_are_read_by_speaker_and_mapped(tmp_path):
-    folder = tmp_path / "audio"
-    folder.mkdir()
-    rows = [("emodb", "03", "boredom"), ("emodb", "15", "happy"), ("ravdess", "A02", "calm")]
+def _corpus(data, rows, samples):
+    """Write clips of these (dataset, speaker, emotion), the n-th n times as long as the first."""
+    (data / "audio").mkdir()
     lines = ["dataset,path,emotion,speaker,lang,seconds,intensity"]
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, samples * len(rows))
     for number, (dataset, speaker, emotion) in enumerate(rows):
-        soundfile.write(folder / f"{number}.flac", np.zeros(800 * (number + 1)), RATE)
-        lines.append(f"{dataset},{number}.flac,{emotion},{speaker},de,0.1,")
-    (folder / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
+        path = data / "audio" / f"{number}.flac"
+        soundfile.write(path, noise[: samples * (number + 1)], RATE)
+        lines.append(f"{dataset},{path.name},{emotion},{speaker},de,0.1,")
+    (data / "audio" / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_clips_are_read_by_speaker_and_mapped(tmp_path):
+    rows = [("emodb", "03", "boredom"), ("emodb", "15", "happy"), ("ravdess", "A02", "calm")]
+    _corpus(tmp_path, rows, 800)
     train, test = load_clips(tmp_path, "emodb", "train"), load_clips(tmp_path, "emodb", "test")
     assert [len(wave) for wave in train.waves] == [800]
     assert train.labels.tolist() == [6]  # boredom counts as neutral
@@ -67,6 +80,17 @@ def test_extractor_marks_padding():
     batch = padded(build_extractor(), [np.ones(100, np.float32), np.ones(400, np.float32)])
     assert batch["input_values"].shape == (2, 400)
     assert batch["attention_mask"].sum(dim=1).tolist() == [100, 400]
+
+
+def test_training_writes_a_folder_that_loads(tmp_path):
+    speakers = [("ravdess", f"A{n:02d}") for n in (*range(1, 17), 19, 21)]
+    speakers += [("emodb", "03")] * 16 + [("emodb", "09"), ("emodb", "15")]
+    _corpus(tmp_path, [(*who, ("angry", "sad")[i % 2]) for i, who in enumerate(speakers)], 1500)
+    card = train(tmp_path, tmp_path / "model", epochs=1)
+    model = load_recogniser("voice", str(tmp_path / "model"), None, "cpu")
+    assert model.model_id == card.model_id
+    assert [source.rows for source in card.training_data] == [16, 16]
+    assert model.estimate(_column([np.ones(9000)])).scores.shape == (1, 7)
 
 
 @pytest.fixture(scope="module")

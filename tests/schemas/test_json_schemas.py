@@ -17,7 +17,14 @@ FILES = sorted(FOLDER.glob("*.schema.json"))
 RELEASED = json.loads((FOLDER / "compatibility.json").read_text(encoding="utf-8"))
 
 DERIVED = {"weights_given", "weight_min", "weight_max", "pose_max"}
-DERIVED |= {"purposes_given", "modalities_given", "elements_unknown", "media", "media_format", "media_bytes"}
+DERIVED |= {
+    "purposes_given",
+    "modalities_given",
+    "elements_unknown",
+    "media",
+    "media_format",
+    "media_bytes",
+}
 
 
 def version_of(path: Path) -> str:
