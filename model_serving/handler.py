@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from apache_beam.coders import FastPrimitivesCoder, registry
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
@@ -33,6 +34,16 @@ class Recognised:
 
     observations: pa.RecordBatch
     dead_letters: pa.RecordBatch
+
+
+class _RecognisedCoder(FastPrimitivesCoder):
+    """Pickles, like Beam's default, but tells the size without: that took 1 ms a batch."""
+
+    def estimate_size(self, value: Recognised) -> int:
+        return value.observations.nbytes + value.dead_letters.nbytes
+
+
+registry.register_coder(Recognised, _RecognisedCoder)
 
 
 class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):

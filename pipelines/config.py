@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.errors import AffectstreamError
+from schemas.vocabularies import MODALITIES
 
 _HERE = Path(__file__).resolve().parent.parent
 WEIGHTS = _HERE / "model_serving" / "weights"
@@ -35,13 +36,25 @@ def _shipped(name: str) -> ModelConfig:
 
 
 class Models(_Frozen):
-    """The four recognisers and the fusion model."""
+    """The four recognisers and the fusion model; what is not named is what ships."""
 
     text: ModelConfig = _shipped("text-compact")
     voice: ModelConfig = _shipped("voice-compact")
     face: ModelConfig = _shipped("face-compact")
     motion: ModelConfig = _shipped("motion-compact")
     fusion: Path = WEIGHTS / "fusion"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shipped_unless_named(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: {"model": str(WEIGHTS / f"{name}-compact")} | value
+            if name in MODALITIES and isinstance(value, dict)
+            else value
+            for name, value in given.items()
+        }
 
 
 class Windows(_Frozen):

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
+from collections.abc import Iterator
 
 import pyarrow as pa
 
@@ -13,12 +14,12 @@ from schemas.events import kind_of
 from transforms.consent import Consents
 from transforms.decode import decode_batch
 from transforms.gate import Gate, read_policy
-from transforms.log import log_files, read_records
+from transforms.log import MAX_ROWS, log_files, read_records
 from transforms.pseudonymise import Pseudonyms, read_keys
 from transforms.scrub import scrub_events
 from transforms.stage import MAIN
 from transforms.validate import validate_batch
-from transforms.window import hold, split_by_shard, window_rows
+from transforms.window import MAX_HELD, cut, split_by_shard, window_rows
 
 _Held = dict[tuple[int, int], list[pa.RecordBatch]]
 
@@ -32,12 +33,25 @@ def window_by_hand(config: Config) -> int:
     pseudonyms = Pseudonyms(read_keys(config.keys))
     gate = Gate(read_policy(config.policy), Consents.of(read_ledger(config)))
     held: _Held = defaultdict(list)
+    waiting: list[pa.RecordBatch] = []
+
+    def split() -> None:
+        for shard, at, piece in split_by_shard(
+            pa.concat_batches(waiting), config.windows.shards, length_us
+        ):
+            held[shard, at // length_us].append(piece)
+        waiting.clear()
+
     for path in log_files(config.log):
         for raw in read_records(path):
             for tag, events in decode_batch(raw):
                 if tag == MAIN and events.num_rows:
                     valid, _ = validate_batch(events, kind_of(events))
-                    _hold(gate, pseudonyms.batch(valid), config.windows.shards, length_us, held)
+                    waiting += _observe(gate, pseudonyms.batch(valid))
+            if sum(batch.num_rows for batch in waiting) + MAX_ROWS > MAX_HELD:
+                split()
+    if waiting:
+        split()
     rows = 0
     for (_, window), batches in held.items():
         start = dt.datetime.fromtimestamp(window * config.windows.length_s, dt.UTC)
@@ -46,13 +60,10 @@ def window_by_hand(config: Config) -> int:
     return rows
 
 
-def _hold(gate: Gate, events: pa.RecordBatch, shards: int, length_us: int, held: _Held) -> None:
+def _observe(gate: Gate, events: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     recogniser = ConstantRecogniser()
     for tag, allowed in gate.batch(events):
-        if tag != MAIN or not allowed.num_rows:
-            continue
-        for _, clean in scrub_events(allowed):
-            estimates = recogniser.estimate(clean)
-            observed = observations(clean, estimates, kind_of(clean), recogniser)
-            for shard, earliest, rows in split_by_shard(hold(observed), shards, length_us):
-                held[shard, earliest // length_us].append(rows)
+        if tag == MAIN and allowed.num_rows:
+            for _, clean in scrub_events(allowed):
+                estimates = recogniser.estimate(clean)
+                yield cut(observations(clean, estimates, kind_of(clean), recogniser))

@@ -106,7 +106,8 @@ def _expressions(features: pd.DataFrame, accuracy: Accuracy | None) -> str:
     title = "Expressions over time"
     if not len(features):
         return _nothing(title, "The tables hold no window yet.")
-    shown, all_sessions = list(pictures.sessions(features)), features.groupby("session_ref").ngroups
+    shown = list(pictures.sessions(features))
+    all_sessions = features.groupby(["subject_ref", "session_ref"]).ngroups
     windows = sum(len(rows) for _, rows in shown)
     scope = (
         f"{len(shown)} of {all_sessions} sessions and {windows:,} of {len(features):,} windows, "

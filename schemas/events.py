@@ -163,39 +163,30 @@ def kind_of(batch: pa.RecordBatch) -> str:
 
 EMBEDDING_WIDTH: Final = 32
 
-SESSION_COLUMNS = [("subject_ref", pa.string()), ("session_ref", pa.string()), *CONTEXT_COLUMNS]
-_TOLD = [("activity", pa.string()), ("game_result", pa.string())]
+SESSION_COLUMNS = [
+    ("subject_ref", pa.string()),
+    ("session_ref", pa.string()),
+    *CONTEXT_COLUMNS,
+    ("activity", pa.string()),
+    ("game_result", pa.string()),
+]
 
 HELD = pa.schema(
-    [
-        ("event_key", pa.uint64()),
-        *SESSION_COLUMNS,
-        ("event_time", TIME),
-        ("modality", pa.int8()),
-        ("scores", pa.list_(pa.float32(), len(EXPRESSIONS))),
-        *_TOLD,
-    ]
-)
-"""What a window needs of an observation or context event; no payload.
-
-``event_key`` is the first half of the event id, ``modality`` an index into MODALITIES or -1 for a
-context event, whose scores are null.
-"""
-
-PACKED = pa.schema(
     [
         ("event_key", pa.uint64()),
         ("session", pa.dictionary(pa.int16(), pa.struct(SESSION_COLUMNS))),
         ("event_time", TIME),
         ("modality", pa.int8()),
         ("scores", pa.list_(pa.float16(), len(EXPRESSIONS))),
-        *((name, pa.dictionary(pa.int16(), kind)) for name, kind in _TOLD),
     ]
 )
-"""HELD as it is shuffled and kept: 50 bytes a row instead of 220.
+"""What is shuffled to a window and kept there of an observation or context event.
 
-Sessions are coded by piece and scores are half floats: an error of 0.0005 at most, the same in
-every run. The embedded runner needs about five times this for each event of a log.
+``event_key`` is the first half of the event id; ``session`` says whose the event is and in which
+context, coded by batch; ``modality`` is an index into MODALITIES or -1 for a context event, whose
+scores are null. Scores are half floats: an error of 0.0005 at most, the same in every run. A row
+is about 50 bytes where it would be 220 with names and floats, and the embedded runner needs some
+five times this for each event of a log.
 """
 
 WINDOW = pa.schema(

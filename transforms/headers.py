@@ -1,10 +1,13 @@
 """CloudEvents attributes out of Kafka headers, column by column."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+_Find = Callable[[int], pa.Array | None]
+"""Code of a header's key → where its value stands in each row, null where absent."""
 
 
 def read_headers(headers: pa.Array, names: Iterable[str]) -> tuple[dict[str, pa.Array], np.ndarray]:
@@ -14,24 +17,47 @@ def read_headers(headers: pa.Array, names: Iterable[str]) -> tuple[dict[str, pa.
     null and marks its row.
     """
     pairs = headers.flatten()
-    rows = pc.list_parent_indices(headers).to_numpy()
     keys = pairs.field("key").dictionary_encode()
     codes = keys.indices.to_numpy(zero_copy_only=False)
     known = {key: code for code, key in enumerate(keys.dictionary.to_pylist())}
-    values = pairs.field("value")
+    find = _same_layout(codes, len(headers)) or _any_layout(codes, headers)
     broken = np.zeros(len(headers), bool)
     columns = {}
     for name in names:
-        if name not in known:
+        index = find(known[name]) if name in known else None
+        if index is None:
             columns[name] = pa.nulls(len(headers), pa.string())
             continue
-        at = np.flatnonzero(codes == known[name])[::-1]
-        index = np.full(len(headers), -1)
-        index[rows[at]] = at
-        column = values.take(pa.array(index, mask=index < 0))
-        columns[name], bad = utf8(column)
+        columns[name], bad = utf8(pairs.field("value").take(index))
         broken |= bad
     return columns, broken
+
+
+def _same_layout(codes: np.ndarray, count: int) -> _Find | None:
+    """Return how to find a header where all rows have the same keys in the same order.
+
+    That is what one producer writes, and finding 13 headers costs a third of the general way.
+    """
+    width = len(codes) // max(count, 1)
+    if not width or len(codes) != count * width:
+        return None
+    layout = codes[:width].tolist()
+    if (codes.reshape(count, width) != codes[:width]).any():
+        return None
+    first = np.arange(count) * width
+    return lambda code: pa.array(first + layout.index(code)) if code in layout else None
+
+
+def _any_layout(codes: np.ndarray, headers: pa.Array) -> _Find:
+    rows = pc.list_parent_indices(headers).to_numpy()
+
+    def find(code: int) -> pa.Array:
+        at = np.flatnonzero(codes == code)[::-1]
+        index = np.full(len(headers), -1)
+        index[rows[at]] = at
+        return pa.array(index, mask=index < 0)
+
+    return find
 
 
 def utf8(column: pa.Array) -> tuple[pa.Array, np.ndarray]:

@@ -1,12 +1,13 @@
 """ReadLog: a recorded log (a Parquet folder of exactly the RAW columns) → RAW batches."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -54,24 +55,29 @@ def count_records(log: Path) -> int:
 def read_records(path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the RAW batches of one file, bounded by rows and bytes.
 
-    No pre-buffering: Arrow would read a whole file ahead and keep it to the end.
+    No pre-buffering: Arrow would read a whole file ahead and keep it to the end. One batch is read
+    ahead in a thread, while the one before it is worked on.
     """
-    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=MAX_ROWS):
-        yield from bounded(batch.cast(RAW))
+    batches = pq.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=MAX_ROWS)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield from bounded(batch)
 
 
 def bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Split a batch where its values add up to MAX_BYTES."""
-    if batch.nbytes <= MAX_BYTES:
+    """Split a batch where its values add up to MAX_BYTES; a larger record is a batch of its own."""
+    sizes = pc.fill_null(pc.binary_length(batch["value"]), 0).to_numpy()
+    if sizes.sum() <= MAX_BYTES:
         yield batch
         return
-    sizes = pa.compute.fill_null(pa.compute.binary_length(batch["value"]), 0).to_numpy()
     start, total = 0, 0
-    for row, size in enumerate(np.asarray(sizes)):
+    for row, size in enumerate(sizes.tolist()):
         if row > start and total + size > MAX_BYTES:
             yield batch.take(pa.array(range(start, row)))
             start, total = row, 0
-        total += int(size)
+        total += size
     yield batch.take(pa.array(range(start, batch.num_rows)))
 
 

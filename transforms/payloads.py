@@ -38,6 +38,8 @@ _JSON = {
 }
 """Kind → what Arrow reads of its JSON payload; other fields are ignored, media have none."""
 
+_TWO_BLOCKS = 1024  # rows from which a batch is parsed in two threads
+
 _MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 _RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
 
@@ -104,15 +106,18 @@ def _read(values: pa.Array, shape: pa.StructType) -> pa.Array | None:
 
     Each value is wrapped as ``{"v":VALUE}``. A value that closes the wrapper early gives a second
     object, and none can give less than one; so as many objects as rows means one each, and no
-    value can swallow its neighbour.
+    value can swallow its neighbour. A line is one row, so line breaks between a value's tokens
+    become spaces; within its strings JSON has none.
     """
-    wrapped = pc.binary_join_element_wise(b'{"v":', values, b"}\n", b"")
+    flat = pc.replace_substring(values, b"\n", b" ")
+    wrapped = pc.binary_join_element_wise(b'{"v":', flat, b"}\n", b"")
     offsets = np.frombuffer(wrapped.buffers()[1], np.int32)[wrapped.offset :]
     lines = wrapped.buffers()[2][offsets[0] : offsets[len(wrapped)]]
+    blocks = 2 if len(values) >= _TWO_BLOCKS else 1
     try:
         table = pj.read_json(
             pa.BufferReader(lines),
-            read_options=pj.ReadOptions(use_threads=False, block_size=lines.size + 1),
+            read_options=pj.ReadOptions(block_size=lines.size // blocks + 1),
             parse_options=pj.ParseOptions(
                 explicit_schema=pa.schema([("v", shape)]), unexpected_field_behavior="ignore"
             ),

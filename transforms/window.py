@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -19,8 +20,9 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
 from schemas.arrow import take_rows, vector_column, vectors
-from schemas.events import HELD, PACKED, SESSION_COLUMNS, TIME, WINDOW
+from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW
 from schemas.ids import first_half, stable_ids
+from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 from transforms.log import MAX_ROWS
 from transforms.stage import stage_counters, timed
@@ -31,50 +33,30 @@ MAX_HELD = 32_000
 """Rows that one worker collects before it sends them to their shards."""
 
 
-def hold(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Cut OBSERVATIONS rows, or pseudonymous context events, to the HELD rows of a window."""
-    columns = {"event_key": pa.array(first_half(batch["event_id"]))}
-    if is_observed(batch):
-        columns["modality"] = pc.index_in(batch["modality"], pa.array(MODALITIES)).cast(pa.int8())
-    else:
-        columns["modality"] = pa.repeat(pa.scalar(-1, pa.int8()), batch.num_rows)
-    for field in HELD:
-        if field.name not in columns:
-            known = field.name in batch.schema.names
-            columns[field.name] = (
-                batch[field.name] if known else pa.nulls(batch.num_rows, field.type)
-            )
-    return pa.record_batch([columns[name] for name in HELD.names], schema=HELD)
-
-
-def pack(held: pa.RecordBatch) -> pa.RecordBatch:
-    """Return HELD rows as PACKED rows; at most 32,767 different sessions."""
-    names = [held[name] for name, _ in SESSION_COLUMNS]
-    joined = pc.binary_join_element_wise(
-        *names, "\x1f", null_handling="replace", null_replacement="\x1e"
-    )
-    codes = joined.dictionary_encode().indices
-    first = pa.array(np.unique(codes.to_numpy(), return_index=True)[1])
-    fields = PACKED.field("session").type.value_type
-    sessions = pa.StructArray.from_arrays([n.take(first) for n in names], fields=list(fields))
-    coded = pa.DictionaryArray.from_arrays(codes.cast(pa.int16()), sessions)
-    columns = [coded if f.name == "session" else held[f.name].cast(f.type) for f in PACKED]
-    return pa.record_batch(columns, schema=PACKED)
-
-
-def unpack(packed: pa.RecordBatch) -> pa.RecordBatch:
-    """Return PACKED rows as HELD rows."""
-    sessions = packed["session"].dictionary_decode()
-    columns = {name: pc.struct_field(sessions, name) for name, _ in SESSION_COLUMNS}
-    for field in HELD:
-        if field.name not in columns:
-            columns[field.name] = packed[field.name].cast(field.type)
-    return pa.record_batch([columns[name] for name in HELD.names], schema=HELD)
+_NAMES = [name for name, _ in SESSION_COLUMNS]
+_SESSION = HELD.field("session").type.value_type
 
 
 def is_observed(batch: pa.RecordBatch) -> bool:
     """Tell observations from the context events that come with them."""
     return "modality" in batch.schema.names
+
+
+def cut(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Cut OBSERVATIONS rows, or pseudonymous context events, to the columns a window needs."""
+    count = batch.num_rows
+    if is_observed(batch):
+        modality = pc.index_in(batch["modality"], pa.array(MODALITIES)).cast(pa.int8())
+        scores = batch["scores"]
+    else:
+        modality = pa.repeat(pa.scalar(-1, pa.int8()), count)
+        scores = pa.nulls(count, OBSERVATIONS.field("scores").type)
+    known = batch.schema.names
+    names = {
+        name: batch[name] if name in known else pa.nulls(count, pa.string()) for name in _NAMES
+    }
+    own = {"event_id": batch["event_id"], "event_time": batch["event_time"]}
+    return pa.record_batch(own | {"modality": modality, "scores": scores} | names)
 
 
 def shard_of(subject_ref: str, shards: int) -> int:
@@ -86,26 +68,52 @@ def shard_of(subject_ref: str, shards: int) -> int:
 
 
 def split_by_shard(
-    held: pa.RecordBatch, shards: int, length_us: int
+    rows: pa.RecordBatch, shards: int, length_us: int
 ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-    """Yield (shard, earliest event time in µs, PACKED rows): each piece lies in one window."""
-    refs = held["subject_ref"].dictionary_encode()
-    numbers = [shard_of(ref, shards) for ref in refs.dictionary.to_pylist()]
-    shard = np.array(numbers, np.int64)[refs.indices.to_numpy()]
-    times = held["event_time"].cast(pa.int64()).to_numpy()
-    key = times // length_us * shards + shard
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0])
-    ordered = held.take(pa.array(order))
+    """Yield (shard, earliest event time in µs, HELD rows): each piece lies in one window.
+
+    ``rows`` are as ``cut`` returns them. Names are looked at once a session, not once a row.
+    """
+    code, sessions = _sessions(rows)
+    refs = sessions.field("subject_ref").to_pylist()
+    shard = np.array([shard_of(ref, shards) for ref in refs], np.int64)[code]
+    times = rows["event_time"].cast(pa.int64()).to_numpy()
+    place = times // length_us * shards + shard
+    order = np.argsort(place, kind="stable")
+    code, times, shard = code[order], times[order], shard[order]
+    columns = {
+        "event_key": pa.array(first_half(rows["event_id"])[order]),
+        "event_time": rows["event_time"].take(pa.array(order)),
+        "modality": rows["modality"].take(pa.array(order)),
+        "scores": rows["scores"].cast(HELD.field("scores").type).take(pa.array(order)),
+    }
+    starts = np.flatnonzero(np.r_[True, np.diff(place[order]) != 0])
     for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=True):
-        rows = pack(ordered.slice(start, stop - start))
-        yield int(shard[order[start]]), int(times[order[start:stop]].min()), rows
+        here, index = np.unique(code[start:stop], return_inverse=True)
+        coded = pa.DictionaryArray.from_arrays(
+            pa.array(index.astype(np.int16)), sessions.take(pa.array(here))
+        )
+        piece = {name: column.slice(start, stop - start) for name, column in columns.items()}
+        piece["session"] = coded
+        batch = pa.record_batch([piece[name] for name in HELD.names], schema=HELD)
+        yield int(shard[start]), int(times[start:stop].min()), batch
+
+
+def _sessions(rows: pa.RecordBatch) -> tuple[np.ndarray, pa.StructArray]:
+    """Number the sessions of these rows; return each row's number, and the sessions."""
+    names = [rows[name] for name in _NAMES]
+    joined = pc.binary_join_element_wise(
+        *names, "\x1f", null_handling="replace", null_replacement="\x1e"
+    )
+    code = joined.dictionary_encode().indices.to_numpy()
+    first = pa.array(np.unique(code, return_index=True)[1])
+    return code, pa.StructArray.from_arrays([n.take(first) for n in names], fields=list(_SESSION))
 
 
 class _SplitByShard(beam.DoFn):
     """Collects rows over the batches of a bundle, so that pieces are few and names are coded once.
 
-    A piece has at most MAX_HELD rows, which the 16-bit codes of PACKED can count.
+    A piece has at most MAX_HELD rows, which the 16-bit codes of HELD can count.
     """
 
     def __init__(self, shards: int, length_us: int) -> None:
@@ -116,87 +124,98 @@ class _SplitByShard(beam.DoFn):
         self._rows = 0
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        self._batches.append(hold(batch))
+        self._batches.append(cut(batch))
         self._rows += batch.num_rows
         if self._rows + MAX_ROWS > MAX_HELD:
-            for shard, at, rows in self._split():
-                yield TimestampedValue((shard, rows), at)
+            for shard, at, held in self._split():
+                yield TimestampedValue((shard, held), at)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._rows:
-            for shard, at, rows in self._split():
-                yield WindowedValue((shard, rows), at, (GlobalWindow(),))
+            for shard, at, held in self._split():
+                yield WindowedValue((shard, held), at, (GlobalWindow(),))
 
     def _split(self) -> Iterator[tuple[int, Timestamp, pa.RecordBatch]]:
-        held = pa.concat_batches(self._batches)
+        rows = pa.concat_batches(self._batches)
         self.start_bundle()
-        for shard, earliest, rows in split_by_shard(held, self._shards, self._length_us):
-            yield shard, Timestamp(micros=earliest), rows
+        for shard, earliest, held in split_by_shard(rows, self._shards, self._length_us):
+            yield shard, Timestamp(micros=earliest), held
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """The distinct events of one shard and window, by session, event time and event key.
+
+    ``group`` numbers subject and session, ``entry`` is a row of ``sessions``.
+    """
+
+    group: np.ndarray
+    entry: np.ndarray
+    modality: np.ndarray
+    scores: np.ndarray
+    sessions: pa.StructArray
 
 
 def window_rows(
     batches: Iterable[pa.RecordBatch], start: dt.datetime, end: dt.datetime, *, late: bool
 ) -> pa.RecordBatch:
-    """Aggregate the PACKED rows of one shard and window to WINDOW rows.
+    """Aggregate the HELD rows of one shard and window to WINDOW rows.
 
-    Rows are ordered by subject, session, event time and event id, and an event counts once, so
-    the result does not hang on how they came. Without an observation there is no row.
+    Events are in a fixed order and each counts once, so the result does not hang on how they
+    came. Without an observation there is no row.
     """
-    held = pa.concat_batches([unpack(batch) for batch in batches])
-    order, group = _ordered(held)
-    held = held.take(pa.array(order))
-    heads = np.flatnonzero(np.diff(group, prepend=-1))
-    counts, scores, confidence = _by_modality(held, group, len(heads))
-    at = held.take(pa.array(heads))
-    count = at.num_rows
-    instants = [pa.repeat(pa.scalar(instant, TIME), count) for instant in (start, end)]
+    events = _events(list(batches))
+    heads = np.flatnonzero(np.diff(events.group, prepend=-1))
+    count = len(heads)
+    counts, scores, confidence = _by_modality(events, count)
+    of_head = events.sessions.take(pa.array(events.entry[heads]))
+    at = dict(zip(_NAMES, of_head.flatten(), strict=True))
     length = pa.repeat(str(int((end - start).total_seconds() * 1e6)), count)
     begin = pa.repeat(start.isoformat(), count)
-    columns = {
+    columns = at | {
         "window_id": stable_ids(at["subject_ref"], at["session_ref"], begin, length),
-        "window_start": instants[0],
-        "window_end": instants[1],
-        "revision": pa.array(np.bincount(group, minlength=count).astype(np.int32)),
+        "window_start": pa.repeat(pa.scalar(start, TIME), count),
+        "window_end": pa.repeat(pa.scalar(end, TIME), count),
+        "revision": pa.array(np.bincount(events.group, minlength=count).astype(np.int32)),
         "late": pa.repeat(late, count),
         "counts": _int_vectors(counts),
         "modality_scores": vector_column(scores.reshape(count, -1)),
         "modality_confidence": vector_column(confidence),
-        "activity": _last(held, group, count, "activity"),
-        "game_result": _last(held, group, count, "game_result"),
+        "activity": _last(events, count, "activity"),
+        "game_result": _last(events, count, "game_result"),
     }
-    rows = pa.record_batch(
-        [columns[name] if name in columns else at[name] for name in WINDOW.names], schema=WINDOW
-    )
+    rows = pa.record_batch([columns[name] for name in WINDOW.names], schema=WINDOW)
     return take_rows(rows, counts.sum(axis=1) > 0)
 
 
-def _ordered(held: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows by session, event time and event id, each event once, and their session."""
-    sessions = pc.binary_join_element_wise(held["subject_ref"], held["session_ref"], "\x1f")
-    session, event = _ranks(sessions), held["event_key"].to_numpy()
-    order = np.lexsort((event, held["event_time"].cast(pa.int64()).to_numpy(), session))
-    first = np.unique(event[order], return_index=True)[1]
-    if len(first) < len(order):
+def _events(batches: list[pa.RecordBatch]) -> _Events:
+    sessions = pa.concat_arrays([batch["session"].dictionary for batch in batches])
+    sizes = [len(batch["session"].dictionary) for batch in batches]
+    offsets = np.cumsum([0, *sizes[:-1]])
+    entry = np.concatenate(
+        [b["session"].indices.to_numpy() + o for b, o in zip(batches, offsets, strict=True)]
+    )
+    key, time, modality = (
+        np.concatenate([batch[name].to_numpy() for batch in batches])
+        for name in ("event_key", "event_time", "modality")
+    )
+    scores = np.concatenate([vectors(batch["scores"], _LABELS) for batch in batches])
+    refs = (sessions.field(name).to_pylist() for name in ("subject_ref", "session_ref"))
+    group = np.unique(["".join(pair) for pair in zip(*refs, strict=True)], return_inverse=True)[1]
+    order = np.lexsort((key, time, group[entry]))
+    first = np.unique(key[order], return_index=True)[1]
+    if len(first) < len(order):  # an event came twice
         order = order[np.sort(first)]
-    return order, np.unique(session[order], return_inverse=True)[1]
+    entry = entry[order]
+    seen = np.unique(group[entry], return_inverse=True)[1]
+    return _Events(seen, entry, modality[order], scores[order].astype(np.float64), sessions)
 
 
-def _ranks(names: pa.Array) -> np.ndarray:
-    """Number strings by their order: equal strings get equal numbers."""
-    coded = names.dictionary_encode()
-    rank = np.empty(len(coded.dictionary), np.int64)
-    rank[pc.sort_indices(coded.dictionary).to_numpy()] = np.arange(len(rank))
-    return rank[coded.indices.to_numpy()]
-
-
-def _by_modality(
-    held: pa.RecordBatch, group: np.ndarray, groups: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _by_modality(events: _Events, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return counts (n, 4), confidence-weighted mean scores (n, 4, 7), mean confidence (n, 4)."""
-    modality = held["modality"].to_numpy()
-    seen = modality >= 0
-    cell = group[seen] * _MODES + modality[seen]
-    scores = vectors(held["scores"], _LABELS)[seen].astype(np.float64)
+    seen = events.modality >= 0
+    cell = events.group[seen] * _MODES + events.modality[seen]
+    scores = events.scores[seen]
     weight = scores.max(axis=1, initial=0.0)  # the confidence of each event
     size = groups * _MODES
     counts = np.bincount(cell, minlength=size)
@@ -208,11 +227,13 @@ def _by_modality(
     return counts.reshape(shape), mean.reshape(*shape, _LABELS), confidence.reshape(shape)
 
 
-def _last(held: pa.RecordBatch, group: np.ndarray, groups: int, name: str) -> pa.Array:
-    said = np.flatnonzero(held[name].is_valid().to_numpy(zero_copy_only=False))
-    row = np.full(groups, -1)
-    row[group[said]] = said  # rows are in time order, so the latest is what stays
-    return held[name].take(pa.array(row, mask=row < 0))
+def _last(events: _Events, groups: int, name: str) -> pa.Array:
+    """Return what the context told last in each session's window, null where nothing."""
+    told = events.sessions.field(name)
+    said = np.flatnonzero(told.is_valid().to_numpy(zero_copy_only=False)[events.entry])
+    entry = np.full(groups, -1)
+    entry[events.group[said]] = events.entry[said]  # in time order, so the latest stays
+    return told.take(pa.array(entry, mask=entry < 0))
 
 
 def _int_vectors(rows: np.ndarray) -> pa.Array:
@@ -257,7 +278,7 @@ class WindowSessions(beam.PTransform):
         split = beam.ParDo(_SplitByShard(self._shards, int(self._length_s * 1_000_000)))
         return (
             pcoll
-            | "ByShard" >> split.with_output_types(Keyed)  # (shard, PACKED rows of one window)
+            | "ByShard" >> split.with_output_types(Keyed)  # (shard, HELD rows of one window)
             | "Window"
             >> beam.WindowInto(
                 FixedWindows(self._length_s),
@@ -265,6 +286,6 @@ class WindowSessions(beam.PTransform):
                 accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
                 allowed_lateness=self._lateness_s,
             )
-            | "Group" >> beam.GroupByKey()  # (shard, PACKED batches) a window
+            | "Group" >> beam.GroupByKey()  # (shard, HELD batches) a window
             | "Rows" >> beam.ParDo(_WindowRows()).with_output_types(pa.RecordBatch)
         )

@@ -47,6 +47,7 @@ MEDIA_SHARES: Final = {"text": 0.25, "motion": 0.4, "face": 0.3, "voice": 0.05}
 
 _POOL = 2_100
 _TEXT_BYTES = 300
+_PERSONAL_EACH = 50  # one text in 50 may hold numbers, addresses, links or handles
 _CLEAR = 0.12  # smaller weights are left out to come to about 300 bytes
 _DELAY_MS = 80
 _PER_SUBJECT = (
@@ -148,6 +149,7 @@ def _texts(rng: np.random.Generator) -> _Pool:
             u.text
             for u in utterances()
             if (u.lang, u.expression) == (lang, EXPRESSIONS[expression])
+            and (number % _PERSONAL_EACH == 0 or not u.personal)
         ]
         text = ""
         while len(text.encode()) < _TEXT_BYTES - 40:

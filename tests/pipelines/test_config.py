@@ -40,3 +40,9 @@ def test_it_is_frozen_and_its_fingerprint_follows_what_matters() -> None:
     assert config.fingerprint == load_config(None, **PATHS | {"log": "other"}).fingerprint
     other = load_config(None, **PATHS, windows={"length_s": 7})
     assert config.fingerprint != other.fingerprint
+
+
+def test_a_recogniser_that_is_not_named_is_the_shipped_one() -> None:
+    models = load_config(None, **PATHS, models={"face": {"device": "cuda:1"}}).models
+    assert models.face.device == "cuda:1"
+    assert models.face.model == load_config(None, **PATHS).models.face.model
