@@ -193,7 +193,9 @@ def config_command(
 def main() -> None:
     """Run the command line; what a user can mend is one sentence and status 1."""
     warnings.filterwarnings("ignore")
-    logging.basicConfig(level=logging.ERROR)  # Beam warns at import of services nobody asked for
+    quiet = logging.StreamHandler()
+    quiet.setLevel(logging.ERROR)  # libraries tell of services that nobody asked for
+    logging.basicConfig(handlers=[quiet])
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         app()
