@@ -151,19 +151,21 @@ class FaceFrontEnd:
         self._mode = "L" if channels == 1 else "RGB"
 
     def prepare(self, column: pa.Array) -> Prepared:
-        rows, items, failures = _decode(column, self._pixels, DeadLetterCode.IMAGE_UNDECODABLE)
+        rows, grids, failures = _decode(column, self._grid, DeadLetterCode.IMAGE_UNDECODABLE)
 
         def collate(picked: np.ndarray) -> Inputs:
-            return {"pixel_values": torch.from_numpy(np.stack([items[i] for i in picked]))}
+            # All at once: the processor takes 0.7 ms to check its own settings at every call.
+            found = self._processor(
+                [grids[i] for i in picked], input_data_format="channels_last", return_tensors="pt"
+            )
+            return {"pixel_values": found["pixel_values"].float()}
 
         return Prepared(rows, np.zeros(len(rows), np.int64), collate, failures)
 
-    def _pixels(self, media: bytes) -> np.ndarray:
+    def _grid(self, media: bytes) -> np.ndarray:
         # As an array with its channels last: a 48 x 48 array alone leaves the layout to guessing.
         grid = np.asarray(picture(media, self._mode))
-        grid = grid[:, :, None] if grid.ndim == 2 else grid
-        found = self._processor(grid, input_data_format="channels_last", return_tensors="pt")
-        return found["pixel_values"][0].float().numpy()
+        return grid[:, :, None] if grid.ndim == 2 else grid
 
 
 class MotionFrontEnd:

@@ -40,6 +40,8 @@ from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import EMBEDDING_WIDTH
 from schemas.vocabularies import EXPRESSIONS, VOCABULARY
 
+disable_progress_bar()  # a bar a model would break the bar of the run
+
 CONSTANT = "constant"
 _PROJECTION_SEED = 20_260_701
 _LOADING = threading.Lock()

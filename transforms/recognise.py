@@ -26,8 +26,8 @@ class Recognise(beam.PTransform):
 
     Its payload columns end here; batches of other kinds pass as they are. So the recognisers stand
     in a row and not side by side: nothing has to be flattened, which the embedded runner would do
-    by holding all observations of a log in memory (4.9 GB of 2 M events against
-    RSS_NOW). ``model`` is a folder, a Hugging Face id or ``constant``.
+    by holding all observations of a log in memory (docs/adr/0004). ``model`` is a folder, a
+    Hugging Face id or ``constant``.
     """
 
     def __init__(
