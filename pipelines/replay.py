@@ -16,6 +16,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -25,6 +26,7 @@ from model_serving.handler import stage_of
 from model_serving.recogniser import load_recogniser
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
+from schemas.errors import AffectstreamError
 from schemas.ids import stable_ids
 from schemas.tables import RUNS
 from schemas.vocabularies import MODALITIES
@@ -63,7 +65,9 @@ def replay(config: Config, console: Console) -> Replayed:
 
 def check_world(config: Config) -> None:
     """Open everything that a run needs, so that what is wrong is said before a row is written."""
-    log_files(config.log)
+    if not count_records(config.log):
+        message = f"{config.log} holds no record: there is nothing to replay"
+        raise AffectstreamError(message)
     read_keys(config.keys)
     read_policy(config.policy)
     read_scenarios(config.scenarios)
@@ -156,9 +160,16 @@ def _run_row(config: Config, started: dt.datetime, done: Replayed) -> pa.RecordB
         "seconds": done.seconds,
         "records": done.records,
         "stages": json.dumps(done.stages),
-        "event_date": started.date(),
+        "event_date": first_day(config.log),
     }
     return pa.RecordBatch.from_pylist([row], schema=RUNS)
+
+
+def first_day(log: Path) -> dt.date:
+    """Return the day of a log's first record, so that a run lands in one partition on any day."""
+    first = pq.ParquetFile(log_files(log)[0]).read_row_group(0, columns=["timestamp"])
+    day: dt.date = first["timestamp"][0].as_py().date()
+    return day
 
 
 def fingerprint(log: Path) -> str:

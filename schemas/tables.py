@@ -176,7 +176,7 @@ RUNS = pa.schema(
         _field("seconds", pa.float64(), "duration of the run"),
         _field("records", pa.int64(), "records read"),
         _field("stages", pa.string(), "JSON: stage → rows in, rows out, seconds"),
-        _DATE,
+        _field(PARTITION, pa.date32(), "UTC day of the log's first record; the partition"),
     ]
 )
 

@@ -102,6 +102,17 @@ def test_a_second_run_adds_no_row(config) -> None:
     assert before == {name: DeltaTable(str(settings.tables / name)).version() for name in TABLES}
 
 
+def test_a_run_lands_in_the_partition_of_its_log(config) -> None:
+    (day,) = table(config[0], "runs")["event_date"].to_pylist()
+    assert day in table(config[0], "observations")["event_date"].to_pylist()
+
+
+def test_an_empty_log_is_one_sentence(config, tmp_path: Path) -> None:
+    pq.write_table(RAW.empty_table(), tmp_path / "part-0.parquet")
+    with pytest.raises(AffectstreamError, match="no record"):
+        replay(config[0].model_copy(update={"log": tmp_path}), QUIET)
+
+
 def test_another_order_and_other_batches_give_the_same_tables(
     sample: SessionLog, config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
