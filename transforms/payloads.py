@@ -106,14 +106,14 @@ def _read(values: pa.Array, shape: pa.StructType) -> pa.Array | None:
 
     Each value is wrapped as ``{"v":VALUE}``. A value that closes the wrapper early gives a second
     object, and none can give less than one; so as many objects as rows means one each, and no
-    value can swallow its neighbour. A line is one row, so line breaks between a value's tokens
-    become spaces; within its strings JSON has none.
+    value can swallow its neighbour. Two blocks are cut at a line break, so only where no value
+    holds one.
     """
-    flat = pc.replace_substring(values, b"\n", b" ")
-    wrapped = pc.binary_join_element_wise(b'{"v":', flat, b"}\n", b"")
+    wrapped = pc.binary_join_element_wise(b'{"v":', values, b"}\n", b"")
     offsets = np.frombuffer(wrapped.buffers()[1], np.int32)[wrapped.offset :]
     lines = wrapped.buffers()[2][offsets[0] : offsets[len(wrapped)]]
-    blocks = 2 if len(values) >= _TWO_BLOCKS else 1
+    large = len(values) >= _TWO_BLOCKS
+    blocks = 2 if large and not pc.any(pc.match_substring(values, b"\n")).as_py() else 1
     try:
         table = pj.read_json(
             pa.BufferReader(lines),

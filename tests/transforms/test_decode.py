@@ -108,6 +108,7 @@ def test_a_bad_record_is_a_dead_letter_and_its_neighbours_go_on(code: str) -> No
     [
         (b'{"text": NaN}', "wrong_type"),
         (b"[1]", "bad_json"),
+        (b'{"text": "a\nb"}', "bad_json"),
         (b"null", "bad_json"),
         (b"", "bad_json"),
         (b'{"text": "\xff\xfe"}', "bad_json"),
