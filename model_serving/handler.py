@@ -12,7 +12,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from model_serving.front_ends import Failure
 from model_serving.recogniser import Estimates, Recogniser, load_recogniser
-from schemas.arrow import take_rows, vector_column
+from schemas.arrow import filled, take_rows, vector_column
 from schemas.dead_letters import dead_letters
 from schemas.errors import AffectstreamError
 from schemas.events import kind_of
@@ -124,8 +124,7 @@ def observations(
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),
     }
-    arrays = [columns[name] if name in columns else rows[name] for name in OBSERVATIONS.names]
-    return pa.record_batch(arrays, schema=OBSERVATIONS)
+    return filled(OBSERVATIONS, columns, rows)
 
 
 def _dead_letters(

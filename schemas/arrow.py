@@ -1,5 +1,7 @@
 """The element of every collection is an Arrow record batch; this is its coder."""
 
+from collections.abc import Iterator
+
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
@@ -43,6 +45,19 @@ def take_rows(batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
     if rows.dtype == bool:
         return batch if rows.all() else batch.filter(pa.array(rows))
     return batch.take(pa.array(rows))
+
+
+def filled(schema: pa.Schema, columns: dict[str, pa.Array], rest: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch of this schema from these columns, and from ``rest`` where there is none."""
+    names = schema.names
+    arrays = [columns[name] if name in columns else rest[name] for name in names]
+    return pa.record_batch(arrays, schema=schema)
+
+
+def runs(keys: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of each run of equal neighbours; there is at least one key."""
+    starts = np.flatnonzero(np.r_[True, np.diff(keys) != 0]).tolist()
+    yield from zip(starts, [*starts[1:], len(keys)], strict=True)
 
 
 def vectors(column: pa.Array, width: int) -> np.ndarray:

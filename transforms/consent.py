@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.arrow import filled
 from schemas.events import kind_of
 from schemas.ids import stable_ids
 from schemas.tables import CONSENT_LEDGER
@@ -37,10 +38,7 @@ def ledger_rows(events: pa.RecordBatch) -> pa.RecordBatch:
         "action": actions,
         "event_date": at["event_time"].cast(pa.date32()),
     }
-    return pa.record_batch(
-        [columns[name] if name in columns else at[name] for name in CONSENT_LEDGER.names],
-        schema=CONSENT_LEDGER,
-    )
+    return filled(CONSENT_LEDGER, columns, at)
 
 
 def _pairs(purposes: pa.Array, modalities: pa.Array) -> tuple[np.ndarray, pa.Array, pa.Array]:

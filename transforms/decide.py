@@ -24,7 +24,7 @@ from apache_beam.utils.timestamp import Timestamp
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.arkit import EXPRESSION_WEIGHTS
-from schemas.arrow import ArrowBatchCoder, vector_column
+from schemas.arrow import ArrowBatchCoder, filled, runs, vector_column
 from schemas.errors import AffectstreamError
 from schemas.events import TIME
 from schemas.ids import stable_ids
@@ -95,12 +95,8 @@ class Decider:
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
-        starts = np.flatnonzero(np.r_[True, np.diff(ends) != 0])
         history = History(self.smoothing, state)
-        steps = [
-            history.advance(rows.slice(start, stop - start))
-            for start, stop in zip(starts, np.r_[starts[1:], len(ends)], strict=True)
-        ]
+        steps = [history.advance(rows.slice(start, stop - start)) for start, stop in runs(ends)]
         step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
         decisions = self._decisions(rows, step)
         return decisions, self._reviews(rows, decisions), history.snapshot()
@@ -129,11 +125,7 @@ class Decider:
             "expires_at": pa.array(expires).cast(TIME),
             "event_date": rows["window_end"].cast(pa.date32()),
         }
-        names = EXPRESSION_DECISIONS.names
-        return pa.record_batch(
-            [columns[name] if name in columns else rows[name] for name in names],
-            schema=EXPRESSION_DECISIONS,
-        )
+        return filled(EXPRESSION_DECISIONS, columns, rows)
 
     def _apply(self, rows: pa.RecordBatch, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return action, reason code and reply id a row."""
@@ -166,10 +158,7 @@ class Decider:
             "reason": why,
             "reviewer_decision": pa.nulls(len(why), pa.string()),
         }
-        return pa.record_batch(
-            [columns[name] if name in columns else at[name] for name in REVIEW_QUEUE.names],
-            schema=REVIEW_QUEUE,
-        )
+        return filled(REVIEW_QUEUE, columns, at)
 
 
 def _text(column: pa.Array) -> np.ndarray:

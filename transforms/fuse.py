@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from model_serving.fusion import Fusion, load_fusion
-from schemas.arrow import take_rows, vector_column, vectors
+from schemas.arrow import filled, take_rows, vector_column, vectors
 from schemas.tables import EMOTION_FEATURES
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY
 from transforms.stage import MAIN, Outputs, Tagged, run_stage
@@ -44,10 +44,7 @@ def fuse_batch(fusion: Fusion, windows: pa.RecordBatch) -> pa.RecordBatch:
     }
     for place, modality in enumerate(MODALITIES):
         columns[f"n_{modality}"] = pa.array(counts[:, place].astype(np.int32))
-    return pa.record_batch(
-        [columns[name] if name in columns else windows[name] for name in EMOTION_FEATURES.names],
-        schema=EMOTION_FEATURES,
-    )
+    return filled(EMOTION_FEATURES, columns, windows)
 
 
 class FuseModalities(beam.PTransform):

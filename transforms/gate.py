@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from schemas.arrow import take_rows
+from schemas.arrow import filled, take_rows
 from schemas.errors import AffectstreamError, RefusalCode
 from schemas.events import kind_of
 from schemas.tables import REFUSALS
@@ -182,10 +182,7 @@ class Gate:
             "policy_version": pa.repeat(self.policy.version, rows.num_rows),
             "event_date": rows["event_time"].cast(pa.date32()),
         }
-        return pa.record_batch(
-            [columns[name] if name in columns else rows[name] for name in REFUSALS.names],
-            schema=REFUSALS,
-        )
+        return filled(REFUSALS, columns, rows)
 
 
 class GateByPolicy(beam.PTransform):

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
 
+from schemas.arrow import filled
 from schemas.errors import AffectstreamError
 from schemas.events import TIME, kind_of, pseudonymous_schema
 from transforms.stage import MAIN, Tagged, run_stage
@@ -93,9 +94,7 @@ class Pseudonyms:
             "subject_ref": self._column("subject", events["region"], events["subject"], period),
             "session_ref": self._column("session", events["region"], events["session_id"], period),
         }
-        schema = pseudonymous_schema(kind_of(events))
-        columns = [replaced[name] if name in replaced else events[name] for name in schema.names]
-        return pa.record_batch(columns, schema=schema)
+        return filled(pseudonymous_schema(kind_of(events)), replaced, events)
 
     def _period(self, times: pa.Array) -> np.ndarray:
         starts = pa.array([period.since for period in self.periods], TIME)

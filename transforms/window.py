@@ -19,7 +19,7 @@ from apache_beam.transforms.window import (
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
-from schemas.arrow import take_rows, vector_column, vectors
+from schemas.arrow import runs, take_rows, vector_column, vectors
 from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW
 from schemas.ids import first_half, stable_ids
 from schemas.tables import OBSERVATIONS
@@ -87,8 +87,7 @@ def split_by_shard(
         "modality": rows["modality"].take(pa.array(order)),
         "scores": rows["scores"].cast(HELD.field("scores").type).take(pa.array(order)),
     }
-    starts = np.flatnonzero(np.r_[True, np.diff(place[order]) != 0])
-    for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=True):
+    for start, stop in runs(place[order]):
         here, index = np.unique(code[start:stop], return_inverse=True)
         coded = pa.DictionaryArray.from_arrays(
             pa.array(index.astype(np.int16)), sessions.take(pa.array(here))
