@@ -46,14 +46,15 @@ class TableWriter:
 
     def __init__(self, root: Path, table: str) -> None:
         self._table = DeltaTable(str(root / table))
-        self._schema = TABLES[table]
+        # Without the fields' docs: a table made under another wording would refuse the rows.
+        self._schema = pa.schema([field.remove_metadata() for field in TABLES[table]])
         self._id = ROW_ID[table]
         self._time = _TIME_OF.get(table)
         self._revised = "revision" in self._schema.names
 
     def commit(self, batches: list[pa.RecordBatch]) -> int:
         """Commit what is new in these rows and return how many rows that was."""
-        rows = self._latest(pa.Table.from_batches(batches, self._schema))
+        rows = self._latest(pa.Table.from_batches(batches).cast(self._schema))
         for attempt in range(_TRIES):
             fresh, revised = self._compare(rows)
             if not fresh.any() and not revised.any():

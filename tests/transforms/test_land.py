@@ -98,6 +98,17 @@ def test_every_table_is_partitioned_and_documented(root: Path) -> None:
         assert all(field.metadata.get("doc") for field in table.schema().fields)
 
 
+def test_a_table_whose_docs_are_worded_otherwise_takes_rows(tmp_path: Path) -> None:
+    older = [field.with_metadata({"doc": "as it was"}) for field in EMOTION_FEATURES]
+    path = str(tmp_path / "emotion_features")
+    DeltaTable.create(path, schema=pa.schema(older), partition_by=[PARTITION])
+    prepare_tables(tmp_path)
+    writer = TableWriter(tmp_path, "emotion_features")
+    assert writer.commit([features((0, 1))]) == 1
+    assert writer.commit([features((0, 2), (3, 1))]) == 2
+    assert landed(tmp_path) == {"w0": 2, "w3": 1}
+
+
 def test_an_unwritable_root_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AffectstreamError, match="cannot write tables"):
