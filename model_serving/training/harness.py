@@ -25,8 +25,8 @@ from schemas.errors import AffectstreamError
 
 Batch = dict[str, Tensor]
 Precision = Literal["fp32", "bf16", "fp16"]
-TARGETS = ("labels", "teacher")
-"""Entries of a batch that the loss sees and the net does not."""
+TARGETS = ("labels", "teacher", "rows")
+"""Entries of a batch that the loss sees and the net does not; ``rows`` says which rows they are."""
 
 _POOL = 50  # batches drawn at once and sorted by length: 40 % less padding
 _STATE = "recipe.json"
