@@ -1,208 +1,280 @@
-"""Training of the voice model: a log-mel CNN on the acted speech of RAVDESS and EMO-DB."""
+"""Training of the voice models on the acted speech of RAVDESS and EMO-DB.
 
-import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+Both tiers are a perceptron on statistics of the clip; *base* adds those of a speaker encoder's
+states, and *compact* learns from base's answers too. A head each answers in RAVDESS' eight and
+EMO-DB's seven labels, and a shared one in the vocabulary. EMO-DB is also judged by leaving each of
+its ten speakers out in turn: then teacher and pupil have not heard that speaker.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-from torch import Tensor, nn
-from transformers import Wav2Vec2FeatureExtractor
-from transformers.modeling_outputs import SequenceClassifierOutput
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import AutoModelForAudioClassification
 
 from model_serving.calibration import calibrate
-from model_serving.card import Calibration, Figure, ModelCard, Source
-from model_serving.nets import LogmelCnn, LogmelCnnConfig
-from model_serving.training.common import (
-    ID2LABEL,
-    LABEL2ID,
-    LABELS,
-    Batch,
-    Schedule,
-    class_weights,
-    figures,
-    fit,
-    logits_of,
-    save_model,
-    scores_of,
-    seed_everything,
-    shuffled,
+from model_serving.card import ModelCard, Source
+from model_serving.training.average import Averaged
+from model_serving.training.common import save_model
+from model_serving.training.harness import Batch, Problem, Run, fit, is_main, predict
+from model_serving.training.heads import SHARED, HeadLoss, card_labels, class_weights, columns
+from model_serving.training.heads import id2label as names_of
+from model_serving.training.recipe import Recipe
+from model_serving.training.voice_data import (
+    HEADS,
+    Clips,
+    build_extractor,
+    load_clips,
+    targets,
+    views,
 )
-from model_serving.training.splits import Split, emodb_split, ravdess_split
-from schemas.vocabularies import EXPRESSIONS, to_ekman
+from model_serving.training.voice_start import load_speaker_states
+from model_serving.voice_nets import Perceptron, VoiceStatistics, VoiceStatisticsConfig
 
-RATE = 16_000
-_CROP = 130  # frames of 20 ms: the spoken part of most clips; longer ones are cut at random
-_BATCH = 32
-_SPLITS = {"ravdess": ravdess_split, "emodb": emodb_split}
-
-_NOTES = """A small CNN over time on log-mel spectrograms of 16 kHz mono speech. It heard 25 actors,
-who read a few fixed sentences in English (RAVDESS) and German (EMO-DB) with an expression they
-were told to show: spontaneous speech is harder, other languages and children were never heard,
-and every figure here is on acted speech of actors that the training did not hear. The dev
-speakers are three, and both the best epoch and the calibration were chosen on them. Calm and
-boredom count as neutral; EMO-DB has no surprise. RAVDESS is for non-commercial use, and so are
-the weights."""
+_NOTES = Path(__file__).resolve().parent / "recipes"
+_FOLDS = "folds.npz"
 
 
 @dataclass(frozen=True, slots=True)
-class Clips:
-    """Decoded clips of one split of one corpus, and their expressions as indices."""
+class Voices(Dataset[Batch]):
+    """Statistics (n, views, features) of clips with targets (n, outputs).
 
-    waves: list[np.ndarray]
-    labels: np.ndarray
-
-
-def load_clips(data: Path, corpus: str, split: Split) -> Clips:
-    """Read the clips that this corpus' speakers of this split spoke."""
-    waves, labels = [], []
-    with (data / "audio" / "manifest.csv").open(encoding="utf-8", newline="") as manifest:
-        for row in csv.DictReader(manifest):
-            expression = to_ekman(row["emotion"])
-            if row["dataset"] != corpus or expression is None:
-                continue
-            if _SPLITS[corpus](row["speaker"]) == split:
-                waves.append(soundfile.read(data / "audio" / row["path"], dtype="float32")[0])
-                labels.append(EXPRESSIONS.index(expression))
-    return Clips(waves, np.array(labels))
-
-
-def build_extractor() -> Wav2Vec2FeatureExtractor:
-    """The stock extractor: raw waveforms at zero mean and unit variance, padded, with a mask."""
-    return Wav2Vec2FeatureExtractor(
-        feature_size=1, sampling_rate=RATE, do_normalize=True, return_attention_mask=True
-    )
-
-
-def augment(power: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change mel powers (frames, mels): another speed, cut, throat and noise at 8 to 45 dB."""
-    speed = rng.uniform(0.85, 1.15)
-    power = power[(np.arange(int(len(power) / speed)) * speed).astype(int)]
-    if len(power) > _CROP:
-        start = int(rng.integers(len(power) - _CROP))
-        power = power[start : start + _CROP]
-    mels = power.shape[1]
-    # Stretching the mel axis by 12 % is about the span between throats of women and men.
-    places = (np.arange(mels) * rng.uniform(0.88, 1.12) + rng.uniform(-1, 1)).clip(0, mels - 1.001)
-    low = places.astype(int)
-    above = (places - low).astype(np.float32)
-    power = power[:, low] * (1 - above) + power[:, low + 1] * above
-    colour = np.exp(rng.normal(0, 1) * np.linspace(-1, 1, mels)).astype(np.float32)
-    level = power.mean() * 10 ** (-rng.uniform(8, 45) / 10)
-    noise = level * colour * rng.exponential(size=power.shape)
-    return (power + noise).astype(np.float32)
-
-
-class _FromMel(nn.Module):
-    """The net behind its spectrogram, which is made once; hides stretches of time and bands.
-
-    Two bands of mels and two stretches of time a clip, as in SpecAugment (Park et al., 2019).
+    Training draws a view of each clip, mixes half of the batches (mixup, Zhang et al., 2018) and
+    trembles by ``noise`` of a statistic's spread; without a ``rng`` the first view comes as it is.
     """
 
-    def __init__(self, net: LogmelCnn, rng: np.random.Generator) -> None:
-        super().__init__()
-        self.net = net
-        self._rng = rng
+    views: np.ndarray
+    targets: np.ndarray
+    spread: np.ndarray
+    noise: float = 0.0
+    rng: np.random.Generator | None = None
+    teacher: np.ndarray | None = None
 
-    def forward(self, power: Tensor, frames: Tensor) -> SequenceClassifierOutput:
-        mel = self.net.log_mel(power, frames)
-        for row in mel:
-            for _ in range(2):
-                low, start = self._rng.integers(58), self._rng.integers(_CROP - 20)
-                row[:, low : low + self._rng.integers(8)] = 0.0
-                row[start : start + self._rng.integers(12)] = 0.0
-        return SequenceClassifierOutput(logits=self.net.classify(mel, frames)[0])
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, row: int) -> Batch:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: list[int]) -> Batch:
+        """Return the whole batch at once: the loader hands it to ``collate`` as it is."""
+        labels = self.targets[rows]
+        teacher = None if self.teacher is None else self.teacher[rows]
+        if self.rng is None:
+            heard = self.views[rows, 0]
+        else:
+            drawn = self.rng.integers(self.views.shape[1], size=len(rows))
+            heard = self.views[rows, drawn]
+            heard = heard + self.noise * self.spread * self.rng.standard_normal(heard.shape)
+            if self.rng.random() < 0.5:
+                share = max(part := self.rng.beta(0.4, 0.4), 1 - part)
+                heard, labels, teacher = _mixed(heard, labels, teacher, share, self.rng)
+        batch = {"statistics": torch.from_numpy(heard.astype(np.float32))}
+        batch["labels"] = torch.from_numpy(labels.astype(np.float32))
+        if teacher is not None:
+            batch["teacher"] = torch.from_numpy(teacher.astype(np.float32))
+        return batch
 
 
-def mel_powers(net: LogmelCnn, waves: list[np.ndarray]) -> list[np.ndarray]:
-    """Mel powers (frames, mels) of each clip by itself, as the net sees them."""
-    found = []
-    with torch.inference_mode():
-        for wave in waves:
-            batch = padded(build_extractor(), [wave])
-            lengths = batch["attention_mask"].sum(dim=1)
-            found.append(net.mel_power(batch["input_values"], lengths)[0][0].numpy())
+def _mixed(
+    heard: np.ndarray,
+    labels: np.ndarray,
+    teacher: np.ndarray | None,
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Mix each row with one of the same corpus, whose heads are known alike."""
+    kinds = np.unique(np.isnan(labels), axis=0, return_inverse=True)[1].reshape(-1)
+    other = np.arange(len(labels))
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        other[rows] = rng.permutation(rows)
+
+    def mix(values: np.ndarray) -> np.ndarray:
+        return np.asarray(share * values + (1 - share) * values[other])
+
+    return mix(heard), mix(labels), None if teacher is None else mix(teacher)
+
+
+def collate(batch: Batch) -> Batch:
+    """Hand on what ``Voices`` made a batch of already."""
+    return batch
+
+
+def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
+    """Train by the recipe on the clips under ``data`` and write the model folder ``out``.
+
+    Where the recipe has ``leave_out``, each EMO-DB speaker is left out in turn first, and the
+    answers to them are kept below the run's folder for ``evaluate`` and for a pupil.
+    """
+    torch.manual_seed(recipe.seed)
+    clips = load_clips(data)
+    net = build(recipe, run)
+    folder = run.folder / recipe.name
+    disturbed = int(recipe.net["disturbed"])
+    heard = views(net, clips, run.folder / "voice-views", disturbed, recipe.seed)
+    teachers = _teachers(recipe, run, len(clips))
+    known = clips.split == "train"
+    if recipe.net.get("leave_out"):
+        leave_speakers_out(recipe, clips, heard, teachers, run)
+    teacher = teachers.get("shipped")
+    net.perceptron.load_state_dict(
+        fit_perceptron(recipe, heard[known], clips.take(known), _rows(teacher, known), run)
+    )
+    answers = predict(net.perceptron, _plain(heard, clips), collate)
+    np.savez(folder / "shipped.npz", logits=answers)
+    card = _card(recipe, clips, answers)
+    return save_model(out, net, build_extractor(), card) if is_main() else card
+
+
+def build(recipe: Recipe, run: Run) -> VoiceStatistics:
+    """Return the net before training, its speaker encoder filled where it has one."""
+    settings, labels = recipe.net, names_of(HEADS)
+    config = VoiceStatisticsConfig(
+        encoder=bool(settings["encoder"]),
+        hidden=int(settings["hidden"]),
+        dropout=float(settings["dropout"]),
+        id2label=labels,
+        label2id={name: index for index, name in labels.items()},
+    )
+    net = VoiceStatistics(config)
+    if net.encoder is not None:
+        load_speaker_states(net.encoder, run.build)
+    return net.eval()
+
+
+def fit_perceptron(
+    recipe: Recipe, heard: np.ndarray, clips: Clips, teacher: np.ndarray | None, run: Run
+) -> dict[str, torch.Tensor]:
+    """Train a perceptron on these clips and return its averaged state.
+
+    There is one evaluation, at the end: no split is spent on choosing an epoch.
+    """
+    torch.manual_seed(recipe.seed)
+    settings, distil = recipe.net, recipe.distil
+    flat = heard.reshape(-1, heard.shape[2])
+    config = VoiceStatisticsConfig(
+        encoder=bool(settings["encoder"]),
+        hidden=int(settings["hidden"]),
+        dropout=float(settings["dropout"]),
+        num_labels=len(names_of(HEADS)),
+    )
+    perceptron = Perceptron(config)
+    spread = flat.std(axis=0) + 1e-4
+    perceptron.centre.copy_(torch.from_numpy(flat.mean(axis=0)))
+    perceptron.spread.copy_(torch.from_numpy(spread))
+    truth = targets(clips)
+    training = Voices(
+        heard,
+        truth,
+        spread,
+        noise=float(settings["noise"]),
+        rng=np.random.default_rng(recipe.seed),
+        teacher=teacher,
+    )
+    power = recipe.schedule.class_weight_power
+    loss = HeadLoss(
+        HEADS,
+        {head.name: class_weights(truth[:, columns(HEADS, head.name)], power) for head in HEADS},
+        recipe.schedule.label_smoothing,
+        distil.share if distil else 0.0,
+        distil.temperature if distil else 1.0,
+    )
+    problem = Problem(
+        net=Averaged(perceptron, float(settings["average"])),
+        train=training,
+        dev={},
+        collate=collate,
+        loss=loss,
+        score=lambda _: 1.0,
+    )
+    fit(problem, recipe, replace(run, fresh=True))
+    kept: nn.Module = problem.net.average.module  # type: ignore[union-attr, assignment]
+    return kept.state_dict()
+
+
+def leave_speakers_out(
+    recipe: Recipe,
+    clips: Clips,
+    heard: np.ndarray,
+    teachers: Mapping[str, np.ndarray],
+    run: Run,
+) -> np.ndarray:
+    """Return (n, outputs) logits of EMO-DB's clips by models that did not hear their speaker.
+
+    All else is trained on: EMO-DB's other nine speakers and RAVDESS' training actors. Every fold's
+    answers to all clips are kept, for they teach the pupil of that fold.
+    """
+    emodb = clips.corpus == "emodb"
+    found = np.full((len(clips), len(names_of(HEADS))), np.nan, np.float32)
+    folds = {}
+    for speaker in np.unique(clips.speaker[emodb]):
+        unheard = emodb & (clips.speaker == speaker)
+        known = ((clips.corpus == "ravdess") & (clips.split == "train")) | (emodb & ~unheard)
+        named = recipe.model_copy(update={"name": f"{recipe.name}-without-{speaker}"})
+        teacher = teachers.get(f"without-{speaker}")
+        state = fit_perceptron(
+            named, heard[known], clips.take(known), _rows(teacher, known), run
+        )
+        perceptron = build(recipe, run).perceptron
+        perceptron.load_state_dict(state)
+        answers = predict(perceptron, _plain(heard, clips), collate)
+        folds[f"without-{speaker}"] = answers
+        found[unheard] = answers[unheard]
+    folder = run.folder / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / _FOLDS, unheard=found, **folds)
     return found
 
 
-def _stacked(powers: list[np.ndarray]) -> Batch:
-    frames = torch.tensor([len(power) for power in powers])
-    padded_powers = nn.utils.rnn.pad_sequence(list(map(torch.from_numpy, powers)), batch_first=True)
-    return {"power": padded_powers, "frames": frames}
+def _plain(heard: np.ndarray, clips: Clips) -> Voices:
+    return Voices(heard, targets(clips), np.ones(heard.shape[2], np.float32))
 
 
-def padded(extractor: Wav2Vec2FeatureExtractor, waves: list[np.ndarray]) -> Batch:
-    """Collate waveforms as the recogniser does."""
-    return dict(extractor(waves, sampling_rate=RATE, padding=True, return_tensors="pt"))
+def _rows(teacher: np.ndarray | None, known: np.ndarray) -> np.ndarray | None:
+    return None if teacher is None else teacher[known]
 
 
-def train(data: Path, out: Path, seed: int = 13, epochs: int = 48) -> ModelCard:
-    """Train on the clips under ``data`` and write the model folder ``out``; 6 min on one core."""
-    rng = seed_everything(seed)
-    known = [load_clips(data, corpus, "train") for corpus in _SPLITS]
-    waves = [wave for clips in known for wave in clips.waves]
-    labels = np.concatenate([clips.labels for clips in known])
-    dev = [load_clips(data, corpus, "dev") for corpus in _SPLITS]
-    net = LogmelCnn(LogmelCnnConfig(id2label=ID2LABEL, label2id=LABEL2ID))
-    powers = mel_powers(net, waves)
-
-    def batches(_: int) -> Iterator[Batch]:
-        for rows in shuffled(len(powers), _BATCH, rng):
-            heard = [augment(powers[row], rng) for row in rows]
-            yield _stacked(heard) | {"labels": torch.from_numpy(labels[rows])}
-
-    def score() -> float:
-        return float(np.mean([scores_of(_hear(net, clips), clips.labels)["uar"] for clips in dev]))
-
-    schedule = Schedule(
-        epochs=epochs,
-        steps_per_epoch=len(waves) // _BATCH,
-        learning_rate=2e-3,
-        weight_decay=0.05,
-        warm_up=0.15,
-        label_smoothing=0.05,
-        patience=epochs,
-    )
-    fit(_FromMel(net, rng), batches, score, schedule, weights=class_weights(labels))
-    logits = np.concatenate([_hear(net, clips) for clips in dev])
-    calibration = calibrate(logits, np.concatenate([clips.labels for clips in dev]))
-    return save_model(out, net, build_extractor(), _card(net, data, known, calibration, seed))
+def _teachers(recipe: Recipe, run: Run, count: int) -> dict[str, np.ndarray]:
+    """Return the teacher's logits (n, outputs) by fold, and of the shipped one; {} without one."""
+    if recipe.distil is None:
+        return {}
+    folder = run.folder / recipe.distil.teacher
+    with np.load(folder / _FOLDS) as folds, np.load(folder / "shipped.npz") as shipped:
+        found = {name: folds[name] for name in folds.files if name != "unheard"}
+        found["shipped"] = shipped["logits"]
+    if any(len(logits) != count for logits in found.values()):
+        message = f"{folder} holds answers to other clips: train {recipe.distil.teacher} again"
+        raise ValueError(message)
+    return found
 
 
-def _card(
-    net: LogmelCnn, data: Path, known: list[Clips], calibration: Calibration, seed: int
-) -> ModelCard:
+def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
+    dev = clips.split == "dev"
+    shared = columns(HEADS, SHARED.name)
+    truth = targets(clips.take(dev))[:, shared].argmax(axis=1)
+    rows = {corpus: int(((clips.corpus == corpus) & (clips.split == "train")).sum())
+            for corpus in ("ravdess", "emodb")}
     return ModelCard(
-        name="voice-compact",
-        version="1.0.0",
+        name=recipe.name,
+        version="2.0.0",
         modality="voice",
-        licence="research",
-        labels=LABELS,
+        licence=recipe.licence,
+        labels=card_labels(HEADS),
         training_data=(
-            Source(name="RAVDESS", licence="CC BY-NC-SA 4.0", rows=len(known[0].waves)),
-            Source(name="EMO-DB", licence="CC BY 4.0", rows=len(known[1].waves)),
+            Source(name="RAVDESS", licence="CC BY-NC-SA 4.0", rows=rows["ravdess"]),
+            Source(name="EMO-DB", licence="CC BY 4.0", rows=rows["emodb"]),
         ),
-        figures=tuple(_figures(net, data, calibration.temperature)),
-        calibration=calibration,
-        command=f"affectstream train voice --data DATA --seed {seed}",
-        notes=_NOTES,
+        calibration=calibrate(answers[dev][:, shared], truth, recipe.coverage),
+        command=f"affectstream train voice --recipe {recipe.name} --data DATA",
+        notes=(_NOTES / f"{recipe.name}.md").read_text(encoding="utf-8").strip(),
     )
 
 
-def _hear(net: LogmelCnn, clips: Clips) -> np.ndarray:
-    extractor = build_extractor()
-    starts = range(0, len(clips.waves), 16)
-    return logits_of(net, (padded(extractor, clips.waves[at : at + 16]) for at in starts))
-
-
-def _figures(net: LogmelCnn, data: Path, temperature: float) -> list[Figure]:
-    found: list[Figure] = []
-    splits: tuple[Split, Split] = ("dev", "test")
-    for split in splits:
-        for corpus, name in (("ravdess", "RAVDESS"), ("emodb", "EMO-DB")):
-            clips = load_clips(data, corpus, split)
-            scores = scores_of(_hear(net, clips), clips.labels, temperature)
-            found += figures(f"{name} {split} speakers", scores)
-    return found
+def load(folder: Path) -> VoiceStatistics:
+    """Return a shipped voice model."""
+    return AutoModelForAudioClassification.from_pretrained(folder, dtype=torch.float32).eval()
