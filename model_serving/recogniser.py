@@ -23,8 +23,9 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-import model_serving.nets  # noqa: F401 - registers this project's architectures
-from model_serving.calibration import softmax
+import model_serving.nets
+import model_serving.text_nets  # noqa: F401
+from model_serving.calibration import calibrated
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.front_ends import (
     FaceFrontEnd,
@@ -190,13 +191,13 @@ class NetRecogniser:
         renormalising after.
         """
         known = self.label_map.any(axis=1)
-        temperature = self.card.calibration.temperature
+        calibration = self.card.calibration
         kept = logits[:, known].astype(np.float64)
         if self.net.config.problem_type == "multi_label_classification":
-            single = 1 / (1 + np.exp(-np.clip(kept / temperature, -60, 60)))
+            single = 1 / (1 + np.exp(-np.clip(kept / calibration.temperature, -60, 60)))
             chances = single / single.sum(axis=1, keepdims=True)
         else:
-            chances = softmax(kept, temperature)
+            chances = calibrated(calibration, kept)
         return chances @ self.label_map[known]
 
 

@@ -231,9 +231,9 @@ def _pool(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Pool:
 
 
 def _texts(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    parts = [corpus.splits["dev"](data) for corpus in CORPORA if corpus.name in _TEXT]
-    texts = [text for part in parts for text in part.texts]
-    return pa.array(texts), np.concatenate([part.labels for part in parts])
+    parts = [corpus.splits["dev"](data).single() for corpus in CORPORA if corpus.name in _TEXT]
+    texts = [text for rows, _ in parts for text in rows.texts]
+    return pa.array(texts), np.concatenate([labels for _, labels in parts])
 
 
 def _clips(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:

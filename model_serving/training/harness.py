@@ -25,8 +25,8 @@ from schemas.errors import AffectstreamError
 
 Batch = dict[str, Tensor]
 Precision = Literal["fp32", "bf16", "fp16"]
-TARGETS = ("labels", "teacher", "rows")
-"""Entries of a batch that the loss sees and the net does not; ``rows`` says which rows they are."""
+TARGETS = ("labels", "teacher")
+"""Entries of a batch that the loss sees and the net does not."""
 
 _POOL = 50  # batches drawn at once and sorted by length: 40 % less padding
 _STATE = "recipe.json"
@@ -136,7 +136,9 @@ def _arguments(problem: Problem, recipe: Recipe, run: Run, folder: Path) -> Trai
         raise AffectstreamError(message)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rows = schedule.batch * schedule.accumulate * world
-    every = max(1, round(schedule.epochs * len(_sized(problem.train)) / rows / schedule.evaluations))
+    every = max(
+        1, round(schedule.epochs * len(_sized(problem.train)) / rows / schedule.evaluations)
+    )
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=every * schedule.evaluations,
@@ -241,9 +243,10 @@ class _Trainer(Trainer):
         }
         metrics = {f"{metric_key_prefix}_score": problem.score(found)}
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
+        control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
+        self.control = control
         return metrics
 
 

@@ -52,12 +52,26 @@ def label_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
 
 
 def bootstrap(
-    figure: Callable[[np.ndarray], float], count: int, *, draws: int = 1000, seed: int = 0
+    figure: Callable[[np.ndarray], float], count: int, *, draws: int = 200, seed: int = 0
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of ``figure(rows)`` over resampled rows."""
+    return bootstrap_all(lambda rows: {"": figure(rows)}, count, draws=draws, seed=seed)[""]
+
+
+def bootstrap_all(
+    figures: Callable[[np.ndarray], dict[str, float]],
+    count: int,
+    *,
+    draws: int = 200,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Return the intervals of several figures of the same resampled rows."""
     rng = np.random.default_rng(seed)
-    found = [figure(rng.integers(0, count, count)) for _ in range(draws)]
-    return float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))
+    found = [figures(rng.integers(0, count, count)) for _ in range(draws)]
+    return {
+        name: tuple(np.quantile([one[name] for one in found], [0.025, 0.975]).tolist())
+        for name in found[0]
+    }
 
 
 def pearson(found: np.ndarray, truth: np.ndarray) -> float:

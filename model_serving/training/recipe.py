@@ -1,5 +1,6 @@
 """Recipes: everything that a training hangs on, in one committed YAML file a model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,9 +37,13 @@ class Schedule(_Frozen):
 
 
 class Distil(_Frozen):
-    """A teacher's folder below the build folder, and how much of the loss it is."""
+    """The teachers, by the names of their folders in ``build/models``, and their part of the loss.
 
-    teacher: str
+    The rest of the loss is the labels'. ``unlabelled`` names texts that only the teachers answer.
+    """
+
+    teachers: tuple[str, ...]
+    unlabelled: tuple[str, ...] = ()
     share: float = Field(default=0.5, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
 
@@ -47,7 +52,7 @@ class Recipe(_Frozen):
     """One model: what it learns from, how, and what it may be used for.
 
     ``corpora`` maps the name of a corpus to how often its rows stand in an epoch; ``net`` holds
-    the settings of the modality's own network.
+    the settings of the modality's own network, ``notes`` what its card says.
     """
 
     name: str
@@ -59,6 +64,27 @@ class Recipe(_Frozen):
     schedule: Schedule = Schedule()
     distil: Distil | None = None
     net: dict[str, Any] = {}
+    notes: str = ""
+
+    def changed(self, seed: int | None, without: Sequence[str]) -> "Recipe":
+        """Return the recipe with another seed, or without some corpora, under a name that says so.
+
+        A recipe that leaves a corpus out has no teacher: its teacher saw that corpus.
+        """
+        unknown = sorted(set(without) - set(self.corpora))
+        if unknown:
+            message = f"recipe {self.name} has no corpora {unknown}: {sorted(self.corpora)}"
+            raise AffectstreamError(message)
+        update: dict[str, Any] = {}
+        name = self.name
+        if seed is not None and seed != self.seed:
+            update["seed"] = seed
+            name = f"{name}-seed{seed}"
+        if without:
+            left = {corpus: n for corpus, n in self.corpora.items() if corpus not in without}
+            update |= {"corpora": left, "distil": None}
+            name += "-without-" + "-".join(corpus.lower().replace(" ", "_") for corpus in without)
+        return self.model_copy(update=update | {"name": name})
 
 
 def read_recipe(name: str) -> Recipe:

@@ -13,26 +13,27 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
 from model_serving.calibration import calibrate, softmax
-from model_serving.card import ModelCard, Source
+from model_serving.card import Calibration, ModelCard, Source
 from model_serving.front_ends import MAX_TOKENS
 from model_serving.training import text_teacher
 from model_serving.training.common import save_model
+from model_serving.training.folds import cross_validated
 from model_serving.training.harness import Problem, Run, fit, is_main, predict
 from model_serving.training.heads import (
     SHARED,
     Head,
     HeadLoss,
+    blank_targets,
     card_labels,
     class_weights,
     columns,
-    id2label,
 )
 from model_serving.training.metrics import label_thresholds, multi_label_f1, scores_of
 from model_serving.training.recipe import Recipe
-from model_serving.training.text_corpora import Corpus, Rows
+from model_serving.training.text_build import build
+from model_serving.training.text_corpora import Corpus, Rows, read_cped
 from model_serving.training.text_data import (
     Encoded,
     collate,
@@ -40,11 +41,10 @@ from model_serving.training.text_data import (
     encode,
     heads_of,
     read_training,
+    read_unlabelled,
     targets,
 )
-from model_serving.training.text_start import build_base, fetch_start, prune
-
-_NOTES = Path(__file__).resolve().parent / "recipes"
+from schemas.errors import AffectstreamError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,85 +56,84 @@ class Split:
     encoded: Encoded
 
 
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A tokenizer, the net in its best state, and the dev splits that it was judged on."""
+
+    tokenizer: Any
+    net: nn.Module
+    dev: Mapping[str, Split]
+
+
 def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     """Train by the recipe on the corpora under ``data`` and write the model folder ``out``."""
     corpora = corpora_of(recipe)
     heads = heads_of(corpora)
-    torch.manual_seed(recipe.seed)
     known = read_training(recipe, data)
-    texts = [text for rows in known.values() for text in rows.texts]
+    learnt = learn(recipe, data, known, run)
+    card = ModelCard(
+        name=recipe.name,
+        version="2.0.0",
+        modality="text",
+        licence=recipe.licence,
+        labels=card_labels(heads),
+        training_data=tuple(
+            Source(name=c.name, licence=c.licence, rows=len(known[c.name])) for c in corpora
+        ),
+        calibration=_calibration(recipe, learnt, heads),
+        command=f"affectstream train text --recipe {recipe.name} --data DATA",
+        notes=recipe.notes,
+    )
+    return save_model(out, learnt.net, learnt.tokenizer, card) if is_main() else card
+
+
+def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float]]:
+    """Return the figures on CPED, which has no published split, in folds by dialogue.
+
+    The other corpora of the recipe stay in training in every fold.
+    """
+    if "CPED" not in recipe.corpora:
+        message = f"recipe {recipe.name} does not learn from CPED, which the folds are made of"
+        raise AffectstreamError(message)
+    heads = heads_of(corpora_of(recipe))
+    others = read_training(recipe, data)
+    rows, labels = read_cped(data).single()
+
+    def judge(fold: int, train_rows: np.ndarray, held: np.ndarray) -> dict[str, float]:
+        part = recipe.model_copy(update={"name": f"{recipe.name}-fold{fold}"})
+        known = others | {"CPED": rows.take(train_rows)}
+        learnt = learn(part, data, known, run)
+        blank = blank_targets(len(held), heads)
+        items = encode(learnt.tokenizer, rows.take(held).texts, blank, MAX_TOKENS)
+        logits = predict(learnt.net, items, collate, lengths=items.lengths.tolist())
+        return scores_of(softmax(logits[:, columns(heads, SHARED.name)]), labels[held])
+
+    return cross_validated(labels, rows.groups["dialogue"], run.folds, recipe.seed, judge)
+
+
+def learn(recipe: Recipe, data: Path, known: Mapping[str, Rows], run: Run) -> Learnt:
+    """Train a net of the recipe on these rows to its best state on dev."""
+    corpora = corpora_of(recipe)
+    heads = heads_of(corpora)
+    torch.manual_seed(recipe.seed)
+    unlabelled = read_unlabelled(recipe, data)
+    texts = [text for rows in known.values() for text in rows.texts] + unlabelled
     tokenizer, net = build(recipe, texts, heads, run)
+    training = _training(recipe, corpora, known, unlabelled, heads, tokenizer)
+    if recipe.distil:
+        teachers = [run.build / "models" / name for name in recipe.distil.teachers]
+        cache = run.folder / "answers"
+        taught = text_teacher.answers(teachers, recipe, texts, heads, cache)
+        training = replace(training, teacher=taught)
     tokens = int(recipe.net.get("train_tokens", MAX_TOKENS))
-    training = _training(recipe, corpora, known, heads, tokenizer)
     dev = {
         corpus.name: _split(corpus, corpus.splits["dev"](data), heads, tokenizer, tokens)
         for corpus in corpora
         if "dev" in corpus.splits
     }
     loss = _loss(recipe, heads, training.targets)
-    problem = _problem(recipe, net, training, dev, loss, heads)
-    if recipe.net.get("record"):
-        recorder = text_teacher.Recorder(loss, run.folder / recipe.name, texts, id2label(heads))
-        problem = replace(problem, loss=recorder)
-    if recipe.distil:
-        taught = text_teacher.read(run.folder / recipe.distil.teacher, texts, id2label(heads))
-        problem = replace(problem, train=replace(training, teacher=taught))
-    fit(problem, recipe, run)
-    card = _card(recipe, net, corpora, known, dev, heads)
-    return save_model(out, net, tokenizer, card) if is_main() else card
-
-
-def build(
-    recipe: Recipe, texts: list[str], heads: tuple[Head, ...], run: Run
-) -> tuple[Any, nn.Module]:
-    """Return the tokenizer and the untrained net of the recipe."""
-    settings = recipe.net
-    start = fetch_start(run.build)
-    lower = settings["body"] == "compact"
-    tokenizer, kept = prune(start, texts, int(settings["vocabulary"]), lower=lower)
-    if settings["body"] == "compact":
-        return tokenizer, build_compact(start.embeddings[kept], settings, id2label(heads))
-    net = build_base(start, kept, id2label(heads))
-    frozen = int(settings.get("frozen_layers", 0))
-    if frozen:
-        net.bert.embeddings.requires_grad_(requires_grad=False)
-        for layer in net.bert.encoder.layer[:frozen]:
-            layer.requires_grad_(requires_grad=False)
-    return tokenizer, net
-
-
-def build_compact(
-    embeddings: np.ndarray, settings: Mapping[str, Any], labels: dict[int, str]
-) -> ModernBertForSequenceClassification:
-    """Return a small ModernBERT over the main directions of these word embeddings."""
-    width = int(settings["width"])
-    config = ModernBertConfig(
-        vocab_size=len(embeddings),
-        hidden_size=width,
-        intermediate_size=int(settings["inner"]),
-        num_hidden_layers=int(settings["layers"]),
-        num_attention_heads=int(settings["attention_heads"]),
-        max_position_embeddings=MAX_TOKENS,
-        classifier_pooling="mean",
-        embedding_dropout=0.1,
-        mlp_dropout=0.1,
-        classifier_dropout=0.1,
-        attn_implementation="sdpa",
-        id2label=labels,
-        label2id={name: index for index, name in labels.items()},
-        bos_token_id=0,
-        cls_token_id=0,
-        pad_token_id=1,
-        eos_token_id=2,
-        sep_token_id=2,
-    )
-    net = ModernBertForSequenceClassification(config)
-    centred = embeddings - embeddings.mean(axis=0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    vectors = centred @ directions[:, ::-1][:, :width]
-    with torch.no_grad():
-        net.get_input_embeddings().weight.copy_(torch.from_numpy(vectors.copy()))
-    return net
+    fit(_problem(recipe, net, training, dev, loss, heads), recipe, run)
+    return Learnt(tokenizer, net, dev)
 
 
 def dev_score(
@@ -168,22 +167,26 @@ def _training(
     recipe: Recipe,
     corpora: list[Corpus],
     known: Mapping[str, Rows],
+    unlabelled: list[str],
     heads: tuple[Head, ...],
     tokenizer: Any,
 ) -> Encoded:
-    texts = [text for rows in known.values() for text in rows.texts]
-    found = np.concatenate([targets(c, known[c.name], heads) for c in corpora])
-    encoded = encode(tokenizer, texts, found, int(recipe.net.get("train_tokens", MAX_TOKENS)))
+    """Encode all labelled rows, then those that only a teacher answers."""
+    texts = [text for rows in known.values() for text in rows.texts] + unlabelled
+    found = [targets(c, known[c.name], heads) for c in corpora]
+    found.append(blank_targets(len(unlabelled), heads))
+    encoded = encode(
+        tokenizer, texts, np.concatenate(found), int(recipe.net.get("train_tokens", MAX_TOKENS))
+    )
     repeats = [np.full(len(known[c.name]), recipe.corpora[c.name]) for c in corpora]
+    repeats.append(np.ones(len(unlabelled), int))
     return replace(encoded, picked=np.repeat(np.arange(len(texts)), np.concatenate(repeats)))
 
 
 def _split(
     corpus: Corpus, rows: Rows, heads: tuple[Head, ...], tokenizer: Any, tokens: int
 ) -> Split:
-    return Split(
-        corpus, rows, encode(tokenizer, rows.texts, targets(corpus, rows, heads), tokens)
-    )
+    return Split(corpus, rows, encode(tokenizer, rows.texts, targets(corpus, rows, heads), tokens))
 
 
 def _loss(recipe: Recipe, heads: tuple[Head, ...], found: np.ndarray) -> HeadLoss:
@@ -231,32 +234,15 @@ def _problem(
     )
 
 
-def _card(
-    recipe: Recipe,
-    net: nn.Module,
-    corpora: list[Corpus],
-    known: Mapping[str, Rows],
-    dev: Mapping[str, Split],
-    heads: tuple[Head, ...],
-) -> ModelCard:
-    shared, labels = [], []
-    for split in dev.values():
-        if split.rows.shown is None:
+def _calibration(recipe: Recipe, learnt: Learnt, heads: tuple[Head, ...]) -> Calibration:
+    """Fit the shared head's calibration on the dev rows of one expression, of all corpora."""
+    logits, labels = [], []
+    for split in learnt.dev.values():
+        rows, truth = split.rows.single()
+        if not len(rows):
             continue
-        logits = predict(net, split.encoded, collate, lengths=split.encoded.lengths.tolist())
-        kept = split.rows.shown.sum(axis=1) == 1
-        shared.append(logits[kept, columns(heads, SHARED.name)])
-        labels.append(split.rows.shown[kept].argmax(axis=1))
-    return ModelCard(
-        name=recipe.name,
-        version="2.0.0",
-        modality="text",
-        licence=recipe.licence,
-        labels=card_labels(heads),
-        training_data=tuple(
-            Source(name=c.name, licence=c.licence, rows=len(known[c.name])) for c in corpora
-        ),
-        calibration=calibrate(np.concatenate(shared), np.concatenate(labels), recipe.coverage),
-        command=f"affectstream train text --recipe {recipe.name} --data DATA",
-        notes=(_NOTES / f"{recipe.name}.md").read_text(encoding="utf-8").strip(),
-    )
+        items = encode(learnt.tokenizer, rows.texts, blank_targets(len(rows), heads), MAX_TOKENS)
+        found = predict(learnt.net, items, collate, lengths=items.lengths.tolist())
+        logits.append(found[:, columns(heads, SHARED.name)])
+        labels.append(truth)
+    return calibrate(np.concatenate(logits), np.concatenate(labels), recipe.coverage, bias=True)

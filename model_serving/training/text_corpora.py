@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -54,16 +54,13 @@ class Rows:
 
     def take(self, kept: np.ndarray) -> "Rows":
         """Return these rows of all."""
-        parts = {
-            name: None if values is None else values[kept]
-            for name, values in (
-                ("shown", self.shown),
-                ("own", self.own),
-                ("circumplex", self.circumplex),
-            )
-        }
-        groups = MappingProxyType({name: values[kept] for name, values in self.groups.items()})
-        return replace(self, texts=[self.texts[i] for i in kept], groups=groups, **parts)
+        return Rows(
+            [self.texts[i] for i in kept],
+            None if self.shown is None else self.shown[kept],
+            None if self.own is None else self.own[kept],
+            None if self.circumplex is None else self.circumplex[kept],
+            {name: values[kept] for name, values in self.groups.items()},
+        )
 
     def single(self) -> tuple["Rows", np.ndarray]:
         """Return the rows that show exactly one expression, and its index."""
@@ -90,10 +87,15 @@ def _marked(names: pd.Series, labels: tuple[str, ...]) -> np.ndarray:
     return (names.to_numpy()[:, None] == np.array(labels)[None, :]).astype(np.float32)
 
 
-def _rows(texts: pd.Series, shown: np.ndarray, **more: np.ndarray) -> Rows:
+def _rows(
+    texts: pd.Series,
+    shown: np.ndarray,
+    own: np.ndarray | None = None,
+    groups: Mapping[str, np.ndarray] | None = None,
+) -> Rows:
     """Keep the rows whose text is not empty and which show at least one expression."""
     kept = np.flatnonzero((texts.notna() & (texts.str.strip() != "")) & (shown.sum(axis=1) > 0))
-    return Rows(texts.astype(str).tolist(), shown, **more).take(kept)
+    return Rows(texts.astype(str).tolist(), shown, own, None, groups or {}).take(kept)
 
 
 def _goemotions(split: str) -> Callable[[Path], Rows]:
@@ -145,7 +147,7 @@ def _nlpcc(data: Path) -> Rows:
 def _meld(split: str) -> Callable[[Path], Rows]:
     def read(data: Path) -> Rows:
         table = pd.read_csv(data / "text" / "meld" / f"{split}_sent_emo.csv")
-        groups = MappingProxyType({"speaker": table["Speaker"].astype(str).to_numpy()})
+        groups = {"speaker": table["Speaker"].astype(str).to_numpy()}
         shown = _marked(table["Emotion"].map(to_ekman), EXPRESSIONS)
         return _rows(table["Utterance"], shown, groups=groups)
 
@@ -159,7 +161,7 @@ def read_cped(data: Path) -> Rows:
     names = {"dialogue": "Dialogue_ID", "sex": "Gender", "age": "Age"}
     groups = {name: table[column].fillna("unknown").to_numpy() for name, column in names.items()}
     shown = _marked(table["Emotion"].map(to_ekman), EXPRESSIONS)
-    return _rows(table["Utterance"], shown, groups=MappingProxyType(groups))
+    return _rows(table["Utterance"], shown, groups=groups)
 
 
 def _cped(*, held_out: bool) -> Callable[[Path], Rows]:
@@ -182,7 +184,11 @@ def _emobank(split: str) -> Callable[[Path], Rows]:
 
 
 def _corpus(
-    name: str, licence: str, language: str, head: Head | None = None, **splits: Callable[[Path], Rows]
+    name: str,
+    licence: str,
+    language: str,
+    head: Head | None = None,
+    **splits: Callable[[Path], Rows],
 ) -> Corpus:
     is_open = "research" not in licence
     return Corpus(name, licence, is_open, language, MappingProxyType(splits), head)
@@ -260,3 +266,42 @@ CORPORA = (
 BRIGHTER rows without an emotion count as neutral in the shared vocabulary; of CPED, which has one
 public split, a fifth of the dialogues is held out.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Unlabelled:
+    """Texts without a label that a teacher may answer."""
+
+    name: str
+    licence: str
+    open: bool
+    read: Callable[[Path], list[str]]
+
+
+def _empathetic(data: Path) -> list[str]:
+    folder = data / "reply" / "empatheticdialogues"
+    tables = [pd.read_csv(path, dtype=str) for path in sorted(folder.glob("*.csv"))]
+    return pd.concat(tables)["Text"].dropna().str.strip().unique().tolist()
+
+
+def _smilechat(data: Path) -> list[str]:
+    lines = (data / "reply" / "smilechat_4000.jsonl").read_text(encoding="utf-8").splitlines()
+    turns = [turn for line in lines for turn in json.loads(line)["turns"]]
+    return [text.strip() for who, text in turns if who == "client" and text.strip()]
+
+
+def _emocontext(data: Path) -> list[str]:
+    path = data / "text" / "emocontext" / "train.txt"
+    table = pd.read_csv(path, sep="\t", quoting=3, dtype=str)
+    return table["turn3"].dropna().str.strip().unique().tolist()
+
+
+UNLABELLED = {
+    source.name: source
+    for source in (
+        Unlabelled("EmpatheticDialogues", "CC BY-NC 4.0", open=False, read=_empathetic),
+        Unlabelled("SmileChat", "CC0", open=True, read=_smilechat),
+        Unlabelled("EmoContext", "research", open=False, read=_emocontext),
+    )
+}
+"""Texts for distillation: what people write in dialogues, without any label."""

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from model_serving.training.harness import Batch
 from model_serving.training.heads import CIRCUMPLEX, SHARED, Head, blank_targets, columns
 from model_serving.training.recipe import Recipe
-from model_serving.training.text_corpora import CORPORA, Corpus, Rows
+from model_serving.training.text_corpora import CORPORA, UNLABELLED, Corpus, Rows
 from schemas.errors import AffectstreamError
 
 PAD = 1
@@ -75,6 +75,18 @@ def read_training(recipe: Recipe, data: Path) -> dict[str, Rows]:
     return without({corpus.name: corpus.splits["train"](data) for corpus in corpora}, unseen)
 
 
+def read_unlabelled(recipe: Recipe, data: Path) -> list[str]:
+    """Read the texts that the recipe's teachers answer without a label, each once."""
+    if recipe.distil is None:
+        return []
+    chosen = [UNLABELLED[name] for name in recipe.distil.unlabelled]
+    closed = [source.name for source in chosen if not source.open]
+    if recipe.licence == "open" and closed:
+        message = f"recipe {recipe.name} has `licence: open`, but {closed} are for research only"
+        raise AffectstreamError(message)
+    return list(dict.fromkeys(text for source in chosen for text in source.read(data)))
+
+
 @dataclass(frozen=True)
 class Encoded(Dataset[Any]):
     """Rows as token ids and targets; ``teacher`` (n, outputs) where there is one.
@@ -90,10 +102,10 @@ class Encoded(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.picked)
 
-    def __getitem__(self, item: int) -> tuple[int, list[int], np.ndarray, np.ndarray | None]:
+    def __getitem__(self, item: int) -> tuple[list[int], np.ndarray, np.ndarray | None]:
         row = int(self.picked[item])
         taught = None if self.teacher is None else self.teacher[row]
-        return row, self.ids[row], self.targets[row], taught
+        return self.ids[row], self.targets[row], taught
 
     @property
     def lengths(self) -> np.ndarray:
@@ -107,18 +119,17 @@ def encode(tokenizer: Any, texts: list[str], found: np.ndarray, tokens: int) -> 
     return Encoded(ids, found, np.arange(len(texts)))
 
 
-def collate(items: list[tuple[int, list[int], np.ndarray, np.ndarray | None]]) -> Batch:
+def collate(items: list[tuple[list[int], np.ndarray, np.ndarray | None]]) -> Batch:
     """Return the padded batch of these items."""
     ids = torch.nn.utils.rnn.pad_sequence(
-        [torch.tensor(item[1]) for item in items], batch_first=True, padding_value=PAD
+        [torch.tensor(item[0]) for item in items], batch_first=True, padding_value=PAD
     )
     batch = {
         "input_ids": ids,
         "attention_mask": (ids != PAD).long(),
-        "labels": torch.from_numpy(np.stack([item[2] for item in items])),
-        "rows": torch.tensor([item[0] for item in items]),
+        "labels": torch.from_numpy(np.stack([item[1] for item in items])),
     }
-    taught = [item[3] for item in items if item[3] is not None]
+    taught = [item[2] for item in items if item[2] is not None]
     if taught:
         batch["teacher"] = torch.from_numpy(np.stack(taught))
     return batch

@@ -1,75 +1,74 @@
-"""What base answered while it learnt, kept for the compact model to learn from.
-
-An answer is recorded in the training pass itself, before the step that learns from that row: in
-the last epoch it costs nothing, and no row's answer is one that was learnt by heart.
-"""
+"""What the teachers of a compact model answer to its texts: the mean over one or more bases."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from model_serving.training.harness import Batch
-from model_serving.training.heads import HeadLoss
+import model_serving.text_nets  # noqa: F401 - registers the base's architecture
+from model_serving.card import read_card
+from model_serving.front_ends import MAX_TOKENS
+from model_serving.training.harness import predict
+from model_serving.training.heads import blank_targets, id2label
+from model_serving.training.recipe import Recipe
+from model_serving.training.text_data import collate, encode
 from schemas.errors import AffectstreamError
 
-_ANSWERS, _NAMES, _TEXTS = "answers.npy", "answers.txt", "answers-texts.txt"
 
+def answers(
+    teachers: Sequence[Path], recipe: Recipe, texts: list[str], heads: Sequence[Any], cache: Path
+) -> np.ndarray:
+    """Return the teachers' mean logits (texts, outputs), NaN where they lack an output.
 
-class Recorder:
-    """A loss that also writes the net's answers, by row, to a file in the run's folder."""
-
-    def __init__(
-        self, loss: HeadLoss, folder: Path, texts: list[str], labels: Mapping[int, str]
-    ) -> None:
-        self._loss = loss
-        self._path = folder / _ANSWERS
-        self._shape = (len(texts), len(labels))
-        self._about = {
-            _NAMES: "\n".join(labels.values()),
-            _TEXTS: "\n".join(map(_digest, texts)),
-        }
-        self._answers: np.memmap[Any, Any] | None = None
-
-    def __call__(self, output: Any, batch: Batch) -> Tensor:
-        if self._answers is None:
-            self._answers = self._open()
-        self._answers[batch["rows"].cpu().numpy()] = output.logits.detach().float().cpu().numpy()
-        return self._loss(output, batch)
-
-    def _open(self) -> "np.memmap[Any, Any]":
-        """Open the file of a run that goes on, or a new one in which nothing is known."""
-        if self._path.is_file():
-            return np.lib.format.open_memmap(self._path, mode="r+")
-        for name, text in self._about.items():
-            (self._path.parent / name).write_text(text, encoding="utf-8")
-        answers = np.lib.format.open_memmap(self._path, "w+", np.float32, self._shape)
-        answers[:] = np.nan
-        return answers
-
-
-def read(folder: Path, texts: list[str], labels: Mapping[int, str]) -> np.ndarray:
-    """Return the recorded answers (texts, outputs) to these texts; NaN where there is none.
-
-    Raises AffectstreamError where base was not trained in this run folder.
+    They are kept in ``cache`` by teacher and texts, so that a training that goes on after a kill
+    finds them. A recipe for open use refuses a teacher that learnt from research data.
     """
-    if not (folder / _ANSWERS).is_file():
-        message = f"no answers of a base model in {folder}: train the recipe {folder.name} first"
+    return np.mean([_of(folder, recipe, texts, heads, cache) for folder in teachers], axis=0)
+
+
+def _of(
+    folder: Path, recipe: Recipe, texts: list[str], heads: Sequence[Any], cache: Path
+) -> np.ndarray:
+    if not folder.is_dir():
+        message = f"no teacher in {folder}: train the recipe {folder.name} first"
         raise AffectstreamError(message)
-    answers = np.load(folder / _ANSWERS)
-    names = (folder / _NAMES).read_text(encoding="utf-8").split("\n")
-    digests = (folder / _TEXTS).read_text(encoding="utf-8").split("\n")
-    at = {digest: row for row, digest in enumerate(digests)}
-    found = np.full((len(texts), len(labels)), np.nan, np.float32)
-    rows = np.array([at.get(_digest(text), -1) for text in texts])
-    for output, name in labels.items():
-        if name in names:
-            found[rows >= 0, output] = answers[rows[rows >= 0], names.index(name)]
+    card = read_card(folder / "card.json")
+    if recipe.licence == "open" and card.licence != "open":
+        message = f"recipe {recipe.name} has `licence: open`, its teacher {card.name} has not"
+        raise AffectstreamError(message)
+    key = hashlib.blake2b("\n".join([*card.sha256.values(), *texts]).encode(), digest_size=12)
+    path = cache / f"answers-{key.hexdigest()}.npy"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        net, logits = load(folder), None
+        encoded = encode(tokenizer(folder), texts, blank_targets(len(texts), heads), MAX_TOKENS)
+        logits = predict(net, encoded, collate, batch=256, lengths=encoded.lengths.tolist())
+        np.save(path, by_name(logits, net.config.id2label, id2label(heads)))
+    return np.load(path)
+
+
+def load(folder: Path) -> Any:
+    """Return the net of a model folder as float32, on the GPU where there is one."""
+    net = AutoModelForSequenceClassification.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32
+    )
+    return net.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model folder."""
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def by_name(logits: np.ndarray, given: Mapping[int, str], wanted: Mapping[int, str]) -> np.ndarray:
+    """Return (n, wanted) logits by the names of the outputs, NaN where one is not given."""
+    place = {name: output for output, name in given.items()}
+    found = np.full((len(logits), len(wanted)), np.nan, np.float32)
+    for output, name in wanted.items():
+        if name in place:
+            found[:, output] = logits[:, place[name]]
     return found
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
