@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from model_serving.card import CARD_FILE, check_files, read_card
 
-FOLDER: Final = Path(__file__).parent / "weights" / "face-detector"
+FOLDER: Final = Path(__file__).parent / "weights" / "mtcnn"
 SEARCHED: Final = 320
 """Pixels of the longer side of what is searched: a face an eighth of the image wide is found."""
 

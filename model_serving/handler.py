@@ -120,6 +120,7 @@ def observations(
         "abstained": pa.array(abstained),
         "valence": pa.array(circumplex[:, 0], pa.float32()),
         "arousal": pa.array(circumplex[:, 1], pa.float32()),
+        "quality": pa.array(estimates.codes or [None] * count, pa.string()),
         "embedding": vector_column(estimates.embeddings),
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),

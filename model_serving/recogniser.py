@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter_ns
@@ -24,7 +24,8 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 import model_serving.nets
-import model_serving.text_nets  # noqa: F401
+import model_serving.text_nets
+import model_serving.voice_nets  # noqa: F401
 from model_serving.calibration import calibrated
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.front_ends import (
@@ -37,7 +38,7 @@ from model_serving.front_ends import (
     TextFrontEnd,
     VoiceFrontEnd,
 )
-from schemas.errors import AffectstreamError, DeadLetterCode
+from schemas.errors import AffectstreamError, DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
 from schemas.vocabularies import EXPRESSIONS, VOCABULARY
 
@@ -56,13 +57,17 @@ _NET_CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """Scores (n, 7) and embeddings (n, 32) of ``rows`` in their order, and the rows that failed."""
+    """Scores (n, 7) and embeddings (n, 32) of ``rows`` in their order, and the rows that failed.
+
+    ``codes`` tells of each row what lowered its confidence, or None; it is empty where nothing did.
+    """
 
     rows: np.ndarray
     scores: np.ndarray
     embeddings: np.ndarray
     failures: tuple[Failure, ...] = ()
     forward_us: int = 0
+    codes: tuple[QualityCode | None, ...] = ()
 
 
 class Recogniser(Protocol):
@@ -134,7 +139,7 @@ class NetRecogniser:
         embeddings = np.zeros((count, EMBEDDING_WIDTH))
         done = np.zeros(count, bool)
         failures = list(prepared.failures)
-        spent = 0
+        spent = prepared.net_us
         for picked in _micro_batches(prepared.lengths, self.front_end):
             for part, result in self._attempt(prepared, picked):
                 if isinstance(result, str):
@@ -145,8 +150,12 @@ class NetRecogniser:
                 scores[part] = self.expressions(logits)
                 done[part] = True
                 spent += us
+        if prepared.quality is not None:  # what can't be judged is as likely one as the other
+            share = prepared.quality[:, None]
+            scores = share * scores + (1 - share) / len(EXPRESSIONS)
+        codes = tuple(code for code, kept in zip(prepared.codes, done, strict=False) if kept)
         return Estimates(
-            prepared.rows[done], scores[done], embeddings[done], tuple(failures), spent
+            prepared.rows[done], scores[done], embeddings[done], tuple(failures), spent, codes
         )
 
     def _attempt(
@@ -343,7 +352,7 @@ def _projection(width: int) -> np.ndarray:
 
 def _shifted(part: Estimates, start: int) -> Estimates:
     failures = tuple(Failure(f.row + start, f.code, f.detail) for f in part.failures)
-    return Estimates(part.rows + start, part.scores, part.embeddings, failures, part.forward_us)
+    return replace(part, rows=part.rows + start, failures=failures)
 
 
 def _joined(parts: list[Estimates]) -> Estimates:
@@ -356,4 +365,5 @@ def _joined(parts: list[Estimates]) -> Estimates:
         np.concatenate([part.embeddings for part in parts]),
         tuple(failure for part in parts for failure in part.failures),
         sum(part.forward_us for part in parts),
+        tuple(code for part in parts for code in part.codes),
     )

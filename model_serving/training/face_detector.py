@@ -39,12 +39,14 @@ def unpack(build: Path, folder: Path) -> None:
         for net in ("pnet", "rnet", "onet"):
             file = io.BytesIO(wheel.read(f"facenet_pytorch/data/{net}.pt"))
             found = torch.load(file, weights_only=True)
-            tensors |= {f"{net}.{name}": tensor.half().contiguous() for name, tensor in found.items()}
+            tensors |= {
+                f"{net}.{name}": tensor.half().contiguous() for name, tensor in found.items()
+            }
     FaceDetector().load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     card = ModelCard(
-        name="face-detector",
+        name="mtcnn",
         version="1.0.0",
         modality="face",
         licence="open",

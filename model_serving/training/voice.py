@@ -217,9 +217,7 @@ def leave_speakers_out(
         known = ((clips.corpus == "ravdess") & (clips.split == "train")) | (emodb & ~unheard)
         named = recipe.model_copy(update={"name": f"{recipe.name}-without-{speaker}"})
         teacher = teachers.get(f"without-{speaker}")
-        state = fit_perceptron(
-            named, heard[known], clips.take(known), _rows(teacher, known), run
-        )
+        state = fit_perceptron(named, heard[known], clips.take(known), _rows(teacher, known), run)
         perceptron = build(recipe, run).perceptron
         perceptron.load_state_dict(state)
         answers = predict(perceptron, _plain(heard, clips), collate)
@@ -257,8 +255,10 @@ def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
     dev = clips.split == "dev"
     shared = columns(HEADS, SHARED.name)
     truth = targets(clips.take(dev))[:, shared].argmax(axis=1)
-    rows = {corpus: int(((clips.corpus == corpus) & (clips.split == "train")).sum())
-            for corpus in ("ravdess", "emodb")}
+    rows = {
+        corpus: int(((clips.corpus == corpus) & (clips.split == "train")).sum())
+        for corpus in ("ravdess", "emodb")
+    }
     return ModelCard(
         name=recipe.name,
         version="2.0.0",

@@ -123,9 +123,7 @@ def statistics_of(net: VoiceStatistics, waves: Sequence[np.ndarray], name: str) 
     return found
 
 
-def views(
-    net: VoiceStatistics, clips: Clips, cache: Path, disturbed: int, seed: int
-) -> np.ndarray:
+def views(net: VoiceStatistics, clips: Clips, cache: Path, disturbed: int, seed: int) -> np.ndarray:
     """Return (n, 1 + disturbed, features): each clip as it is, and disturbed copies of it.
 
     They are kept in ``cache``, from which a run that was killed goes on.
