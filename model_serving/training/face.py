@@ -33,7 +33,6 @@ from schemas.vocabularies import to_ekman
 FERPLUS = "face/ferplus.npz"
 HEAD = Head("ferplus", FACE_LABELS, "single")
 _LABELS = dict(enumerate(FACE_LABELS))
-_NOTES = Path(__file__).resolve().parent / "recipes"
 _NORM_ROWS = 256  # images that the norms of the start take their statistics from
 
 
@@ -61,7 +60,7 @@ def build(recipe: Recipe, known: Faces, run: Run) -> tuple[nn.Module, list[nn.Mo
         return net, [body.conv_stem, *body.layer[: int(settings["frozen_layers"])]]
     net = build_resnet()
     if "start" in settings:
-        _start(net, run.build / str(settings["start"]))
+        _start(net, run.build / "models" / str(settings["start"]))
     return net, []
 
 
@@ -111,7 +110,7 @@ def _problem(
     distil = recipe.distil
     training = replace(known, generator=torch.Generator().manual_seed(recipe.seed))
     if distil:
-        training = replace(training, teacher=teach(run.build / distil.teacher, known))
+        training = replace(training, teacher=teach(run.build / "models" / distil.teacher, known))
     loss = HeadLoss(
         (HEAD,),
         smoothing=recipe.schedule.label_smoothing,
@@ -151,5 +150,5 @@ def _card(recipe: Recipe, rows: int, net: Any, dev: Faces) -> ModelCard:
         training_data=(Source(name="FER+", licence="labels MIT, images unclear", rows=rows),),
         calibration=calibrate(logits, clear.votes.argmax(axis=1), recipe.coverage),
         command=f"affectstream train face --recipe {recipe.name} --data DATA",
-        notes=(_NOTES / f"{recipe.name}.md").read_text(encoding="utf-8").strip(),
+        notes=recipe.notes.strip(),
     )

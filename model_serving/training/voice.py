@@ -35,7 +35,6 @@ from model_serving.training.voice_data import (
 from model_serving.training.voice_start import load_speaker_states
 from model_serving.voice_nets import Perceptron, VoiceStatistics, VoiceStatisticsConfig
 
-_NOTES = Path(__file__).resolve().parent / "recipes"
 _FOLDS = "folds.npz"
 
 
@@ -271,7 +270,7 @@ def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
         ),
         calibration=calibrate(answers[dev][:, shared], truth, recipe.coverage),
         command=f"affectstream train voice --recipe {recipe.name} --data DATA",
-        notes=(_NOTES / f"{recipe.name}.md").read_text(encoding="utf-8").strip(),
+        notes=recipe.notes.strip(),
     )
 
 
