@@ -91,7 +91,9 @@ def test_two_processes_share_a_training(tmp_path: Path) -> None:
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
         *("--master-port", "0", "--standalone", str(SCRIPT), str(tmp_path), "0"),
     ]
-    done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=ENV, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert float((tmp_path / "score.txt").read_text()) > 0.9
     steps = sorted(int(p.name.split("-")[1]) for p in (tmp_path / "tiny").glob("checkpoint-*"))

@@ -69,6 +69,8 @@ def test_class_weights_are_one_on_average_and_higher_for_the_rare() -> None:
     targets = np.eye(7, dtype=np.float32)[[0] * 90 + [1] * 10 + [2]]
     targets[-1] = np.nan
     weights = class_weights(targets, power=0.5)
-    assert float((weights * torch.tensor([90.0, 10, 0, 0, 0, 0, 0])).sum() / 100) == pytest.approx(1)
+    assert float((weights * torch.tensor([90.0, 10, 0, 0, 0, 0, 0])).sum() / 100) == pytest.approx(
+        1
+    )
     assert float(weights[1] / weights[0]) == pytest.approx(3)
     assert float(weights[2]) == 0
