@@ -11,6 +11,8 @@ from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, VOCABULARY
 
 CARD_FILE = "card.json"
+CONSTANT = "constant"
+"""The recogniser that answers without a model, for load tests; it has no card."""
 
 
 class _Frozen(BaseModel):

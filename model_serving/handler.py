@@ -110,7 +110,8 @@ def observations(
     confidence = scores.max(axis=1, initial=0.0)
     abstained = confidence < np.float32(model.threshold)
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
-    circumplex = np.clip(scores @ CIRCUMPLEX, -1.0, 1.0)
+    circumplex = scores @ CIRCUMPLEX if estimates.circumplex is None else estimates.circumplex
+    circumplex = np.clip(circumplex, -1.0, 1.0)
     columns = {
         "modality": pa.repeat(modality, count),
         "vocabulary": pa.repeat(model.vocabulary, count),

@@ -27,7 +27,7 @@ import model_serving.nets
 import model_serving.text_nets
 import model_serving.voice_nets  # noqa: F401
 from model_serving.calibration import calibrated
-from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
+from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
 from model_serving.front_ends import (
     FaceFrontEnd,
     Failure,
@@ -44,7 +44,7 @@ from schemas.vocabularies import EXPRESSIONS, VOCABULARY
 
 disable_progress_bar()  # a bar a model would break the bar of the run
 
-CONSTANT = "constant"
+_VALUES = ("valence", "arousal")
 _PROJECTION_SEED = 20_260_701
 _LOADING = threading.Lock()
 _NET_CLASSES = {
@@ -60,6 +60,7 @@ class Estimates:
     """Scores (n, 7) and embeddings (n, 32) of ``rows`` in their order, and the rows that failed.
 
     ``codes`` tells of each row what lowered its confidence, or None; it is empty where nothing did.
+    ``circumplex`` (n, 2) is valence and arousal in [-1, 1] where the model gives them itself.
     """
 
     rows: np.ndarray
@@ -67,6 +68,7 @@ class Estimates:
     embeddings: np.ndarray
     failures: tuple[Failure, ...] = ()
     forward_us: int = 0
+    circumplex: np.ndarray | None = None
     codes: tuple[QualityCode | None, ...] = ()
 
 
@@ -101,13 +103,17 @@ class ConstantRecogniser:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class NetRecogniser:
-    """A classifier, its front end, and the (labels, 7) matrix from its labels to expressions."""
+    """A classifier, its front end, and the (labels, 7) matrix from its labels to expressions.
+
+    ``values`` are the outputs named ``valence`` and ``arousal``, where the model has both.
+    """
 
     net: Any
     front_end: FrontEnd
     card: ModelCard
     label_map: np.ndarray
     device: torch.device
+    values: tuple[int, ...] = ()
 
     @property
     def model_id(self) -> str:
@@ -137,6 +143,7 @@ class NetRecogniser:
         count = len(prepared.rows)
         scores = np.zeros((count, len(EXPRESSIONS)))
         embeddings = np.zeros((count, EMBEDDING_WIDTH))
+        values = np.zeros((count, len(_VALUES)))
         done = np.zeros(count, bool)
         failures = list(prepared.failures)
         spent = prepared.net_us
@@ -148,6 +155,8 @@ class NetRecogniser:
                     continue
                 logits, embeddings[part], us = result
                 scores[part] = self.expressions(logits)
+                if self.values:
+                    values[part] = np.clip(logits[:, self.values], -1.0, 1.0)
                 done[part] = True
                 spent += us
         if prepared.quality is not None:  # what can't be judged is as likely one as the other
@@ -155,7 +164,13 @@ class NetRecogniser:
             scores = share * scores + (1 - share) / len(EXPRESSIONS)
         codes = tuple(code for code, kept in zip(prepared.codes, done, strict=False) if kept)
         return Estimates(
-            prepared.rows[done], scores[done], embeddings[done], tuple(failures), spent, codes
+            prepared.rows[done],
+            scores[done],
+            embeddings[done],
+            tuple(failures),
+            spent,
+            values[done] if self.values else None,
+            codes,
         )
 
     def _attempt(
@@ -238,7 +253,8 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
         raise AffectstreamError(message) from error
     net.config.output_hidden_states = True
     net.eval().to(place)
-    return NetRecogniser(net, front_end, described, _label_map(described, net.config), place)
+    matrix, values = _label_map(described, net.config), _value_outputs(net.config)
+    return NetRecogniser(net, front_end, described, matrix, place, values)
 
 
 def _net(modality: str, model: str, options: dict[str, Any]) -> Any:
@@ -313,6 +329,11 @@ def _label_map(card: ModelCard, config: Any) -> np.ndarray:
     return matrix
 
 
+def _value_outputs(config: Any) -> tuple[int, ...]:
+    places = {name: index for index, name in config.id2label.items()}
+    return tuple(places[name] for name in _VALUES) if set(_VALUES) <= set(places) else ()
+
+
 def _micro_batches(lengths: np.ndarray, front_end: FrontEnd) -> Iterator[np.ndarray]:
     order = np.argsort(lengths, kind="stable")
     groups = [order]
@@ -365,5 +386,8 @@ def _joined(parts: list[Estimates]) -> Estimates:
         np.concatenate([part.embeddings for part in parts]),
         tuple(failure for part in parts for failure in part.failures),
         sum(part.forward_us for part in parts),
+        None
+        if parts[0].circumplex is None
+        else np.concatenate([part.circumplex for part in parts if part.circumplex is not None]),
         tuple(code for part in parts for code in part.codes),
     )

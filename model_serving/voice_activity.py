@@ -59,7 +59,7 @@ class VoiceActivity(nn.Module):
         x = (waves[:, :half].square() + waves[:, half:].square()).sqrt()
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = functional.relu(conv(x))
-        states, _ = self.lstm(x.squeeze(2).unflatten(0, (len(waveforms), count)))
+        states, _ = self.lstm(x.squeeze(2).reshape(len(waveforms), count, -1))
         heard = self.final_conv(functional.relu(states).transpose(1, 2))
         return heard.squeeze(1).sigmoid()
 
@@ -86,7 +86,7 @@ def judge_speech(waves: Sequence[np.ndarray]) -> tuple[np.ndarray, list[QualityC
     quiet = np.array([np.sqrt(np.mean(np.square(wave))) < _SILENCE for wave in loudest], bool)
     silent = np.ones(len(waves), bool)
     for heard in (loudest, waves):
-        rows = np.flatnonzero(silent & ~quiet)
+        rows = np.flatnonzero(silent & ~quiet).tolist()
         silent[rows] = _speech([heard[row] for row in rows]) < _SPEECH
     shares = np.zeros(len(waves))
     codes: list[QualityCode | None] = []

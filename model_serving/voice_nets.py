@@ -60,6 +60,9 @@ class VoiceStatisticsConfig(PretrainedConfig):
 class Perceptron(nn.Module):
     """Standardised statistics (n, features) -> logits (n, labels), and the hidden state."""
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, config: VoiceStatisticsConfig) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(config.features))
@@ -114,6 +117,9 @@ class VoiceStatistics(Net):
 class SpeakerStates(nn.Module):
     """Mean, spread and mean step of each layer of a GE2E speaker encoder over active frames."""
 
+    bank: Tensor
+    window: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         widths = (_ENCODER_MELS, *[_ENCODER_WIDTH] * (_ENCODER_LAYERS - 1))
@@ -153,6 +159,12 @@ class SpeakerStates(nn.Module):
 class Functionals(nn.Module):
     """Statistics of frames of 40 ms: cepstrum, energy, spectrum, pitch, pauses, modulation."""
 
+    weights: Tensor
+    window: Tensor
+    cosines: Tensor
+    lag_weight: Tensor
+    semitones: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         with torch.device("cpu"):
@@ -181,7 +193,7 @@ class Functionals(nn.Module):
         window = functional.pad(self.window.float(), [(_FFT - _WINDOW) // 2] * 2)
         power = _spectrogram(waveform, window, _HOP) / self.window.float().square().sum()
         frames = _frames(lengths, _FFT, _HOP)
-        mel, sums = (power @ self.weights.float()).split([_MELS, 4], dim=2)
+        mel, sums = torch.split(power @ self.weights.float(), [_MELS, 4], dim=2)
         logs = torch.log(mel + _FLOOR)
         active = _active(mel.sum(dim=2), frames)
         pitch, strength = self._pitch(power)
@@ -208,7 +220,7 @@ class Functionals(nn.Module):
 
     def _tracks(self, sums: Tensor, mel: Tensor, logs: Tensor, strength: Tensor) -> Tensor:
         """What is followed over time (n, frames, 26)."""
-        moment, whole, *below = (part.squeeze(2) + 1e-6 for part in sums.split(1, dim=2))
+        moment, whole, *below = (part.squeeze(2) + 1e-6 for part in torch.split(sums, 1, dim=2))
         tilts = [torch.log((whole - low).clamp(min=1e-6) / low) for low in below]
         rise = functional.pad((logs[:, 1:] - logs[:, :-1]).clamp(min=0).mean(dim=2), (1, 0))
         energy = torch.log(mel.sum(dim=2) + _FLOOR)
@@ -259,7 +271,7 @@ def _modulation(logs: Tensor, active: Tensor) -> Tensor:
     first, last = _ends(active)
     place = torch.arange(logs.shape[1], device=logs.device)
     spoken = (place >= first[:, None]) & (place < last[:, None])
-    bands = logs.unflatten(2, (_BANDS, -1)).mean(dim=3)
+    bands = logs.reshape(*logs.shape[:2], _BANDS, -1).mean(dim=3)
     bands = (bands - _mean(bands, spoken)[:, None]) * spoken[:, :, None]
     spectrum = torch.fft.rfft(bands[:, :_MODULATION_FFT], _MODULATION_FFT, dim=1).abs().square()
     spectrum = spectrum / (last - first).clamp(min=1)[:, None, None]

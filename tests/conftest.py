@@ -7,7 +7,7 @@ import pytest
 
 from transforms.pseudonymise import write_keys
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "model_serving")]
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

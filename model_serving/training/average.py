@@ -20,7 +20,7 @@ class Averaged(nn.Module):
             part.requires_grad_(requires_grad=False)
         self.net = net
         self._frozen = tuple(frozen)
-        average = get_ema_multi_avg_fn(decay)
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(net, multi_avg_fn=average, use_buffers=True)
         self.average.requires_grad_(requires_grad=False)
 

@@ -4,6 +4,7 @@
 small ResNet that learns from the votes and from base's answers.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
 from model_serving.training.average import Averaged
 from model_serving.training.common import save_model
-from model_serving.training.face_data import FACE_LABELS, MEAN, STD, Faces, collate, load_faces
+from model_serving.training.face_data import FACE_LABELS, MEAN, STD, Faces, load_faces
 from model_serving.training.face_start import build_faceres, fetch_faceres, renormalise
-from model_serving.training.harness import Problem, Run, fit, is_main, predict
+from model_serving.training.harness import Problem, Run, as_made, fit, is_main, predict
 from model_serving.training.heads import Head, HeadLoss
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
@@ -91,7 +92,7 @@ def majority_accuracy(logits: np.ndarray, faces: Faces) -> float:
     return float(right[faces.majority].mean())
 
 
-def _start(net: nn.Module, folder: Path) -> None:
+def _start(net: ResNetForImageClassification, folder: Path) -> None:
     """Take the weights of an earlier model, but a head that answers other labels."""
     if not folder.is_dir():
         message = (
@@ -110,37 +111,41 @@ def _problem(
     distil = recipe.distil
     training = replace(known, generator=torch.Generator().manual_seed(recipe.seed))
     if distil:
-        training = replace(training, teacher=teach(run.build / "models" / distil.teacher, known))
+        training = replace(
+            training,
+            teacher=teach([run.build / "models" / name for name in distil.teachers], known),
+        )
     loss = HeadLoss(
         (HEAD,),
         smoothing=recipe.schedule.label_smoothing,
         share=distil.share if distil else 0.0,
         temperature=distil.temperature if distil else 1.0,
     )
-    net = net.to(memory_format=torch.channels_last)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Problem(
         net=Averaged(net, float(recipe.net["average"]), frozen),
         train=training,
         dev={"valid": dev},
-        collate=collate,
+        collate=as_made,
         loss=loss,
         score=lambda found: majority_accuracy(found["valid"], dev),
         heads=("net.classifier",),
     )
 
 
-def teach(folder: Path, faces: Faces) -> np.ndarray:
-    """Return the teacher's logits (n, 8): the mean over each face and its mirror image."""
-    teacher = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
-    side = int(teacher.config.image_size)
-    mirrored = replace(faces, images=np.ascontiguousarray(faces.images[:, :, ::-1]))
-    views = [replace(view, side=side) for view in (faces, mirrored)]
-    return np.mean([predict(teacher, view, collate) for view in views], axis=0)
+def teach(folders: Sequence[Path], faces: Faces) -> np.ndarray:
+    """Return the teachers' mean logits (n, 8) to the faces as they are."""
+    found = []
+    for folder in folders:
+        teacher = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
+        seen = replace(faces, side=int(teacher.config.image_size))
+        found.append(predict(teacher, seen, as_made))
+    return np.asarray(np.mean(found, axis=0))
 
 
 def _card(recipe: Recipe, rows: int, net: Any, dev: Faces) -> ModelCard:
     clear = dev.take(dev.majority)
-    logits = predict(net, clear, collate)
+    logits = predict(net, clear, as_made)
     return ModelCard(
         name=recipe.name,
         version="2.0.0",

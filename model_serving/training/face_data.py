@@ -43,7 +43,7 @@ class Faces(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """Return the whole batch at once: the loader hands it to ``collate`` as it is."""
+        """Return the whole batch at once: the loader hands on as it is."""
         pixels = to_pixels(self.images[rows])
         if self.generator is not None:
             pixels = augment(pixels, self.side, self.generator)
@@ -67,11 +67,6 @@ class Faces(Dataset[Batch]):
             majority=self.majority[rows],
             teacher=teacher,
         )
-
-
-def collate(batch: Batch) -> Batch:
-    """Hand on what ``Faces`` made a batch of already."""
-    return batch
 
 
 def load_faces(path: Path, split: str, side: int = 48) -> Faces:

@@ -34,7 +34,7 @@ def unpack(build: Path, folder: Path) -> None:
         if done.returncode or not wheels:
             message = f"pip can't download {_WHEEL} into {build}: {done.stderr.strip()[-200:]}"
             raise AffectstreamError(message)
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     with zipfile.ZipFile(wheels[-1]) as wheel:
         for net in ("pnet", "rnet", "onet"):
             file = io.BytesIO(wheel.read(f"facenet_pytorch/data/{net}.pt"))

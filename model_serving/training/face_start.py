@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def _member(package: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _tensors(graph: dict[str, list[dict[str, list[dict[str, str]]]]], blob: bytes) -> Iterator:
+def _tensors(graph: dict[str, Any], blob: bytes) -> Iterator[tuple[str, np.ndarray]]:
     at = 0
     for group in graph["weightsManifest"]:
         for entry in group["weights"]:
@@ -99,7 +100,9 @@ def build_faceres(
 
 
 @torch.no_grad()
-def _put(layer: nn.Module, kernel: np.ndarray, shift: np.ndarray, scale: float = 1.0) -> None:
+def _put(
+    layer: Any, kernel: np.ndarray, shift: np.ndarray, scale: np.ndarray | float = 1.0
+) -> None:
     norm = layer.normalization
     layer.convolution.weight.copy_(torch.from_numpy(kernel.copy()))
     norm.running_mean.zero_()
@@ -113,7 +116,7 @@ def _put(layer: nn.Module, kernel: np.ndarray, shift: np.ndarray, scale: float =
 def renormalise(net: nn.Module, pixels: Tensor) -> None:
     """Give each norm the statistics of ``pixels`` without changing what the net says of them."""
 
-    def unfold(norm: nn.BatchNorm2d, inputs: tuple[Tensor], _: Tensor) -> None:
+    def unfold(norm: Any, inputs: tuple[Tensor], _: Tensor) -> None:
         mean = inputs[0].mean(dim=(0, 2, 3))
         spread = inputs[0].var(dim=(0, 2, 3), unbiased=False)
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()

@@ -27,11 +27,11 @@ from model_serving.training.common import (
     save_model,
     seed_everything,
 )
-from model_serving.training.face import load_faces
+from model_serving.training.face_data import FACE_LABELS, load_faces
 from model_serving.training.text_corpora import CORPORA
-from model_serving.training.voice import RATE, load_clips
+from model_serving.training.voice_data import RATE, load_clips
 from schemas.arrow import vector_column
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS, MODALITIES, to_ekman
 
 _BATCH = 512
 _STEPS = 100
@@ -237,10 +237,10 @@ def _texts(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
 
 
 def _clips(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    parts = [load_clips(data, corpus, "dev") for corpus in ("ravdess", "emodb")]
-    waves = [wave for part in parts for wave in part.waves]
-    labels = np.concatenate([part.labels for part in parts])
-    return pa.array([_wav(wave) for wave in waves]), labels
+    clips = load_clips(data)
+    clips = clips.take(clips.split == "dev")
+    labels = np.array([EXPRESSIONS.index(str(to_ekman(name))) for name in clips.emotion])
+    return pa.array([_wav(wave) for wave in clips.waves]), labels
 
 
 def _more_clips(
@@ -262,7 +262,8 @@ def _another_take(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _faces(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
     faces = load_faces(data / "face" / "ferplus.npz", "valid")
-    return pa.array([_png(image) for image in faces.images]), faces.votes.argmax(axis=1)
+    shown = np.array([EXPRESSIONS.index(str(to_ekman(name))) for name in FACE_LABELS])
+    return pa.array([_png(image) for image in faces.images]), shown[faces.votes.argmax(axis=1)]
 
 
 def _frames(_: Path, rng: np.random.Generator) -> tuple[pa.Array, np.ndarray]:

@@ -85,6 +85,12 @@ def fit(problem: Problem, recipe: Recipe, run: Run) -> float:
     return float(trainer.state.best_metric or 0.0)
 
 
+def as_made(batch: Any) -> Batch:
+    """Hand on a batch that the data set made whole, in ``__getitems__``."""
+    made: Batch = batch
+    return made
+
+
 def is_main() -> bool:
     """True in the one process that writes the model folder."""
     return os.environ.get("RANK", "0") == "0"
@@ -163,6 +169,7 @@ def _arguments(problem: Problem, recipe: Recipe, run: Run, folder: Path) -> Trai
         fp16=run.precision == "fp16",
         use_cpu=cpu,
         ddp_backend="gloo" if world > 1 and cpu else None,
+        ddp_find_unused_parameters=False,  # every output is a column of one head
         remove_unused_columns=False,
         disable_tqdm=run.quiet,
         dataloader_pin_memory=not cpu,
@@ -244,7 +251,10 @@ class _Trainer(Trainer):
         metrics = {f"{metric_key_prefix}_score": problem.score(found)}
         self.log(metrics)
         control: Any = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
+            self.args,
+            self.state,
+            self.control,  # type: ignore[has-type]
+            metrics,
         )
         self.control = control
         return metrics

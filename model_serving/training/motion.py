@@ -12,7 +12,7 @@ from model_serving.card import ModelCard, Source
 from model_serving.motion_synthesis import HARDER, PLAIN, MotionStyle, motion_frames
 from model_serving.nets import MotionMlp, MotionMlpConfig
 from model_serving.training.common import save_model
-from model_serving.training.harness import Batch, Problem, Run, fit, is_main, predict
+from model_serving.training.harness import Batch, Problem, Run, as_made, fit, is_main, predict
 from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label
 from model_serving.training.metrics import scores_of
 from model_serving.training.recipe import Recipe
@@ -41,16 +41,11 @@ class Frames(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """Return the whole batch at once: the loader hands it to ``collate`` as it is."""
+        """Return the whole batch at once: the loader hands on as it is."""
         if self.fixed is not None:
             return {name: values[rows] for name, values in self.fixed.items()}
         hard = self.rng.random() < 0.5
         return draw(len(rows), self.rng, between(self.rng) if hard else PLAIN)
-
-
-def collate(batch: Batch) -> Batch:
-    """Hand on what ``Frames`` made a batch of already."""
-    return batch
 
 
 def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
@@ -71,12 +66,12 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
         net=net,
         train=Frames(frames, np.random.default_rng(recipe.seed)),
         dev={"generated": judged},
-        collate=collate,
+        collate=as_made,
         loss=HeadLoss(_HEADS),
         score=lambda found: scores_of(found["generated"], truth)["accuracy"],
     )
     fit(problem, recipe, run)
-    calibration = calibrate(predict(net, judged, collate), truth, recipe.coverage)
+    calibration = calibrate(predict(net, judged, as_made), truth, recipe.coverage)
     card = ModelCard(
         name=recipe.name,
         version="2.0.0",

@@ -6,7 +6,6 @@ EMO-DB's seven labels, and a shared one in the vocabulary. EMO-DB is also judged
 its ten speakers out in turn: then teacher and pupil have not heard that speaker.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,17 +13,19 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import AutoModelForAudioClassification
 
-from model_serving.calibration import calibrate
+from model_serving.calibration import calibrate, softmax
 from model_serving.card import ModelCard, Source
 from model_serving.training.average import Averaged
 from model_serving.training.common import save_model
-from model_serving.training.harness import Batch, Problem, Run, fit, is_main, predict
+from model_serving.training.harness import Batch, Problem, Run, as_made, fit, is_main, predict
 from model_serving.training.heads import SHARED, HeadLoss, card_labels, class_weights, columns
 from model_serving.training.heads import id2label as names_of
+from model_serving.training.metrics import scores_of
 from model_serving.training.recipe import Recipe
 from model_serving.training.voice_data import (
+    CORPORA,
+    EMODB,
     HEADS,
     Clips,
     build_extractor,
@@ -34,8 +35,9 @@ from model_serving.training.voice_data import (
 )
 from model_serving.training.voice_start import load_speaker_states
 from model_serving.voice_nets import Perceptron, VoiceStatistics, VoiceStatisticsConfig
+from schemas.errors import AffectstreamError
 
-_FOLDS = "folds.npz"
+SHIPPED = "shipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Voices(Dataset[Batch]):
 
     views: np.ndarray
     targets: np.ndarray
-    spread: np.ndarray
+    spread: np.ndarray | float = 1.0
     noise: float = 0.0
     rng: np.random.Generator | None = None
     teacher: np.ndarray | None = None
@@ -60,7 +62,7 @@ class Voices(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """Return the whole batch at once: the loader hands it to ``collate`` as it is."""
+        """Return the whole batch at once: the loader hands on as it is."""
         labels = self.targets[rows]
         teacher = None if self.teacher is None else self.teacher[rows]
         if self.rng is None:
@@ -99,35 +101,67 @@ def _mixed(
     return mix(heard), mix(labels), None if teacher is None else mix(teacher)
 
 
-def collate(batch: Batch) -> Batch:
-    """Hand on what ``Voices`` made a batch of already."""
-    return batch
-
-
 def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
-    """Train by the recipe on the clips under ``data`` and write the model folder ``out``.
-
-    Where the recipe has ``leave_out``, each EMO-DB speaker is left out in turn first, and the
-    answers to them are kept below the run's folder for ``evaluate`` and for a pupil.
-    """
+    """Train by the recipe on the clips under ``data`` and write the model folder ``out``."""
     torch.manual_seed(recipe.seed)
     clips = load_clips(data)
     net = build(recipe, run)
-    folder = run.folder / recipe.name
+    found = answers(recipe, clips, net, run)
+    card = _card(recipe, clips, found[SHIPPED])
+    return save_model(out, net, build_extractor(), card) if is_main() else card
+
+
+def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float]]:
+    """Return the figures on EMO-DB's own labels, each of its speakers left out in turn."""
+    clips = load_clips(data)
+    found = answers(recipe, clips, build(recipe, run), run)
+    part = columns(HEADS, EMODB.name)
+    truth = targets(clips)[:, part].argmax(axis=1)
+    return [
+        scores_of(softmax(found[speaker][rows, part]), truth[rows])
+        for speaker in speakers_of(clips)
+        if len(rows := np.flatnonzero((clips.corpus == EMODB.name) & (clips.speaker == speaker)))
+    ]
+
+
+def answers(recipe: Recipe, clips: Clips, net: VoiceStatistics, run: Run) -> dict[str, np.ndarray]:
+    """Return the logits (n, outputs) to all clips of models that did not hear some of them.
+
+    Keys are each EMO-DB speaker, each corpus, and ``shipped``, the model that ``net`` becomes: it
+    hears the training speakers. They are kept below the run's folder, for ``evaluate`` and for a
+    pupil, whose teacher has not heard those speakers either.
+    """
     disturbed = int(recipe.net["disturbed"])
     heard = views(net, clips, run.folder / "voice-views", disturbed, recipe.seed)
     teachers = _teachers(recipe, run, len(clips))
-    known = clips.split == "train"
-    if recipe.net.get("leave_out"):
-        leave_speakers_out(recipe, clips, heard, teachers, run)
-    teacher = teachers.get("shipped")
-    net.perceptron.load_state_dict(
-        fit_perceptron(recipe, heard[known], clips.take(known), _rows(teacher, known), run)
-    )
-    answers = predict(net.perceptron, _plain(heard, clips), collate)
-    np.savez(folder / "shipped.npz", logits=answers)
-    card = _card(recipe, clips, answers)
-    return save_model(out, net, build_extractor(), card) if is_main() else card
+    trained = clips.split == "train"
+    parts = {speaker: _heard_without(clips, speaker) for speaker in speakers_of(clips)}
+    parts |= {corpus: trained & (clips.corpus != corpus) for corpus in CORPORA}
+    found = {}
+    for name, known in [*parts.items(), (SHIPPED, trained)]:
+        named = recipe.model_copy(update={"name": f"{recipe.name}-{name}"})
+        taught = teachers[name][known] if teachers else None
+        state = fit_perceptron(named, heard[known], clips.take(known), taught, run)
+        net.perceptron.load_state_dict(state)
+        found[name] = predict(net.perceptron, Voices(heard, targets(clips)), as_made)
+    np.savez(answers_path(run.folder, recipe.name), **found)  # type: ignore[arg-type]
+    return found
+
+
+def answers_path(folder: Path, name: str) -> Path:
+    """Return the file that ``answers`` of the recipe of this name are kept in."""
+    return folder / f"{name}-answers.npz"
+
+
+def speakers_of(clips: Clips) -> list[str]:
+    """Return the speakers of EMO-DB, who are left out in turn."""
+    return sorted(set(clips.speaker[clips.corpus == EMODB.name]))
+
+
+def _heard_without(clips: Clips, speaker: str) -> np.ndarray:
+    """Mark EMO-DB's other speakers and RAVDESS' training actors."""
+    actors = (clips.corpus != EMODB.name) & (clips.split == "train")
+    return actors | ((clips.corpus == EMODB.name) & (clips.speaker != speaker))
 
 
 def build(recipe: Recipe, run: Run) -> VoiceStatistics:
@@ -187,7 +221,7 @@ def fit_perceptron(
         net=Averaged(perceptron, float(settings["average"])),
         train=training,
         dev={},
-        collate=collate,
+        collate=as_made,
         loss=loss,
         score=lambda _: 1.0,
     )
@@ -196,58 +230,23 @@ def fit_perceptron(
     return kept.state_dict()
 
 
-def leave_speakers_out(
-    recipe: Recipe,
-    clips: Clips,
-    heard: np.ndarray,
-    teachers: Mapping[str, np.ndarray],
-    run: Run,
-) -> np.ndarray:
-    """Return (n, outputs) logits of EMO-DB's clips by models that did not hear their speaker.
-
-    All else is trained on: EMO-DB's other nine speakers and RAVDESS' training actors. Every fold's
-    answers to all clips are kept, for they teach the pupil of that fold.
-    """
-    emodb = clips.corpus == "emodb"
-    found = np.full((len(clips), len(names_of(HEADS))), np.nan, np.float32)
-    folds = {}
-    for speaker in np.unique(clips.speaker[emodb]):
-        unheard = emodb & (clips.speaker == speaker)
-        known = ((clips.corpus == "ravdess") & (clips.split == "train")) | (emodb & ~unheard)
-        named = recipe.model_copy(update={"name": f"{recipe.name}-without-{speaker}"})
-        teacher = teachers.get(f"without-{speaker}")
-        state = fit_perceptron(named, heard[known], clips.take(known), _rows(teacher, known), run)
-        perceptron = build(recipe, run).perceptron
-        perceptron.load_state_dict(state)
-        answers = predict(perceptron, _plain(heard, clips), collate)
-        folds[f"without-{speaker}"] = answers
-        found[unheard] = answers[unheard]
-    folder = run.folder / recipe.name
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / _FOLDS, unheard=found, **folds)
-    return found
-
-
-def _plain(heard: np.ndarray, clips: Clips) -> Voices:
-    return Voices(heard, targets(clips), np.ones(heard.shape[2], np.float32))
-
-
-def _rows(teacher: np.ndarray | None, known: np.ndarray) -> np.ndarray | None:
-    return None if teacher is None else teacher[known]
-
-
 def _teachers(recipe: Recipe, run: Run, count: int) -> dict[str, np.ndarray]:
-    """Return the teacher's logits (n, outputs) by fold, and of the shipped one; {} without one."""
+    """Return what the teachers answered, on average, by what was left out; {} without any."""
     if recipe.distil is None:
         return {}
-    folder = run.folder / recipe.distil.teacher
-    with np.load(folder / _FOLDS) as folds, np.load(folder / "shipped.npz") as shipped:
-        found = {name: folds[name] for name in folds.files if name != "unheard"}
-        found["shipped"] = shipped["logits"]
-    if any(len(logits) != count for logits in found.values()):
-        message = f"{folder} holds answers to other clips: train {recipe.distil.teacher} again"
-        raise ValueError(message)
-    return found
+    found: dict[str, list[np.ndarray]] = {}
+    for teacher in recipe.distil.teachers:
+        path = answers_path(run.folder, teacher)
+        if not path.is_file():
+            message = f"{path} is not there: train the teacher {teacher} first"
+            raise AffectstreamError(message)
+        with np.load(path) as archive:
+            for name in archive.files:
+                found.setdefault(name, []).append(archive[name])
+    if any(len(logits) != count for given in found.values() for logits in given):
+        message = f"the teachers of {recipe.name} heard other clips: train them again"
+        raise AffectstreamError(message)
+    return {name: np.mean(given, axis=0) for name, given in found.items()}
 
 
 def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
@@ -272,8 +271,3 @@ def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
         command=f"affectstream train voice --recipe {recipe.name} --data DATA",
         notes=recipe.notes.strip(),
     )
-
-
-def load(folder: Path) -> VoiceStatistics:
-    """Return a shipped voice model."""
-    return AutoModelForAudioClassification.from_pretrained(folder, dtype=torch.float32).eval()
