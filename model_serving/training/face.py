@@ -121,7 +121,6 @@ def _problem(
         share=distil.share if distil else 0.0,
         temperature=distil.temperature if distil else 1.0,
     )
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Problem(
         net=Averaged(net, float(recipe.net["average"]), frozen),
         train=training,
