@@ -38,6 +38,7 @@ setup(
         "pyyaml>=6",
         "rich>=14",
         "safetensors>=0.5",
+        "silero-vad==6.2.3",
         "soundfile>=0.13",
         "torch==2.13.0",
         "torchaudio==2.11.0",
@@ -45,7 +46,7 @@ setup(
         "typer>=0.16",
     ],
     extras_require={
-        "train": ["accelerate>=1.5", "scikit-learn>=1.6"],
+        "train": ["accelerate>=1.5", "scikit-learn>=1.6", "scipy>=1.14"],
         "dev": [
             "hypothesis>=6.130",
             "mypy>=1.15",

@@ -16,6 +16,7 @@ from schemas.errors import QualityCode
 CROP_SIDE: Final = 96
 _LONGEST = 8.0  # times the width: a strip has no face
 _SEEN = 48  # pixels on which sharpness is measured: what the models see
+_FLAT = 25.0  # variance of grey levels under which detail is the noise of rounding
 _SMALL = 24  # pixels of a face under which detail is missing
 _SHARP, _BLURRED = 0.03, 0.003  # detail of faces under a Gaussian of 1 and of 2.5 pixels
 _TURN, _PROFILE = 0.25, 0.75  # nose off the middle of the eyes, in distances between them
@@ -72,7 +73,7 @@ def sharpness(image: Image.Image) -> float:
     x = np.asarray(grey, np.float32)
     middle = x[1:-1, 1:-1]
     edges = 4 * middle - x[:-2, 1:-1] - x[2:, 1:-1] - x[1:-1, :-2] - x[1:-1, 2:]
-    detail = float(np.square(edges).mean() / (x.var() + 1.0))
+    detail = float(np.square(edges).mean() / (x.var() + _FLAT))
     way = np.log(max(detail, 1e-6) / _BLURRED) / np.log(_SHARP / _BLURRED)
     return float(np.clip(way, 0.0, 1.0))
 

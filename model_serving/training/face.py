@@ -137,7 +137,7 @@ def teach(folders: Sequence[Path], faces: Faces) -> np.ndarray:
     found = []
     for folder in folders:
         teacher = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
-        seen = replace(faces, side=int(teacher.config.image_size))
+        seen = replace(faces, side=int(getattr(teacher.config, "image_size", faces.side)))
         found.append(predict(teacher, seen, as_made))
     return np.asarray(np.mean(found, axis=0))
 

@@ -152,7 +152,7 @@ def test_training_writes_a_folder_that_loads_and_teaches(tmp_path):
 def test_a_start_that_is_not_there_is_told(tmp_path):
     _archive(tmp_path, {"train": 16, "valid": 8})
     recipe = read_recipe("face-compact").model_copy(update={"distil": None})
-    with pytest.raises(AffectstreamError, match="see its notes"):
+    with pytest.raises(AffectstreamError, match="its notes say"):
         train(recipe, tmp_path, tmp_path / "out", Run(folder=tmp_path, build=tmp_path))
 
 
