@@ -50,9 +50,9 @@ def _speed(modality: str, model: NetRecogniser, rounds: int) -> Speed:
     rows = _ROWS.get(modality, 64)
     inputs = example(modality, model, rows)
     left, right = torch.randn(_EDGE, _EDGE), torch.randn(_EDGE, _EDGE)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.net(**inputs)
     with torch.inference_mode():
-        with FlopCounterMode(display=False) as counter:
-            model.net(**inputs)
         mine, product = [], []
         for _ in range(rounds):
             mine.append(_seconds(lambda: model.net(**inputs)))
