@@ -28,6 +28,7 @@ setup(
         "great-expectations==1.24.1",
         "jsonschema>=4.23",
         "matplotlib>=3.10",
+        "msgspec>=0.19",
         "numpy>=2.2",
         "pandas>=2.3,<3",
         "phonenumbers>=9.0",

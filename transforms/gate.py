@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from schemas.arrow import filled, take_rows
+from schemas.arrow import distinct, filled, take_rows
 from schemas.errors import AffectstreamError, RefusalCode
 from schemas.events import kind_of
 from schemas.tables import REFUSALS
@@ -156,20 +156,13 @@ class Gate:
         """Judge each distinct case once; a batch has a handful."""
         days = events["event_time"].cast(pa.date32())
         names = ("purpose", "region", "scenario", "age_band")
-        joined = pc.binary_join_element_wise(
-            *(events[name] for name in names),
-            days.cast(pa.int32()).cast(pa.string()),
-            "\x1f",
-            null_handling="replace",
-            null_replacement="",
-        ).dictionary_encode()
-        number = joined.indices.to_numpy()
-        for first in np.unique(number, return_index=True)[1]:
-            purpose, region, scenario, age_band = (events[n][int(first)].as_py() for n in names)
-            day = days[int(first)].as_py()
+        number, rows = distinct(*(events[name] for name in names), days)
+        for code, first in enumerate(rows.tolist()):
+            purpose, region, scenario, age_band = (events[name][first].as_py() for name in names)
+            day = days[first].as_py()
             case = Case(purpose, region, scenario, age_band or "unknown", kind, day)
             if (verdict := self.policy.judge(case)) is not None:
-                same = number == number[first]
+                same = number == code
                 codes[same], articles[same] = verdict
 
     def _refusals(
