@@ -4,7 +4,9 @@ Each front end turns one payload column into a ``Prepared``: which rows could be
 they are, and how to collate any of them into the inputs of one forward pass.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NoReturn, Protocol
@@ -197,7 +199,8 @@ def waveform(media: bytes, rate: int) -> np.ndarray:
             seconds = audio.frames / audio.samplerate
             detail = f"{seconds:.1f} s of audio, {MAX_SECONDS:.0f} s are allowed"
             _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
-        wave = audio.read(dtype="float32", always_2d=True).mean(axis=1)
+        sound = audio.read(dtype="float32", always_2d=True)
+        wave = sound[:, 0] if audio.channels == 1 else sound.mean(axis=1)
         if not len(wave) or len(wave) < audio.frames:
             _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the audio ends before its header says")
         if not np.isfinite(wave).all():
@@ -232,13 +235,22 @@ def _present(column: pa.Array) -> tuple[np.ndarray, tuple[Failure, ...]]:
 def _decode(
     column: pa.Array, decode: Callable[[bytes], np.ndarray], code: DeadLetterCode
 ) -> tuple[np.ndarray, list[np.ndarray], tuple[Failure, ...]]:
-    rows, items, failures = [], [], []
-    for row, media in enumerate(column):
+    """Decode every payload, on all cores: libsndfile and Pillow let go of the interpreter.
+
+    An Opus clip of 3 s takes 6.5 ms of one core, as long as the forward pass that follows it.
+    """
+
+    def attempt(row: int, media: bytes) -> np.ndarray | Failure:
         try:
-            items.append(decode(media.as_py() or b""))
-            rows.append(row)
+            return decode(media)
         except _UndecodableError as error:
-            failures.append(Failure(row, error.code, str(error)))
+            return Failure(row, error.code, str(error))
         except Exception as error:  # a decoder may raise anything on hostile bytes
-            failures.append(Failure(row, code, f"{type(error).__name__} while decoding"))
-    return np.array(rows, np.int64), items, tuple(failures)
+            return Failure(row, code, f"{type(error).__name__} while decoding")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(attempt, range(len(column)), (m.as_py() or b"" for m in column)))
+    failures = tuple(item for item in found if isinstance(item, Failure))
+    items = [item for item in found if not isinstance(item, Failure)]
+    rows = [row for row, item in enumerate(found) if not isinstance(item, Failure)]
+    return np.array(rows, np.int64), items, failures
