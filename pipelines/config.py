@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.errors import AffectstreamError
+from schemas.events import AHEAD_S
 from schemas.vocabularies import MODALITIES
 
 _HERE = Path(__file__).resolve().parent.parent
@@ -76,10 +77,54 @@ class Decisions(_Frozen):
     valid_s: float = Field(default=30.0, gt=0)
 
 
-class Config(_Frozen):
-    """Everything a run hangs on."""
+class Kafka(_Frozen):
+    """The broker, how to reach it, and the rules of event time; durations in seconds.
 
-    log: Path
+    ``delay_s`` is the bounded out-of-orderness; a partition that was read to its end follows the
+    clock ``idle_s`` behind; an event further ahead of its record's time than ``ahead_s`` does not
+    move the watermark; ``clock_offset_s`` is event clock minus wall clock, for an old log.
+    ``password_file`` holds the password of ``username``, alone.
+    """
+
+    bootstrap: str = "127.0.0.1:9092"
+    group: str = "affectstream"
+    ca_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    delay_s: float = Field(default=2.0, ge=0)
+    idle_s: float = Field(default=3.0, ge=0)
+    ahead_s: float = Field(default=AHEAD_S, ge=0)
+    clock_offset_s: float = 0.0
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "Kafka":
+        if (self.username is None) != (self.password_file is None):
+            message = "username and password_file go together"
+            raise ValueError(message)
+        return self
+
+
+class Live(_Frozen):
+    """The streaming job: where it runs and what it keeps; durations in seconds.
+
+    ``state`` holds checkpoints, settings and logs of the job; ``jars`` is what ``make flink``
+    fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit.
+    """
+
+    state: Path = Path("build/live")
+    jars: Path = Path("build/flink")
+    flink_master: str = "[local]"
+    parallelism: int = Field(default=2, ge=1)
+    workers: int = Field(default=1, ge=1)
+    checkpoint_s: float = Field(default=1.0, gt=0)
+    commit_s: int = Field(default=1, ge=0)  # Beam's trigger takes whole seconds
+    tries: int = Field(default=3, ge=1)
+
+
+class Config(_Frozen):
+    """Everything a run hangs on; without ``log`` the events come from Kafka."""
+
+    log: Path | None = None
     tables: Path
     keys: Path
     policy: Path = POLICIES / "gate.yaml"
@@ -87,11 +132,21 @@ class Config(_Frozen):
     windows: Windows = Windows()
     models: Models = Models()
     decisions: Decisions = Decisions()
+    kafka: Kafka = Kafka()
+    live: Live = Live()
+
+    @property
+    def recorded(self) -> Path:
+        """The recorded log; a run that needs one and has none is not started."""
+        if self.log is None:
+            message = "configuration: `log` is missing: give it in the file or as --log"
+            raise AffectstreamError(message)
+        return self.log
 
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings but where the input and output stand."""
-        text = self.model_dump_json(exclude={"log", "tables"})
+        text = self.model_dump_json(exclude={"log", "tables", "kafka", "live"})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

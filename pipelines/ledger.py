@@ -7,17 +7,14 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipelines.config import Config
-from schemas.events import kind_of
+from schemas.events import GOVERNANCE, kind_of
 from schemas.tables import CONSENT_LEDGER
-from transforms.consent import ledger_rows
+from transforms.consent import Consents, ledger_rows
 from transforms.decode import decode_batch
 from transforms.log import read_topics
 from transforms.pseudonymise import Pseudonyms, read_keys
 from transforms.stage import MAIN
 from transforms.validate import validate_batch
-
-GOVERNANCE = ["governance.consent", "governance.erasure"]
-
 
 def read_ledger(config: Config) -> list[pa.RecordBatch]:
     """Return the landed CONSENT_LEDGER rows and those of the log's own consent records.
@@ -25,7 +22,12 @@ def read_ledger(config: Config) -> list[pa.RecordBatch]:
     Read to the end before the first event, so a verdict does not hang on the order of the log.
     """
     pseudonyms = Pseudonyms(read_keys(config.keys))
-    return [*landed(config.tables), *ledger_of(read_topics(config.log, GOVERNANCE), pseudonyms)]
+    return [*landed(config.tables), *ledger_of(read_topics(config.recorded, [*GOVERNANCE]), pseudonyms)]
+
+
+def recorded_consents(config: Config) -> Consents:
+    """Return what is known of consent once the whole log has been read."""
+    return Consents.of(read_ledger(config))
 
 
 def ledger_of(raw: Iterable[pa.RecordBatch], pseudonyms: Pseudonyms) -> list[pa.RecordBatch]:
