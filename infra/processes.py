@@ -1,4 +1,4 @@
-"""What the server scripts share: Maven, free ports, and servers that are started and ended by pid."""
+"""What the server scripts share: Maven, free ports, servers started and ended by pid."""
 
 import hashlib
 import os

@@ -152,21 +152,40 @@ class Config(_Frozen):
 
 def load_config(path: Path | None, **flags: Any) -> Config:
     """Build the configuration; a flag that is not None wins over the file."""
-    settings: dict[str, Any] = {}
-    if path is not None:
-        try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            message = f"cannot read the configuration {path}: make it a YAML file"
-            raise AffectstreamError(message) from error
-        if not isinstance(settings, dict):
-            message = f"{path} is not a configuration: it needs names and values, such as `log: …`"
-            raise AffectstreamError(message)
-    settings |= {name: value for name, value in flags.items() if value is not None}
+    settings = _read(path)
+    for name, value in flags.items():
+        if isinstance(value, dict):  # flags of one section, the rest of it stays
+            settings[name] = (settings.get(name) or {}) | value
+        elif value is not None:
+            settings[name] = value
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
         raise AffectstreamError(_explain(error)) from error
+
+
+def load_kafka(path: Path | None, **flags: Any) -> Kafka:
+    """Build the broker's settings alone, from the same file and flags."""
+    given = _read(path).get("kafka") or {}
+    given |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Kafka.model_validate(given)
+    except ValidationError as error:
+        raise AffectstreamError(_explain(error)) from error
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        message = f"cannot read the configuration {path}: make it a YAML file"
+        raise AffectstreamError(message) from error
+    if not isinstance(settings, dict):
+        message = f"{path} is not a configuration: it needs names and values, such as `log: …`"
+        raise AffectstreamError(message)
+    return settings
 
 
 def _explain(error: ValidationError) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
 
 from pipelines.config import Kafka
 from schemas.errors import AffectstreamError
@@ -76,10 +75,14 @@ def raw_batch(records: Iterable[Any]) -> pa.RecordBatch:
         (r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value)
         for r in records
     ]
-    columns = [
-        pa.array(column, field.type)
-        for column, field in zip(zip(*rows, strict=True), RAW, strict=True)
-    ] if rows else [pa.array([], field.type) for field in RAW]
+    columns = (
+        [
+            pa.array(column, field.type)
+            for column, field in zip(zip(*rows, strict=True), RAW, strict=True)
+        ]
+        if rows
+        else [pa.array([], field.type) for field in RAW]
+    )
     return pa.record_batch(columns, schema=RAW)
 
 

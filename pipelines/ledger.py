@@ -16,13 +16,17 @@ from transforms.pseudonymise import Pseudonyms, read_keys
 from transforms.stage import MAIN
 from transforms.validate import validate_batch
 
+
 def read_ledger(config: Config) -> list[pa.RecordBatch]:
     """Return the landed CONSENT_LEDGER rows and those of the log's own consent records.
 
     Read to the end before the first event, so a verdict does not hang on the order of the log.
     """
     pseudonyms = Pseudonyms(read_keys(config.keys))
-    return [*landed(config.tables), *ledger_of(read_topics(config.recorded, [*GOVERNANCE]), pseudonyms)]
+    return [
+        *landed(config.tables),
+        *ledger_of(read_topics(config.recorded, [*GOVERNANCE]), pseudonyms),
+    ]
 
 
 def recorded_consents(config: Config) -> Consents:

@@ -1,4 +1,4 @@
-"""Publish: a recorded log → Kafka, paced or as fast as possible, with its own times or the present's."""
+"""Publish: a recorded log → Kafka, paced or as fast as possible, with its own times or now's."""
 
 import datetime as dt
 import json
@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -158,7 +157,12 @@ def _shifted(record: dict[str, Any], shift_ms: int) -> dict[str, Any]:
     if structured:
         return record | {"value": _shifted_json(record["value"], shift_ms)}
     headers = [
-        (key, _later(value.decode(errors="replace"), shift_ms).encode() if key == "ce_time" else value)
+        (
+            key,
+            _later(value.decode(errors="replace"), shift_ms).encode()
+            if key == "ce_time"
+            else value,
+        )
         for key, value in record["headers"]
     ]
     return record | {"headers": headers}

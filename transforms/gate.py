@@ -202,7 +202,5 @@ class GateByPolicy(beam.PTransform):
         return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER)
 
 
-def _load(
-    policy: Path, consents: Callable[[], Asked]
-) -> Callable[[pa.RecordBatch], Tagged]:
+def _load(policy: Path, consents: Callable[[], Asked]) -> Callable[[pa.RecordBatch], Tagged]:
     return Gate(read_policy(policy), consents()).batch

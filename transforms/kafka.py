@@ -77,7 +77,8 @@ def unpack(packed: bytes) -> pa.RecordBatch:
     topic, key, value = (texts(rows, kind) for kind in (pa.string(), pa.binary(), pa.binary()))
     named = [texts(pairs, pa.string()), texts(pairs, pa.binary())]
     headers = pa.ListArray.from_arrays(
-        pa.array(starts), pa.StructArray.from_arrays(named, fields=list(RAW.field("headers").type.value_type))
+        pa.array(starts),
+        pa.StructArray.from_arrays(named, fields=list(RAW.field("headers").type.value_type)),
     )
     columns = [topic, pa.array(partition), pa.array(offset), timestamp, key, headers, value]
     return pa.record_batch(columns, schema=RAW)

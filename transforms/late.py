@@ -1,4 +1,4 @@
-"""SieveLate: events that come later than allowed → dead letters, before anything infers from them."""
+"""SieveLate: events later than allowed → dead letters, before anything infers from them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +42,9 @@ class _Sieve(beam.DoFn):
     def __init__(self, length_us: int, lateness_us: int) -> None:
         self._length_us, self._lateness_us = length_us, lateness_us
 
-    def process(self, events: pa.RecordBatch, at: Timestamp = beam.DoFn.TimestampParam) -> Iterator[Any]:
+    def process(
+        self, events: pa.RecordBatch, at: Timestamp = beam.DoFn.TimestampParam
+    ) -> Iterator[Any]:
         if at <= MIN_TIMESTAMP:
             yield events
             return
@@ -65,10 +67,6 @@ class SieveLate(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         types = {DEAD: pa.RecordBatch}
-        return (
-            pcoll
-            | "Sieve"
-            >> beam.ParDo(_Sieve(self._length_us, self._lateness_us))
-            .with_output_types(pa.RecordBatch, **types)
-            .with_outputs(DEAD, main=MAIN)
-        )
+        return pcoll | "Sieve" >> beam.ParDo(
+            _Sieve(self._length_us, self._lateness_us)
+        ).with_output_types(pa.RecordBatch, **types).with_outputs(DEAD, main=MAIN)

@@ -16,10 +16,11 @@ sys.path.insert(0, str(HERE.parent))
 from processes import BUILD, HOST, Process, ServerError, act, listens, maven  # noqa: E402
 
 OUT = BUILD / "flink"
-_OPENS = (
-    "java.lang java.lang.invoke java.lang.reflect java.io java.net java.nio java.text java.time "
-    "java.util java.util.concurrent java.util.concurrent.atomic java.util.concurrent.locks sun.nio.ch"
-).split()
+_OPENS = [
+    "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio",
+    "java.text", "java.time", "java.util", "java.util.concurrent", "java.util.concurrent.atomic",
+    "java.util.concurrent.locks", "sun.nio.ch",
+]  # fmt: skip
 _MAINS = {
     "jobserver.jar": "org.apache.beam.runners.flink.FlinkJobServerDriver",
     "expansion.jar": "org.apache.beam.sdk.expansion.service.ExpansionService",
