@@ -8,7 +8,7 @@ from model_serving.fusion import load_fusion
 from model_serving.recogniser import load_recogniser
 from pipelines.config import Config
 from pipelines.kafka_clients import python_settings
-from pipelines.topics import told
+from pipelines.topics import need_topics, told
 from schemas.errors import AffectstreamError
 from schemas.events import TOPICS
 from schemas.vocabularies import MODALITIES
@@ -48,6 +48,7 @@ def check_java(config: Config) -> None:
 
 def check_topics(config: Config) -> None:
     """Raise where a topic is missing, or holds less than the job has read of it already."""
+    need_topics(config.kafka, TOPICS)
     with told(config.kafka):
         consumer = KafkaConsumer(
             **python_settings(config.kafka),
@@ -55,11 +56,6 @@ def check_topics(config: Config) -> None:
             enable_auto_commit=False,
         )
         try:
-            known = consumer.topics()
-            missing = sorted(set(TOPICS) - set(known))
-            if missing:
-                message = f"no topic {', '.join(missing)}: run `affectstream topics create`"
-                raise AffectstreamError(message)
             _check_offsets(consumer)
         finally:
             consumer.close()

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from kafka import KafkaProducer
 from rich.console import Console
 from rich.progress import Progress
 
 from pipelines.config import Kafka
 from pipelines.kafka_clients import python_settings
-from pipelines.topics import MAX_MESSAGE, told
+from pipelines.topics import MAX_MESSAGE, need_topics, told
 from schemas.errors import AffectstreamError
+from schemas.events import RAW
 from transforms.log import count_records, log_files, read_records
 
 Header = tuple[str, bytes]
@@ -77,10 +80,11 @@ def publish(
         AffectstreamError: the log or the broker cannot be used, or a record was refused.
     """
     total = count_records(log)
-    first, last = _span(log)
+    first, last, topics = _survey(log)
     now = time.time()
     shift_ms = int(now * 1000) - (first if speed else last) if retime else 0
     with told(kafka), Progress(console=console, transient=True) as bar:
+        need_topics(kafka, topics)
         task = bar.add_task("publishing", total=total)
         sender = _Sender(_producer(kafka, compression))
         try:
@@ -122,17 +126,15 @@ def _wait(sender: _Sender, due: float) -> None:
         time.sleep(ahead)
 
 
-def _span(log: Path) -> tuple[int, int]:
-    """Return the first and the last record's time in ms; a log is in the order of arrival."""
-    bounds = [
-        pa.compute.min_max(batch["timestamp"].cast(pa.int64())).as_py()
-        for path in log_files(log)
-        for batch in read_records(path)
-    ]
-    if not bounds:
+def _survey(log: Path) -> tuple[int, int, set[str]]:
+    """Return the first and the last record's time in ms, and the topics."""
+    files = [str(path) for path in log_files(log)]
+    places = ds.dataset(files, schema=RAW).to_table(columns=["timestamp", "topic"])
+    if not len(places):
         message = f"{log} holds no record: there is nothing to publish"
         raise AffectstreamError(message)
-    return min(b["min"] for b in bounds), max(b["max"] for b in bounds)
+    span = pc.min_max(places["timestamp"].cast(pa.int64())).as_py()
+    return span["min"], span["max"], set(pc.unique(places["topic"]).to_pylist())
 
 
 def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from pipelines.config import Kafka
 from pipelines.kafka_clients import python_settings, raw_batch
-from pipelines.topics import told
+from pipelines.topics import need_topics, told
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
 
@@ -67,6 +67,7 @@ def record(
     partial.mkdir(parents=True)
     total = 0
     try:
+        need_topics(kafka, topics or TOPICS)
         with told(kafka), Progress(console=console, transient=True) as bar:
             task = bar.add_task("recording", total=None)
             with pq.ParquetWriter(partial / "part-00000.parquet", RAW, compression="zstd") as file:
@@ -122,12 +123,10 @@ def _in_order(kafka: Kafka, topics: list[str]) -> Iterator[list[Any]]:
 
 
 def _partitions(consumer: KafkaConsumer, topics: list[str]) -> dict[TopicPartition, _Partition]:
-    found = []
-    for topic in topics:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            message = f"there is no topic {topic}: make it with `affectstream topics create`"
-            raise AffectstreamError(message)
-        found += [TopicPartition(topic, number) for number in sorted(numbers)]
+    found = [
+        TopicPartition(topic, number)
+        for topic in topics
+        for number in sorted(consumer.partitions_for_topic(topic) or ())
+    ]
     begins, ends = consumer.beginning_offsets(found), consumer.end_offsets(found)
     return {tp: _Partition(ends[tp], begins[tp]) for tp in found}

@@ -1,6 +1,6 @@
 """The topics of a broker: create what is missing, and say what is wrong in one sentence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from kafka import KafkaAdminClient
@@ -23,6 +23,19 @@ def told(kafka: Kafka) -> Iterator[None]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"Kafka at {kafka.bootstrap}: {reason}: check `kafka` in the configuration"
         raise AffectstreamError(message) from error
+
+
+def need_topics(kafka: Kafka, topics: Iterable[str]) -> None:
+    """Raise where a topic is missing; the client would ask for it again and again."""
+    with told(kafka):
+        admin = KafkaAdminClient(**python_settings(kafka))
+        try:
+            missing = sorted(set(topics) - set(admin.list_topics()))
+        finally:
+            admin.close()
+    if missing:
+        message = f"no topic {', '.join(missing)}: run `affectstream topics create`"
+        raise AffectstreamError(message)
 
 
 def create_topics(

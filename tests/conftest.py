@@ -1,15 +1,24 @@
 """Fixtures of the whole suite; tests/ itself is importable (``from records import ...``)."""
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from pipelines.config import Kafka
+from pipelines.topics import create_topics
 from transforms.pseudonymise import write_keys
 
-sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).resolve().parent.parent
+for folder in (ROOT / "tests", ROOT / "infra", ROOT / "infra" / "kafka", ROOT / "infra" / "flink"):
+    sys.path.insert(0, str(folder))
 
-CORPORA = Path(__file__).resolve().parents[2] / "shared" / "data"
+if TYPE_CHECKING:
+    from kafka_server import Broker
+
+CORPORA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +34,39 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "keys.yaml"
     write_keys(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def new_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., "Broker"]]:
+    """Starts real brokers on free ports, each with its own data; all are ended with the module."""
+    from kafka_server import Broker
+    from processes import free_ports
+
+    started = []
+
+    def start(**settings: object) -> Broker:
+        broker = Broker(tmp_path_factory.mktemp("broker"), *free_ports(2), **settings)
+        started.append(broker)
+        broker.start()
+        return broker
+
+    yield start
+    for broker in started:
+        broker.process.stop()
+
+
+@pytest.fixture(scope="module")
+def kafka(new_broker: Callable[..., "Broker"]) -> Kafka:
+    """A broker with all topics, three partitions each."""
+    settings = Kafka(bootstrap=new_broker().bootstrap)
+    create_topics(settings, 3)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def jars() -> Path:
+    """Beam's Flink runner and our Kafka source, fetched and built where they are missing."""
+    import flink_server
+
+    flink_server.fetch()
+    return flink_server.OUT
