@@ -47,12 +47,13 @@ class Supervisor:
     def __init__(self, config: Config, console: Console, *, until_end: bool = False) -> None:
         self._config = _with_own_group(config)
         self._console = console
-        self._until_end = until_end
+        self.until_end = until_end
         self._stopping = threading.Event()
         self._topics: TopicProgress | None = None
         self._tables = TableProgress(config.tables)
         self._rest = FlinkRest("")
         self.starts = 0
+        self.job: JobProcess | None = None
 
     def stop(self) -> None:
         """Ask for a drained end: what was read is committed, the next start goes on from there."""
@@ -91,6 +92,7 @@ class Supervisor:
         self._rest = FlinkRest(f"127.0.0.1:{port}" if master == "[local]" else master)
         job = JobProcess(self._config, port, again=self.starts > 0)
         self.starts += 1
+        self.job = job
         return _Attempt(job, time.monotonic())
 
     def _watch(self, attempt: _Attempt, screen: Screen) -> None:
@@ -103,7 +105,7 @@ class Supervisor:
             watermark = self._rest.watermark_ms() if health else None
             view = View(health, read, watermark, self._clock_ms(), self._tables.look(), self.starts)
             screen.show(view)
-            if self._until_end and _caught_up(view):
+            if self.until_end and _caught_up(view):
                 self._stopping.set()
             if self._stopping.is_set() and self._drained(attempt, health):
                 return

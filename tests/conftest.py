@@ -1,24 +1,18 @@
-"""Fixtures of the whole suite; tests/ itself is importable (``from records import ...``)."""
+"""Fixtures of the whole suite; tests/ and infra/ are importable (``from records import ...``)."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import flink_server
 import pytest
+from kafka_server import Broker
+from processes import free_ports
 
 from pipelines.config import Kafka
 from pipelines.topics import create_topics
 from transforms.pseudonymise import write_keys
 
-ROOT = Path(__file__).resolve().parent.parent
-for folder in (ROOT / "tests", ROOT / "infra", ROOT / "infra" / "kafka", ROOT / "infra" / "flink"):
-    sys.path.insert(0, str(folder))
-
-if TYPE_CHECKING:
-    from kafka_server import Broker
-
-CORPORA = ROOT.parent / "shared" / "data"
+CORPORA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +31,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def new_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., "Broker"]]:
+def new_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Broker]]:
     """Starts real brokers on free ports, each with its own data; all are ended with the module."""
-    from kafka_server import Broker
-    from processes import free_ports
-
     started = []
 
     def start(**settings: object) -> Broker:
@@ -56,7 +47,7 @@ def new_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
 
 @pytest.fixture(scope="module")
-def kafka(new_broker: Callable[..., "Broker"]) -> Kafka:
+def kafka(new_broker: Callable[..., Broker]) -> Kafka:
     """A broker with all topics, three partitions each."""
     settings = Kafka(bootstrap=new_broker().bootstrap)
     create_topics(settings, 3)
@@ -66,7 +57,5 @@ def kafka(new_broker: Callable[..., "Broker"]) -> Kafka:
 @pytest.fixture(scope="session")
 def jars() -> Path:
     """Beam's Flink runner and our Kafka source, fetched and built where they are missing."""
-    import flink_server
-
     flink_server.fetch()
     return flink_server.OUT

@@ -1,4 +1,4 @@
-"""Beam's Flink runner on this machine: ``python infra/flink/flink_server.py fetch|start|stop|status``.
+"""Beam's Flink runner here: ``python infra/flink/flink_server.py fetch|start|stop|status``.
 
 ``fetch`` is all that ``affectstream live`` needs: its mini-cluster lives in the job server's JVM.
 ``start`` starts a standalone cluster, for ``affectstream live --flink-master 127.0.0.1:8081``.

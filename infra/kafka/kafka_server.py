@@ -1,4 +1,4 @@
-"""A Kafka broker on this machine: ``python infra/kafka/kafka_server.py fetch|start|stop|status``."""
+"""A Kafka broker here: ``python infra/kafka/kafka_server.py fetch|start|stop|status``."""
 
 import argparse
 import subprocess

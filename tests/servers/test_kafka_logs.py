@@ -118,16 +118,16 @@ def test_a_paced_log_takes_its_time(kafka: Kafka, tmp_path: Path) -> None:
 
 def test_no_broker_is_one_sentence(tmp_path: Path) -> None:
     odd_log(tmp_path / "log", 0)
-    with pytest.raises(AffectstreamError, match="Kafka at 127.0.0.1:1: .*check `kafka`"):
+    with pytest.raises(AffectstreamError, match="check `kafka` in the configuration"):
         publish(tmp_path / "log", Kafka(bootstrap="127.0.0.1:1"), console=QUIET)
 
 
 def test_a_missing_topic_is_one_sentence(new_broker, tmp_path: Path) -> None:
     empty = Kafka(bootstrap=new_broker().bootstrap)
     odd_log(tmp_path / "log", 0)
-    with pytest.raises(AffectstreamError, match="no topic session.context"):
+    with pytest.raises(AffectstreamError, match="run `affectstream topics create`"):
         publish(tmp_path / "log", empty, console=QUIET)
-    with pytest.raises(AffectstreamError, match="no topic session.text"):
+    with pytest.raises(AffectstreamError, match="run `affectstream topics create`"):
         record_log(tmp_path / "back", empty, topics=["session.text"], console=QUIET)
     assert not (tmp_path / "back").exists()
     create_topics(empty, 1)
