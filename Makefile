@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench servers kafka flink chaos bench-live
+.PHONY: help demo test lint bench servers kafka flink s3 chaos bench-live
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
@@ -14,6 +14,7 @@ test: .venv/.ready servers lint ## lint, then all tests
 servers: .venv/.ready
 	@$(BIN)/python infra/kafka/kafka_server.py fetch
 	@$(BIN)/python infra/flink/flink_server.py fetch
+	@$(BIN)/python infra/s3/s3_server.py fetch
 
 kafka: DO ?= start
 kafka: .venv/.ready ## start a broker on this machine; DO=fetch, status or stop
@@ -22,6 +23,10 @@ kafka: .venv/.ready ## start a broker on this machine; DO=fetch, status or stop
 flink: DO ?= fetch
 flink: .venv/.ready ## fetch the Flink runner; DO=start, status or stop a cluster
 	@$(BIN)/python infra/flink/flink_server.py $(DO)
+
+s3: DO ?= start
+s3: .venv/.ready ## start an S3 store on this machine; DO=fetch, status or stop
+	@$(BIN)/python infra/s3/s3_server.py $(DO)
 
 chaos: .venv/.ready servers ## 60 kills of all that can die, checked against the log
 	@PYTHONPATH=tests:infra:infra/kafka:infra/flink $(BIN)/python -m faults.chaos 60

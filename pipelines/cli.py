@@ -28,11 +28,11 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 Log = Annotated[Path | None, typer.Argument(help="Recorded log: a folder of Parquet files.")]
-Tables = Annotated[Path, typer.Option(help="Folder of the Delta tables.")]
+Tables = Annotated[str, typer.Option(help="Folder or s3:// place of the Delta tables.")]
 Truth = Annotated[Path | None, typer.Option(help="Ground truth of the log (truth.parquet).")]
 Settings = Annotated[Path | None, typer.Option("--config", help="YAML configuration.")]
 Keys = Annotated[Path | None, typer.Option(help="Key file of the pseudonyms.")]
-TABLES = Path("build/tables")
+TABLES = "build/tables"
 
 
 class Task(StrEnum):
@@ -67,7 +67,9 @@ def demo(
 @app.command()
 def replay(
     log: Log = None,
-    tables: Annotated[Path | None, typer.Option(help="Folder of the Delta tables.")] = None,
+    tables: Annotated[
+        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
+    ] = None,
     keys: Keys = None,
     config: Settings = None,
 ) -> None:
@@ -86,7 +88,9 @@ Bootstrap = Annotated[str | None, typer.Option(help="Kafka broker, host:port.")]
 
 @app.command()
 def live(
-    tables: Annotated[Path | None, typer.Option(help="Folder of the Delta tables.")] = None,
+    tables: Annotated[
+        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
+    ] = None,
     keys: Keys = None,
     config: Settings = None,
     kafka: Bootstrap = None,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import AffectstreamError
 from schemas.events import AHEAD_S
@@ -122,10 +122,13 @@ class Live(_Frozen):
 
 
 class Config(_Frozen):
-    """Everything a run hangs on; without ``log`` the events come from Kafka."""
+    """Everything a run hangs on; without ``log`` the events come from Kafka.
+
+    ``tables`` is a folder or an object store's URI (``s3://bucket/…``, reached by AWS_ variables).
+    """
 
     log: Path | None = None
-    tables: Path
+    tables: str
     keys: Path
     policy: Path = POLICIES / "gate.yaml"
     scenarios: Path = POLICIES / "scenarios.yaml"
@@ -134,6 +137,11 @@ class Config(_Frozen):
     decisions: Decisions = Decisions()
     kafka: Kafka = Kafka()
     live: Live = Live()
+
+    @field_validator("tables", mode="before")
+    @classmethod
+    def _as_text(cls, given: Any) -> Any:
+        return str(given) if isinstance(given, Path) else given
 
     @property
     def recorded(self) -> Path:

@@ -1,14 +1,13 @@
 """The consent ledger as a run sees it: what is landed, and what its log says."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipelines.config import Config
 from schemas.events import GOVERNANCE, kind_of
-from schemas.tables import CONSENT_LEDGER
+from schemas.tables import CONSENT_LEDGER, Root
 from transforms.consent import Consents, ledger_rows
 from transforms.decode import decode_batch
 from transforms.log import read_topics
@@ -46,9 +45,9 @@ def ledger_of(raw: Iterable[pa.RecordBatch], pseudonyms: Pseudonyms) -> list[pa.
     return rows
 
 
-def landed(root: Path) -> list[pa.RecordBatch]:
+def landed(root: Root) -> list[pa.RecordBatch]:
     """Return the rows of the landed ledger."""
-    path = str(root / "consent_ledger")
+    path = f"{root}/consent_ledger"
     if not DeltaTable.is_deltatable(path):
         return []
     table = DeltaTable(path).to_pyarrow_table(columns=CONSENT_LEDGER.names)

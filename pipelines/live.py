@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 
@@ -186,9 +187,13 @@ def _with_own_group(config: Config) -> Config:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
     group = f"{config.kafka.group}.{path.read_text(encoding='utf-8')}"
-    absolute = {"tables": config.tables.absolute(), "keys": config.keys.absolute()}
+    absolute = {"tables": _absolute(config.tables), "keys": config.keys.absolute()}
     kafka = config.kafka.model_copy(update={"group": group})
     return config.model_copy(update=absolute | {"kafka": kafka, "log": None})
+
+
+def _absolute(root: str) -> str:
+    return root if "://" in root else str(Path(root).absolute())
 
 
 def live(config: Config, console: Console, *, until_end: bool = False) -> None:

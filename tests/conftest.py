@@ -7,6 +7,7 @@ import flink_server
 import pytest
 from kafka_server import Broker
 from processes import free_ports
+from s3_server import Store
 
 from pipelines.config import Kafka
 from pipelines.topics import create_topics
@@ -59,3 +60,15 @@ def jars() -> Path:
     """Beam's Flink runner and our Kafka source, fetched and built where they are missing."""
     flink_server.fetch()
     return flink_server.OUT
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The root of tables in a real S3 store, which this process and its children can reach."""
+    server = Store(tmp_path_factory.mktemp("s3"), *free_ports(1))
+    server.start("tables")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield "s3://tables/session"
+    server.process.stop()

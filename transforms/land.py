@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -17,7 +16,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import AffectstreamError
-from schemas.tables import PARTITION, ROW_ID, TABLES
+from schemas.tables import PARTITION, ROW_ID, TABLES, Root
 from transforms.stage import stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
@@ -32,12 +31,12 @@ _TIME_OF = {"emotion_features": "window_start", "expression_decisions": "window_
 """Table → a time column that is never null: Delta's file statistics prune lookups by it."""
 
 
-def prepare_tables(root: Path) -> None:
+def prepare_tables(root: Root) -> None:
     """Create the tables that are missing under ``root``, empty."""
     for name, schema in TABLES.items():
         try:
             DeltaTable.create(
-                str(root / name), schema=schema, partition_by=[PARTITION], mode="ignore"
+                f"{root}/{name}", schema=schema, partition_by=[PARTITION], mode="ignore"
             )
         except (DeltaError, OSError) as error:
             message = f"cannot write tables under {root}: make it a folder that you may write to"
@@ -52,8 +51,8 @@ class TableWriter:
     two writers that looked at the same version one fails, looks again and finds the other's rows.
     """
 
-    def __init__(self, root: Path, table: str, *, remember: bool = False) -> None:
-        self._table = DeltaTable(str(root / table))
+    def __init__(self, root: Root, table: str, *, remember: bool = False) -> None:
+        self._table = DeltaTable(f"{root}/{table}")
         self._recent = _Recent() if remember else None
         # Without the fields' docs: a table made under another wording would refuse the rows.
         self._schema = pa.schema([field.remove_metadata() for field in TABLES[table]])
@@ -195,7 +194,7 @@ class _Recent:
 class _Commit(beam.DoFn):
     """Collects the rows of a bundle and commits them before its checkpoint barrier passes."""
 
-    def __init__(self, root: Path, table: str, *, remember: bool) -> None:
+    def __init__(self, root: Root, table: str, *, remember: bool) -> None:
         self._root, self._table, self._remember = root, table, remember
 
     def setup(self) -> None:
@@ -231,7 +230,7 @@ class LandTable(beam.PTransform):
     cost of a commit follows the number of files. A recorded log needs neither, nor the shuffle.
     """
 
-    def __init__(self, *, root: Path, table: str, collect_s: int = 0) -> None:
+    def __init__(self, *, root: Root, table: str, collect_s: int = 0) -> None:
         super().__init__()
         self._root, self._table, self._collect_s = root, table, collect_s
 
