@@ -51,7 +51,7 @@ setup(
         "zstandard>=0.23",
     ],
     extras_require={
-        "train": ["accelerate>=1.5", "scikit-learn>=1.6"],
+        "train": ["accelerate>=1.5", "scikit-learn>=1.6", "tensorboard>=2.18", "wandb>=0.19"],
         "dev": [
             "hypothesis>=6.130",
             "mypy>=1.15",
