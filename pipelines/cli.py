@@ -117,6 +117,28 @@ def live(
     run(settings, console, until_end=until_end)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    runner: Annotated[str, typer.Option(help="A Beam runner, e.g. PortableRunner.")],
+    log: Annotated[
+        Path | None, typer.Option(help="Recorded log; without one the job reads Kafka.")
+    ] = None,
+    tables: Annotated[
+        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
+    ] = None,
+    keys: Keys = None,
+    config: Settings = None,
+) -> None:
+    """Submit the graph to any Beam runner; other options go to the runner as they are."""
+    from pipelines.config import load_config
+    from pipelines.submit import submit as run
+
+    settings = load_config(config, log=log, tables=tables, keys=keys)
+    state = run(settings, runner, context.args).wait_until_finish()
+    console.print(f"the job is {state}")
+
+
 topics_app = typer.Typer(no_args_is_help=True, help="The broker's topics.")
 app.add_typer(topics_app, name="topics")
 
