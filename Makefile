@@ -1,15 +1,35 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench
+.PHONY: help demo test lint bench servers kafka flink s3 chaos bench-live
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
 demo: .venv/.ready ## run the sample session and show the result
 	@$(BIN)/affectstream demo
 
-test: .venv/.ready lint ## lint, then all tests
+test: .venv/.ready servers lint ## lint, then all tests
 	@$(BIN)/python -m pytest
+
+servers: .venv/.ready
+	@$(BIN)/python infra/kafka/kafka_server.py fetch
+	@$(BIN)/python infra/flink/flink_server.py fetch
+	@$(BIN)/python infra/s3/s3_server.py fetch
+
+kafka: DO ?= start
+kafka: .venv/.ready ## start a broker on this machine; DO=fetch, status or stop
+	@$(BIN)/python infra/kafka/kafka_server.py $(DO)
+
+flink: DO ?= fetch
+flink: .venv/.ready ## fetch the Flink runner; DO=start, status or stop a cluster
+	@$(BIN)/python infra/flink/flink_server.py $(DO)
+
+s3: DO ?= start
+s3: .venv/.ready ## start an S3 store on this machine; DO=fetch, status or stop
+	@$(BIN)/python infra/s3/s3_server.py $(DO)
+
+chaos: .venv/.ready servers ## 60 kills of all that can die, checked against the log
+	@PYTHONPATH=tests:infra:infra/kafka:infra/flink $(BIN)/python -m faults.chaos 60
 
 lint: .venv/.ready ## ruff and mypy
 	@$(BIN)/ruff check .

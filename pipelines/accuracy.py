@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pipelines.query import read_table
 from schemas.errors import AffectstreamError
 from schemas.ids import stable_ids
+from schemas.tables import Root
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 
 _TRUTH_COLUMNS = ("source", "id", "expression", "kind", "lang", "corpus")
@@ -71,7 +72,7 @@ class Accuracy:
         return self.windows[0] if self.windows else None
 
 
-def measure(root: Path, truth: Path) -> Accuracy:
+def measure(root: Root, truth: Path) -> Accuracy:
     """Compare the tables under this root with a ground truth file or folder."""
     labels = _read_truth(truth)
     names = ("event_id", *_SESSION, "event_time", "modality", "scores", "confidence", "abstained")
@@ -144,7 +145,7 @@ def _read_truth(path: Path) -> pd.DataFrame:
     return frame.drop_duplicates("event_id", ignore_index=True).astype({"true": np.int64})
 
 
-def _features(root: Path) -> pd.DataFrame:
+def _features(root: Root) -> pd.DataFrame:
     counts = [f"n_{modality}" for modality in MODALITIES]
     names = ("window_id", *_SESSION, "window_start", "window_end")
     estimates = ("scores", "confidence", "abstained")
@@ -154,7 +155,7 @@ def _features(root: Path) -> pd.DataFrame:
     return frame.assign(present=present).drop(columns=counts)
 
 
-def _estimates(root: Path, table: str, *columns: str) -> pd.DataFrame:
+def _estimates(root: Root, table: str, *columns: str) -> pd.DataFrame:
     """Read columns, ``scores`` as the position of the largest one, which an abstained row has."""
     rows = read_table(root, table, *columns)
     scores = rows["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

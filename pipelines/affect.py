@@ -8,7 +8,9 @@ from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.pvalue import PValue
 
 from pipelines.config import Config
-from pipelines.ledger import read_ledger
+from pipelines.consent_feed import ConsentFeed
+from pipelines.kafka_clients import java_settings
+from pipelines.ledger import recorded_consents
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import MODALITIES
 from transforms.decide import REVIEWS, DecideExpressions
@@ -16,7 +18,9 @@ from transforms.decode import DecodeEvents
 from transforms.fuse import ON_TIME, FuseModalities
 from transforms.gate import LEDGER, GateByPolicy
 from transforms.history import Smoothing
+from transforms.kafka import EventClock, ReadKafka
 from transforms.land import LandTable
+from transforms.late import SieveLate
 from transforms.log import ReadLog
 from transforms.pseudonymise import Pseudonymise
 from transforms.recognise import Recognise
@@ -25,20 +29,27 @@ from transforms.stage import DEAD, MAIN, REFUSED
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions, is_observed
 
+_AWAITED = ("emotion_features", "expression_decisions", "review_queue")
+"""Tables whose rows are committed as they come: somebody waits for them."""
+
 Observed = tuple[beam.PCollection, dict[str, beam.PCollection]]
 
 
 def observe(p: beam.Pipeline, config: Config) -> Observed:
     """Build the stateless part: records → observations (and context), and what lands besides."""
-    raw = p | "ReadLog" >> ReadLog(log=config.log)  # RAW batches
+    raw = p | _source(config)  # RAW batches
     decoded = raw | DecodeEvents()  # EVENT batches of one kind each
     valid = decoded[MAIN] | ValidateEvents()
-    pseudonymous = valid[MAIN] | Pseudonymise(keys=config.keys)
+    in_time = valid[MAIN] | SieveLate(
+        length_s=config.windows.length_s, lateness_s=config.windows.lateness_s
+    )
+    pseudonymous = in_time[MAIN] | Pseudonymise(keys=config.keys)
+    known = recorded_consents if config.log else ConsentFeed
     gated = pseudonymous | GateByPolicy(
-        policy=config.policy, ledger=functools.partial(read_ledger, config)
+        policy=config.policy, consents=functools.partial(known, config)
     )
     stream = gated[MAIN] | ScrubText()
-    dead = [decoded[DEAD], valid[DEAD]]
+    dead = [decoded[DEAD], valid[DEAD], in_time[DEAD]]
     for modality in MODALITIES:
         settings = getattr(config.models, modality).model_dump()
         recognised = stream | Recognise(modality=modality, **settings)
@@ -52,8 +63,19 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     return stream, besides
 
 
+def _source(config: Config) -> beam.PTransform:
+    if config.log:
+        return "ReadLog" >> ReadLog(log=config.log)
+    expansion = config.live.jars.absolute() / "expansion.jar"
+    return "ReadKafka" >> ReadKafka(
+        consumer=java_settings(config.kafka),
+        clock=EventClock(**config.kafka.model_dump(include=set(EventClock._fields))),
+        expansion=expansion,
+    )
+
+
 def build_pipeline(p: beam.Pipeline, config: Config) -> None:
-    """Build the whole graph, from the recorded log to the tables."""
+    """Build the whole graph, from the recorded log, or Kafka, to the tables."""
     observed, besides = observe(p, config)
     windows = observed | WindowSessions(**config.windows.model_dump())
     # WINDOW batches: one row a subject, session and window
@@ -66,7 +88,8 @@ def build_pipeline(p: beam.Pipeline, config: Config) -> None:
         "review_queue": decided[REVIEWS],
     }
     for table, rows in landed.items():
-        rows | f"Land:{table}" >> LandTable(root=config.tables, table=table)
+        collect_s = 0 if table in _AWAITED else config.live.commit_s
+        rows | f"Land:{table}" >> LandTable(root=config.tables, table=table, collect_s=collect_s)
     verify_consumed(p)
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from schemas.errors import AffectstreamError
 from schemas.suites import Suite, columns_of, expectation_name, load_suite
-from schemas.tables import TABLES
+from schemas.tables import TABLES, Root
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class TableVerdict:
     failed: tuple[str, ...]
 
 
-def check_tables(root: Path, docs: Path | None) -> list[TableVerdict]:
+def check_tables(root: Root, docs: Path | None) -> list[TableVerdict]:
     """Run each table's suite on what has landed under ``root``; tables that are absent are left.
 
     With ``docs``, the data docs are written there: ``docs/index.html`` is where they start. Of a
@@ -36,7 +36,9 @@ def check_tables(root: Path, docs: Path | None) -> list[TableVerdict]:
     Raises:
         AffectstreamError: there is no table under ``root``.
     """
-    paths = {name: root / name for name in TABLES if DeltaTable.is_deltatable(str(root / name))}
+    paths = {
+        name: f"{root}/{name}" for name in TABLES if DeltaTable.is_deltatable(f"{root}/{name}")
+    }
     if not paths:
         message = f"no tables under {root}: run `affectstream replay` first, or name another root"
         raise AffectstreamError(message)
@@ -69,12 +71,12 @@ def _context(docs: Path | None) -> Any:
     return context
 
 
-def _frame(path: Path, suite: Suite) -> pd.DataFrame:
+def _frame(path: str, suite: Suite) -> pd.DataFrame:
     used = {column for entry in suite["expectations"] for column in columns_of(entry["kwargs"])}
-    return DeltaTable(str(path)).to_pyarrow_table(columns=sorted(used)).to_pandas()
+    return DeltaTable(path).to_pyarrow_table(columns=sorted(used)).to_pandas()
 
 
-def _verdict(context: Any, name: str, path: Path) -> TableVerdict:
+def _verdict(context: Any, name: str, path: str) -> TableVerdict:
     suite = load_suite(f"tables/{name}")
     frame = _frame(path, suite)
     asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)

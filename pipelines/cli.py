@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import warnings
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -27,11 +28,11 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 Log = Annotated[Path | None, typer.Argument(help="Recorded log: a folder of Parquet files.")]
-Tables = Annotated[Path, typer.Option(help="Folder of the Delta tables.")]
+Tables = Annotated[str, typer.Option(help="Folder or s3:// place of the Delta tables.")]
 Truth = Annotated[Path | None, typer.Option(help="Ground truth of the log (truth.parquet).")]
 Settings = Annotated[Path | None, typer.Option("--config", help="YAML configuration.")]
 Keys = Annotated[Path | None, typer.Option(help="Key file of the pseudonyms.")]
-TABLES = Path("build/tables")
+TABLES = "build/tables"
 
 
 class Task(StrEnum):
@@ -74,7 +75,9 @@ def demo(
 @app.command()
 def replay(
     log: Log = None,
-    tables: Annotated[Path | None, typer.Option(help="Folder of the Delta tables.")] = None,
+    tables: Annotated[
+        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
+    ] = None,
     keys: Keys = None,
     config: Settings = None,
 ) -> None:
@@ -86,6 +89,145 @@ def replay(
     done = run(settings, console)
     rate = done.records / done.seconds
     console.print(f"{done.records:,} records in {done.seconds:.1f} s, {rate:,.0f} a second")
+
+
+Bootstrap = Annotated[str | None, typer.Option(help="Kafka broker, host:port.")]
+
+
+@app.command()
+def live(
+    tables: Annotated[
+        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
+    ] = None,
+    keys: Keys = None,
+    config: Settings = None,
+    kafka: Bootstrap = None,
+    state: Annotated[Path | None, typer.Option(help="Folder of checkpoints and logs.")] = None,
+    flink_master: Annotated[
+        str | None, typer.Option(help="host:port of a cluster's REST; default: in this machine.")
+    ] = None,
+    parallelism: Annotated[int | None, typer.Option(help="Degree of parallelism.")] = None,
+    until_end: Annotated[
+        bool, typer.Option(help="Stop when all records are read and all windows closed.")
+    ] = False,
+) -> None:
+    """Run the graph as a streaming job from Kafka, restored after crashes, until stopped."""
+    from pipelines.config import load_config
+    from pipelines.live import live as run
+
+    settings = load_config(
+        config,
+        tables=tables,
+        keys=keys,
+        kafka=_given(bootstrap=kafka),
+        live=_given(state=state, flink_master=flink_master, parallelism=parallelism),
+    )
+    run(settings, console, until_end=until_end)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    runner: Annotated[str, typer.Option(help="A Beam runner, e.g. PortableRunner.")],
+    log: Annotated[
+        Path | None, typer.Option(help="Recorded log; without one the job reads Kafka.")
+    ] = None,
+    tables: Annotated[
+        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
+    ] = None,
+    keys: Keys = None,
+    config: Settings = None,
+) -> None:
+    """Submit the graph to any Beam runner; other options go to the runner as they are."""
+    from pipelines.config import load_config
+    from pipelines.submit import submit as run
+
+    settings = load_config(config, log=log, tables=tables, keys=keys)
+    state = run(settings, runner, context.args).wait_until_finish()
+    console.print(f"the job is {state}")
+
+
+topics_app = typer.Typer(no_args_is_help=True, help="The broker's topics.")
+app.add_typer(topics_app, name="topics")
+
+
+@topics_app.command("create")
+def topics_create(
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 2,
+    replication: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
+    keep_days: Annotated[
+        float | None, typer.Option(help="Drop session records that are older; default: keep all.")
+    ] = None,
+    kafka: Bootstrap = None,
+    config: Settings = None,
+) -> None:
+    """Create the topics that are missing."""
+    from pipelines.config import load_kafka
+    from pipelines.topics import create_topics
+
+    made = create_topics(load_kafka(config, bootstrap=kafka), partitions, replication, keep_days)
+    console.print(f"created {', '.join(made)}" if made else "all topics are there")
+
+
+@app.command()
+def publish(
+    log: Annotated[Path, typer.Argument(help="Recorded log: a folder of Parquet files.")],
+    speed: Annotated[
+        float, typer.Option(min=0, help="Times faster than recorded; 0: as fast as possible.")
+    ] = 0.0,
+    retime: Annotated[bool, typer.Option(help="Shift all times to the present.")] = False,
+    compression: Annotated[
+        str | None, typer.Option(help="gzip, snappy, lz4 or zstd; default: none.")
+    ] = None,
+    kafka: Bootstrap = None,
+    config: Settings = None,
+) -> None:
+    """Send a recorded log to Kafka, keyed by subject, every record once."""
+    from pipelines.config import load_kafka
+    from pipelines.publish import publish as run
+
+    done = run(
+        log,
+        load_kafka(config, bootstrap=kafka),
+        speed=speed,
+        retime=retime,
+        compression=compression,
+        console=console,
+    )
+    shift = f", times shifted by {done.shift_s:+,.0f} s" if retime else ""
+    console.print(f"{done.records:,} records in {done.seconds:.1f} s{shift}")
+
+
+@app.command()
+def record(
+    out: Annotated[Path, typer.Argument(help="New folder of the recorded log.")],
+    topic: Annotated[list[str] | None, typer.Option(help="Only this topic; repeatable.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Record times from here, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Record times before this, UTC.")] = None,
+    kafka: Bootstrap = None,
+    config: Settings = None,
+) -> None:
+    """Write what the topics hold now as a recorded log."""
+    from pipelines.config import load_kafka
+    from pipelines.record import record as run
+
+    count = run(
+        out,
+        load_kafka(config, bootstrap=kafka),
+        topics=topic,
+        since_ms=_ms(since),
+        until_ms=_ms(until),
+        console=console,
+    )
+    console.print(f"{count:,} records in {out}")
+
+
+def _ms(time: datetime | None) -> int | None:
+    return None if time is None else int(time.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def _given(**flags: object) -> dict[str, object]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 @app.command()

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from model_serving.card import CARD_FILE, CONSTANT, read_card
 from schemas.errors import AffectstreamError
+from schemas.events import AHEAD_S
 from schemas.vocabularies import MODALITIES
 
 _HERE = Path(__file__).resolve().parent.parent
@@ -77,14 +78,59 @@ class Decisions(_Frozen):
     valid_s: float = Field(default=30.0, gt=0)
 
 
-class Config(_Frozen):
-    """Everything a run hangs on.
+class Kafka(_Frozen):
+    """The broker, how to reach it, and the rules of event time; durations in seconds.
 
+    ``delay_s`` is the bounded out-of-orderness; a partition that was read to its end follows the
+    clock ``idle_s`` behind; an event further ahead of its record's time than ``ahead_s`` does not
+    move the watermark; ``clock_offset_s`` is event clock minus wall clock, for an old log.
+    ``password_file`` holds the password of ``username``, alone.
+    """
+
+    bootstrap: str = "127.0.0.1:9092"
+    group: str = "affectstream"
+    ca_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    delay_s: float = Field(default=2.0, ge=0)
+    idle_s: float = Field(default=3.0, ge=0)
+    ahead_s: float = Field(default=AHEAD_S, ge=0)
+    clock_offset_s: float = 0.0
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "Kafka":
+        if (self.username is None) != (self.password_file is None):
+            message = "username and password_file go together"
+            raise ValueError(message)
+        return self
+
+
+class Live(_Frozen):
+    """The streaming job: where it runs and what it keeps; durations in seconds.
+
+    ``state`` holds checkpoints, settings and logs of the job; ``jars`` is what ``make flink``
+    fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit.
+    """
+
+    state: Path = Path("build/live")
+    jars: Path = Path("build/flink")
+    flink_master: str = "[local]"
+    parallelism: int = Field(default=2, ge=1)
+    workers: int = Field(default=1, ge=1)
+    checkpoint_s: float = Field(default=1.0, gt=0)
+    commit_s: int = Field(default=1, ge=0)  # Beam's trigger takes whole seconds
+    tries: int = Field(default=3, ge=1)
+
+
+class Config(_Frozen):
+    """Everything a run hangs on; without ``log`` the events come from Kafka.
+
+    ``tables`` is a folder or an object store's URI (``s3://bucket/…``, reached by AWS_ variables).
     ``licence: open`` lets only weights run whose card allows any use.
     """
 
-    log: Path
-    tables: Path
+    log: Path | None = None
+    tables: str
     keys: Path
     policy: Path = POLICIES / "gate.yaml"
     scenarios: Path = POLICIES / "scenarios.yaml"
@@ -92,6 +138,21 @@ class Config(_Frozen):
     models: Models = Models()
     licence: Literal["open", "research"] = "research"
     decisions: Decisions = Decisions()
+    kafka: Kafka = Kafka()
+    live: Live = Live()
+
+    @field_validator("tables", mode="before")
+    @classmethod
+    def _as_text(cls, given: Any) -> Any:
+        return str(given) if isinstance(given, Path) else given
+
+    @property
+    def recorded(self) -> Path:
+        """The recorded log; a run that needs one and has none is not started."""
+        if self.log is None:
+            message = "configuration: `log` is missing: give it in the file or as --log"
+            raise AffectstreamError(message)
+        return self.log
 
     @model_validator(mode="after")
     def _licensed(self) -> "Config":
@@ -117,27 +178,46 @@ class Config(_Frozen):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings but where the input and output stand."""
-        text = self.model_dump_json(exclude={"log", "tables"})
+        text = self.model_dump_json(exclude={"log", "tables", "kafka", "live"})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def load_config(path: Path | None, **flags: Any) -> Config:
     """Build the configuration; a flag that is not None wins over the file."""
-    settings: dict[str, Any] = {}
-    if path is not None:
-        try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            message = f"cannot read the configuration {path}: make it a YAML file"
-            raise AffectstreamError(message) from error
-        if not isinstance(settings, dict):
-            message = f"{path} is not a configuration: it needs names and values, such as `log: …`"
-            raise AffectstreamError(message)
-    settings |= {name: value for name, value in flags.items() if value is not None}
+    settings = _read(path)
+    for name, value in flags.items():
+        if isinstance(value, dict):  # flags of one section, the rest of it stays
+            settings[name] = (settings.get(name) or {}) | value
+        elif value is not None:
+            settings[name] = value
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
         raise AffectstreamError(_explain(error)) from error
+
+
+def load_kafka(path: Path | None, **flags: Any) -> Kafka:
+    """Build the broker's settings alone, from the same file and flags."""
+    given = _read(path).get("kafka") or {}
+    given |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Kafka.model_validate(given)
+    except ValidationError as error:
+        raise AffectstreamError(_explain(error)) from error
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        message = f"cannot read the configuration {path}: make it a YAML file"
+        raise AffectstreamError(message) from error
+    if not isinstance(settings, dict):
+        message = f"{path} is not a configuration: it needs names and values, such as `log: …`"
+        raise AffectstreamError(message)
+    return settings
 
 
 def _explain(error: ValidationError) -> str:

@@ -42,7 +42,7 @@ def window_by_hand(config: Config) -> int:
             held[shard, at // length_us].append(piece)
         waiting.clear()
 
-    for path in log_files(config.log):
+    for path in log_files(config.recorded):
         for raw in read_records(path):
             for tag, events in decode_batch(raw):
                 if tag == MAIN and events.num_rows:

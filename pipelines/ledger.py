@@ -1,22 +1,19 @@
 """The consent ledger as a run sees it: what is landed, and what its log says."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipelines.config import Config
-from schemas.events import kind_of
-from schemas.tables import CONSENT_LEDGER
-from transforms.consent import ledger_rows
+from schemas.events import GOVERNANCE, kind_of
+from schemas.tables import CONSENT_LEDGER, Root
+from transforms.consent import Consents, ledger_rows
 from transforms.decode import decode_batch
 from transforms.log import read_topics
 from transforms.pseudonymise import Pseudonyms, read_keys
 from transforms.stage import MAIN
 from transforms.validate import validate_batch
-
-GOVERNANCE = ["governance.consent", "governance.erasure"]
 
 
 def read_ledger(config: Config) -> list[pa.RecordBatch]:
@@ -25,7 +22,15 @@ def read_ledger(config: Config) -> list[pa.RecordBatch]:
     Read to the end before the first event, so a verdict does not hang on the order of the log.
     """
     pseudonyms = Pseudonyms(read_keys(config.keys))
-    return [*landed(config.tables), *ledger_of(read_topics(config.log, GOVERNANCE), pseudonyms)]
+    return [
+        *landed(config.tables),
+        *ledger_of(read_topics(config.recorded, [*GOVERNANCE]), pseudonyms),
+    ]
+
+
+def recorded_consents(config: Config) -> Consents:
+    """Return what is known of consent once the whole log has been read."""
+    return Consents.of(read_ledger(config))
 
 
 def ledger_of(raw: Iterable[pa.RecordBatch], pseudonyms: Pseudonyms) -> list[pa.RecordBatch]:
@@ -40,9 +45,9 @@ def ledger_of(raw: Iterable[pa.RecordBatch], pseudonyms: Pseudonyms) -> list[pa.
     return rows
 
 
-def landed(root: Path) -> list[pa.RecordBatch]:
+def landed(root: Root) -> list[pa.RecordBatch]:
     """Return the rows of the landed ledger."""
-    path = str(root / "consent_ledger")
+    path = f"{root}/consent_ledger"
     if not DeltaTable.is_deltatable(path):
         return []
     table = DeltaTable(path).to_pyarrow_table(columns=CONSENT_LEDGER.names)

@@ -4,7 +4,6 @@ The engine is DataFusion inside ``deltalake``: it downloads nothing and reads de
 """
 
 import re
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -12,7 +11,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from schemas.errors import AffectstreamError
-from schemas.tables import TABLES
+from schemas.tables import TABLES, Root
 
 _COMMENT = r"--[^\r\n]*\r?\n|/\*(?:(?!/\*|\*/).)*\*/"
 _READS = re.compile(
@@ -33,7 +32,7 @@ _VIEWS = {
 _HINT_LENGTH = 600
 
 
-def tables(root: Path) -> dict[str, int]:
+def tables(root: Root) -> dict[str, int]:
     """Return the number of rows of each table that stands under this root."""
     engine, names = _engine(root)
     counts = " UNION ALL ".join(f"SELECT '{n}' AS name, count(*) AS n FROM {n}" for n in names)
@@ -42,7 +41,7 @@ def tables(root: Path) -> dict[str, int]:
     return {name: found[name] for name in names}
 
 
-def query(root: Path, sql: str) -> pa.Table:
+def query(root: Root, sql: str) -> pa.Table:
     """Run one reading SQL statement over the tables under this root.
 
     Raises ``AffectstreamError`` where the root holds no table, where the statement is not one that
@@ -67,24 +66,25 @@ def query(root: Path, sql: str) -> pa.Table:
     return _plain_types(result)
 
 
-def query_pandas(root: Path, sql: str) -> pd.DataFrame:
+def query_pandas(root: Root, sql: str) -> pd.DataFrame:
     """Run one reading SQL statement and return a pandas frame."""
     return query(root, sql).to_pandas()
 
 
-def read_table(root: Path, name: str, *columns: str) -> pa.Table:
+def read_table(root: Root, name: str, *columns: str) -> pa.Table:
     """Return these columns of a table, no row where the table does not stand yet."""
     schema = TABLES[name]
-    if not DeltaTable.is_deltatable(str(root / name)):
+    if not DeltaTable.is_deltatable(f"{root}/{name}"):
         return pa.schema([schema.field(column) for column in columns]).empty_table()
     return query(root, f"SELECT {', '.join(columns)} FROM {name}")
 
 
-def _engine(root: Path) -> tuple[QueryBuilder, list[str]]:
-    if not root.is_dir():
-        message = f"no folder {root}: give --tables the folder that a replay wrote its tables to"
-        raise AffectstreamError(message)
-    names = [name for name in TABLES if DeltaTable.is_deltatable(str(root / name))]
+def _engine(root: Root) -> tuple[QueryBuilder, list[str]]:
+    try:
+        names = [name for name in TABLES if DeltaTable.is_deltatable(f"{root}/{name}")]
+    except (DeltaError, OSError) as error:
+        message = f"no tables can be looked for under {root}: {_sentence(str(error))}"
+        raise AffectstreamError(message) from error
     if not names:
         message = (
             f"no table under {root}: run a replay into it, or give the folder that holds "
@@ -94,9 +94,9 @@ def _engine(root: Path) -> tuple[QueryBuilder, list[str]]:
     engine = QueryBuilder({"datafusion.catalog.information_schema": "true"})
     for name in names:
         try:
-            engine.register(name, DeltaTable(str(root / name)))
+            engine.register(name, DeltaTable(f"{root}/{name}"))
         except (DeltaError, OSError) as error:
-            message = f"table {root / name} cannot be read: {_sentence(str(error))}"
+            message = f"table {root}/{name} cannot be read: {_sentence(str(error))}"
             raise AffectstreamError(message) from error
     return engine, names
 

@@ -53,7 +53,7 @@ class Replayed:
 def replay(config: Config, console: Console) -> Replayed:
     """Run the log through the graph; a second run of the same log adds no row."""
     check_world(config)
-    records = count_records(config.log)
+    records = count_records(config.recorded)
     started = dt.datetime.now(dt.UTC)
     begun = time.perf_counter()
     with _progress(records, console):
@@ -65,8 +65,8 @@ def replay(config: Config, console: Console) -> Replayed:
 
 def check_world(config: Config) -> None:
     """Open everything that a run needs, so that what is wrong is said before a row is written."""
-    if not count_records(config.log):
-        message = f"{config.log} holds no record: there is nothing to replay"
+    if not count_records(config.recorded):
+        message = f"{config.recorded} holds no record: there is nothing to replay"
         raise AffectstreamError(message)
     read_keys(config.keys)
     read_policy(config.policy)
@@ -150,7 +150,7 @@ def _progress(records: int, console: Console) -> Iterator[None]:
 
 
 def _run_row(config: Config, started: dt.datetime, done: Replayed) -> pa.RecordBatch:
-    log = fingerprint(config.log)
+    log = fingerprint(config.recorded)
     run_id = stable_ids(pa.array([log]), pa.array([config.fingerprint]))[0].as_py()
     row = {
         "run_id": run_id,
@@ -160,7 +160,7 @@ def _run_row(config: Config, started: dt.datetime, done: Replayed) -> pa.RecordB
         "seconds": done.seconds,
         "records": done.records,
         "stages": json.dumps(done.stages),
-        "event_date": first_day(config.log),
+        "event_date": first_day(config.recorded),
     }
     return pa.RecordBatch.from_pylist([row], schema=RUNS)
 

@@ -10,6 +10,7 @@ from pipelines.accuracy import Accuracy, Score, measure
 from pipelines.query import tables
 from pipelines.show import losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import AffectstreamError
+from schemas.tables import Root
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6675; --line: #c9d0d9;
@@ -39,7 +40,7 @@ _FIRST = (
 )
 
 
-def write_report(root: Path, out: Path, truth: Path | None = None) -> Path:
+def write_report(root: Root, out: Path, truth: Path | None = None) -> Path:
     """Write the report of the tables under this root as one HTML file and return its path."""
     accuracy = None if truth is None else measure(root, truth)
     features = windows_with_decisions(root)

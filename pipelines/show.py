@@ -17,6 +17,7 @@ from rich.text import Text
 
 from pipelines.accuracy import Accuracy, Score, measure
 from pipelines.query import read_table, tables
+from schemas.tables import Root
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 
 COLOURS = MappingProxyType(
@@ -41,7 +42,7 @@ _WINDOWS_LISTED = 12
 _DARK_INK = {"joy", "surprise", "fear", "neutral"}
 
 
-def show(root: Path, console: Console, truth: Path | None = None) -> None:
+def show(root: Root, console: Console, truth: Path | None = None) -> None:
     """Print what stands under this root; with ground truth, how well it agrees."""
     _print_counts(tables(root), console)
     features = windows_with_decisions(root)
@@ -54,7 +55,7 @@ def show(root: Path, console: Console, truth: Path | None = None) -> None:
         print_accuracy(measure(root, truth), console)
 
 
-def windows_with_decisions(root: Path) -> pd.DataFrame:
+def windows_with_decisions(root: Root) -> pd.DataFrame:
     """Return one row a window in time order, with the decision that was taken on it."""
     columns = ("window_id", "subject_ref", "session_ref", "window_start", "window_end")
     estimates = ("expression", "confidence", "valence", "arousal")
@@ -67,7 +68,7 @@ def windows_with_decisions(root: Path) -> pd.DataFrame:
     return joined.sort_values(["window_start", "subject_ref"], ignore_index=True)
 
 
-def stages_of_last_run(root: Path) -> pd.DataFrame:
+def stages_of_last_run(root: Root) -> pd.DataFrame:
     """Return one row a stage of the newest run: rows_in, rows_out, seconds, forward_seconds."""
     runs = read_table(root, "runs", "started_at", "stages").to_pandas()
     newest = runs.sort_values("started_at").tail(1)
@@ -77,7 +78,7 @@ def stages_of_last_run(root: Path) -> pd.DataFrame:
     return frame.rename_axis("stage").reset_index()
 
 
-def losses(root: Path) -> pd.DataFrame:
+def losses(root: Root) -> pd.DataFrame:
     """Return events that gave no observation, counted by kind, stage or article, and code."""
     dead = read_table(root, "dead_letters", "stage", "code").to_pandas()
     refused = read_table(root, "refusals", "article", "code").to_pandas()
@@ -215,7 +216,7 @@ def _window_cells(row: dict[Any, Any]) -> list[Text]:
     ]
 
 
-def _print_losses(root: Path, console: Console) -> None:
+def _print_losses(root: Root, console: Console) -> None:
     counted = losses(root)
     if not len(counted):
         console.print(Text("No dead letter and no refusal.\n"))
@@ -227,7 +228,7 @@ def _print_losses(root: Path, console: Console) -> None:
     console.print()
 
 
-def _print_stages(root: Path, console: Console) -> None:
+def _print_stages(root: Root, console: Console) -> None:
     stages = stages_of_last_run(root)
     if not len(stages):
         return

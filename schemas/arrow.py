@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.coders import Coder
 
+_INT64_MAX = 2**63 - 1
+
 
 class ArrowBatchCoder(Coder):
     """Encodes a record batch as one Arrow IPC stream.
@@ -58,6 +60,31 @@ def runs(keys: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) of each run of equal neighbours; there is at least one key."""
     starts = np.flatnonzero(np.r_[True, np.diff(keys) != 0]).tolist()
     yield from zip(starts, [*starts[1:], len(keys)], strict=True)
+
+
+def distinct(*columns: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Number the distinct combinations of these columns' values, in the order they come.
+
+    Returns each row's number, and the first row of each number; a null is a value as any other.
+    Joining the columns to one string and coding that costs about as much (0.1 µs a row), but
+    needs a separator that no value holds.
+    """
+    number, size = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns:
+        coded = column.dictionary_encode(null_encoding="encode")
+        if size * len(coded.dictionary) > _INT64_MAX:
+            number, size = _numbered(number)
+        number = number * len(coded.dictionary) + coded.indices.to_numpy()
+        size *= len(coded.dictionary)
+    number, size = _numbered(number)
+    first = np.empty(size, np.int64)
+    first[number[::-1]] = np.arange(len(number))[::-1]  # the last assignment stays
+    return number, first
+
+
+def _numbered(codes: np.ndarray) -> tuple[np.ndarray, int]:
+    coded = pa.array(codes).dictionary_encode()
+    return coded.indices.to_numpy().astype(np.int64), len(coded.dictionary)
 
 
 def vectors(column: pa.Array, width: int) -> np.ndarray:

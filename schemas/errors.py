@@ -19,6 +19,8 @@ class DeadLetterCode(StrEnum):
     NULL_VALUE = "null_value"
     BAD_HEADERS = "bad_headers"
     BAD_TIME = "bad_time"
+    CLOCK_AHEAD = "clock_ahead"
+    LATE = "late"
     BAD_JSON = "bad_json"
     WRONG_TYPE = "wrong_type"
     EXPECTATION_FAILED = "expectation_failed"

@@ -42,6 +42,14 @@ TOPICS = MappingProxyType(
 
 KINDS = tuple(TOPICS.values())
 
+HOLDING = tuple(topic for topic, kind in TOPICS.items() if kind in MODALITIES)
+"""The topics that the watermark waits for; consent and context are nearly always idle."""
+
+GOVERNANCE = ("governance.consent", "governance.erasure")
+
+AHEAD_S: Final = 60.0
+"""An event whose time is further ahead of its record's is dead-lettered: its clock is wrong."""
+
 EVENT_TYPES = MappingProxyType({kind: f"{topic}.v1" for topic, kind in TOPICS.items()})
 """Kind → the CloudEvents ``type`` that its topic carries."""
 

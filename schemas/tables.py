@@ -5,6 +5,7 @@ Every field carries ``doc`` metadata with its unit and range. All tables are par
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -13,6 +14,9 @@ import pyarrow as pa
 from schemas.arkit import BLENDSHAPES
 from schemas.events import EMBEDDING_WIDTH, TIME
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
+
+Root = str | Path
+"""Where the tables stand: a folder, or the URI of one in an object store (``s3://bucket/…``)."""
 
 PARTITION: Final = "event_date"
 

@@ -1,13 +1,17 @@
-"""Fixtures of the whole suite; tests/ itself is importable (``from records import ...``)."""
+"""Fixtures of the whole suite; tests/ and infra/ are importable (``from records import ...``)."""
 
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import flink_server
 import pytest
+from kafka_server import Broker
+from processes import free_ports
+from s3_server import Store
 
+from pipelines.config import Kafka
+from pipelines.topics import create_topics
 from transforms.pseudonymise import write_keys
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "model_serving")]
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -25,3 +29,46 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "keys.yaml"
     write_keys(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def new_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Broker]]:
+    """Starts real brokers on free ports, each with its own data; all are ended with the module."""
+    started = []
+
+    def start(**settings: object) -> Broker:
+        broker = Broker(tmp_path_factory.mktemp("broker"), *free_ports(2), **settings)
+        started.append(broker)
+        broker.start()
+        return broker
+
+    yield start
+    for broker in started:
+        broker.process.stop()
+
+
+@pytest.fixture(scope="module")
+def kafka(new_broker: Callable[..., Broker]) -> Kafka:
+    """A broker with all topics, three partitions each."""
+    settings = Kafka(bootstrap=new_broker().bootstrap)
+    create_topics(settings, 3)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def jars() -> Path:
+    """Beam's Flink runner and our Kafka source, fetched and built where they are missing."""
+    flink_server.fetch()
+    return flink_server.OUT
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The root of tables in a real S3 store, which this process and its children can reach."""
+    server = Store(tmp_path_factory.mktemp("s3"), *free_ports(1))
+    server.start("tables")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield "s3://tables/session"
+    server.process.stop()

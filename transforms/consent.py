@@ -1,19 +1,24 @@
 """Consent as of event time: the ledger's rows, and the vectorised question to them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import filled
+from schemas.arrow import distinct, filled
 from schemas.events import kind_of
 from schemas.ids import stable_ids
 from schemas.tables import CONSENT_LEDGER
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
 ANY = "*"
+
+_Key = tuple[str | None, str | None, str | None]
+"""Subject reference, purpose and modality."""
+
+_NO_LEDGER = pa.RecordBatch.from_pylist([], CONSENT_LEDGER)
 
 
 def ledger_rows(events: pa.RecordBatch) -> pa.RecordBatch:
@@ -61,24 +66,23 @@ class Consents:
     then by imaginary part; both fit a float64 exactly (2^53 µs is the year 2255).
     """
 
-    _keys: dict[str, int]
+    _keys: dict[_Key, int]
     _at: np.ndarray
     _action: np.ndarray
 
     @classmethod
     def of(cls, ledger: Iterable[pa.RecordBatch]) -> "Consents":
         """Build the view from CONSENT_LEDGER rows in any order, repeated rows included."""
-        table = pa.Table.from_batches(list(ledger), CONSENT_LEDGER).combine_chunks()
-        keys = _key(table["subject_ref"], table["purpose"], table["modality"]).combine_chunks()
-        coded = keys.dictionary_encode()
-        times = table["event_time"].cast(pa.int64()).to_numpy()
-        granted = pc.equal(table["action"], "granted").to_numpy()
-        at = coded.indices.to_numpy() + 1j * times
+        rows = pa.concat_batches([_NO_LEDGER, *ledger])
+        columns = [rows[name] for name in ("subject_ref", "purpose", "modality")]
+        number, first = distinct(*columns)
+        keys = zip(*(column.take(pa.array(first)).to_pylist() for column in columns), strict=True)
+        granted = pc.equal(rows["action"], "granted").to_numpy(zero_copy_only=False)
+        at = number + 1j * rows["event_time"].cast(pa.int64()).to_numpy()
         # of two rows at the same instant the withdrawal comes last, so it wins
         order = np.lexsort((~granted, at.imag, at.real))
         action = np.where(granted, GRANTED, WITHDRAWN)[order]
-        names = {name: number for number, name in enumerate(coded.dictionary.to_pylist())}
-        return cls(names, at[order], action)
+        return cls({key: code for code, key in enumerate(keys)}, at[order], action)
 
     def ask(
         self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
@@ -89,21 +93,17 @@ class Consents:
         request all count; where the latest words differ, a withdrawal wins.
         """
         micros = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        specific = self._latest(_key(subject, purpose, modality), micros)
-        erased = self._latest(_key(subject, ANY, ANY), micros)
+        number, first = distinct(subject, purpose)
+        subjects, purposes = (c.take(pa.array(first)).to_pylist() for c in (subject, purpose))
+        own = [(s, p, modality) for s, p in zip(subjects, purposes, strict=True)]
+        specific = self._latest(own, number, micros)
+        erased = self._latest([(s, ANY, ANY) for s in subjects], number, micros)
         return np.where(erased == WITHDRAWN, WITHDRAWN, np.maximum(specific, erased))
 
-    def _latest(self, keys: pa.Array, micros: np.ndarray) -> np.ndarray:
-        coded = keys.dictionary_encode()
-        numbers = np.array([self._keys.get(k, -1) for k in coded.dictionary.to_pylist()], np.int64)
-        number = numbers[coded.indices.to_numpy(zero_copy_only=False)]
-        place = np.searchsorted(self._at, number + 1j * micros, side="right") - 1
-        found = (place >= 0) & (number >= 0)
-        found[found] = self._at.real[place[found]] == number[found]
+    def _latest(self, keys: Sequence[_Key], number: np.ndarray, micros: np.ndarray) -> np.ndarray:
+        """Return the last word on ``keys[number[row]]`` at or before each row's time."""
+        known = np.array([self._keys.get(key, -1) for key in keys], np.int64)[number]
+        place = np.searchsorted(self._at, known + 1j * micros, side="right") - 1
+        found = (place >= 0) & (known >= 0)
+        found[found] = self._at.real[place[found]] == known[found]
         return np.where(found, self._action[place] if len(self._action) else 0, UNKNOWN)
-
-
-def _key(subject: pa.Array, purpose: pa.Array | str, modality: pa.Array | str) -> pa.Array:
-    return pc.binary_join_element_wise(
-        subject, purpose, modality, "\x1f", null_handling="replace", null_replacement=""
-    )

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from schemas.arrow import take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from schemas.events import ATTRIBUTES, COLUMN_OF, EVENT_TYPES, TIME, TOPICS, event_schema
+from schemas.events import AHEAD_S, ATTRIBUTES, COLUMN_OF, EVENT_TYPES, TIME, TOPICS, event_schema
 from schemas.ids import stable_ids
 from transforms.headers import read_headers
 from transforms.payloads import Columns, decode_payload, decode_structured
@@ -22,6 +22,7 @@ _DETAIL = {
     DeadLetterCode.NULL_VALUE: "the record has no value",
     DeadLetterCode.BAD_HEADERS: "id or source is missing, or an attribute is not UTF-8",
     DeadLetterCode.BAD_TIME: "the time attribute is not an RFC 3339 time with a zone",
+    DeadLetterCode.CLOCK_AHEAD: f"the event's time is {AHEAD_S:.0f} s ahead of its record's",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
 }
@@ -85,6 +86,7 @@ def _assemble(
     known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
     unnamed = pc.or_(attributes["id"].is_null(), attributes["source"].is_null())
     problems[read & _nulls(times)] = DeadLetterCode.BAD_TIME
+    problems[read & _ahead(times, raw["timestamp"])] = DeadLetterCode.CLOCK_AHEAD
     problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
     problems[read & unnamed.to_numpy(zero_copy_only=False)] = DeadLetterCode.BAD_HEADERS
     named = {COLUMN_OF.get(name, name): column for name, column in attributes.items()}
@@ -114,6 +116,12 @@ def _times(column: pa.Array) -> pa.Array:
         formed = pc.if_else(pc.match_substring_regex(column, _RFC3339), column, None)
         parsed = pd.to_datetime(formed.to_pandas(), utc=True, errors="coerce", format="ISO8601")
         return pa.Array.from_pandas(parsed).cast(TIME, safe=False)
+
+
+def _ahead(times: pa.Array, recorded: pa.Array) -> np.ndarray:
+    """Return which events claim to have happened well after they were recorded."""
+    limit = pc.add(recorded.cast(TIME), pa.scalar(int(AHEAD_S * 1e6), pa.duration("us")))
+    return pc.fill_null(pc.greater(times, limit), False).to_numpy(zero_copy_only=False)
 
 
 def _all(rows: pa.RecordBatch, code: DeadLetterCode) -> np.ndarray:

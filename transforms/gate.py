@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from schemas.arrow import filled, take_rows
+from schemas.arrow import distinct, filled, take_rows
 from schemas.errors import AffectstreamError, RefusalCode
 from schemas.events import kind_of
 from schemas.tables import REFUSALS
-from transforms.consent import GRANTED, WITHDRAWN, Consents, ledger_rows
+from transforms.consent import GRANTED, WITHDRAWN, ledger_rows
 from transforms.stage import MAIN, REFUSED, Outputs, Tagged, run_stage
 
 LEDGER = "ledger"
@@ -108,12 +108,20 @@ def read_policy(path: Path) -> Policy:
         raise AffectstreamError(message) from error
 
 
+class Asked(Protocol):
+    """What knows the consents: the ledger of a log, or one that follows its topic."""
+
+    def ask(
+        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
+    ) -> np.ndarray: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """Policy and consents together; stateless, so media never enter a keyed shuffle."""
 
     policy: Policy
-    consents: Consents
+    consents: Asked
 
     def batch(self, events: pa.RecordBatch) -> Tagged:
         """Split a pseudonymous batch into what may go on and REFUSALS rows.
@@ -156,20 +164,13 @@ class Gate:
         """Judge each distinct case once; a batch has a handful."""
         days = events["event_time"].cast(pa.date32())
         names = ("purpose", "region", "scenario", "age_band")
-        joined = pc.binary_join_element_wise(
-            *(events[name] for name in names),
-            days.cast(pa.int32()).cast(pa.string()),
-            "\x1f",
-            null_handling="replace",
-            null_replacement="",
-        ).dictionary_encode()
-        number = joined.indices.to_numpy()
-        for first in np.unique(number, return_index=True)[1]:
-            purpose, region, scenario, age_band = (events[n][int(first)].as_py() for n in names)
-            day = days[int(first)].as_py()
+        number, rows = distinct(*(events[name] for name in names), days)
+        for code, first in enumerate(rows.tolist()):
+            purpose, region, scenario, age_band = (events[name][first].as_py() for name in names)
+            day = days[first].as_py()
             case = Case(purpose, region, scenario, age_band or "unknown", kind, day)
             if (verdict := self.policy.judge(case)) is not None:
-                same = number == number[first]
+                same = number == code
                 codes[same], articles[same] = verdict
 
     def _refusals(
@@ -188,20 +189,18 @@ class Gate:
 class GateByPolicy(beam.PTransform):
     """Pseudonymous batches → allowed session batches, refusals, and the ledger's rows.
 
-    ``ledger`` is called once a worker, before the first event, and returns CONSENT_LEDGER rows.
+    ``consents`` is called once a worker, before the first event, and reads the ledger to its end.
     """
 
-    def __init__(self, *, policy: Path, ledger: Callable[[], list[pa.RecordBatch]]) -> None:
+    def __init__(self, *, policy: Path, consents: Callable[[], Asked]) -> None:
         super().__init__()
         self._policy = policy
-        self._ledger = ledger
+        self._consents = consents
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        make = functools.partial(_load, self._policy, self._ledger)
+        make = functools.partial(_load, self._policy, self._consents)
         return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER)
 
 
-def _load(
-    policy: Path, ledger: Callable[[], list[pa.RecordBatch]]
-) -> Callable[[pa.RecordBatch], Tagged]:
-    return Gate(read_policy(policy), Consents.of(ledger())).batch
+def _load(policy: Path, consents: Callable[[], Asked]) -> Callable[[pa.RecordBatch], Tagged]:
+    return Gate(read_policy(policy), consents()).batch

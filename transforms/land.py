@@ -1,22 +1,29 @@
 """LandTable: rows → a Delta table, effectively once by deterministic row id."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.transforms import trigger
+from apache_beam.transforms.window import GlobalWindows
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import AffectstreamError
-from schemas.tables import PARTITION, ROW_ID, TABLES
+from schemas.tables import PARTITION, ROW_ID, TABLES, Root
 from transforms.stage import stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
 _APP = "affectstream"
+_MARGIN = {True: timedelta(seconds=60), False: timedelta(days=1)}
+"""How far back a writer remembers rows before those it was given, by event time or by day."""
+_MOST_KNOWN = 300_000  # ids that a writer remembers: about 40 MB
 _TRIES = 30
 _TIME_OF = {"emotion_features": "window_start", "expression_decisions": "window_end"} | {
     name: "event_time" for name in ("observations", "refusals", "consent_ledger")
@@ -24,12 +31,12 @@ _TIME_OF = {"emotion_features": "window_start", "expression_decisions": "window_
 """Table → a time column that is never null: Delta's file statistics prune lookups by it."""
 
 
-def prepare_tables(root: Path) -> None:
+def prepare_tables(root: Root) -> None:
     """Create the tables that are missing under ``root``, empty."""
     for name, schema in TABLES.items():
         try:
             DeltaTable.create(
-                str(root / name), schema=schema, partition_by=[PARTITION], mode="ignore"
+                f"{root}/{name}", schema=schema, partition_by=[PARTITION], mode="ignore"
             )
         except (DeltaError, OSError) as error:
             message = f"cannot write tables under {root}: make it a folder that you may write to"
@@ -44,8 +51,9 @@ class TableWriter:
     two writers that looked at the same version one fails, looks again and finds the other's rows.
     """
 
-    def __init__(self, root: Path, table: str) -> None:
-        self._table = DeltaTable(str(root / table))
+    def __init__(self, root: Root, table: str, *, remember: bool = False) -> None:
+        self._table = DeltaTable(f"{root}/{table}")
+        self._recent = _Recent() if remember else None
         # Without the fields' docs: a table made under another wording would refuse the rows.
         self._schema = pa.schema([field.remove_metadata() for field in TABLES[table]])
         self._id = ROW_ID[table]
@@ -68,6 +76,10 @@ class TableWriter:
                 self._table.update_incremental()
             else:
                 self._table.update_incremental()
+                if self._recent:
+                    self._recent.learn(
+                        chosen[self._id], self._revisions(chosen), self._table.version()
+                    )
                 return int(fresh.sum() + revised.sum())
         message = f"{self._table.table_uri}: {_TRIES} commits in a row lost to other writers"
         raise AffectstreamError(message)
@@ -87,14 +99,35 @@ class TableWriter:
 
     def _compare(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """Return masks of the rows that the table lacks and of those it has an older one of."""
-        columns = [self._id, "revision"] if self._revised else [self._id]
-        known = self._table.to_pyarrow_dataset().to_table(columns=columns, filter=self._near(rows))
+        if self._recent:
+            before = self._before(self._recent, rows)
+            return before < 0, (before >= 0) & (self._revisions(rows) > before)
+        known = self._read(self._near(rows))
         place = pc.index_in(rows[self._id], known[self._id]).combine_chunks()
         fresh = place.is_null().to_numpy(zero_copy_only=False)
         if not self._revised:
             return fresh, np.zeros(len(fresh), bool)
         before = pc.fill_null(known["revision"].take(place), 0).to_numpy()
         return fresh, ~fresh & (rows["revision"].to_numpy() > before)
+
+    def _read(self, where: pc.Expression) -> pa.Table:
+        columns = [self._id, "revision"] if self._revised else [self._id]
+        return self._table.to_pyarrow_dataset().to_table(columns=columns, filter=where)
+
+    def _revisions(self, rows: pa.Table) -> np.ndarray:
+        """Return the rows' revisions; rows of tables without any stay as they were first."""
+        return rows["revision"].to_numpy() if self._revised else np.zeros(len(rows), np.int32)
+
+    def _before(self, recent: "_Recent", rows: pa.Table) -> np.ndarray:
+        """Return the revision that the table has of each row, -1 where it has none."""
+        column = self._time or PARTITION
+        lowest = pc.min(rows[column]).as_py()
+        if not recent.covers(self._table.version(), lowest):
+            since = lowest - _MARGIN[self._time is not None]
+            day = since.date() if self._time else since
+            known = self._read((pc.field(PARTITION) >= day) & (pc.field(column) >= since))
+            recent.recall(known[self._id], self._revisions(known), self._table.version(), since)
+        return recent.revisions(rows[self._id])
 
     def _near(self, rows: pa.Table) -> pc.Expression:
         """Select the part of the table in which these ids can stand."""
@@ -125,14 +158,47 @@ class TableWriter:
         )
 
 
+class _Recent:
+    """Row ids of a table from one time on, and their revisions, as of one version.
+
+    A live job commits each second: looking the ids up in the table took most of a commit. The
+    memory is good for one version only. The compare-and-set of a commit makes that of every other
+    writer fail, and then the table is read again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._version = -1
+        self._since: Any = None
+
+    def covers(self, version: int, lowest: Any) -> bool:
+        return version == self._version and lowest >= self._since
+
+    def recall(self, ids: pa.Array, revisions: np.ndarray, version: int, since: Any) -> None:
+        """Forget everything and take what the table has."""
+        self._known = dict(zip(ids.to_pylist(), revisions.tolist(), strict=True))
+        self._version, self._since = version, since
+
+    def learn(self, ids: pa.Array, revisions: np.ndarray, version: int) -> None:
+        """Take what was just committed; after another writer's commit, or a lot, start anew."""
+        if version != self._version + 1 or len(self._known) > _MOST_KNOWN:
+            self._version = -1
+            return
+        self._known.update(zip(ids.to_pylist(), revisions.tolist(), strict=True))
+        self._version = version
+
+    def revisions(self, ids: pa.Array) -> np.ndarray:
+        return np.array([self._known.get(row, -1) for row in ids.to_pylist()], np.int64)
+
+
 class _Commit(beam.DoFn):
     """Collects the rows of a bundle and commits them before its checkpoint barrier passes."""
 
-    def __init__(self, root: Path, table: str) -> None:
-        self._root, self._table = root, table
+    def __init__(self, root: Root, table: str, *, remember: bool) -> None:
+        self._root, self._table, self._remember = root, table, remember
 
     def setup(self) -> None:
-        self._writer = TableWriter(self._root, self._table)
+        self._writer = TableWriter(self._root, self._table, remember=self._remember)
         self._rows_in, self._rows_out, self._busy_us = stage_counters(f"Land:{self._table}")
 
     def start_bundle(self) -> None:
@@ -158,11 +224,39 @@ class _Commit(beam.DoFn):
 
 
 class LandTable(beam.PTransform):
-    """Batches of one table's rows → that Delta table under ``root``."""
+    """Batches of one table's rows → that Delta table under ``root``.
 
-    def __init__(self, *, root: Path, table: str) -> None:
+    A streaming job gives each table one writer, which collects rows for ``collect_s`` seconds: the
+    cost of a commit follows the number of files. A recorded log needs neither, nor the shuffle.
+    """
+
+    def __init__(self, *, root: Root, table: str, collect_s: int = 0) -> None:
         super().__init__()
-        self._root, self._table = root, table
+        self._root, self._table, self._collect_s = root, table, collect_s
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return pcoll | "Commit" >> beam.ParDo(_Commit(self._root, self._table))
+        streaming = bool(pcoll.pipeline.options.view_as(StandardOptions).streaming)
+        if streaming:
+            pcoll = self._to_one_writer(pcoll)
+        commit = _Commit(self._root, self._table, remember=streaming)
+        return pcoll | "Commit" >> beam.ParDo(commit)
+
+    def _to_one_writer(self, pcoll: beam.PCollection) -> beam.PCollection:
+        soon = trigger.AfterProcessingTime(self._collect_s)
+        each = trigger.AfterCount(1)
+        return (
+            pcoll
+            | "Key" >> beam.WithKeys(self._table).with_output_types(tuple[str, pa.RecordBatch])
+            | "Collect"
+            >> beam.WindowInto(
+                GlobalWindows(),
+                trigger=trigger.Repeatedly(soon if self._collect_s else each),
+                accumulation_mode=trigger.AccumulationMode.DISCARDING,
+            )
+            | "OneWriter" >> beam.GroupByKey()  # (table, batches of rows)
+            | "Rows" >> beam.FlatMap(_values).with_output_types(pa.RecordBatch)
+        )
+
+
+def _values(keyed: tuple[str, Iterable[pa.RecordBatch]]) -> Iterable[pa.RecordBatch]:
+    return keyed[1]

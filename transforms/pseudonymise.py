@@ -11,11 +11,10 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
 
-from schemas.arrow import filled
+from schemas.arrow import distinct, filled
 from schemas.errors import AffectstreamError
 from schemas.events import TIME, kind_of, pseudonymous_schema
 from transforms.stage import MAIN, Tagged, run_stage
@@ -85,7 +84,7 @@ class Pseudonyms:
     """
 
     periods: tuple[KeyPeriod, ...]
-    _known: dict[tuple[str, str], str] = field(default_factory=dict)
+    _known: dict[tuple[str, int, str, str], str] = field(default_factory=dict)
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with ``subject_ref`` and ``session_ref`` for the raw ids."""
@@ -102,25 +101,25 @@ class Pseudonyms:
         return np.maximum(found, 0)
 
     def _column(self, what: str, region: pa.Array, value: pa.Array, period: np.ndarray) -> pa.Array:
-        tag = pa.array(period).cast(pa.string())
-        joined = pc.binary_join_element_wise(
-            tag, region, value, "\x1f", null_handling="replace", null_replacement=""
-        )
-        coded = joined.dictionary_encode()
-        references = pa.array(
-            [self._reference(what, name) for name in coded.dictionary.to_pylist()]
-        )
-        return pc.if_else(value.is_null(), None, references.take(coded.indices))
+        number, first = distinct(pa.array(period), region, value)
+        rows = pa.array(first)
+        values = value.take(rows).to_pylist()
+        names = zip(period[first].tolist(), region.take(rows).to_pylist(), values, strict=True)
+        references = [
+            None if identity is None else self._reference(what, key, place or "", identity)
+            for key, place, identity in names
+        ]
+        return pa.array(references, pa.string()).take(pa.array(number))
 
-    def _reference(self, what: str, name: str) -> str:
-        if (known := self._known.get((what, name))) is not None:
+    def _reference(self, what: str, period: int, region: str, identity: str) -> str:
+        name = (what, period, region, identity)
+        if (known := self._known.get(name)) is not None:
             return known
         if len(self._known) >= _CACHE_LIMIT:
             self._known.clear()
-        period, _, identity = name.partition("\x1f")
-        key = self.periods[int(period)].key
-        made = hmac.digest(key, f"{what}\x1f{identity}".encode(), "sha256").hex()[:32]
-        self._known[what, name] = made
+        message = f"{what}\x1f{region}\x1f{identity}".encode()
+        made = hmac.digest(self.periods[period].key, message, "sha256").hex()[:32]
+        self._known[name] = made
         return made
 
 

@@ -42,7 +42,9 @@ _TOP = (
 )
 _IS = r"(?: ?(?:号码|号|群|账号|帐号|id|number|no\.?|#))? ?(?:是|为|叫|is|[:=])? ?"
 _QQ = r"(qq|扣扣|企鹅)"
-_ACCOUNT = r"(微信|薇信|威信|v信|wechat|weixin|\bvx|\bwx|discord|telegram|insta(?:gram)?|snapchat)"
+_ACCOUNT = (
+    r"(微信|薇信|威信|v信|wechat|weixin|\bvx|\bwx|discord|telegram|insta(?:gram)?\b|snapchat)"
+)
 _PAPER = r"(身份证|护照|passport|\bssn|social security|\bid card)"
 _CALL = r"(电话|手机|座机|致电|\bcall|\bphone|\btel|\bmobile|\bcell|\bring|\btext|whatsapp)"
 _MONTH_DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"

@@ -19,7 +19,7 @@ from apache_beam.transforms.window import (
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
-from schemas.arrow import runs, take_rows, vector_column, vectors
+from schemas.arrow import distinct, runs, take_rows, vector_column, vectors
 from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW
 from schemas.ids import first_half, stable_ids
 from schemas.tables import OBSERVATIONS
@@ -101,12 +101,9 @@ def split_by_shard(
 def _sessions(rows: pa.RecordBatch) -> tuple[np.ndarray, pa.StructArray]:
     """Number the sessions of these rows; return each row's number, and the sessions."""
     names = [rows[name] for name in _NAMES]
-    joined = pc.binary_join_element_wise(
-        *names, "\x1f", null_handling="replace", null_replacement="\x1e"
-    )
-    code = joined.dictionary_encode().indices.to_numpy()
-    first = pa.array(np.unique(code, return_index=True)[1])
-    return code, pa.StructArray.from_arrays([n.take(first) for n in names], fields=list(_SESSION))
+    code, first = distinct(*names)
+    distinct_names = [name.take(pa.array(first)) for name in names]
+    return code, pa.StructArray.from_arrays(distinct_names, fields=list(_SESSION))
 
 
 class _SplitByShard(beam.DoFn):
@@ -229,6 +226,8 @@ def _by_modality(events: _Events, groups: int) -> tuple[np.ndarray, np.ndarray, 
 def _last(events: _Events, groups: int, name: str) -> pa.Array:
     """Return what the context told last in each session's window, null where nothing."""
     told = events.sessions.field(name)
+    if told.null_count == len(told):  # no context event among them, as in most windows
+        return pa.nulls(groups, pa.string())
     said = np.flatnonzero(told.is_valid().to_numpy(zero_copy_only=False)[events.entry])
     entry = np.full(groups, -1)
     entry[events.group[said]] = events.entry[said]  # in time order, so the latest stays

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 
-from pipelines.config import load_config
+from pipelines.config import load_config, load_kafka
+from pipelines.replay import replay
 from schemas.errors import AffectstreamError
 
 PATHS = {"log": "log", "tables": "tables", "keys": "keys.yaml"}
@@ -20,7 +22,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("tables: b\nkeys: c", "`log` is missing"),
+        ("log: a\nkeys: c", "`tables` is missing"),
         ("log: a\ntables: b\nkeys: c\nwindow: {}", "`window` is no setting"),
         ("log: a\ntables: b\nkeys: c\nwindows: {length_s: 0}", "`windows.length_s`"),
         ("[1, 2]", "not a configuration"),
@@ -70,3 +72,23 @@ def test_licence_open_refuses_research_weights(tmp_path: Path) -> None:
     constant = {m: {"model": "constant"} for m in ("text", "voice", "face", "motion")}
     kept = constant | {"fusion": tmp_path / "fusion"}
     assert load_config(None, **PATHS, licence="open", models=kept).licence == "open"
+
+
+def test_a_replay_without_a_log_says_so(tmp_path: Path) -> None:
+    config = load_config(None, tables=tmp_path, keys=tmp_path / "keys.yaml")
+    with pytest.raises(AffectstreamError, match="`log` is missing"):
+        replay(config, Console(quiet=True))
+
+
+def test_flags_of_a_section_leave_the_rest_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("tables: b\nkeys: c\nkafka: {group: g, idle_s: 9}")
+    kafka = load_config(path, kafka={"bootstrap": "h:1"}).kafka
+    assert (kafka.bootstrap, kafka.group, kafka.idle_s) == ("h:1", "g", 9)
+    assert load_kafka(path, bootstrap="h:2").bootstrap == "h:2"
+
+
+def test_where_a_run_stands_is_no_part_of_its_fingerprint(tmp_path: Path) -> None:
+    one = load_config(None, log="a", tables="b", keys="c")
+    other = load_config(None, tables="d", keys="c", kafka={"group": "g"}, live={"parallelism": 3})
+    assert one.fingerprint == other.fingerprint

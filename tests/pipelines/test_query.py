@@ -140,7 +140,7 @@ def test_a_wrong_query_is_one_sentence_with_the_engines_hint(root, sql, hint):
 
 
 def test_a_root_without_tables_is_an_error(tmp_path):
-    with pytest.raises(AffectstreamError, match="no folder"):
+    with pytest.raises(AffectstreamError, match="no table under"):
         tables(tmp_path / "missing")
     with pytest.raises(AffectstreamError, match="no table under"):
         query(tmp_path, "SELECT 1")

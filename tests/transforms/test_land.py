@@ -37,8 +37,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_any_repetition_is_a_no_op(root: Path) -> None:
-    writer = TableWriter(root, "emotion_features")
+@pytest.mark.parametrize("remember", [False, True])
+def test_any_repetition_is_a_no_op(root: Path, remember: bool) -> None:
+    writer = TableWriter(root, "emotion_features", remember=remember)
     assert writer.commit([features((0, 1), (1, 1), (5, 2))]) == 3
     version = DeltaTable(str(root / "emotion_features")).version()
     assert writer.commit([features((5, 2)), features((0, 1))]) == 0
@@ -46,8 +47,9 @@ def test_any_repetition_is_a_no_op(root: Path) -> None:
     assert DeltaTable(str(root / "emotion_features")).version() == version, "an empty commit"
 
 
-def test_a_higher_revision_replaces_and_a_lower_one_never_does(root: Path) -> None:
-    writer = TableWriter(root, "emotion_features")
+@pytest.mark.parametrize("remember", [False, True])
+def test_a_higher_revision_replaces_and_a_lower_one_never_does(root: Path, remember: bool) -> None:
+    writer = TableWriter(root, "emotion_features", remember=remember)
     writer.commit([features((0, 2), (1, 1))])
     assert writer.commit([features((0, 1), (1, 3), (1, 2), (7, 1))]) == 2
     assert landed(root) == {"w0": 2, "w1": 3, "w7": 1}
@@ -67,7 +69,7 @@ def test_order_does_not_matter(root: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_zombie_with_a_stale_handle_adds_nothing_twice(root: Path) -> None:
-    zombie, writer = (TableWriter(root, "emotion_features") for _ in range(2))
+    zombie, writer = (TableWriter(root, "emotion_features", remember=True) for _ in range(2))
     assert writer.commit([features((0, 1), (1, 1))]) == 2
     assert zombie.commit([features((0, 1), (1, 1), (2, 1))]) == 1
     assert landed(root) == {"w0": 1, "w1": 1, "w2": 1}
@@ -75,7 +77,7 @@ def test_a_zombie_with_a_stale_handle_adds_nothing_twice(root: Path) -> None:
 
 def test_writers_side_by_side_lose_nothing(root: Path) -> None:
     def write(seed: int) -> None:
-        writer = TableWriter(root, "emotion_features")
+        writer = TableWriter(root, "emotion_features", remember=seed > 0)
         for step in range(5):
             writer.commit([features(*((n, 1) for n in range(step * 4, step * 4 + 8 + seed)))])
 
@@ -87,7 +89,7 @@ def test_writers_side_by_side_lose_nothing(root: Path) -> None:
 def test_rows_without_event_time_land_by_day(root: Path) -> None:
     row = dict.fromkeys(DEAD_LETTERS.names) | {"dead_letter_id": "d", "event_date": START.date()}
     letters = pa.RecordBatch.from_pylist([row], schema=DEAD_LETTERS)
-    writer = TableWriter(root, "dead_letters")
+    writer = TableWriter(root, "dead_letters", remember=True)
     assert [writer.commit([letters]), writer.commit([letters])] == [1, 0]
 
 
@@ -107,6 +109,18 @@ def test_a_table_whose_docs_are_worded_otherwise_takes_rows(tmp_path: Path) -> N
     assert writer.commit([features((0, 1))]) == 1
     assert writer.commit([features((0, 2), (3, 1))]) == 2
     assert landed(tmp_path) == {"w0": 2, "w3": 1}
+
+
+def test_a_writer_that_remembers_sees_what_another_committed(root: Path) -> None:
+    writer, other = (TableWriter(root, "emotion_features", remember=True) for _ in range(2))
+    writer.commit([features((0, 1), (1, 1))])
+    other.commit([features((1, 4), (2, 1))])
+    assert writer.commit([features((1, 3), (2, 1), (3, 1))]) == 1
+    writer.commit([features((-20_000, 1))])  # more than a day before what it remembers
+    assert writer.commit([features((-20_000, 1))]) == 0
+    DeltaTable(str(root / "emotion_features")).optimize.compact()
+    assert writer.commit([features((3, 1), (4, 1))]) == 1
+    assert landed(root) == {"w0": 1, "w1": 4, "w2": 1, "w3": 1, "w4": 1, "w-20000": 1}
 
 
 def test_an_unwritable_root_is_one_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+package affectstream;
+
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.apache.beam.sdk.coders.ByteArrayCoder;
+import org.apache.beam.sdk.coders.NullableCoder;
+import org.apache.beam.sdk.expansion.ExternalTransformRegistrar;
+import org.apache.beam.sdk.io.kafka.KafkaIO;
+import org.apache.beam.sdk.transforms.ExternalTransformBuilder;
+import org.apache.beam.sdk.transforms.PTransform;
+import org.apache.beam.sdk.transforms.ParDo;
+import org.apache.beam.sdk.values.PBegin;
+import org.apache.beam.sdk.values.PCollection;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+
+/** URN affectstream:kafka:read:v1: topics of CloudEvents, as columns of Kafka records (see PackRecords). */
+public class KafkaRead implements ExternalTransformRegistrar {
+  @Override
+  public Map<String, ExternalTransformBuilder<?, ?, ?>> knownBuilderInstances() {
+    return Map.of("affectstream:kafka:read:v1", new Builder());
+  }
+
+  /** What the Python side gives; all durations in milliseconds. */
+  public static class Config {
+    private Map<String, String> consumer;
+    private List<String> topics;
+    private List<String> holding;
+    private long delayMs;
+    private long idleMs;
+    private long aheadMs;
+    private long clockOffsetMs;
+
+    public void setConsumer(Map<String, String> consumer) {
+      this.consumer = consumer;
+    }
+
+    public void setTopics(List<String> topics) {
+      this.topics = topics;
+    }
+
+    /** Topics that the watermark waits for; the others never hold it. */
+    public void setHolding(List<String> holding) {
+      this.holding = holding;
+    }
+
+    /** Bounded out-of-orderness. */
+    public void setDelayMs(Long delayMs) {
+      this.delayMs = delayMs;
+    }
+
+    /** How far behind the clock a partition that was read to its end stays. */
+    public void setIdleMs(Long idleMs) {
+      this.idleMs = idleMs;
+    }
+
+    /** An event that is further ahead of its record's time does not move the watermark. */
+    public void setAheadMs(Long aheadMs) {
+      this.aheadMs = aheadMs;
+    }
+
+    /** Event clock minus wall clock: not 0 where an old log is played. */
+    public void setClockOffsetMs(Long clockOffsetMs) {
+      this.clockOffsetMs = clockOffsetMs;
+    }
+  }
+
+  public static class Builder implements ExternalTransformBuilder<Config, PBegin, PCollection<byte[]>> {
+    @Override
+    public PTransform<PBegin, PCollection<byte[]>> buildExternal(Config config) {
+      return new Read(config);
+    }
+  }
+
+  private static class Read extends PTransform<PBegin, PCollection<byte[]>> {
+    private final transient Config config;
+
+    Read(Config config) {
+      this.config = config;
+    }
+
+    @Override
+    public PCollection<byte[]> expand(PBegin begin) {
+      Clock clock = new Clock(config.clockOffsetMs);
+      Set<String> holding = Set.copyOf(config.holding);
+      long delayMs = config.delayMs;
+      long idleMs = config.idleMs;
+      long aheadMs = config.aheadMs;
+      return begin
+          .apply(
+              "KafkaIO",
+              KafkaIO.<byte[], byte[]>read()
+                  .withBootstrapServers(config.consumer.get("bootstrap.servers"))
+                  .withTopics(config.topics)
+                  .withKeyDeserializerAndCoder(
+                      ByteArrayDeserializer.class, NullableCoder.of(ByteArrayCoder.of()))
+                  .withValueDeserializerAndCoder(
+                      ByteArrayDeserializer.class, NullableCoder.of(ByteArrayCoder.of()))
+                  .withConsumerConfigUpdates(new HashMap<>(config.consumer))
+                  .commitOffsetsInFinalize() // for the display of lag only
+                  .withTimestampPolicyFactory(
+                      (partition, previous) ->
+                          new PartitionClock(
+                              clock, delayMs, idleMs, aheadMs, holding.contains(partition.topic()), previous)))
+          .apply("Pack", ParDo.of(new PackRecords(clock)))
+          .setCoder(ByteArrayCoder.of());
+    }
+  }
+}

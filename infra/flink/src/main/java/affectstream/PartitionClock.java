@@ -1,0 +1,62 @@
+package affectstream;
+
+import java.util.Optional;
+import java.util.OptionalLong;
+import org.apache.beam.sdk.io.kafka.KafkaRecord;
+import org.apache.beam.sdk.io.kafka.TimestampPolicy;
+import org.apache.beam.sdk.transforms.windowing.BoundedWindow;
+import org.joda.time.Instant;
+
+/**
+ * The watermark of one partition: the latest event time less a bounded delay, and the clock less an
+ * idle time where the broker says that the partition was read to its end.
+ *
+ * <p>An empty poll is not enough for that: after a restore it would drop the backlog as late. A
+ * record's timestamp is the watermark that stood before it: what lies further behind than the
+ * allowed lateness was late in its own partition, on any machine and at any load. The watermark of
+ * the whole source is the minimum over partitions, so it is never ahead of that timestamp.
+ */
+final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
+  private final Clock clock;
+  private final long delayMs;
+  private final long idleMs;
+  private final long aheadMs;
+  private final boolean holds;
+  private long watermarkMs; // never falls; the reader's checkpoint keeps it and gives it back
+
+  PartitionClock(
+      Clock clock, long delayMs, long idleMs, long aheadMs, boolean holds, Optional<Instant> previous) {
+    this.clock = clock;
+    this.delayMs = delayMs;
+    this.idleMs = Math.max(idleMs, delayMs);
+    this.aheadMs = aheadMs;
+    this.holds = holds;
+    this.watermarkMs = previous.orElse(BoundedWindow.TIMESTAMP_MIN_VALUE).getMillis();
+  }
+
+  @Override
+  public Instant getTimestampForRecord(PartitionContext context, KafkaRecord<byte[], byte[]> record) {
+    if (!holds) {
+      return new Instant(clock.nowMs());
+    }
+    long before = watermarkMs;
+    OptionalLong time = EventTime.of(record);
+    long now = clock.nowMs();
+    if (time.isPresent() && time.getAsLong() <= Math.min(record.getTimestamp(), now) + aheadMs) {
+      watermarkMs = Math.max(watermarkMs, Math.min(time.getAsLong(), now) - delayMs);
+    }
+    return new Instant(before);
+  }
+
+  @Override
+  public Instant getWatermark(PartitionContext context) {
+    if (!holds) {
+      return new Instant(clock.nowMs());
+    }
+    if (context.getMessageBacklog() == 0) {
+      watermarkMs =
+          Math.max(watermarkMs, clock.atMs(context.getBacklogCheckTime().getMillis()) - idleMs);
+    }
+    return new Instant(watermarkMs);
+  }
+}

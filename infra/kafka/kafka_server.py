@@ -1,0 +1,112 @@
+"""A Kafka broker here: ``python infra/kafka/kafka_server.py fetch|start|stop|status``."""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from processes import BUILD, HOST, Process, ServerError, act, listens, maven  # noqa: E402
+
+LIB = BUILD / "kafka" / "lib"
+_CLUSTER = "4L6g3nShT-eMCtK--X86sw"  # any 16 bytes in url-safe base64
+
+
+def fetch() -> None:
+    """Fetch the broker's jars (45 of them, 45 MB) where they are missing."""
+    goals = ("dependency:copy-dependencies", f"-DoutputDirectory={LIB}", "-DincludeScope=runtime")
+    maven(HERE / "pom.xml", BUILD / "kafka", *goals)
+
+
+@dataclass(slots=True)
+class Broker:
+    """One broker and controller with its data in ``folder``, on loopback only.
+
+    ``extra`` are broker settings above server.properties; ``listener`` is PLAINTEXT or the
+    protocol of the clients' listener (its settings come in ``extra``).
+    """
+
+    folder: Path
+    port: int = 9092
+    controller_port: int = 9093
+    extra: dict[str, str] = field(default_factory=dict)
+    listener: str = "PLAINTEXT"
+    heap: str = "512m"
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def process(self) -> Process:
+        command = [*self._java(), "kafka.Kafka", str(self._properties)]
+        return Process("broker", self.folder, command, lambda: listens(self.port))
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "server.properties"
+
+    def start(self) -> None:
+        """Fetch, format and start what is missing; settings are written anew at each start."""
+        fetch()
+        if self.process.pid is None and listens(self.port):
+            message = f"port {self.port} is taken by something else"
+            raise ServerError(message)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._properties.write_text(self._settings())
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format()
+        self.process.start()
+
+    def _settings(self) -> str:
+        client, own = f"{HOST}:{self.port}", f"{HOST}:{self.controller_port}"
+        settings = {
+            "controller.quorum.voters": f"1@{own}",
+            "listeners": f"CLIENT://{client},CONTROLLER://{own}",
+            "advertised.listeners": f"CLIENT://{client}",
+            "inter.broker.listener.name": "CLIENT",
+            "listener.security.protocol.map": f"CLIENT:{self.listener},CONTROLLER:PLAINTEXT",
+            "log.dirs": str(self.folder / "data"),
+        }
+        lines = [f"{name}={value}" for name, value in (settings | self.extra).items()]
+        return (HERE / "server.properties").read_text() + "\n".join(lines) + "\n"
+
+    def _format(self, *scram: str) -> None:
+        command = [*self._java(), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
+        command += ["-t", _CLUSTER, "-c", str(self._properties), *scram]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            message = f"the broker's folder could not be formatted:\n{done.stdout[-3000:]}"
+            raise ServerError(message)
+
+    def _java(self) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={HERE / 'log4j2.yaml'}"
+        return ["java", f"-Xmx{self.heap}", "-Xms128m", "-Djava.awt.headless=true", logging,
+                "-cp", f"{LIB}/*"]  # fmt: skip
+
+
+def main() -> int:
+    """Run one action from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=["fetch", "start", "stop", "status"])
+    parser.add_argument("--port", type=int, default=9092)
+    parser.add_argument("--folder", type=Path, default=BUILD / "kafka-broker")
+    given = parser.parse_args()
+    broker = Broker(given.folder, given.port, given.port + 1)
+    try:
+        if given.action == "fetch":
+            fetch()
+            return 0
+        if given.action == "start":
+            broker.start()
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return act(given.action, [broker.process])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

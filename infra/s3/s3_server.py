@@ -1,0 +1,101 @@
+"""An S3 store over plain files: ``python infra/s3/s3_server.py fetch|start|stop|status``.
+
+versitygw keeps objects as files; Delta's writers need only its conditional puts. The folder's file
+system must have extended attributes.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from processes import BUILD, HOST, Process, ServerError, act, listens  # noqa: E402
+
+MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+BINARY = BUILD / "s3" / "bin" / "versitygw"
+_INSTALL = "apt-get install -y golang"
+
+
+def fetch() -> None:
+    """Build the server with Go where it is missing (two minutes on two cores)."""
+    if BINARY.is_file():
+        return
+    if shutil.which("go") is None:
+        message = f"go not found: the S3 store is built with Go: {_INSTALL}"
+        raise ServerError(message)
+    environment = os.environ | {"GOBIN": str(BINARY.parent), "GOFLAGS": "-modcacherw"}
+    done = subprocess.run(
+        ["go", "install", MODULE], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        message = f"Go could not build {MODULE}:\n{done.stderr[-3000:]}"
+        raise ServerError(message)
+
+
+@dataclass(slots=True)
+class Store:
+    """One S3 server on loopback; each folder below ``folder/data`` is a bucket."""
+
+    folder: Path
+    port: int = 9200
+    access_key: str = "affectstream"
+    secret_key: str = "only-on-loopback"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which the tables' library finds this store."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{self.port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+        }
+
+    @property
+    def process(self) -> Process:
+        data = self.folder / "data"
+        command = [str(BINARY), "--port", f"{HOST}:{self.port}", "posix", str(data)]
+        keys = {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
+        return Process("s3", self.folder, command, lambda: listens(self.port), keys)
+
+    def start(self, bucket: str = "tables") -> None:
+        """Build and start it, with one bucket to write to."""
+        fetch()
+        if self.process.pid is None and listens(self.port):
+            message = f"port {self.port} is taken by something else"
+            raise ServerError(message)
+        (self.folder / "data" / bucket).mkdir(parents=True, exist_ok=True)
+        self.process.start()
+
+
+def main() -> int:
+    """Run one action from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=["fetch", "start", "stop", "status"])
+    parser.add_argument("--port", type=int, default=9200)
+    parser.add_argument("--folder", type=Path, default=BUILD / "s3-store")
+    given = parser.parse_args()
+    store = Store(given.folder, given.port)
+    try:
+        if given.action == "fetch":
+            fetch()
+            return 0
+        if given.action == "start":
+            store.start()
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if given.action == "start":
+        print("\n".join(f"export {name}={value}" for name, value in store.environment.items()))
+    return act(given.action, [store.process])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The consents of a live job: the landed ledger, and the governance topics as they grow."""
+
+import threading
+import time
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+from kafka import KafkaConsumer, TopicPartition
+
+from pipelines.config import Config
+from pipelines.kafka_clients import python_settings, read_to_end
+from pipelines.ledger import landed, ledger_of
+from schemas.events import GOVERNANCE
+from transforms.consent import UNKNOWN, Consents
+from transforms.pseudonymise import Pseudonyms, read_keys
+
+_FRESH_S = 1.0
+"""A withdrawal closes the gate within this time at most, and a window is 5 s."""
+
+
+class _Follower:
+    """One process's view: everything was read once before the first question."""
+
+    def __init__(self, config: Config) -> None:
+        self._pseudonyms = Pseudonyms(read_keys(config.keys))
+        self._rows = landed(config.tables)
+        self._consumer = KafkaConsumer(
+            **python_settings(config.kafka), auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        self._lock = threading.Lock()
+        self._partitions: list[TopicPartition] = []
+        self._consents = Consents.of(self._rows)
+        self._read_at = 0.0
+        self.read()
+
+    def read(self) -> None:
+        """Read the governance topics to their present end."""
+        self._assign()
+        read_at = time.monotonic()
+        new = ledger_of(read_to_end(self._consumer, self._partitions), self._pseudonyms)
+        if new:
+            self._rows += new
+            self._consents = Consents.of(self._rows)
+        self._read_at = read_at
+
+    def _assign(self) -> None:
+        """Take partitions that were added, from their beginning."""
+        found = [
+            TopicPartition(topic, number)
+            for topic in GOVERNANCE
+            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+        ]
+        if found != self._partitions:
+            self._consumer.assign(found)
+            self._partitions = found
+
+    def ask(
+        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
+    ) -> np.ndarray:
+        with self._lock:
+            if time.monotonic() - self._read_at > _FRESH_S:
+                self.read()
+            said = self._consents.ask(subject, purpose, modality, times)
+            if (said == UNKNOWN).any():  # perhaps said since: look once before refusing
+                self.read()
+                said = self._consents.ask(subject, purpose, modality, times)
+        return said
+
+
+@lru_cache(maxsize=1)
+def _follower(config: str) -> _Follower:
+    return _Follower(Config.model_validate_json(config))
+
+
+class ConsentFeed:
+    """Answers as of event time, from the ledger and the governance topics up to now.
+
+    What nobody said by the time that an event is judged is unknown, and so refused. The threads of
+    a worker process share one view.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._follower = _follower(config.model_dump_json())
+
+    def ask(
+        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
+    ) -> np.ndarray:
+        """Return UNKNOWN, WITHDRAWN or GRANTED a row, see ``transforms.consent.Consents``."""
+        return self._follower.ask(subject, purpose, modality, times)

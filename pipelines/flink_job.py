@@ -1,0 +1,119 @@
+"""The streaming job's driver: builds the graph, submits it to Flink and waits for its end.
+
+A process of its own (``python -m pipelines.flink_job CONFIG.json``), so that the supervisor can end
+it together with the JVM that it starts. With ``--again`` it submits the graph that it built before:
+that saves the imports and the expansion service, two thirds of a restart.
+"""
+
+import hashlib
+import json
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.flink_runner import FlinkRunner
+
+from pipelines.config import Config
+from pipelines.job_process import UNUSABLE
+from schemas.errors import AffectstreamError
+
+
+def flags(config: Config) -> list[str]:
+    """Return the runner's flags; docs/live.md says what each is for."""
+    live = config.live
+    state = live.state.absolute()
+    environment = json.dumps({"command": str(_boot_script(state))})
+    return [
+        "--streaming",
+        "--job_name=affectstream",
+        f"--flink_master={live.flink_master}",
+        "--flink_version=1.19",
+        f"--flink_job_server_jar={live.jars.absolute() / 'jobserver.jar'}",
+        "--job_server_jvm_properties=-Xmx1g",
+        f"--flink_conf_dir={state / 'conf'}",
+        f"--parallelism={live.parallelism}",
+        "--experiments=use_deprecated_read",
+        "--environment_type=PROCESS",
+        f"--environment_config={environment}",
+        f"--sdk_worker_parallelism={live.workers}",
+        "--finish_bundle_before_checkpointing",
+        "--max_bundle_size=8192",
+        "--max_bundle_time_mills=50",
+        "--auto_watermark_interval=50",
+        f"--checkpointing_interval={round(live.checkpoint_s * 1000)}",
+        "--checkpointing_mode=EXACTLY_ONCE",
+        "--externalized_checkpoints_enabled",
+        "--retain_externalized_checkpoints_on_cancellation",
+        "--state_backend=filesystem",
+        f"--state_backend_storage_path={(state / 'checkpoints').as_uri()}",
+    ]
+
+
+def _boot_script(state: Path) -> Path:
+    """Write the command that Flink starts a worker with; it takes this interpreter."""
+    path = state / "worker"
+    python, log = shlex.quote(sys.executable), shlex.quote(str(state / "worker.log"))
+    path.write_text(f'#!/bin/sh\nexec {python} -m pipelines.worker "$@" >>{log} 2>&1\n')
+    path.chmod(0o755)
+    return path
+
+
+def build(config: Config, options: PipelineOptions) -> Any:
+    """Check what the job needs and build its graph; return the pipeline's proto."""
+    import apache_beam as beam  # noqa: PLC0415  the imports take seconds, a restart needs none
+
+    from pipelines.affect import build_pipeline  # noqa: PLC0415
+    from pipelines.live_checks import check_live  # noqa: PLC0415
+
+    check_live(config)
+    runner = FlinkRunner()
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    build_pipeline(pipeline, config)
+    return pipeline.to_runner_api(default_environment=runner.default_environment(options))
+
+
+def graph_version(proto: Any) -> str:
+    """Return 32 hex digits over the names of all steps: what a checkpoint's state hangs on."""
+    names = sorted(step.unique_name for step in proto.components.transforms.values())
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
+
+
+def check_graph(proto: Any, state: Path, *, restoring: bool) -> None:
+    """Raise where the newest checkpoint was taken of another graph."""
+    path, version = state / "graph", graph_version(proto)
+    if restoring and path.exists() and path.read_text() != version:
+        message = (
+            f"the checkpoints in {state} are of another version of the graph: start anew with "
+            "`--state` naming a new folder; what has landed is not landed twice"
+        )
+        raise AffectstreamError(message)
+    path.write_text(version)
+
+
+def main(argv: list[str]) -> int:
+    """Run the job to its end; return 0 where it was cancelled, UNUSABLE where it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    config = Config.model_validate_json(Path(argv[0]).read_text(encoding="utf-8"))
+    state = config.live.state.absolute()
+    options = PipelineOptions(flags(config))
+    built = state / "pipeline.pb"
+    try:
+        if "--again" in argv and built.exists():
+            proto = beam_runner_api_pb2.Pipeline.FromString(built.read_bytes())
+        else:
+            proto = build(config, options)
+            check_graph(proto, state, restoring="--restoring" in argv)
+            built.write_bytes(proto.SerializeToString())
+    except AffectstreamError as error:
+        (state / "unusable").write_text(str(error), encoding="utf-8")
+        return UNUSABLE
+    result = FlinkRunner().run_portable_pipeline(proto, options)
+    return 0 if result.wait_until_finish() in ("DONE", "CANCELLED", "DRAINED") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

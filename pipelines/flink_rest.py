@@ -1,0 +1,77 @@
+"""What the mini-cluster's or a cluster's REST interface tells of the running job."""
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+_TIMEOUT_S = 2.0
+_ACTIVE = ("CREATED", "RUNNING", "RESTARTING", "INITIALIZING", "FAILING", "RECONCILING")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A running job: state, restarts, and its last complete checkpoint (bytes, ms, number)."""
+
+    state: str
+    restarts: int = 0
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+    checkpoint_ms: int = 0
+
+
+class FlinkRest:
+    """One job of a Flink cluster; every call returns None while nobody answers."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._job: str | None = None
+
+    def _ask(self, path: str, method: str = "GET") -> Any:
+        request = urllib.request.Request(f"http://{self._address}{path}", method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+                return json.loads(answer.read() or b"{}")
+        except (OSError, ValueError):
+            return None
+
+    def job(self) -> str | None:
+        """Return the active job's id."""
+        answer = self._ask("/jobs")
+        active = [j["id"] for j in (answer or {}).get("jobs", []) if j["status"] in _ACTIVE]
+        self._job = active[0] if active else None
+        return self._job
+
+    def health(self) -> Health | None:
+        """Return the job's state and its checkpoints."""
+        if (job := self.job()) is None:
+            return None
+        told = self._ask(f"/jobs/{job}")
+        kept = self._ask(f"/jobs/{job}/checkpoints") or {}
+        if told is None:
+            return None
+        latest = (kept.get("latest") or {}).get("completed") or {}
+        counts = kept.get("counts") or {}
+        return Health(
+            state=told["state"],
+            restarts=int(counts.get("restored", 0)),
+            checkpoints=int(counts.get("completed", 0)),
+            checkpoint_bytes=int(latest.get("state_size", 0)),
+            checkpoint_ms=int(latest.get("end_to_end_duration", 0)),
+        )
+
+    def watermark_ms(self) -> int | None:
+        """Return the watermark of the windows in ms of event time, None before the first."""
+        if self._job is None or (told := self._ask(f"/jobs/{self._job}")) is None:
+            return None
+        windows = [v["id"] for v in told["vertices"] if v["name"].startswith("WindowSessions")]
+        if not windows:
+            return None
+        marks = self._ask(f"/jobs/{self._job}/vertices/{windows[0]}/watermarks") or []
+        values = [int(mark["value"]) for mark in marks]
+        return min(values) if values and min(values) > 0 else None
+
+    def cancel(self) -> None:
+        """Cancel the job; its checkpoints are kept."""
+        if self._job is not None:
+            self._ask(f"/jobs/{self._job}?mode=cancel", "PATCH")

@@ -1,0 +1,129 @@
+"""The streaming job as processes: driver, job server with its mini-cluster, Python workers."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pipelines.config import Config
+
+UNUSABLE = 3
+"""Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
+
+
+def newest_checkpoint(state: Path) -> Path | None:
+    """Return the newest checkpoint that is complete; they may vanish while one looks."""
+    found = []
+    for metadata in (state / "checkpoints").glob("*/chk-*/_metadata"):
+        try:
+            found.append((metadata.stat().st_mtime_ns, metadata.parent))
+        except FileNotFoundError:
+            continue
+    return max(found)[1] if found else None
+
+
+class JobProcess:
+    """One start of the job, restored from a checkpoint where there is one."""
+
+    def __init__(self, config: Config, rest_port: int, *, again: bool) -> None:
+        self._state = config.live.state.absolute()
+        self.restored = newest_checkpoint(self._state)
+        self._write_settings(rest_port)
+        path = self._state / "config.json"
+        path.write_text(config.model_dump_json(), encoding="utf-8")
+        command = [sys.executable, "-m", "pipelines.flink_job", str(path)]
+        command += ["--again"] if again else []
+        command += ["--restoring"] if self.restored else []
+        self.log = self._state / "job.log"
+        if self.log.exists():
+            self.log.replace(self._state / "job.previous.log")
+        with self.log.open("wb") as log:
+            self._driver = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # its process group is what ``kill`` ends
+            )
+
+    def _write_settings(self, rest_port: int) -> None:
+        """Write what only Flink's own settings can say; ``--savepoint_path`` is ignored locally."""
+        settings: dict[str, object] = {
+            "rest.address": "127.0.0.1",
+            "rest.bind-address": "127.0.0.1",
+            "rest.bind-port": rest_port,
+            "state.checkpoints.num-retained": 2,
+            "restart-strategy.type": "failure-rate",
+            "restart-strategy.failure-rate.max-failures-per-interval": 6,
+            "restart-strategy.failure-rate.failure-rate-interval": "1 min",
+            "restart-strategy.failure-rate.delay": "500 ms",
+        }
+        if self.restored:
+            settings["execution.savepoint.path"] = self.restored.as_uri()
+        conf = self._state / "conf"
+        conf.mkdir(parents=True, exist_ok=True)
+        lines = [f"{name}: {value}" for name, value in settings.items()]
+        (conf / "flink-conf.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @property
+    def driver_pid(self) -> int:
+        return self._driver.pid
+
+    def server_pid(self) -> int | None:
+        """Return the job server's JVM, None before it is there and after it died."""
+        for pid in self._members():
+            if b"jobserver.jar" in _command(pid):
+                return pid
+        return None
+
+    def worker_pids(self) -> list[int]:
+        """Return the Python workers."""
+        return [pid for pid in self._members() if b"sdk_worker_main" in _command(pid)]
+
+    def _members(self) -> list[int]:
+        """Return the living processes of the driver's group."""
+        members = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            except (OSError, ValueError):
+                continue
+            if int(group) == self._driver.pid and state != "Z":
+                members.append(int(stat.parent.name))
+        return members
+
+    def ended(self) -> int | None:
+        """Return the driver's exit status, None while it runs."""
+        return self._driver.poll()
+
+    def kill(self) -> None:
+        """End driver, JVM and workers at once: after an interrupt a driver may hang."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._driver.pid, signal.SIGKILL)
+        self._driver.wait()
+        end = time.monotonic() + 10
+        while self._members() and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def unusable(self) -> str | None:
+        """Return why the driver could not start the job, None where it could."""
+        if self._driver.poll() != UNUSABLE:
+            return None
+        return (self._state / "unusable").read_text(encoding="utf-8")
+
+    def reason(self) -> str:
+        """Return the last error that the job's log tells, in one line."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        told = re.findall(r"^(?:.*?Caused by: )?((?:[\w.]+)?(?:Error|Exception): .+)$", text, re.M)
+        return told[-1].strip()[:300] if told else f"see {self.log}"
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,97 @@
+"""Settings of the Kafka clients, Java's and Python's, and consumer records as RAW batches."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from kafka import KafkaConsumer, TopicPartition
+
+from pipelines.config import Kafka
+from schemas.errors import AffectstreamError
+from schemas.events import RAW
+
+_SCRAM = "SCRAM-SHA-512"
+
+
+def _password(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read the password in {path}: `kafka.password_file` is a text file"
+        raise AffectstreamError(message) from error
+
+
+def _protocol(kafka: Kafka) -> str:
+    return ("SASL_" if kafka.username else "") + ("SSL" if kafka.ca_file else "PLAINTEXT")
+
+
+def python_settings(kafka: Kafka) -> dict[str, Any]:
+    """Return the settings of a kafka-python client."""
+    settings: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap.split(","),
+        "security_protocol": _protocol(kafka),
+    }
+    if kafka.ca_file:
+        settings["ssl_cafile"] = str(kafka.ca_file)
+    if kafka.username and kafka.password_file:
+        settings["sasl_mechanism"] = _SCRAM
+        settings["sasl_plain_username"] = kafka.username
+        settings["sasl_plain_password"] = _password(kafka.password_file)
+    return settings
+
+
+def java_settings(kafka: Kafka) -> dict[str, str]:
+    """Return the settings of a Java consumer."""
+    settings = {
+        "bootstrap.servers": kafka.bootstrap,
+        "group.id": kafka.group,
+        "enable.auto.commit": "false",
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "security.protocol": _protocol(kafka),
+    }
+    if kafka.ca_file:
+        settings |= {
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(kafka.ca_file.absolute()),
+        }
+    if kafka.username and kafka.password_file:
+        module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        user, password = (
+            value.replace("\\", "\\\\").replace('"', '\\"')
+            for value in (kafka.username, _password(kafka.password_file))
+        )
+        settings |= {
+            "sasl.mechanism": _SCRAM,
+            "sasl.jaas.config": f'{module} required username="{user}" password="{password}";',
+        }
+    return settings
+
+
+def raw_batch(records: Iterable[Any]) -> pa.RecordBatch:
+    """Return kafka-python's consumer records as one RAW batch."""
+    rows = [
+        (r.topic, r.partition, r.offset, r.timestamp, r.key, list(r.headers), r.value)
+        for r in records
+    ]
+    columns = (
+        [
+            pa.array(column, field.type)
+            for column, field in zip(zip(*rows, strict=True), RAW, strict=True)
+        ]
+        if rows
+        else [pa.array([], field.type) for field in RAW]
+    )
+    return pa.record_batch(columns, schema=RAW)
+
+
+def read_to_end(
+    consumer: KafkaConsumer, partitions: list[TopicPartition], timeout_ms: int = 30_000
+) -> Iterator[pa.RecordBatch]:
+    """Yield what lies between the consumer's positions and the ends as they stand now."""
+    ends = consumer.end_offsets(partitions)
+    while any(consumer.position(tp) < end for tp, end in ends.items()):
+        polled = consumer.poll(timeout_ms=1000)
+        for records in polled.values():
+            yield raw_batch(records)

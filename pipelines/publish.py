@@ -1,0 +1,186 @@
+"""Publish: a recorded log → Kafka, paced or as fast as possible, with its own times or now's."""
+
+import datetime as dt
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from kafka import KafkaProducer
+from rich.console import Console
+from rich.progress import Progress
+
+from pipelines.config import Kafka
+from pipelines.kafka_clients import python_settings
+from pipelines.topics import MAX_MESSAGE, need_topics, told
+from schemas.errors import AffectstreamError
+from schemas.events import RAW
+from transforms.log import count_records, log_files, read_records
+
+Header = tuple[str, bytes]
+_NULL = object()
+"""Stands for a null key or value, since kafka-python refuses a record of which both are null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was sent: records, seconds, and how far event times were shifted."""
+
+    records: int
+    seconds: float
+    shift_s: float
+
+
+@dataclass(slots=True)
+class _Sender:
+    """Sends records and keeps the first error; kafka-python reports errors late."""
+
+    producer: KafkaProducer
+    errors: list[BaseException] = field(default_factory=list)
+
+    def send(self, record: dict[str, Any]) -> None:
+        if self.errors:
+            raise self.errors[0]
+        sent = self.producer.send(
+            record["topic"],
+            key=_NULL if record["key"] is None else record["key"],
+            value=_NULL if record["value"] is None else record["value"],
+            headers=record["headers"],
+            timestamp_ms=record["timestamp"],
+        )
+        sent.add_errback(self.errors.append)
+
+    def finish(self) -> None:
+        self.producer.flush()
+        if self.errors:
+            raise self.errors[0]
+
+
+def publish(
+    log: Path,
+    kafka: Kafka,
+    *,
+    speed: float = 0.0,
+    retime: bool = False,
+    compression: str | None = None,
+    console: Console,
+) -> Published:
+    """Send every record of a log in its order, keyed, acknowledged by all replicas, once each.
+
+    ``speed`` is how many times faster than it was recorded; 0 is as fast as possible. ``retime``
+    shifts all times by one amount: paced, the first record is now; unpaced, the last. A null
+    header value is sent empty, since kafka-python has none.
+
+    Raises:
+        AffectstreamError: the log or the broker cannot be used, or a record was refused.
+    """
+    total = count_records(log)
+    first, last, topics = _survey(log)
+    now = time.time()
+    shift_ms = int(now * 1000) - (first if speed else last) if retime else 0
+    with told(kafka), Progress(console=console, transient=True) as bar:
+        need_topics(kafka, topics)
+        task = bar.add_task("publishing", total=total)
+        sender = _Sender(_producer(kafka, compression))
+        try:
+            for number, record in enumerate(_records(log, shift_ms)):
+                if speed:
+                    due = now + (record["timestamp"] - shift_ms - first) / 1000 / speed
+                    _wait(sender, due)
+                sender.send(record)
+                if number % 500 == 0:
+                    bar.update(task, completed=number)
+            sender.finish()
+        finally:
+            sender.producer.close(timeout=5)
+    return Published(total, time.time() - now, shift_ms / 1000)
+
+
+def _producer(kafka: Kafka, compression: str | None) -> KafkaProducer:
+    def plain(value: Any) -> bytes | None:
+        return None if value is _NULL else value
+
+    return KafkaProducer(
+        **python_settings(kafka),
+        acks="all",
+        enable_idempotence=True,
+        compression_type=compression,
+        max_request_size=MAX_MESSAGE,
+        batch_size=256 << 10,
+        linger_ms=5,
+        allow_auto_create_topics=False,
+        max_block_ms=20_000,
+        key_serializer=plain,
+        value_serializer=plain,
+    )
+
+
+def _wait(sender: _Sender, due: float) -> None:
+    ahead = due - time.time()
+    if ahead > 0:
+        time.sleep(ahead)
+
+
+def _survey(log: Path) -> tuple[int, int, set[str]]:
+    """Return the first and the last record's time in ms, and the topics."""
+    files = [str(path) for path in log_files(log)]
+    places = ds.dataset(files, schema=RAW).to_table(columns=["timestamp", "topic"])
+    if not len(places):
+        message = f"{log} holds no record: there is nothing to publish"
+        raise AffectstreamError(message)
+    span = pc.min_max(places["timestamp"].cast(pa.int64())).as_py()
+    return span["min"], span["max"], set(pc.unique(places["topic"]).to_pylist())
+
+
+def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
+    for path in log_files(log):
+        for batch in read_records(path):
+            milliseconds = batch["timestamp"].cast(pa.int64()).to_pylist()
+            columns = [batch[name].to_pylist() for name in ("topic", "key", "headers", "value")]
+            for at, topic, key, headers, value in zip(milliseconds, *columns, strict=True):
+                pairs = [(h["key"], h["value"] or b"") for h in headers]
+                record = {"topic": topic, "key": key, "headers": pairs, "value": value}
+                yield (_shifted(record, shift_ms) if shift_ms else record) | {
+                    "timestamp": at + shift_ms
+                }
+
+
+def _shifted(record: dict[str, Any], shift_ms: int) -> dict[str, Any]:
+    """Move the CloudEvents time of a record; what has no readable one stays as it is."""
+    structured = any(
+        key == "content-type" and value.startswith(b"application/cloudevents")
+        for key, value in record["headers"]
+    )
+    if structured:
+        return record | {"value": _shifted_json(record["value"], shift_ms)}
+    headers = [
+        (
+            key,
+            _later(value.decode(errors="replace"), shift_ms).encode()
+            if key == "ce_time"
+            else value,
+        )
+        for key, value in record["headers"]
+    ]
+    return record | {"headers": headers}
+
+
+def _shifted_json(value: bytes | None, shift_ms: int) -> bytes | None:
+    try:
+        event = json.loads(value or b"")
+        return json.dumps(event | {"time": _later(event["time"], shift_ms)}).encode()
+    except (ValueError, TypeError, KeyError):
+        return value
+
+
+def _later(time_: str, shift_ms: int) -> str:
+    try:
+        moved = dt.datetime.fromisoformat(time_) + dt.timedelta(milliseconds=shift_ms)
+    except (ValueError, OverflowError, TypeError):
+        return time_
+    return moved.isoformat(timespec="microseconds")

@@ -1,0 +1,227 @@
+"""Kills a running live job in every way, while a producer goes on, and checks what landed.
+
+``make chaos`` is the long form, the test the short one.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import flink_server
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from kafka_server import Broker
+from live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
+from processes import free_ports
+
+from pipelines.config import Config, Kafka, load_config
+from pipelines.job_process import newest_checkpoint
+from pipelines.record import record
+from pipelines.replay import replay
+from pipelines.sessionlogs.bench_log import write_bench_log
+from pipelines.topics import create_topics
+from schemas.tables import ROW_ID
+from transforms.pseudonymise import write_keys
+
+WAYS = ("worker", "jvm", "driver", "broker", "everything")
+_RATE = 200
+_LONGEST_S = 3600
+_PUBLISH = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from pipelines.config import Kafka
+from pipelines.publish import publish
+kafka = Kafka(bootstrap=sys.argv[2])
+publish(Path(sys.argv[1]), kafka, speed=1, retime=True, console=Console(quiet=True))
+"""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the kills did to the tables; seconds are from the kill to the next commit."""
+
+    kills: int = 0
+    events: int = 0
+    windows: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    wrong_counts: int = 0
+    other_tables_differ: int = 0
+    decisions_missing: int = 0
+    restart_s: dict[str, list[float]] = field(default_factory=dict)
+    checkpoint_kb: list[float] = field(default_factory=list)
+    rss_mb: list[float] = field(default_factory=list)
+
+
+class Chaos:
+    """One broker, one producer, one supervised job, and what is done to them."""
+
+    def __init__(self, folder: Path, kills: int, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._kills = kills
+        self._folder = folder
+        self.broker = Broker(folder / "broker", *free_ports(2))
+        self.broker.start()
+        kafka = Kafka(bootstrap=self.broker.bootstrap)
+        create_topics(kafka, 2)
+        flink_server.fetch()
+        write_keys(folder / "keys.yaml")
+        self.config = live_config(
+            kafka, flink_server.OUT, folder, folder / "keys.yaml", models=CONSTANT
+        )
+        self.outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Produce, kill, wait for the end, and compare with a replay of what was produced."""
+        producer = self._producer()
+        try:
+            with Running(self.config) as running:
+                wait_for(lambda: self._version() > 0 or bool(running.error), 300)
+                while self.outcome.kills < self._kills:
+                    self._kill(running)
+                    if producer.poll() is not None:
+                        message = "the producer ended before the kills did"
+                        raise RuntimeError(message)
+                producer.terminate()
+                running.supervisor.until_end = True
+                running.join(600)
+        finally:
+            producer.kill()
+            producer.wait()
+        self._check()
+        return self.outcome
+
+    @property
+    def _state(self) -> Path:
+        return self.config.live.state.absolute()
+
+    def _producer(self) -> subprocess.Popen:
+        """Start a process that publishes a long log at its own pace, in the present."""
+        log = self._folder / "produced"
+        write_bench_log(log, _RATE * _LONGEST_S, subjects=40, rate=_RATE)
+        command = [sys.executable, "-c", _PUBLISH, str(log / "log"), self.broker.bootstrap]
+        return subprocess.Popen(command)
+
+    def _version(self) -> int:
+        """Return the version of the feature table, -1 before there is one."""
+        log = self.config.tables / "emotion_features" / "_delta_log"
+        return max((int(path.stem) for path in log.glob("*[0-9].json")), default=-1)
+
+    def _kill(self, running: Running) -> None:
+        way = WAYS[self.outcome.kills % len(WAYS)]
+        if self._random.random() < 0.5:
+            time.sleep(self._random.uniform(1, 8))
+        else:  # just after a commit, before its checkpoint can be complete
+            before = self._version()
+            wait_for(lambda: self._version() > before)
+        self._measure(running)
+        before = self._version()
+        self._strike(running, way)
+        killed = time.monotonic()
+        if way in ("broker", "everything"):
+            time.sleep(1)
+            self.broker.start()
+        wait_for(lambda: self._version() > before or bool(running.error), 240)
+        if running.error:
+            raise running.error
+        self.outcome.restart_s.setdefault(way, []).append(time.monotonic() - killed)
+        self.outcome.kills += 1
+
+    def _strike(self, running: Running, way: str) -> None:
+        job = running.supervisor.job
+        if job is None:
+            return
+        server = job.server_pid()
+        victims = {
+            "worker": job.worker_pids(),
+            "jvm": [server],
+            "driver": [job.driver_pid, server],
+            "broker": [],
+            "everything": [job.driver_pid, server, *job.worker_pids()],
+        }[way]
+        for pid in victims:
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+        if way in ("broker", "everything"):
+            self.broker.process.stop(signal.SIGKILL)
+
+    def _measure(self, running: Running) -> None:
+        checkpoint = newest_checkpoint(self._state)
+        if checkpoint:
+            sizes = [path.stat().st_size for path in checkpoint.glob("*") if path.exists()]
+            self.outcome.checkpoint_kb.append(sum(sizes) / 1024)
+        job = running.supervisor.job
+        if job:
+            pids = [job.server_pid(), *job.worker_pids()]
+            self.outcome.rss_mb.append(sum(_rss_mb(pid) for pid in pids if pid))
+
+    def _check(self) -> None:
+        """Compare with an embedded replay of exactly what the broker holds."""
+        produced = self._folder / "recorded"
+        self.outcome.events = record(produced, self.config.kafka, console=QUIET)
+        expected = load_config(
+            None, log=produced, tables=self._folder / "expected", keys=self.config.keys,
+            models=CONSTANT,
+        )  # fmt: skip
+        replay(expected, QUIET)
+        self._compare_features(expected)
+        for name in ("observations", "refusals", "dead_letters", "consent_ledger"):
+            ids = [
+                set(table(c.tables, name)[ROW_ID[name]].to_pylist())
+                for c in (expected, self.config)
+            ]
+            self.outcome.other_tables_differ += len(ids[0] ^ ids[1])
+        made, wanted = (
+            set(table(c.tables, "expression_decisions")["decision_id"].to_pylist())
+            for c in (self.config, expected)
+        )
+        self.outcome.other_tables_differ += len(made - wanted)
+        self.outcome.decisions_missing = len(wanted - made)
+
+    def _compare_features(self, expected: Config) -> None:
+        columns = ["window_id", "revision", "n_text", "n_motion"]
+        raw = [_features(c.tables).select(columns) for c in (expected, self.config)]
+        found = raw[1].group_by("window_id").aggregate([("revision", "count")])
+        self.outcome.duplicated = len(raw[1]) - len(found)
+        self.outcome.windows = len(raw[0])
+        joined = raw[0].join(raw[1], "window_id", right_suffix="_found", join_type="left outer")
+        self.outcome.lost = joined["revision_found"].null_count
+        wrong = [pc.not_equal(joined[name], joined[f"{name}_found"]) for name in columns[1:]]
+        any_wrong = pc.or_(pc.or_(wrong[0], wrong[1]), wrong[2])
+        self.outcome.wrong_counts = pc.sum(any_wrong.cast(pa.int64())).as_py() or 0
+
+
+def _features(root: Path) -> pa.Table:
+    return DeltaTable(str(root / "emotion_features")).to_pyarrow_table()
+
+
+def _rss_mb(pid: int) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    found = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    return int(found[0].split()[1]) / 1024 if found else 0.0
+
+
+def run_chaos(kills: int, folder: Path, seed: int = 7) -> Outcome:
+    """Run it in this folder and end what it started."""
+    chaos = Chaos(folder, kills, seed)
+    try:
+        return chaos.run()
+    finally:
+        chaos.broker.process.stop()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        print(json.dumps(asdict(run_chaos(int(sys.argv[1]), Path(made))), indent=1))

@@ -1,0 +1,123 @@
+"""What the tests of the live path share: settings, a supervisor in a thread, tables compared."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from deltalake import DeltaTable
+from rich.console import Console
+
+from pipelines.config import Config, Kafka, load_config
+from pipelines.live import Supervisor
+from schemas.tables import ROW_ID, TABLES
+from schemas.vocabularies import MODALITIES
+
+QUIET = Console(quiet=True)
+CONSTANT = {modality: {"model": "constant"} for modality in MODALITIES}
+
+
+def live_config(kafka: Kafka, jars: Path, folder: Path, keys: Path, **settings: Any) -> Config:
+    """Settings of a job whose state and tables are in this folder."""
+    live = {"state": folder / "state", "jars": jars} | settings.pop("live", {})
+    return load_config(
+        None, kafka=kafka.model_dump(), tables=folder / "tables", keys=keys, live=live, **settings
+    )
+
+
+class Running:
+    """A supervised job in a thread; what ends it is raised when the block ends."""
+
+    def __init__(self, config: Config, *, until_end: bool = False) -> None:
+        self.supervisor = Supervisor(config, QUIET, until_end=until_end)
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self.supervisor.run()
+        except BaseException as error:  # raised again where it is awaited
+            self.error = error
+
+    def __enter__(self) -> "Running":
+        self._thread.start()
+        return self
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+        ended = not self._thread.is_alive()
+        if not ended:
+            self.supervisor.stop()
+            self._thread.join(60)
+            if self.supervisor.job:
+                self.supervisor.job.kill()
+        if self.error:
+            raise self.error
+        log = self.supervisor.job.log.read_text(errors="replace") if self.supervisor.job else ""
+        assert ended, f"the job did not end in {timeout_s} s; the end of its log:\n{log[-3000:]}"
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.supervisor.stop()
+        self._thread.join(90)
+        if self.supervisor.job:
+            self.supervisor.job.kill()
+
+
+def run_to_end(config: Config, timeout_s: float = 300) -> Supervisor:
+    """Run the job until everything is read and all windows are closed."""
+    with Running(config, until_end=True) as running:
+        running.join(timeout_s)
+    return running.supervisor
+
+
+def wait_for(what: Callable[[], bool], timeout_s: float = 120) -> None:
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def table(root: Path, name: str) -> pa.Table:
+    rows = DeltaTable(str(root / name)).to_pyarrow_table()
+    ids = rows[ROW_ID[name]].to_pylist()
+    assert len(set(ids)) == len(ids), f"{name} has a row twice"
+    return rows.sort_by([(ROW_ID[name], "ascending")])
+
+
+def same(one: pa.Table, other: pa.Table) -> None:
+    """Equal rows; floating-point values to 1e-3."""
+    assert one.schema == other.schema
+    assert len(one) == len(other)
+    for name in one.schema.names:
+        a, b = one[name].combine_chunks(), other[name].combine_chunks()
+        kind = a.type
+        if pa.types.is_list(kind):
+            assert pa.compute.list_value_length(a).equals(pa.compute.list_value_length(b))
+            a, b, kind = a.flatten(), b.flatten(), kind.value_type
+        if pa.types.is_floating(kind):
+            np.testing.assert_allclose(a.to_numpy(False), b.to_numpy(False), atol=1e-3)
+        else:
+            assert a.equals(b), name
+
+
+def same_letters(one: Path, other: Path) -> None:
+    """Equal dead letters by stage, code and event id: offsets differ from log to log."""
+    first, second = (
+        sorted(
+            map(tuple, (row.values() for row in table(root, "dead_letters").select(
+                ["stage", "code", "event_id"]).to_pylist())), key=str)
+        for root in (one, other)
+    )  # fmt: skip
+    assert first == second
+
+
+COMPARED = sorted(set(TABLES) - {"runs", "dead_letters"})

@@ -1,0 +1,135 @@
+"""A recorded log to a real broker and back."""
+
+import datetime as dt
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+from records import START, raw, record
+from rich.console import Console
+
+from pipelines.config import Kafka
+from pipelines.publish import publish
+from pipelines.record import record as record_log
+from pipelines.topics import create_topics
+from schemas.errors import AffectstreamError
+from schemas.events import RAW, TOPICS
+from transforms.decode import decode_batch
+from transforms.stage import MAIN
+
+pytestmark = pytest.mark.kafka
+QUIET = Console(quiet=True)
+CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
+
+HOSTILE = [
+    {"key": "ce_id", "value": b"\xff\xfe not utf-8"},
+    {"key": "ce_id", "value": b"twice"},
+    {"key": "", "value": b""},
+    {"key": "ключ\x00\n", "value": bytes(range(256))},
+    {"key": "x" * 4000, "value": b"y" * 100_000},
+]
+
+
+def odd_log(folder: Path, day: int) -> pa.Table:
+    """Records that a well-behaved producer would never send, all of one day."""
+    rows = [record("text", number, {"text": "hello", "lang": "en"}) for number in range(50)]
+    rows += [record("voice", 50, b"\x00" * 900_000)]
+    rows += [record("motion", 51, {"jawOpen": 1}) | {"headers": HOSTILE}]
+    rows += [record("motion", 52, {"jawOpen": 1}) | {"headers": []}]
+    rows += [record("face", 53, b"\xff\xd8\xff") | {"value": None}]
+    rows += [record("face", 54, b"\xff\xd8\xff") | {"value": b""}]
+    rows += [record("text", 55, {"text": "x", "lang": "en"}) | {"key": None}]
+    rows += [record("text", 56, {"text": "x", "lang": "en"}) | {"key": b""}]
+    rows += [record("context", 57, {}) | {"key": None, "value": None, "headers": []}]
+    rows += [record("consent", 58, {}) | {"key": bytes(range(256))}]
+    for row in rows:
+        row["timestamp"] += dt.timedelta(days=day)
+    folder.mkdir()
+    pq.write_table(table := pa.Table.from_batches([raw(*rows)]), folder / "part-0.parquet")
+    return table
+
+
+def content(log: pa.Table) -> list[dict[str, object]]:
+    rows = log.drop_columns(["partition", "offset"]).to_pylist()
+    return sorted(rows, key=lambda row: (row["timestamp"], row["topic"]))
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=str)
+def test_a_log_comes_back_as_it_was(kafka: Kafka, tmp_path: Path, codec: str | None) -> None:
+    day = CODECS.index(codec)
+    log = odd_log(tmp_path / "log", day)
+    done = publish(tmp_path / "log", kafka, compression=codec, console=QUIET)
+    assert done.records == len(log)
+    since = int((START + dt.timedelta(days=day)).timestamp() * 1000)
+    count = record_log(
+        tmp_path / "back", kafka, since_ms=since, until_ms=since + 86_400_000, console=QUIET
+    )
+    assert count == len(log)
+    back = pq.read_table(tmp_path / "back").cast(RAW)
+    assert content(back) == content(log)
+    by_key = back.group_by("key").aggregate([("partition", "count_distinct")]).to_pylist()
+    assert all(g["partition_count_distinct"] == 1 for g in by_key if g["key"] not in (None, b""))
+
+
+def test_a_second_creation_of_the_topics_creates_none(kafka: Kafka) -> None:
+    assert create_topics(kafka, 3) == []
+
+
+def test_retimed_events_are_of_the_present_and_keep_their_distances(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    rows = [record("text", n, {"text": "hi", "lang": "en"}, structured=n % 2 == 1) for n in (0, 7)]
+    pq.write_table(pa.Table.from_batches([raw(*rows)]), log / "part-0.parquet")
+    before = dt.datetime.now(dt.UTC)
+    done = publish(log, kafka, retime=True, console=QUIET)
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
+    consumer.assign([TopicPartition("session.text", n) for n in range(3)])
+    found = []
+    while len(found) < 2:
+        polled = consumer.poll(timeout_ms=500).values()
+        found += [r for rs in polled for r in rs if r.timestamp > before.timestamp() * 1000 - 8000]
+    consumer.close()
+    assert abs(found[1].timestamp - found[0].timestamp) == 7000
+    from pipelines.kafka_clients import raw_batch  # noqa: PLC0415
+
+    times = [
+        time.as_py()
+        for tag, events in decode_batch(raw_batch(found))
+        if tag == MAIN
+        for time in events["event_time"]
+    ]
+    assert len(times) == 2
+    assert abs(max(times) - min(times)) == dt.timedelta(seconds=7)
+    assert abs(max(times) - before) < dt.timedelta(seconds=60)
+    assert done.shift_s > 0
+
+
+def test_a_paced_log_takes_its_time(kafka: Kafka, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    rows = [record("text", n, {"text": "hi", "lang": "en"}) for n in range(0, 21, 5)]
+    pq.write_table(pa.Table.from_batches([raw(*rows)]), log / "part-0.parquet")
+    assert 1.9 < publish(log, kafka, speed=10, console=QUIET).seconds < 6
+
+
+def test_no_broker_is_one_sentence(tmp_path: Path) -> None:
+    odd_log(tmp_path / "log", 0)
+    with pytest.raises(AffectstreamError, match="check `kafka` in the configuration"):
+        publish(tmp_path / "log", Kafka(bootstrap="127.0.0.1:1"), console=QUIET)
+
+
+def test_a_missing_topic_is_one_sentence(new_broker, tmp_path: Path) -> None:
+    empty = Kafka(bootstrap=new_broker().bootstrap)
+    odd_log(tmp_path / "log", 0)
+    with pytest.raises(AffectstreamError, match="run `affectstream topics create`"):
+        publish(tmp_path / "log", empty, console=QUIET)
+    with pytest.raises(AffectstreamError, match="run `affectstream topics create`"):
+        record_log(tmp_path / "back", empty, topics=["session.text"], console=QUIET)
+    assert not (tmp_path / "back").exists()
+    create_topics(empty, 1)
+    with pytest.raises(AffectstreamError, match="hold no record"):
+        record_log(tmp_path / "back", empty, topics=list(TOPICS), console=QUIET)

@@ -1,0 +1,68 @@
+"""Tables in an object store: several writers at once, and reading back."""
+
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from pipelines.config import load_config
+from pipelines.query import query, tables
+from pipelines.replay import replay
+from pipelines.sessionlogs.bench_log import write_bench_log
+from schemas.tables import REFUSALS
+from schemas.vocabularies import MODALITIES
+from transforms.land import TableWriter, prepare_tables
+
+pytestmark = pytest.mark.s3
+
+WRITERS, COMMITS, ROWS = 2, 8, 25
+
+
+def refusals(first: int) -> pa.RecordBatch:
+    at = datetime(2026, 9, 1, 10, tzinfo=UTC)
+    texts = {f.name: "x" for f in REFUSALS if f.type == pa.string()}
+    rows = [
+        texts
+        | {"event_id": f"{n:032x}", "offset": n, "partition": 0}
+        | {"event_time": at, "event_date": at.date()}
+        for n in range(first, first + ROWS)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=REFUSALS)
+
+
+def write(root: str, number: int) -> None:
+    """Commit this writer's rows, every second commit of which the other writer makes too."""
+    writer = TableWriter(root, "refusals")
+    for turn in range(COMMITS):
+        place = turn * WRITERS + (number if turn % 2 else 0)
+        writer.commit([refusals(place * ROWS)])
+
+
+def test_two_writers_at_once_lose_nothing_and_write_nothing_twice(store: str) -> None:
+    root = f"{store}/race"
+    prepare_tables(root)
+    with get_context("spawn").Pool(WRITERS) as pool:
+        pool.starmap(write, [(root, number) for number in range(WRITERS)])
+    found = query(root, "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM refusals")
+    distinct = COMMITS // 2 * ROWS + COMMITS // 2 * WRITERS * ROWS
+    assert found.to_pylist() == [{"n": distinct, "ids": distinct}]
+
+
+def test_a_replay_into_the_store_gives_what_a_replay_into_a_folder_gives(
+    store: str, tmp_path: Path, keys: Path
+) -> None:
+    write_bench_log(tmp_path / "session", 400, subjects=8)
+    given = {
+        "log": tmp_path / "session" / "log",
+        "keys": keys,
+        "models": {name: {"model": "constant"} for name in MODALITIES},
+    }
+    counts = []
+    for root in (f"{store}/replay", f"{store}/replay", tmp_path / "tables"):
+        replay(load_config(None, tables=root, **given), Console(quiet=True))
+        counts.append(tables(root))
+    assert counts[0] == counts[1] == counts[2]
+    assert counts[0]["emotion_features"] > 0

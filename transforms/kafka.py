@@ -1,0 +1,131 @@
+"""ReadKafka: topics of a broker → RAW batches, on any runner with Java, one or a few a bundle."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.transforms.external import (
+    ExternalTransform,
+    JavaJarExpansionService,
+    NamedTupleBasedPayloadBuilder,
+)
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from schemas.events import HOLDING, RAW, TOPICS
+from transforms.log import MAX_ROWS, bounded
+
+URN = "affectstream:kafka:read:v1"
+_ENVIRONMENT = [
+    "{{PORT}}",
+    "--javaClassLookupAllowlistFile=*",
+    "--defaultEnvironmentType=EMBEDDED",  # Java runs in the runner's own JVM: no docker
+    "--experiments=use_deprecated_read",  # Flink reads natively, offsets in its checkpoints
+]
+
+
+class EventClock(NamedTuple):
+    """The rules of event time in seconds, see ``pipelines.config.Kafka``."""
+
+    delay_s: float
+    idle_s: float
+    ahead_s: float
+    clock_offset_s: float
+
+
+class _Payload(NamedTuple):
+    """What ``affectstream.KafkaRead.Config`` takes."""
+
+    consumer: Mapping[str, str]
+    topics: list[str]
+    holding: list[str]
+    delay_ms: int
+    idle_ms: int
+    ahead_ms: int
+    clock_offset_ms: int
+
+
+def unpack(packed: bytes) -> pa.RecordBatch:
+    """Return the RAW batch of a pack: columns as ``affectstream.Columns`` lays them out."""
+    place = 0
+
+    def numbers(count: int, kind: str) -> np.ndarray:
+        nonlocal place
+        column = np.frombuffer(packed, kind, count, place)
+        place += column.nbytes
+        return column.astype(kind.replace(">", "<"))
+
+    def texts(count: int, kind: pa.DataType) -> pa.Array:
+        nonlocal place
+        lengths = numbers(count, ">i4")
+        ends = np.cumsum(np.maximum(lengths, 0), dtype=np.int32)
+        offsets = pa.py_buffer(np.r_[np.int32(0), ends].tobytes())
+        size = int(ends[-1]) if count else 0
+        valid = pa.py_buffer(np.packbits(lengths >= 0, bitorder="little").tobytes())
+        data = pa.py_buffer(packed[place : place + size])
+        place += size
+        return pa.Array.from_buffers(kind, count, [valid, offsets, data])
+
+    rows, pairs = numbers(2, ">i4").tolist()
+    partition, offset = numbers(rows, ">i4"), numbers(rows, ">i8")
+    timestamp = pa.array(numbers(rows, ">i8")).cast(RAW.field("timestamp").type)
+    starts = np.r_[np.int32(0), np.cumsum(numbers(rows, ">i4"), dtype=np.int32)]
+    topic, key, value = (texts(rows, kind) for kind in (pa.string(), pa.binary(), pa.binary()))
+    named = [texts(pairs, pa.string()), texts(pairs, pa.binary())]
+    headers = pa.ListArray.from_arrays(
+        pa.array(starts),
+        pa.StructArray.from_arrays(named, fields=list(RAW.field("headers").type.value_type)),
+    )
+    columns = [topic, pa.array(partition), pa.array(offset), timestamp, key, headers, value]
+    return pa.record_batch(columns, schema=RAW)
+
+
+class _Unpack(beam.DoFn):
+    """Makes RAW batches of the packs of a bundle: each costs every stage about a millisecond.
+
+    A batch's timestamp is the earliest of its records', which is the watermark of their partition
+    when they were read (``affectstream.PartitionClock``).
+    """
+
+    def start_bundle(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._earliest: Timestamp | None = None
+
+    def process(self, packed: bytes, at: Any = beam.DoFn.TimestampParam) -> Iterator[WindowedValue]:
+        batch = unpack(packed)
+        if self._rows + batch.num_rows > MAX_ROWS:
+            yield from self.finish_bundle()
+            self.start_bundle()
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        self._earliest = at if self._earliest is None else min(at, self._earliest)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._rows:
+            for batch in bounded(pa.concat_batches(self._batches)):
+                yield WindowedValue(batch, self._earliest, (GlobalWindow(),))
+
+
+class ReadKafka(beam.PTransform):
+    """The session and governance topics → RAW batches of up to 8,192 rows or 4 MB."""
+
+    def __init__(self, *, consumer: dict[str, str], clock: EventClock, expansion: Path) -> None:
+        super().__init__()
+        milliseconds = (round(seconds * 1000) for seconds in clock)
+        self._payload = _Payload(consumer, list(TOPICS), list(HOLDING), *milliseconds)
+        self._expansion = expansion
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
+        jar = str(self._expansion)
+        service = JavaJarExpansionService(jar, extra_args=[*_ENVIRONMENT, f"--filesToStage={jar}"])
+        payload = NamedTupleBasedPayloadBuilder(self._payload)
+        return (
+            pbegin
+            | "Java" >> ExternalTransform(URN, payload, service)  # packs of columns
+            | "Unpack" >> beam.ParDo(_Unpack()).with_output_types(pa.RecordBatch)
+        )
