@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
-from transformers import AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from model_serving.calibration import calibrated
 from model_serving.card import CARD_FILE, read_card
 from model_serving.training.evaluation import Evaluation, Measured, Tier, measured_single
 from model_serving.training.face import FERPLUS
-from model_serving.training.face_data import Faces, load_faces
+from model_serving.training.face_data import FACE_LABELS, Faces, load_faces
 from model_serving.training.harness import as_made, predict
+from schemas.vocabularies import to_ekman
 
 _SPLIT = "FER+ test, majority vote, 8 classes"
 _BLURS = (0.5, 1.0, 1.5, 2.0)  # pixels of a 48 x 48 face
@@ -41,15 +42,25 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
 
 
 def answers(folder: Path, faces: Faces, cache: Path, name: str) -> np.ndarray:
-    """Return the calibrated (n, 8) probabilities, the logits kept by the digest of the weights."""
+    """Return calibrated (n, 8) probabilities, the logits kept by the digest of the weights.
+
+    A model of the seven expressions gives none to contempt.
+    """
     card = read_card(folder / CARD_FILE)
     path = cache / card.sha256["model.safetensors"][:16] / f"{name}.npy"
     if not path.is_file():
         net = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
-        side = int(getattr(net.config, "image_size", 48))
+        side = int(AutoImageProcessor.from_pretrained(folder).size["height"])
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, predict(net, replace(faces, side=side), as_made))
-    return calibrated(card.calibration, np.load(path))
+    given = calibrated(card.calibration, np.load(path))
+    names = list(card.labels)
+    found = np.zeros((len(given), len(FACE_LABELS)))
+    for column, label in enumerate(FACE_LABELS):
+        name = label if label in names or label == "contempt" else str(to_ekman(label))
+        if name in names:
+            found[:, column] = given[:, names.index(name)]
+    return found
 
 
 def _harder(images: np.ndarray) -> list[tuple[str, np.ndarray]]:
