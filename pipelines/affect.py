@@ -15,6 +15,7 @@ from schemas.errors import AffectstreamError
 from schemas.vocabularies import MODALITIES
 from transforms.decide import REVIEWS, DecideExpressions
 from transforms.decode import DecodeEvents
+from transforms.fetch import FetchMedia, MediaRules
 from transforms.fuse import ON_TIME, FuseModalities
 from transforms.gate import LEDGER, GateByPolicy
 from transforms.history import Smoothing
@@ -48,8 +49,9 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     gated = pseudonymous | GateByPolicy(
         policy=config.policy, consents=functools.partial(known, config)
     )
-    stream = gated[MAIN] | ScrubText()
-    dead = [decoded[DEAD], valid[DEAD], in_time[DEAD]]
+    fetched = gated[MAIN] | FetchMedia(rules=MediaRules(**config.media.model_dump()))
+    stream = fetched[MAIN] | ScrubText()
+    dead = [decoded[DEAD], valid[DEAD], in_time[DEAD], fetched[DEAD]]
     for modality in MODALITIES:
         settings = getattr(config.models, modality).model_dump()
         recognised = stream | Recognise(modality=modality, **settings)

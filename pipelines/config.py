@@ -77,6 +77,27 @@ class Decisions(_Frozen):
     valid_s: float = Field(default=30.0, gt=0)
 
 
+class Media(_Frozen):
+    """Media that events name by ``dataref``: where they may be fetched from, and how much.
+
+    ``places`` are URIs that end in a slash (``https://media.example/clips/``, ``file:///media/``);
+    without any, an event that names its media is a dead letter.
+    """
+
+    places: tuple[str, ...] = ()
+    max_bytes: int = Field(default=8_000_000, gt=0)
+    timeout_s: float = Field(default=5.0, gt=0)
+
+    @field_validator("places")
+    @classmethod
+    def _form(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for place in given:
+            if not place.startswith(("http://", "https://", "file:///")) or place[-1] != "/":
+                message = f"{place!r} is no place: give an http(s) or file URI that ends in a slash"
+                raise ValueError(message)
+        return given
+
+
 class Kafka(_Frozen):
     """The broker, how to reach it, and the rules of event time; durations in seconds.
 
@@ -134,6 +155,7 @@ class Config(_Frozen):
     scenarios: Path = POLICIES / "scenarios.yaml"
     windows: Windows = Windows()
     models: Models = Models()
+    media: Media = Media()
     decisions: Decisions = Decisions()
     kafka: Kafka = Kafka()
     live: Live = Live()
