@@ -16,7 +16,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas.events import HOLDING, RAW, TOPICS
+from schemas.events import CONTEXTS, RAW, SESSIONS, TOPICS
 from transforms.log import MAX_ROWS, bounded
 
 URN = "affectstream:kafka:read:v1"
@@ -42,7 +42,8 @@ class _Payload(NamedTuple):
 
     consumer: Mapping[str, str]
     topics: list[str]
-    holding: list[str]
+    sessions: list[str]
+    contexts: list[str]
     delay_ms: int
     idle_ms: int
     ahead_ms: int
@@ -117,7 +118,9 @@ class ReadKafka(beam.PTransform):
     def __init__(self, *, consumer: dict[str, str], clock: EventClock, expansion: Path) -> None:
         super().__init__()
         milliseconds = (round(seconds * 1000) for seconds in clock)
-        self._payload = _Payload(consumer, list(TOPICS), list(HOLDING), *milliseconds)
+        self._payload = _Payload(
+            consumer, list(TOPICS), list(SESSIONS), list(CONTEXTS), *milliseconds
+        )
         self._expansion = expansion
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:

@@ -58,7 +58,7 @@ class _Sieve(beam.DoFn):
 class SieveLate(beam.PTransform):
     """EVENT batches → EVENT batches within the allowed lateness, and dead letters.
 
-    Context and governance events pass: their topics do not move the watermark.
+    Context and governance events pass: the watermark does not wait for their topics when idle.
     """
 
     def __init__(self, *, length_s: float, lateness_s: float) -> None:

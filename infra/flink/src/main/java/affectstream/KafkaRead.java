@@ -26,7 +26,8 @@ public class KafkaRead implements ExternalTransformRegistrar {
   public static class Config {
     private Map<String, String> consumer;
     private List<String> topics;
-    private List<String> holding;
+    private List<String> sessions;
+    private List<String> contexts;
     private long delayMs;
     private long idleMs;
     private long aheadMs;
@@ -40,9 +41,14 @@ public class KafkaRead implements ExternalTransformRegistrar {
       this.topics = topics;
     }
 
-    /** Topics that the watermark waits for; the others never hold it. */
-    public void setHolding(List<String> holding) {
-      this.holding = holding;
+    /** Topics that the watermark waits for. */
+    public void setSessions(List<String> sessions) {
+      this.sessions = sessions;
+    }
+
+    /** Topics that it waits for only while records wait; for all others it never does. */
+    public void setContexts(List<String> contexts) {
+      this.contexts = contexts;
     }
 
     /** Bounded out-of-orderness. */
@@ -83,7 +89,8 @@ public class KafkaRead implements ExternalTransformRegistrar {
     @Override
     public PCollection<byte[]> expand(PBegin begin) {
       Clock clock = new Clock(config.clockOffsetMs);
-      Set<String> holding = Set.copyOf(config.holding);
+      Set<String> sessions = Set.copyOf(config.sessions);
+      Set<String> contexts = Set.copyOf(config.contexts);
       long delayMs = config.delayMs;
       long idleMs = config.idleMs;
       long aheadMs = config.aheadMs;
@@ -102,7 +109,12 @@ public class KafkaRead implements ExternalTransformRegistrar {
                   .withTimestampPolicyFactory(
                       (partition, previous) ->
                           new PartitionClock(
-                              clock, delayMs, idleMs, aheadMs, holding.contains(partition.topic()), previous)))
+                              clock,
+                              delayMs,
+                              idleMs,
+                              aheadMs,
+                              PartitionClock.Role.of(partition.topic(), sessions, contexts),
+                              previous)))
           .apply("Pack", ParDo.of(new PackRecords(clock)))
           .setCoder(ByteArrayCoder.of());
     }
