@@ -74,7 +74,7 @@ def test_a_live_job_goes_through_tls_with_a_password(
 def test_a_wrong_password_is_one_sentence(secured: Kafka, log: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("guess")
     wrong = secured.model_copy(update={"password_file": tmp_path / "wrong"})
-    with pytest.raises(AffectstreamError, match="uthentication|password") as raised:
+    with pytest.raises(AffectstreamError, match=r"uthentication|password") as raised:
         publish(log, wrong, console=QUIET)
     assert "guess" not in str(raised.value)
 
