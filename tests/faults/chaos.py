@@ -56,7 +56,9 @@ class Outcome:
     duplicated: int = 0
     wrong_counts: int = 0
     other_tables_differ: int = 0
+    decisions: int = 0
     decisions_missing: int = 0
+    decisions_differ: int = 0
     restart_s: dict[str, list[float]] = field(default_factory=dict)
     checkpoint_kb: list[float] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
@@ -180,12 +182,33 @@ class Chaos:
                 for c in (expected, self.config)
             ]
             self.outcome.other_tables_differ += len(ids[0] ^ ids[1])
+        self._compare_decisions(expected)
+
+    def _compare_decisions(self, expected: Config) -> None:
+        """Compare what follows from the history, which the checkpoints carry over the kills.
+
+        A window all of whose events came late has no decision, since decisions are made once, on
+        time: that can follow from the producer's pause while the broker was dead.
+        """
         made, wanted = (
-            set(table(c.tables, "expression_decisions")["decision_id"].to_pylist())
+            {
+                row["decision_id"]: row
+                for row in table(c.tables, "expression_decisions")
+                .select(["decision_id", "expression", "action", "intensity", "valence_shift"])
+                .to_pylist()
+            }
             for c in (self.config, expected)
         )
-        self.outcome.other_tables_differ += len(made - wanted)
-        self.outcome.decisions_missing = len(wanted - made)
+        self.outcome.other_tables_differ += len(set(made) - set(wanted))
+        self.outcome.decisions = len(wanted)
+        self.outcome.decisions_missing = len(set(wanted) - set(made))
+        for key in set(made) & set(wanted):
+            one, other = made[key], wanted[key]
+            exact = all(one[name] == other[name] for name in ("expression", "action"))
+            close = all(
+                abs(one[name] - other[name]) < 1e-3 for name in ("intensity", "valence_shift")
+            )
+            self.outcome.decisions_differ += not (exact and close)
 
     def _compare_features(self, expected: Config) -> None:
         columns = ["window_id", "revision", "n_text", "n_motion"]

@@ -32,6 +32,8 @@ public class KafkaRead implements ExternalTransformRegistrar {
     private long idleMs;
     private long aheadMs;
     private long clockOffsetMs;
+    private long windowMs;
+    private long latenessMs;
 
     public void setConsumer(Map<String, String> consumer) {
       this.consumer = consumer;
@@ -69,6 +71,16 @@ public class KafkaRead implements ExternalTransformRegistrar {
     /** Event clock minus wall clock: not 0 where an old log is played. */
     public void setClockOffsetMs(Long clockOffsetMs) {
       this.clockOffsetMs = clockOffsetMs;
+    }
+
+    /** Length of the fixed windows. */
+    public void setWindowMs(Long windowMs) {
+      this.windowMs = windowMs;
+    }
+
+    /** How long after its end a window takes events. */
+    public void setLatenessMs(Long latenessMs) {
+      this.latenessMs = latenessMs;
     }
   }
 
@@ -115,7 +127,7 @@ public class KafkaRead implements ExternalTransformRegistrar {
                               aheadMs,
                               PartitionClock.Role.of(partition.topic(), sessions, contexts),
                               previous)))
-          .apply("Pack", ParDo.of(new PackRecords(clock)))
+          .apply("Pack", ParDo.of(new PackRecords(clock, sessions, config.windowMs, config.latenessMs)))
           .setCoder(ByteArrayCoder.of());
     }
   }
