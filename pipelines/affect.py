@@ -7,6 +7,7 @@ import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.pvalue import PValue
 
+from pipelines.bootstrap import landed_features
 from pipelines.config import Config
 from pipelines.consent_feed import ConsentFeed
 from pipelines.kafka_clients import java_settings
@@ -108,6 +109,7 @@ def _decide(config: Config) -> DecideExpressions:
         valid_s=settings.pop("valid_s"),
         smoothing=Smoothing(**settings),
         shards=config.windows.shards,
+        landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
     )
 
 
