@@ -25,7 +25,7 @@ for folder in (HERE, HERE / "kafka", HERE / "flink", HERE.parent / "tests"):
     sys.path.insert(0, str(folder))
 
 import flink_server  # noqa: E402
-from faults.chaos import Outcome, run_chaos  # noqa: E402
+from faults.chaos import LAST, Outcome, run_chaos  # noqa: E402
 from kafka_server import Broker  # noqa: E402
 from live_runs import CONSTANT, QUIET, Running, live_config, wait_for  # noqa: E402
 from processes import free_ports  # noqa: E402
@@ -180,6 +180,11 @@ def _delays(config: Config, warm_s: float) -> np.ndarray:
     return np.array(delays)
 
 
+def last_chaos() -> Outcome | None:
+    """Return what the last ``make chaos`` found, None where there was none."""
+    return Outcome(**json.loads(LAST.read_text(encoding="utf-8"))) if LAST.exists() else None
+
+
 def chaos_figures(outcome: Outcome) -> dict[str, float]:
     """Reduce the outcome of the kills to flat figures; restart times are medians."""
     restart = {way: float(np.median(times)) for way, times in outcome.restart_s.items()}
@@ -233,7 +238,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--rate", type=int, default=2_500)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--kills", type=int, default=12, help="where `make chaos` was not run")
     given = parser.parse_args()
     flink_server.fetch()
     flat: dict[str, float] = {}
@@ -246,7 +251,7 @@ def main() -> None:
         console.print("latency")
         flat |= latency(root / "latency", given.rate, given.minutes)
         console.print("chaos")
-        flat |= chaos_figures(run_chaos(given.kills, root / "chaos"))
+        flat |= chaos_figures(last_chaos() or run_chaos(given.kills, root / "chaos"))
     flat["soak_minutes"] = flat["minutes"]
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     (DOCS / f"{day}-live.md").write_text(page(flat, NOTES), encoding="utf-8")

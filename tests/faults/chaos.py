@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from kafka_server import Broker
 from live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
-from processes import free_ports
+from processes import BUILD, free_ports
 
 from pipelines.config import Config, Kafka, load_config
 from pipelines.job_process import newest_checkpoint
@@ -30,6 +30,9 @@ from pipelines.sessionlogs.bench_log import write_bench_log
 from pipelines.topics import create_topics
 from schemas.tables import ROW_ID
 from transforms.pseudonymise import write_keys
+
+LAST = BUILD / "chaos.json"
+"""What the last ``make chaos`` found; the benchmark's page takes it."""
 
 WAYS = ("worker", "jvm", "driver", "broker", "everything")
 _RATE = 200
@@ -247,4 +250,6 @@ def run_chaos(kills: int, folder: Path, seed: int = 7) -> Outcome:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
-        print(json.dumps(asdict(run_chaos(int(sys.argv[1]), Path(made))), indent=1))
+        found = json.dumps(asdict(run_chaos(int(sys.argv[1]), Path(made))), indent=1)
+    LAST.write_text(found + "\n", encoding="utf-8")
+    print(found)
