@@ -77,7 +77,7 @@ def throughput(folder: Path, events: int) -> dict[str, float]:
         publish(log, config.kafka, console=QUIET)
         with Running(config, until_end=True) as running:
             running.join(900)
-        commits = commit_times(config.tables, "observations")
+        commits = commit_times(Path(config.tables), "observations")
         replayed = load_config(
             None, log=log, tables=folder / "replayed", keys=config.keys, models=CONSTANT
         )
@@ -163,7 +163,7 @@ def _rss_mb(pid: int) -> float:
 
 def _delays(config: Config, warm_s: float) -> np.ndarray:
     """Return window closed → committed in seconds of each feature row after the warm-up."""
-    root = config.tables / "emotion_features"
+    root = Path(config.tables) / "emotion_features"
     delays: list[float] = []
     start = None
     for path in sorted((root / "_delta_log").glob("*[0-9].json")):

@@ -16,7 +16,7 @@ _LONGEST = timedelta(days=1)
 
 def landed_features(config: Config, subject_ref: str, before: datetime) -> pa.Table:
     """Return the landed feature rows of this subject's shard whose windows ended before a time."""
-    table = DeltaTable(str(config.tables / "emotion_features")).to_pyarrow_dataset()
+    table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
     since = before - _LONGEST
     rows = table.to_table(
         filter=(pc.field(PARTITION) >= since.date())

@@ -118,7 +118,7 @@ class Chaos:
 
     def _version(self) -> int:
         """Return the version of the feature table, -1 before there is one."""
-        log = self.config.tables / "emotion_features" / "_delta_log"
+        log = Path(self.config.tables) / "emotion_features" / "_delta_log"
         return max((int(path.stem) for path in log.glob("*[0-9].json")), default=-1)
 
     def _kill(self, running: Running) -> None:
@@ -226,8 +226,8 @@ class Chaos:
         self.outcome.wrong_counts = pc.sum(any_wrong.cast(pa.int64())).as_py() or 0
 
 
-def _features(root: Path) -> pa.Table:
-    return DeltaTable(str(root / "emotion_features")).to_pyarrow_table()
+def _features(root: str) -> pa.Table:
+    return DeltaTable(f"{root}/emotion_features").to_pyarrow_table()
 
 
 def _rss_mb(pid: int) -> float:
