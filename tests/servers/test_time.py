@@ -34,6 +34,8 @@ def test_every_record_ends_in_one_place(
     steady = [event("text", number, number, TEXT) for number in range(200)]
     rows = [
         event("consent", 0, -10, GRANTED),
+        event("context", 0, 150, {"scene": "a"}),
+        event("context", 1, 20, {"scene": "b"}),  # later than allowed in its own topic
         *steady[:50],
         event("text", 1000, 50 + HOUR, TEXT),  # a producer's clock an hour ahead
         event("text", 1001, 50 + HOUR, TEXT, structured=True),
@@ -59,7 +61,7 @@ def test_every_record_ends_in_one_place(
     letters = Counter(table(config.tables, "dead_letters")["code"].to_pylist())
     assert letters == {
         "clock_ahead": 2,
-        "late": 1,
+        "late": 2,
         "null_value": 2,
         "bad_headers": 2,
         "bad_json": 1,
@@ -68,7 +70,8 @@ def test_every_record_ends_in_one_place(
     assert refusals == ["consent_unknown"]
     seen = table(config.tables, "observations")
     assert len(seen) == 200 + 1
-    assert len(rows) == 1 + len(seen) + len(refusals) + sum(letters.values())
+    passed = 2  # the consent and the first context, which land in the ledger and in a window
+    assert len(rows) == passed + len(seen) + len(refusals) + sum(letters.values())
 
     features = table(config.tables, "emotion_features").to_pylist()
     counts = {int(row["window_start"].timestamp()) - begin: row["n_text"] for row in features}

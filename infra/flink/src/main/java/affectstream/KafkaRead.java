@@ -1,6 +1,7 @@
 package affectstream;
 
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -103,6 +104,8 @@ public class KafkaRead implements ExternalTransformRegistrar {
       Clock clock = new Clock(config.clockOffsetMs);
       Set<String> sessions = Set.copyOf(config.sessions);
       Set<String> contexts = Set.copyOf(config.contexts);
+      Set<String> windowed = new HashSet<>(sessions);
+      windowed.addAll(contexts);
       long delayMs = config.delayMs;
       long idleMs = config.idleMs;
       long aheadMs = config.aheadMs;
@@ -127,7 +130,7 @@ public class KafkaRead implements ExternalTransformRegistrar {
                               aheadMs,
                               PartitionClock.Role.of(partition.topic(), sessions, contexts),
                               previous)))
-          .apply("Pack", ParDo.of(new PackRecords(clock, sessions, config.windowMs, config.latenessMs)))
+          .apply("Pack", ParDo.of(new PackRecords(clock, windowed, config.windowMs, config.latenessMs)))
           .setCoder(ByteArrayCoder.of());
     }
   }

@@ -21,16 +21,16 @@ final class PackRecords extends DoFn<KafkaRecord<byte[], byte[]>, byte[]> {
   private static final Instant LATE = GlobalWindow.INSTANCE.maxTimestamp();
 
   private final Clock clock;
-  private final Set<String> sessions;
+  private final Set<String> windowed;
   private final long windowMs;
   private final long latenessMs;
   private transient Columns inTime;
   private transient Columns late;
   private transient Instant earliest;
 
-  PackRecords(Clock clock, Set<String> sessions, long windowMs, long latenessMs) {
+  PackRecords(Clock clock, Set<String> windowed, long windowMs, long latenessMs) {
     this.clock = clock;
-    this.sessions = sessions;
+    this.windowed = windowed;
     this.windowMs = windowMs;
     this.latenessMs = latenessMs;
   }
@@ -69,7 +69,7 @@ final class PackRecords extends DoFn<KafkaRecord<byte[], byte[]>, byte[]> {
 
   /** Tells whether the record's window was closed for longer than allowed, in its own partition. */
   private boolean isLate(KafkaRecord<byte[], byte[]> record, Instant watermark) {
-    if (!sessions.contains(record.getTopic())) {
+    if (!windowed.contains(record.getTopic())) {
       return false;
     }
     OptionalLong time = EventTime.of(record);
