@@ -7,6 +7,7 @@ import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.pvalue import PValue
 
+from pipelines.bootstrap import landed_features
 from pipelines.config import Config
 from pipelines.consent_feed import ConsentFeed
 from pipelines.kafka_clients import java_settings
@@ -30,6 +31,8 @@ from transforms.stage import DEAD, MAIN, REFUSED
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions, is_observed
 
+_CLOCK = {"delay_s", "idle_s", "ahead_s", "clock_offset_s"}
+
 _AWAITED = ("emotion_features", "expression_decisions", "review_queue")
 """Tables whose rows are committed as they come: somebody waits for them."""
 
@@ -41,9 +44,7 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     raw = p | _source(config)  # RAW batches
     decoded = raw | DecodeEvents()  # EVENT batches of one kind each
     valid = decoded[MAIN] | ValidateEvents()
-    in_time = valid[MAIN] | SieveLate(
-        length_s=config.windows.length_s, lateness_s=config.windows.lateness_s
-    )
+    in_time = valid[MAIN] | SieveLate()
     pseudonymous = in_time[MAIN] | Pseudonymise(keys=config.keys)
     known = recorded_consents if config.log else ConsentFeed
     gated = pseudonymous | GateByPolicy(
@@ -71,8 +72,16 @@ def _source(config: Config) -> beam.PTransform:
     expansion = config.live.jars.absolute() / "expansion.jar"
     return "ReadKafka" >> ReadKafka(
         consumer=java_settings(config.kafka),
-        clock=EventClock(**config.kafka.model_dump(include=set(EventClock._fields))),
+        clock=_clock(config),
         expansion=expansion,
+    )
+
+
+def _clock(config: Config) -> EventClock:
+    return EventClock(
+        **config.kafka.model_dump(include=_CLOCK),
+        window_s=config.windows.length_s,
+        lateness_s=config.windows.lateness_s,
     )
 
 
@@ -102,6 +111,7 @@ def _decide(config: Config) -> DecideExpressions:
         valid_s=settings.pop("valid_s"),
         smoothing=Smoothing(**settings),
         shards=config.windows.shards,
+        landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
     )
 
 

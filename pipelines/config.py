@@ -129,7 +129,8 @@ class Live(_Frozen):
     """The streaming job: where it runs and what it keeps; durations in seconds.
 
     ``state`` holds checkpoints, settings and logs of the job; ``jars`` is what ``make flink``
-    fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit.
+    fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit;
+    ``bootstrap`` takes the history of decisions from the tables where the job has none yet.
     """
 
     state: Path = Path("build/live")
@@ -140,6 +141,7 @@ class Live(_Frozen):
     checkpoint_s: float = Field(default=1.0, gt=0)
     commit_s: int = Field(default=1, ge=0)  # Beam's trigger takes whole seconds
     tries: int = Field(default=3, ge=1)
+    bootstrap: bool = False
 
 
 class Config(_Frozen):

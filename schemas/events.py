@@ -44,8 +44,11 @@ KINDS = tuple(TOPICS.values())
 
 MEDIA_KINDS = ("voice", "face")
 
-HOLDING = tuple(topic for topic, kind in TOPICS.items() if kind in MODALITIES)
-"""The topics that the watermark waits for; consent and context are nearly always idle."""
+SESSIONS = tuple(topic for topic, kind in TOPICS.items() if kind in MODALITIES)
+"""The topics that the watermark waits for."""
+
+CONTEXTS = ("session.context",)
+"""Topics that the watermark waits for only while records wait in them: they are nearly idle."""
 
 GOVERNANCE = ("governance.consent", "governance.erasure")
 
