@@ -44,6 +44,7 @@ setup(
         "requests>=2.32",
         "rich>=14",
         "safetensors>=0.5",
+        "silero-vad==6.2.3",
         "soundfile>=0.13",
         "torch==2.13.0",
         "torchaudio==2.11.0",
@@ -52,7 +53,13 @@ setup(
         "zstandard>=0.23",
     ],
     extras_require={
-        "train": ["accelerate>=1.5", "scikit-learn>=1.6", "tensorboard>=2.18", "wandb>=0.19"],
+        "train": [
+            "accelerate>=1.5",
+            "scikit-learn>=1.6",
+            "scipy>=1.14",
+            "tensorboard>=2.18",
+            "wandb>=0.19",
+        ],
         "dev": [
             "hypothesis>=6.130",
             "mypy>=1.15",

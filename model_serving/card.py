@@ -11,6 +11,8 @@ from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, VOCABULARY
 
 CARD_FILE = "card.json"
+CONSTANT = "constant"
+"""The recogniser that answers without a model, for load tests; it has no card."""
 
 
 class _Frozen(BaseModel):
@@ -18,12 +20,15 @@ class _Frozen(BaseModel):
 
 
 class Figure(_Frozen):
-    """One measured figure: on which split, by which metric, when."""
+    """One measured figure: on which split, by which metric, when; with its 95 % interval."""
 
     split: str
     metric: str
     value: float
     date: str
+    low: float | None = None
+    high: float | None = None
+    rows: int | None = None
 
 
 class Source(_Frozen):
@@ -35,9 +40,15 @@ class Source(_Frozen):
 
 
 class Calibration(_Frozen):
-    """Temperature on the logits, and the confidence under which the model abstains."""
+    """Temperature and bias on the logits, and the confidence under which the model abstains.
+
+    ``bias`` has a value for each label that maps to an expression, in the order of the outputs.
+    ``coverage`` is the share of dev rows whose confidence reaches ``threshold``.
+    """
 
     temperature: float = Field(default=1.0, gt=0)
+    bias: tuple[float, ...] = ()
+    coverage: float | None = None
     threshold: float = Field(default=0.0, ge=0, le=1)
     ece: float | None = None
 
@@ -114,7 +125,8 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 def _markdown(card: ModelCard) -> str:
     figures = "\n".join(
-        f"| {f.split} | {f.metric} | {f.value:.3f} | {f.date} |" for f in card.figures
+        f"| {f.split} | {f.metric} | {f.value:.3f}{_interval(f)} | {f.rows or ''} | {f.date} |"
+        for f in card.figures
     )
     sources = "\n".join(f"| {s.name} | {s.licence} | {s.rows:,} |" for s in card.training_data)
     return f"""# {card.name} {card.version}
@@ -132,10 +144,16 @@ Vocabulary {card.vocabulary}. Licence class of the weights: **{card.licence}**.
 Rebuild: `{card.command}`
 
 ## Measured
-| split | metric | value | date |
-|---|---|---|---|
+| split | metric | value (95 % interval) | rows | date |
+|---|---|---|---|---|
 {figures}
 
 Calibration: temperature {card.calibration.temperature:.3f}; abstains under a confidence of
 {card.calibration.threshold:.2f}.
 """
+
+
+def _interval(figure: Figure) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f" ({figure.low:.3f} to {figure.high:.3f})"

@@ -110,7 +110,8 @@ def observations(
     confidence = scores.max(axis=1, initial=0.0)
     abstained = confidence < np.float32(model.threshold)
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
-    circumplex = np.clip(scores @ CIRCUMPLEX, -1.0, 1.0)
+    circumplex = scores @ CIRCUMPLEX if estimates.circumplex is None else estimates.circumplex
+    circumplex = np.clip(circumplex, -1.0, 1.0)
     columns = {
         "modality": pa.repeat(modality, count),
         "vocabulary": pa.repeat(model.vocabulary, count),
@@ -120,6 +121,7 @@ def observations(
         "abstained": pa.array(abstained),
         "valence": pa.array(circumplex[:, 0], pa.float32()),
         "arousal": pa.array(circumplex[:, 1], pa.float32()),
+        "quality": pa.array(estimates.codes or [None] * count, pa.string()),
         "embedding": vector_column(estimates.embeddings),
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),

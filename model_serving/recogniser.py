@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter_ns
@@ -23,9 +23,11 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-import model_serving.nets  # noqa: F401 - registers this project's architectures
-from model_serving.calibration import softmax
-from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
+import model_serving.nets
+import model_serving.text_nets
+import model_serving.voice_nets  # noqa: F401
+from model_serving.calibration import calibrated
+from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
 from model_serving.front_ends import (
     FaceFrontEnd,
     Failure,
@@ -36,13 +38,13 @@ from model_serving.front_ends import (
     TextFrontEnd,
     VoiceFrontEnd,
 )
-from schemas.errors import AffectstreamError, DeadLetterCode
+from schemas.errors import AffectstreamError, DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
 from schemas.vocabularies import EXPRESSIONS, VOCABULARY
 
 disable_progress_bar()  # a bar a model would break the bar of the run
 
-CONSTANT = "constant"
+_VALUES = ("valence", "arousal")
 _PROJECTION_SEED = 20_260_701
 _LOADING = threading.Lock()
 _NET_CLASSES = {
@@ -55,13 +57,19 @@ _NET_CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """Scores (n, 7) and embeddings (n, 32) of ``rows`` in their order, and the rows that failed."""
+    """Scores (n, 7) and embeddings (n, 32) of ``rows`` in their order, and the rows that failed.
+
+    ``codes`` tells of each row what lowered its confidence, or None; it is empty where nothing did.
+    ``circumplex`` (n, 2) is valence and arousal in [-1, 1] where the model gives them itself.
+    """
 
     rows: np.ndarray
     scores: np.ndarray
     embeddings: np.ndarray
     failures: tuple[Failure, ...] = ()
     forward_us: int = 0
+    circumplex: np.ndarray | None = None
+    codes: tuple[QualityCode | None, ...] = ()
 
 
 class Recogniser(Protocol):
@@ -95,13 +103,17 @@ class ConstantRecogniser:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class NetRecogniser:
-    """A classifier, its front end, and the (labels, 7) matrix from its labels to expressions."""
+    """A classifier, its front end, and the (labels, 7) matrix from its labels to expressions.
+
+    ``values`` are the outputs named ``valence`` and ``arousal``, where the model has both.
+    """
 
     net: Any
     front_end: FrontEnd
     card: ModelCard
     label_map: np.ndarray
     device: torch.device
+    values: tuple[int, ...] = ()
 
     @property
     def model_id(self) -> str:
@@ -131,9 +143,10 @@ class NetRecogniser:
         count = len(prepared.rows)
         scores = np.zeros((count, len(EXPRESSIONS)))
         embeddings = np.zeros((count, EMBEDDING_WIDTH))
+        values = np.zeros((count, len(_VALUES)))
         done = np.zeros(count, bool)
         failures = list(prepared.failures)
-        spent = 0
+        spent = prepared.net_us
         for picked in _micro_batches(prepared.lengths, self.front_end):
             for part, result in self._attempt(prepared, picked):
                 if isinstance(result, str):
@@ -142,10 +155,22 @@ class NetRecogniser:
                     continue
                 logits, embeddings[part], us = result
                 scores[part] = self.expressions(logits)
+                if self.values:
+                    values[part] = np.clip(logits[:, self.values], -1.0, 1.0)
                 done[part] = True
                 spent += us
+        if prepared.quality is not None:  # what can't be judged is as likely one as the other
+            share = prepared.quality[:, None]
+            scores = share * scores + (1 - share) / len(EXPRESSIONS)
+        codes = tuple(code for code, kept in zip(prepared.codes, done, strict=False) if kept)
         return Estimates(
-            prepared.rows[done], scores[done], embeddings[done], tuple(failures), spent
+            prepared.rows[done],
+            scores[done],
+            embeddings[done],
+            tuple(failures),
+            spent,
+            values[done] if self.values else None,
+            codes,
         )
 
     def _attempt(
@@ -190,13 +215,13 @@ class NetRecogniser:
         renormalising after.
         """
         known = self.label_map.any(axis=1)
-        temperature = self.card.calibration.temperature
+        calibration = self.card.calibration
         kept = logits[:, known].astype(np.float64)
         if self.net.config.problem_type == "multi_label_classification":
-            single = 1 / (1 + np.exp(-np.clip(kept / temperature, -60, 60)))
+            single = 1 / (1 + np.exp(-np.clip(kept / calibration.temperature, -60, 60)))
             chances = single / single.sum(axis=1, keepdims=True)
         else:
-            chances = softmax(kept, temperature)
+            chances = calibrated(calibration, kept)
         return chances @ self.label_map[known]
 
 
@@ -228,7 +253,8 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
         raise AffectstreamError(message) from error
     net.config.output_hidden_states = True
     net.eval().to(place)
-    return NetRecogniser(net, front_end, described, _label_map(described, net.config), place)
+    matrix, values = _label_map(described, net.config), _value_outputs(net.config)
+    return NetRecogniser(net, front_end, described, matrix, place, values)
 
 
 def _net(modality: str, model: str, options: dict[str, Any]) -> Any:
@@ -303,6 +329,11 @@ def _label_map(card: ModelCard, config: Any) -> np.ndarray:
     return matrix
 
 
+def _value_outputs(config: Any) -> tuple[int, ...]:
+    places = {name: index for index, name in config.id2label.items()}
+    return tuple(places[name] for name in _VALUES) if set(_VALUES) <= set(places) else ()
+
+
 def _micro_batches(lengths: np.ndarray, front_end: FrontEnd) -> Iterator[np.ndarray]:
     order = np.argsort(lengths, kind="stable")
     groups = [order]
@@ -342,7 +373,7 @@ def _projection(width: int) -> np.ndarray:
 
 def _shifted(part: Estimates, start: int) -> Estimates:
     failures = tuple(Failure(f.row + start, f.code, f.detail) for f in part.failures)
-    return Estimates(part.rows + start, part.scores, part.embeddings, failures, part.forward_us)
+    return replace(part, rows=part.rows + start, failures=failures)
 
 
 def _joined(parts: list[Estimates]) -> Estimates:
@@ -355,4 +386,8 @@ def _joined(parts: list[Estimates]) -> Estimates:
         np.concatenate([part.embeddings for part in parts]),
         tuple(failure for part in parts for failure in part.failures),
         sum(part.forward_us for part in parts),
+        None
+        if parts[0].circumplex is None
+        else np.concatenate([part.circumplex for part in parts if part.circumplex is not None]),
+        tuple(code for part in parts for code in part.codes),
     )

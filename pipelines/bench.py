@@ -26,7 +26,7 @@ from apache_beam.metrics import Metrics
 from rich.console import Console
 from rich.progress import track
 
-from model_serving.recogniser import CONSTANT
+from model_serving.card import CONSTANT
 from pipelines.affect import observe
 from pipelines.config import Config, load_config
 from pipelines.hand_loop import window_by_hand

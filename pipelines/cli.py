@@ -45,6 +45,14 @@ class Task(StrEnum):
     FUSION = "fusion"
 
 
+class Precision(StrEnum):
+    """Arithmetic of a training."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
 class Form(StrEnum):
     """How a query's result is written."""
 
@@ -304,20 +312,58 @@ def check(
 def train(
     task: Task,
     data: Annotated[Path, typer.Option(help="Folder of labelled corpora.")],
-    out: Annotated[Path | None, typer.Option(help="Model folder; default: the shipped.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed.")] = 13,
+    recipe: Annotated[
+        str | None, typer.Option(help="Shipped recipe or YAML file; default: TASK-compact.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Model folder; default: build/models.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")] = None,
+    folds: Annotated[int, typer.Option(help="Cross-validate in so many folds instead.")] = 0,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Corpus to leave out, to be tested on.")
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.FP32,
+    fresh: Annotated[bool, typer.Option(help="Throw away checkpoints of before.")] = False,
+    wandb: Annotated[bool, typer.Option(help="Log to Weights & Biases too, offline.")] = False,
+    build: Annotated[Path, typer.Option(help="Folder of checkpoints and models.")] = Path("build"),
 ) -> None:
-    """Train a shipped model anew and write its weights and card."""
-    from importlib import import_module
+    """Train a model by its recipe; goes on from the last checkpoint after a kill."""
+    if task is Task.FUSION:
+        from model_serving.training.fusion import train as train_fusion
+        from pipelines.config import WEIGHTS
 
-    from pipelines.config import WEIGHTS
+        card = train_fusion(data, out or WEIGHTS / "fusion", seed=seed or 13)
+        for figure in card.figures:
+            console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
+        return
+    from model_serving.training.harness import Run
+    from model_serving.training.recipe import read_recipe
+    from pipelines.train import train as run_training
 
-    name = task.value if task is Task.FUSION else f"{task.value}-compact"
-    card = import_module(f"model_serving.training.{task.value}").train(
-        data, out or WEIGHTS / name, seed=seed
+    chosen = read_recipe(recipe or f"{task.value}-compact").changed(seed, without or [])
+    run = Run(
+        folder=build / "training",
+        build=build,
+        fresh=fresh,
+        wandb=wandb,
+        precision=precision.value,
+        folds=folds,
     )
-    for figure in card.figures:
-        console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
+    run_training(task.value, chosen, data, out, run, Console())
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of labelled corpora.")],
+    build: Annotated[Path, typer.Option(help="Folder of base models: build/models.")] = Path(
+        "build"
+    ),
+    only: Annotated[list[str] | None, typer.Option(help="Modality; default: all.")] = None,
+    docs: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/benchmarks"),
+) -> None:
+    """Measure the recognisers on the test splits; write their cards, the page and the figures."""
+    from pipelines.evaluate import evaluate as run
+
+    run(data, build, only or [], docs, Console())
 
 
 @app.command("config")
@@ -352,3 +398,7 @@ def main() -> None:
     except AffectstreamError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":  # torchrun --nproc-per-node 2 -m pipelines.cli train ...
+    main()

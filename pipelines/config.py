@@ -2,11 +2,12 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from model_serving.card import CARD_FILE, CONSTANT, read_card
 from schemas.errors import AffectstreamError
 from schemas.events import AHEAD_S
 from schemas.vocabularies import MODALITIES
@@ -148,6 +149,7 @@ class Config(_Frozen):
     """Everything a run hangs on; without ``log`` the events come from Kafka.
 
     ``tables`` is a folder or an object store's URI (``s3://bucket/…``, reached by AWS_ variables).
+    ``licence: open`` lets only weights run whose card allows any use.
     """
 
     log: Path | None = None
@@ -158,6 +160,7 @@ class Config(_Frozen):
     windows: Windows = Windows()
     models: Models = Models()
     media: Media = Media()
+    licence: Literal["open", "research"] = "research"
     decisions: Decisions = Decisions()
     kafka: Kafka = Kafka()
     live: Live = Live()
@@ -174,6 +177,27 @@ class Config(_Frozen):
             message = "configuration: `log` is missing: give it in the file or as --log"
             raise AffectstreamError(message)
         return self.log
+
+    @model_validator(mode="after")
+    def _licensed(self) -> "Config":
+        """Refuse research weights where the licence asked for is open."""
+        if self.licence == "research":
+            return self
+        cards = {"fusion": self.models.fusion / CARD_FILE}
+        for modality in MODALITIES:
+            chosen: ModelConfig = getattr(self.models, modality)
+            if chosen.model != CONSTANT:
+                cards[modality] = Path(chosen.card or Path(chosen.model) / CARD_FILE)
+        found = {name: read_card(path) for name, path in cards.items()}
+        closed = [f"{name} ({c.model_id})" for name, c in found.items() if c.licence != "open"]
+        if closed:
+            message = (
+                f"`licence: open` refuses weights that are for research only: {', '.join(closed)}; "
+                "name open ones under `models` (text-compact-open is shipped), or "
+                "set `licence: research`"
+            )
+            raise ValueError(message)
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -229,5 +253,6 @@ def _explain(error: ValidationError) -> str:
         elif item["type"] == "extra_forbidden":
             problems.append(f"`{name}` is no setting: remove it or mend its spelling")
         else:
-            problems.append(f"`{name}`: {item['msg']}")
+            said = item["msg"].removeprefix("Value error, ")
+            problems.append(f"`{name}`: {said}" if name else said)
     return "configuration: " + "; ".join(problems)

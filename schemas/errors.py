@@ -33,6 +33,21 @@ class DeadLetterCode(StrEnum):
     RECOGNISER_FAILED = "recogniser_failed"
 
 
+class QualityCode(StrEnum):
+    """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
+
+    No speech, no face and too short a clip lower it to chance, so the recogniser abstains.
+    """
+
+    NO_SPEECH = "no_speech"
+    TOO_SHORT = "too_short"
+    CLIPPED = "clipped"
+    NO_FACE = "no_face"
+    SMALL_FACE = "small_face"
+    BLURRED = "blurred"
+    TURNED = "turned"
+
+
 class RefusalCode(StrEnum):
     """Why the gate turned an event away; a policy refusal is never retried."""
 

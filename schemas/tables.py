@@ -58,6 +58,7 @@ OBSERVATIONS = pa.schema(
         _field("event_time", TIME, "event time, UTC"),
         _field("modality", pa.string(), "text, voice, face or motion"),
         *_EXPRESSION,
+        _field("quality", pa.string(), "what lowered the confidence: a stable code, or null"),
         _field("embedding", pa.list_(pa.float32(), EMBEDDING_WIDTH), "projected model state"),
         _field("model_id", pa.string(), "name and version of the recogniser"),
         _DATE,

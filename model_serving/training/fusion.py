@@ -27,11 +27,11 @@ from model_serving.training.common import (
     save_model,
     seed_everything,
 )
-from model_serving.training.face import load_faces
+from model_serving.training.face_data import FACE_LABELS, load_faces
 from model_serving.training.text_corpora import CORPORA
-from model_serving.training.voice import RATE, load_clips
+from model_serving.training.voice_data import RATE, load_clips
 from schemas.arrow import vector_column
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS, MODALITIES, to_ekman
 
 _BATCH = 512
 _STEPS = 100
@@ -231,16 +231,16 @@ def _pool(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Pool:
 
 
 def _texts(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    parts = [corpus.splits["dev"](data) for corpus in CORPORA if corpus.name in _TEXT]
-    texts = [text for part in parts for text in part.texts]
-    return pa.array(texts), np.concatenate([part.labels for part in parts])
+    parts = [corpus.splits["dev"](data).single() for corpus in CORPORA if corpus.name in _TEXT]
+    texts = [text for rows, _ in parts for text in rows.texts]
+    return pa.array(texts), np.concatenate([labels for _, labels in parts])
 
 
 def _clips(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    parts = [load_clips(data, corpus, "dev") for corpus in ("ravdess", "emodb")]
-    waves = [wave for part in parts for wave in part.waves]
-    labels = np.concatenate([part.labels for part in parts])
-    return pa.array([_wav(wave) for wave in waves]), labels
+    clips = load_clips(data)
+    clips = clips.take(clips.split == "dev")
+    labels = np.array([EXPRESSIONS.index(str(to_ekman(name))) for name in clips.emotion])
+    return pa.array([_wav(wave) for wave in clips.waves]), labels
 
 
 def _more_clips(
@@ -262,7 +262,8 @@ def _another_take(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _faces(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
     faces = load_faces(data / "face" / "ferplus.npz", "valid")
-    return pa.array([_png(image) for image in faces.images]), faces.votes.argmax(axis=1)
+    shown = np.array([EXPRESSIONS.index(str(to_ekman(name))) for name in FACE_LABELS])
+    return pa.array([_png(image) for image in faces.images]), shown[faces.votes.argmax(axis=1)]
 
 
 def _frames(_: Path, rng: np.random.Generator) -> tuple[pa.Array, np.ndarray]:

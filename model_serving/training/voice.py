@@ -1,208 +1,273 @@
-"""Training of the voice model: a log-mel CNN on the acted speech of RAVDESS and EMO-DB."""
+"""Training of the voice models on the acted speech of RAVDESS and EMO-DB.
 
-import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+Both tiers are a perceptron on statistics of the clip; *base* adds those of a speaker encoder's
+states, and *compact* learns from base's answers too. A head each answers in RAVDESS' eight and
+EMO-DB's seven labels, and a shared one in the vocabulary. EMO-DB is also judged by leaving each of
+its ten speakers out in turn: then teacher and pupil have not heard that speaker.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-from torch import Tensor, nn
-from transformers import Wav2Vec2FeatureExtractor
-from transformers.modeling_outputs import SequenceClassifierOutput
+from torch import nn
+from torch.utils.data import Dataset
 
-from model_serving.calibration import calibrate
-from model_serving.card import Calibration, Figure, ModelCard, Source
-from model_serving.nets import LogmelCnn, LogmelCnnConfig
-from model_serving.training.common import (
-    ID2LABEL,
-    LABEL2ID,
-    LABELS,
-    Batch,
-    Schedule,
-    class_weights,
-    figures,
-    fit,
-    logits_of,
-    save_model,
-    scores_of,
-    seed_everything,
-    shuffled,
+from model_serving.calibration import calibrate, softmax
+from model_serving.card import ModelCard, Source
+from model_serving.training.average import Averaged
+from model_serving.training.common import save_model
+from model_serving.training.harness import Batch, Problem, Run, as_made, fit, is_main, predict
+from model_serving.training.heads import SHARED, HeadLoss, card_labels, class_weights, columns
+from model_serving.training.heads import id2label as names_of
+from model_serving.training.metrics import scores_of
+from model_serving.training.recipe import Recipe
+from model_serving.training.voice_data import (
+    CORPORA,
+    EMODB,
+    HEADS,
+    Clips,
+    build_extractor,
+    load_clips,
+    targets,
+    views,
 )
-from model_serving.training.splits import Split, emodb_split, ravdess_split
-from schemas.vocabularies import EXPRESSIONS, to_ekman
+from model_serving.training.voice_start import load_speaker_states
+from model_serving.voice_nets import Perceptron, VoiceStatistics, VoiceStatisticsConfig
+from schemas.errors import AffectstreamError
 
-RATE = 16_000
-_CROP = 130  # frames of 20 ms: the spoken part of most clips; longer ones are cut at random
-_BATCH = 32
-_SPLITS = {"ravdess": ravdess_split, "emodb": emodb_split}
-
-_NOTES = """A small CNN over time on log-mel spectrograms of 16 kHz mono speech. It heard 25 actors,
-who read a few fixed sentences in English (RAVDESS) and German (EMO-DB) with an expression they
-were told to show: spontaneous speech is harder, other languages and children were never heard,
-and every figure here is on acted speech of actors that the training did not hear. The dev
-speakers are three, and both the best epoch and the calibration were chosen on them. Calm and
-boredom count as neutral; EMO-DB has no surprise. RAVDESS is for non-commercial use, and so are
-the weights."""
+SHIPPED = "shipped"
 
 
 @dataclass(frozen=True, slots=True)
-class Clips:
-    """Decoded clips of one split of one corpus, and their expressions as indices."""
+class Voices(Dataset[Batch]):
+    """Statistics (n, views, features) of clips with targets (n, outputs).
 
-    waves: list[np.ndarray]
-    labels: np.ndarray
-
-
-def load_clips(data: Path, corpus: str, split: Split) -> Clips:
-    """Read the clips that this corpus' speakers of this split spoke."""
-    waves, labels = [], []
-    with (data / "audio" / "manifest.csv").open(encoding="utf-8", newline="") as manifest:
-        for row in csv.DictReader(manifest):
-            expression = to_ekman(row["emotion"])
-            if row["dataset"] != corpus or expression is None:
-                continue
-            if _SPLITS[corpus](row["speaker"]) == split:
-                waves.append(soundfile.read(data / "audio" / row["path"], dtype="float32")[0])
-                labels.append(EXPRESSIONS.index(expression))
-    return Clips(waves, np.array(labels))
-
-
-def build_extractor() -> Wav2Vec2FeatureExtractor:
-    """The stock extractor: raw waveforms at zero mean and unit variance, padded, with a mask."""
-    return Wav2Vec2FeatureExtractor(
-        feature_size=1, sampling_rate=RATE, do_normalize=True, return_attention_mask=True
-    )
-
-
-def augment(power: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change mel powers (frames, mels): another speed, cut, throat and noise at 8 to 45 dB."""
-    speed = rng.uniform(0.85, 1.15)
-    power = power[(np.arange(int(len(power) / speed)) * speed).astype(int)]
-    if len(power) > _CROP:
-        start = int(rng.integers(len(power) - _CROP))
-        power = power[start : start + _CROP]
-    mels = power.shape[1]
-    # Stretching the mel axis by 12 % is about the span between throats of women and men.
-    places = (np.arange(mels) * rng.uniform(0.88, 1.12) + rng.uniform(-1, 1)).clip(0, mels - 1.001)
-    low = places.astype(int)
-    above = (places - low).astype(np.float32)
-    power = power[:, low] * (1 - above) + power[:, low + 1] * above
-    colour = np.exp(rng.normal(0, 1) * np.linspace(-1, 1, mels)).astype(np.float32)
-    level = power.mean() * 10 ** (-rng.uniform(8, 45) / 10)
-    noise = level * colour * rng.exponential(size=power.shape)
-    return (power + noise).astype(np.float32)
-
-
-class _FromMel(nn.Module):
-    """The net behind its spectrogram, which is made once; hides stretches of time and bands.
-
-    Two bands of mels and two stretches of time a clip, as in SpecAugment (Park et al., 2019).
+    Training draws a view of each clip, mixes half of the batches (mixup, Zhang et al., 2018) and
+    trembles by ``noise`` of a statistic's spread; without a ``rng`` the first view comes as it is.
     """
 
-    def __init__(self, net: LogmelCnn, rng: np.random.Generator) -> None:
-        super().__init__()
-        self.net = net
-        self._rng = rng
+    views: np.ndarray
+    targets: np.ndarray
+    spread: np.ndarray | float = 1.0
+    noise: float = 0.0
+    rng: np.random.Generator | None = None
+    teacher: np.ndarray | None = None
 
-    def forward(self, power: Tensor, frames: Tensor) -> SequenceClassifierOutput:
-        mel = self.net.log_mel(power, frames)
-        for row in mel:
-            for _ in range(2):
-                low, start = self._rng.integers(58), self._rng.integers(_CROP - 20)
-                row[:, low : low + self._rng.integers(8)] = 0.0
-                row[start : start + self._rng.integers(12)] = 0.0
-        return SequenceClassifierOutput(logits=self.net.classify(mel, frames)[0])
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, row: int) -> Batch:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: list[int]) -> Batch:
+        """Return the whole batch at once: the loader hands on as it is."""
+        labels = self.targets[rows]
+        teacher = None if self.teacher is None else self.teacher[rows]
+        if self.rng is None:
+            heard = self.views[rows, 0]
+        else:
+            drawn = self.rng.integers(self.views.shape[1], size=len(rows))
+            heard = self.views[rows, drawn]
+            heard = heard + self.noise * self.spread * self.rng.standard_normal(heard.shape)
+            if self.rng.random() < 0.5:
+                share = max(part := self.rng.beta(0.4, 0.4), 1 - part)
+                heard, labels, teacher = _mixed(heard, labels, teacher, share, self.rng)
+        batch = {"statistics": torch.from_numpy(heard.astype(np.float32))}
+        batch["labels"] = torch.from_numpy(labels.astype(np.float32))
+        if teacher is not None:
+            batch["teacher"] = torch.from_numpy(teacher.astype(np.float32))
+        return batch
 
 
-def mel_powers(net: LogmelCnn, waves: list[np.ndarray]) -> list[np.ndarray]:
-    """Mel powers (frames, mels) of each clip by itself, as the net sees them."""
-    found = []
-    with torch.inference_mode():
-        for wave in waves:
-            batch = padded(build_extractor(), [wave])
-            lengths = batch["attention_mask"].sum(dim=1)
-            found.append(net.mel_power(batch["input_values"], lengths)[0][0].numpy())
+def _mixed(
+    heard: np.ndarray,
+    labels: np.ndarray,
+    teacher: np.ndarray | None,
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Mix each row with one of the same corpus, whose heads are known alike."""
+    kinds = np.unique(np.isnan(labels), axis=0, return_inverse=True)[1].reshape(-1)
+    other = np.arange(len(labels))
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        other[rows] = rng.permutation(rows)
+
+    def mix(values: np.ndarray) -> np.ndarray:
+        return np.asarray(share * values + (1 - share) * values[other])
+
+    return mix(heard), mix(labels), None if teacher is None else mix(teacher)
+
+
+def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
+    """Train by the recipe on the clips under ``data`` and write the model folder ``out``."""
+    torch.manual_seed(recipe.seed)
+    clips = load_clips(data)
+    net = build(recipe, run)
+    found = answers(recipe, clips, net, run)
+    card = _card(recipe, clips, found[SHIPPED])
+    return save_model(out, net, build_extractor(), card) if is_main() else card
+
+
+def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float]]:
+    """Return the figures on EMO-DB's own labels, each of its speakers left out in turn."""
+    clips = load_clips(data)
+    found = answers(recipe, clips, build(recipe, run), run)
+    part = columns(HEADS, EMODB.name)
+    truth = targets(clips)[:, part].argmax(axis=1)
+    return [
+        scores_of(softmax(found[speaker][rows, part]), truth[rows])
+        for speaker in speakers_of(clips)
+        if len(rows := np.flatnonzero((clips.corpus == EMODB.name) & (clips.speaker == speaker)))
+    ]
+
+
+def answers(recipe: Recipe, clips: Clips, net: VoiceStatistics, run: Run) -> dict[str, np.ndarray]:
+    """Return the logits (n, outputs) to all clips of models that did not hear some of them.
+
+    Keys are each EMO-DB speaker, each corpus, and ``shipped``, the model that ``net`` becomes: it
+    hears the training speakers. They are kept below the run's folder, for ``evaluate`` and for a
+    pupil, whose teacher has not heard those speakers either.
+    """
+    disturbed = int(recipe.net["disturbed"])
+    heard = views(net, clips, run.folder / "voice-views", disturbed, recipe.seed)
+    teachers = _teachers(recipe, run, len(clips))
+    trained = clips.split == "train"
+    parts = {speaker: _heard_without(clips, speaker) for speaker in speakers_of(clips)}
+    parts |= {corpus: trained & (clips.corpus != corpus) for corpus in CORPORA}
+    found = {}
+    for name, known in [*parts.items(), (SHIPPED, trained)]:
+        named = recipe.model_copy(update={"name": f"{recipe.name}-{name}"})
+        taught = teachers[name][known] if teachers else None
+        state = fit_perceptron(named, heard[known], clips.take(known), taught, run)
+        net.perceptron.load_state_dict(state)
+        found[name] = predict(net.perceptron, Voices(heard, targets(clips)), as_made)
+    np.savez(answers_path(run.folder, recipe.name), **found)  # type: ignore[arg-type]
     return found
 
 
-def _stacked(powers: list[np.ndarray]) -> Batch:
-    frames = torch.tensor([len(power) for power in powers])
-    padded_powers = nn.utils.rnn.pad_sequence(list(map(torch.from_numpy, powers)), batch_first=True)
-    return {"power": padded_powers, "frames": frames}
+def answers_path(folder: Path, name: str) -> Path:
+    """Return the file that ``answers`` of the recipe of this name are kept in."""
+    return folder / f"{name}-answers.npz"
 
 
-def padded(extractor: Wav2Vec2FeatureExtractor, waves: list[np.ndarray]) -> Batch:
-    """Collate waveforms as the recogniser does."""
-    return dict(extractor(waves, sampling_rate=RATE, padding=True, return_tensors="pt"))
+def speakers_of(clips: Clips) -> list[str]:
+    """Return the speakers of EMO-DB, who are left out in turn."""
+    return sorted(set(clips.speaker[clips.corpus == EMODB.name]))
 
 
-def train(data: Path, out: Path, seed: int = 13, epochs: int = 48) -> ModelCard:
-    """Train on the clips under ``data`` and write the model folder ``out``; 6 min on one core."""
-    rng = seed_everything(seed)
-    known = [load_clips(data, corpus, "train") for corpus in _SPLITS]
-    waves = [wave for clips in known for wave in clips.waves]
-    labels = np.concatenate([clips.labels for clips in known])
-    dev = [load_clips(data, corpus, "dev") for corpus in _SPLITS]
-    net = LogmelCnn(LogmelCnnConfig(id2label=ID2LABEL, label2id=LABEL2ID))
-    powers = mel_powers(net, waves)
+def _heard_without(clips: Clips, speaker: str) -> np.ndarray:
+    """Mark EMO-DB's other speakers and RAVDESS' training actors."""
+    actors = (clips.corpus != EMODB.name) & (clips.split == "train")
+    return actors | ((clips.corpus == EMODB.name) & (clips.speaker != speaker))
 
-    def batches(_: int) -> Iterator[Batch]:
-        for rows in shuffled(len(powers), _BATCH, rng):
-            heard = [augment(powers[row], rng) for row in rows]
-            yield _stacked(heard) | {"labels": torch.from_numpy(labels[rows])}
 
-    def score() -> float:
-        return float(np.mean([scores_of(_hear(net, clips), clips.labels)["uar"] for clips in dev]))
-
-    schedule = Schedule(
-        epochs=epochs,
-        steps_per_epoch=len(waves) // _BATCH,
-        learning_rate=2e-3,
-        weight_decay=0.05,
-        warm_up=0.15,
-        label_smoothing=0.05,
-        patience=epochs,
+def build(recipe: Recipe, run: Run) -> VoiceStatistics:
+    """Return the net before training, its speaker encoder filled where it has one."""
+    settings, labels = recipe.net, names_of(HEADS)
+    config = VoiceStatisticsConfig(
+        encoder=bool(settings["encoder"]),
+        hidden=int(settings["hidden"]),
+        dropout=float(settings["dropout"]),
+        id2label=labels,
+        label2id={name: index for index, name in labels.items()},
     )
-    fit(_FromMel(net, rng), batches, score, schedule, weights=class_weights(labels))
-    logits = np.concatenate([_hear(net, clips) for clips in dev])
-    calibration = calibrate(logits, np.concatenate([clips.labels for clips in dev]))
-    return save_model(out, net, build_extractor(), _card(net, data, known, calibration, seed))
+    net = VoiceStatistics(config)
+    if net.encoder is not None:
+        load_speaker_states(net.encoder, run.build)
+    return net.eval()
 
 
-def _card(
-    net: LogmelCnn, data: Path, known: list[Clips], calibration: Calibration, seed: int
-) -> ModelCard:
+def fit_perceptron(
+    recipe: Recipe, heard: np.ndarray, clips: Clips, teacher: np.ndarray | None, run: Run
+) -> dict[str, torch.Tensor]:
+    """Train a perceptron on these clips and return its averaged state.
+
+    There is one evaluation, at the end: no split is spent on choosing an epoch.
+    """
+    torch.manual_seed(recipe.seed)
+    settings, distil = recipe.net, recipe.distil
+    flat = heard.reshape(-1, heard.shape[2])
+    config = VoiceStatisticsConfig(
+        encoder=bool(settings["encoder"]),
+        hidden=int(settings["hidden"]),
+        dropout=float(settings["dropout"]),
+        num_labels=len(names_of(HEADS)),
+    )
+    perceptron = Perceptron(config)
+    spread = flat.std(axis=0) + 1e-4
+    perceptron.centre.copy_(torch.from_numpy(flat.mean(axis=0)))
+    perceptron.spread.copy_(torch.from_numpy(spread))
+    truth = targets(clips)
+    training = Voices(
+        heard,
+        truth,
+        spread,
+        noise=float(settings["noise"]),
+        rng=np.random.default_rng(recipe.seed),
+        teacher=teacher,
+    )
+    power = recipe.schedule.class_weight_power
+    loss = HeadLoss(
+        HEADS,
+        {head.name: class_weights(truth[:, columns(HEADS, head.name)], power) for head in HEADS},
+        recipe.schedule.label_smoothing,
+        distil.share if distil else 0.0,
+        distil.temperature if distil else 1.0,
+    )
+    problem = Problem(
+        net=Averaged(perceptron, float(settings["average"])),
+        train=training,
+        dev={},
+        collate=as_made,
+        loss=loss,
+        score=lambda _: 1.0,
+    )
+    fit(problem, recipe, replace(run, fresh=True))
+    kept: nn.Module = problem.net.average.module  # type: ignore[union-attr, assignment]
+    return kept.state_dict()
+
+
+def _teachers(recipe: Recipe, run: Run, count: int) -> dict[str, np.ndarray]:
+    """Return what the teachers answered, on average, by what was left out; {} without any."""
+    if recipe.distil is None:
+        return {}
+    found: dict[str, list[np.ndarray]] = {}
+    for teacher in recipe.distil.teachers:
+        path = answers_path(run.folder, teacher)
+        if not path.is_file():
+            message = f"{path} is not there: train the teacher {teacher} first"
+            raise AffectstreamError(message)
+        with np.load(path) as archive:
+            for name in archive.files:
+                found.setdefault(name, []).append(archive[name])
+    if any(len(logits) != count for given in found.values() for logits in given):
+        message = f"the teachers of {recipe.name} heard other clips: train them again"
+        raise AffectstreamError(message)
+    return {name: np.mean(given, axis=0) for name, given in found.items()}
+
+
+def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
+    dev = clips.split == "dev"
+    shared = columns(HEADS, SHARED.name)
+    truth = targets(clips.take(dev))[:, shared].argmax(axis=1)
+    rows = {
+        corpus: int(((clips.corpus == corpus) & (clips.split == "train")).sum())
+        for corpus in ("ravdess", "emodb")
+    }
     return ModelCard(
-        name="voice-compact",
-        version="1.0.0",
+        name=recipe.name,
+        version="2.0.0",
         modality="voice",
-        licence="research",
-        labels=LABELS,
+        licence=recipe.licence,
+        labels=card_labels(HEADS),
         training_data=(
-            Source(name="RAVDESS", licence="CC BY-NC-SA 4.0", rows=len(known[0].waves)),
-            Source(name="EMO-DB", licence="CC BY 4.0", rows=len(known[1].waves)),
+            Source(name="RAVDESS", licence="CC BY-NC-SA 4.0", rows=rows["ravdess"]),
+            Source(name="EMO-DB", licence="CC BY 4.0", rows=rows["emodb"]),
         ),
-        figures=tuple(_figures(net, data, calibration.temperature)),
-        calibration=calibration,
-        command=f"affectstream train voice --data DATA --seed {seed}",
-        notes=_NOTES,
+        calibration=calibrate(answers[dev][:, shared], truth, recipe.coverage),
+        command=f"affectstream train voice --recipe {recipe.name} --data DATA",
+        notes=recipe.notes.strip(),
     )
-
-
-def _hear(net: LogmelCnn, clips: Clips) -> np.ndarray:
-    extractor = build_extractor()
-    starts = range(0, len(clips.waves), 16)
-    return logits_of(net, (padded(extractor, clips.waves[at : at + 16]) for at in starts))
-
-
-def _figures(net: LogmelCnn, data: Path, temperature: float) -> list[Figure]:
-    found: list[Figure] = []
-    splits: tuple[Split, Split] = ("dev", "test")
-    for split in splits:
-        for corpus, name in (("ravdess", "RAVDESS"), ("emodb", "EMO-DB")):
-            clips = load_clips(data, corpus, split)
-            scores = scores_of(_hear(net, clips), clips.labels, temperature)
-            found += figures(f"{name} {split} speakers", scores)
-    return found

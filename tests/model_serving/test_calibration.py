@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from model_serving.calibration import (
     abstention_threshold,
     calibrate,
+    calibrated,
     expected_calibration_error,
     fit_temperature,
     softmax,
@@ -62,3 +63,33 @@ def test_softmax_is_a_distribution(row: list[float], temperature: float) -> None
     found = softmax(np.array([row]), temperature)
     assert found.sum() == pytest.approx(1)
     assert (found >= 0).all()
+
+
+def test_bias_mends_shares_that_are_wrong() -> None:
+    logits, labels = honest(20_000, 1.0)
+    shift = np.array([2.0, 0, 0, 0, 0, 0, -1.0])
+    plain = calibrate(2 * (logits + shift), labels)
+    found = calibrate(2 * (logits + shift), labels, bias=True)
+    assert found.temperature == pytest.approx(2, rel=0.08)
+    assert np.array(found.bias) == pytest.approx(-(shift - shift.mean()), abs=0.12)
+    assert plain.ece is not None
+    assert found.ece is not None
+    assert found.ece < 0.02 < plain.ece
+    chances = calibrated(found, 2 * (logits + shift))
+    assert chances == pytest.approx(softmax(logits), abs=0.05)
+
+
+def test_the_bias_of_a_label_that_never_occurs_stays_finite() -> None:
+    logits, labels = honest(2_000, 1.0)
+    seen = labels != 3
+    found = calibrate(logits[seen], labels[seen], bias=True)
+    assert np.isfinite(found.bias).all()
+    assert calibrated(found, logits)[:, 3].max() < 0.3
+
+
+def test_threshold_is_reached_by_the_stated_coverage() -> None:
+    logits, labels = honest(5_000, 1.5)
+    found = calibrate(logits, labels, 0.7, bias=True)
+    assert found.coverage == 0.7
+    reached = calibrated(found, logits).max(axis=1) >= found.threshold
+    assert reached.mean() == pytest.approx(0.7, abs=0.01)

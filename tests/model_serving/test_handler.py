@@ -369,3 +369,34 @@ def test_drop_in_through_run_inference(text: Path, voice: Path, face: Path) -> N
     rows = {modality: counters[stage_of(modality), "rows_out"] for modality in inputs}
     assert (rows["text"], rows["voice"], rows["face"]) == (3, 1, 1)
     assert all(counters[stage_of(modality), "forward_us"] > 0 for modality in inputs)
+
+
+def test_bias_of_the_card_shifts_the_shares(tmp_path: Path, text: Path) -> None:
+    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
+    calibration = {"temperature": 1000.0, "bias": [0.0, 5.0, 0.0]}
+    folders.write_card(tmp_path, "text", labels, calibration=calibration)
+    found = recognise(
+        "text", text, folders.events("text", ["abc"]), card=str(tmp_path / "card.json")
+    )
+    assert scores(found)[0, JOY] == pytest.approx(np.exp(5) / (np.exp(5) + 2), abs=0.01)
+
+
+def test_valence_and_arousal_of_a_model_that_gives_them(tmp_path: Path) -> None:
+    names = {0: "NEG", 1: "POS", 2: "valence", 3: "arousal"}
+    model = folders.tiny_text(tmp_path, id2label=names)
+    folders.write_card(
+        tmp_path, "text", {"NEG": "sadness", "POS": "joy", "valence": None, "arousal": None}
+    )
+    batch = folders.events("text", ["abc", "hello", "zz"] * 40)
+    found = recognise("text", model, batch)
+    recogniser = load_recogniser("text", str(model), None, "cpu")
+    assert isinstance(recogniser, NetRecogniser)
+    assert recogniser.values == (2, 3)
+    tokens = recogniser.front_end._tokenizer(["hello"], return_tensors="pt")  # type: ignore[attr-defined]
+    expected = recogniser.net(**tokens).logits[0, 2:].detach().numpy().clip(-1, 1)
+    row = found.observations.slice(1, 1).to_pylist()[0]
+    assert [row["valence"], row["arousal"]] == pytest.approx(expected, abs=1e-4)
+    assert np.abs(found.observations["valence"].to_numpy()).max() <= 1
+    plain = folders.tiny_text(tmp_path / "plain")
+    other = recognise("text", plain, batch).observations.slice(1, 1).to_pylist()[0]
+    assert other["valence"] != pytest.approx(row["valence"], abs=1e-3)

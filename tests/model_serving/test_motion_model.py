@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from model_serving.card import read_card
 from model_serving.motion_synthesis import HARDER, PLAIN, motion_frames
 from model_serving.recogniser import load_recogniser
-from model_serving.training.motion import train
+from model_serving.training.harness import Run
+from model_serving.training.motion import cross_validate, train
+from model_serving.training.recipe import read_recipe
 from schemas.arkit import EXPRESSION_WEIGHTS, HEAD_POSE
 from schemas.arrow import vector_column
+from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 
 FOLDER = Path(__file__).parents[2] / "model_serving" / "weights" / "motion-compact"
@@ -87,12 +90,20 @@ def test_card_says_that_no_person_was_seen():
     assert all(figure.split.startswith("generated") for figure in card.figures)
 
 
-def test_one_epoch_of_training_writes_a_folder_that_loads(tmp_path, monkeypatch):
-    monkeypatch.setattr("model_serving.training.motion._STEPS", 60)
-    card = train(tmp_path / "no-data-needed", tmp_path / "motion", epochs=1)
+def test_one_epoch_of_training_writes_a_folder_that_loads(tmp_path):
+    recipe = read_recipe("motion-compact")
+    schedule = recipe.schedule.model_copy(update={"epochs": 1, "evaluations": 1})
+    recipe = recipe.model_copy(update={"schedule": schedule, "net": {"frames": 60 * 512}})
+    run = Run(folder=tmp_path / "run", quiet=True)
+    card = train(recipe, tmp_path / "no-data-needed", tmp_path / "motion", run)
     model = load_recogniser("motion", str(tmp_path / "motion"), None, "cpu")
     assert model.model_id == card.model_id
     assert card.training_data[0].rows == 60 * 512
     labels = np.arange(7).repeat(50)
     scores = _estimate(model, motion_frames(labels, np.random.default_rng(3)))
     assert (scores.argmax(axis=1) == labels).mean() > 0.6
+
+
+def test_nobody_can_be_left_out_of_generated_frames(tmp_path):
+    with pytest.raises(AffectstreamError, match="no people"):
+        cross_validate(read_recipe("motion-compact"), tmp_path, Run())

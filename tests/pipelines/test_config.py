@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,29 @@ def test_a_recogniser_that_is_not_named_is_the_shipped_one() -> None:
     models = load_config(None, **PATHS, models={"face": {"device": "cuda:1"}}).models
     assert models.face.device == "cuda:1"
     assert models.face.model == load_config(None, **PATHS).models.face.model
+
+
+def test_licence_open_refuses_research_weights(tmp_path: Path) -> None:
+    with pytest.raises(AffectstreamError, match=r"licence: open.*face \(face-compact@"):
+        load_config(None, **PATHS, licence="open")
+    for modality in ("text", "voice", "face", "motion", "fusion"):
+        card = {"name": modality, "version": "1", "modality": modality, "licence": "open"}
+        (tmp_path / modality).mkdir()
+        labels = {"labels": {"joy": "joy"}}
+        (tmp_path / modality / "card.json").write_text(json.dumps(card | labels))
+    models = {m: {"model": str(tmp_path / m)} for m in ("text", "voice", "face", "motion")}
+    mine = models | {"fusion": tmp_path / "fusion"}
+    assert load_config(None, **PATHS, licence="open", models=mine).licence == "open"
+    closed = mine | {"text": {"model": str(tmp_path / "text"), "card": str(tmp_path / "c.json")}}
+    (tmp_path / "c.json").write_text(
+        json.dumps({"name": "x", "version": "1", "modality": "text", "licence": "research",
+                    "labels": {"joy": "joy"}})
+    )  # fmt: skip
+    with pytest.raises(AffectstreamError, match=r"text \(x@1\)"):
+        load_config(None, **PATHS, licence="open", models=closed)
+    constant = {m: {"model": "constant"} for m in ("text", "voice", "face", "motion")}
+    kept = constant | {"fusion": tmp_path / "fusion"}
+    assert load_config(None, **PATHS, licence="open", models=kept).licence == "open"
 
 
 def test_a_replay_without_a_log_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,153 @@
+"""What an evaluation found: figures with their intervals, as the card and the page show them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from model_serving.calibration import expected_calibration_error
+from model_serving.card import CARD_FILE, Figure, read_card, write_card
+from model_serving.training.metrics import bootstrap, bootstrap_all, scores_of
+
+Tier = Literal["base", "compact"]
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
+Metric = Callable[[np.ndarray, np.ndarray], float]
+_MEASURES: dict[str, Metric] = {
+    "accuracy": lambda p, y: float((p.argmax(axis=1) == y).mean()),
+    "uar": lambda p, y: scores_of(p, y)["uar"],
+    "ece": expected_calibration_error,
+}
+ECE_ROWS = 3000
+"""Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure (a share, not per cent) with its 95 % bootstrap interval.
+
+    ``key`` is its name in ``recognition.json``, without the tier; ``published`` what others report
+    on the same split.
+    """
+
+    split: str
+    metric: str
+    value: float
+    rows: int
+    low: float | None = None
+    high: float | None = None
+    key: str = ""
+    published: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All figures of one model."""
+
+    model: str
+    modality: str
+    tier: Tier
+    licence: str
+    measured: tuple[Measured, ...]
+
+    @property
+    def ece_max(self) -> float:
+        """The largest ECE over test sets of at least 3,000 rows; 0 where there is none."""
+        return max(
+            (m.value for m in self.measured if m.metric == "ece" and m.rows >= ECE_ROWS),
+            default=0.0,
+        )
+
+
+def measured_single(
+    split: str, probabilities: np.ndarray, labels: np.ndarray, *, keys: dict[str, str] | None = None
+) -> list[Measured]:
+    """Return accuracy, macro-F1, UAR and ECE with intervals, and accuracy by coverage."""
+    keys = keys or {}
+    whole = scores_of(probabilities, labels)
+    ranges = bootstrap_all(lambda rows: scores_of(probabilities[rows], labels[rows]), len(labels))
+    figures = [
+        Measured(split, metric, value, len(labels), *ranges[metric], keys.get(metric, ""))
+        for metric, value in whole.items()
+    ]
+    for coverage in COVERAGES[1:]:
+        value = accuracy_at(probabilities, labels, coverage)
+        figures.append(Measured(split, f"accuracy at {coverage:.0%} coverage", value, len(labels)))
+    return figures
+
+
+def measured_one(
+    split: str, metric: str, figure: Callable[[np.ndarray], float], rows: int, *, key: str = ""
+) -> Measured:
+    """Return ``figure`` of all rows, with its interval over resampled rows."""
+    low, high = bootstrap(figure, rows, draws=200)
+    return Measured(split, metric, figure(np.arange(rows)), rows, low, high, key)
+
+
+def accuracy_at(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
+    """Return the accuracy on the most confident share of the rows: the risk-coverage curve."""
+    confidence = probabilities.max(axis=1)
+    kept = np.argsort(-confidence, kind="stable")[: max(1, round(coverage * len(labels)))]
+    return float((probabilities[kept].argmax(axis=1) == labels[kept]).mean())
+
+
+def measured_gaps(
+    split: str, probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, least: int = 100
+) -> list[Measured]:
+    """Return accuracy, UAR and ECE of each group of at least ``least`` rows, with intervals.
+
+    Then how far the groups lie apart in recall and in calibration.
+    """
+    figures: list[Measured] = []
+    names = [name for name in np.unique(groups) if (groups == name).sum() >= least]
+    for metric, measure in _MEASURES.items():
+        for name in names:
+            rows = np.flatnonzero(groups == name)
+            found = partial(_measure, measure, probabilities[rows], labels[rows])
+            figures.append(measured_one(f"{split}, {name}", metric, found, len(rows)))
+        if len(names) > 1:
+            apart = partial(_gap, measure, probabilities, labels, groups, names)
+            figures.append(measured_one(split, f"{metric} gap", apart, len(labels)))
+    return figures
+
+
+def _measure(
+    measure: Metric, probabilities: np.ndarray, labels: np.ndarray, rows: np.ndarray
+) -> float:
+    return measure(probabilities[rows], labels[rows])
+
+
+def _gap(
+    measure: Metric,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    names: Sequence[str],
+    rows: np.ndarray,
+) -> float:
+    """Return the largest less the smallest value of the named groups among these rows."""
+    parts = [rows[groups[rows] == name] for name in names]
+    found = [measure(probabilities[part], labels[part]) for part in parts if len(part)]
+    return max(found) - min(found)
+
+
+def write_figures(folder: Path, found: Evaluation) -> None:
+    """Put these figures on the card of the model folder, in place of those that stood there."""
+    day = datetime.now(UTC).date().isoformat()
+    figures = tuple(
+        Figure(
+            split=m.split,
+            metric=m.metric,
+            value=round(m.value, 4),
+            date=day,
+            low=None if m.low is None else round(m.low, 4),
+            high=None if m.high is None else round(m.high, 4),
+            rows=m.rows,
+        )
+        for m in found.measured
+    )
+    card = read_card(folder / CARD_FILE)
+    write_card(folder, card.model_copy(update={"figures": figures}))

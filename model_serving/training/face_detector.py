@@ -1,0 +1,62 @@
+"""The face detector's folder, unpacked from the package that carries MTCNN's weights.
+
+``python -m model_serving.training.face_detector`` writes it anew; nothing is trained.
+"""
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from model_serving.card import ModelCard, Source, write_card
+from model_serving.face_detector import FOLDER, FaceDetector
+from schemas.errors import AffectstreamError
+
+_WHEEL = "facenet-pytorch==2.6.0"
+_NOTES = """MTCNN (Zhang et al., 2016), the three nets of facenet-pytorch 2.6.0 (MIT) in half
+precision. It finds where a face is in an image that is no crop, and names nobody. Its training
+data are WIDER FACE and CelebA, photographs of the web; small, turned, dark-lit and covered faces
+are missed more often."""
+
+
+def unpack(build: Path, folder: Path) -> None:
+    """Download the wheel into ``build`` where it is not yet, and write the model folder."""
+    build.mkdir(parents=True, exist_ok=True)
+    wheels = sorted(build.glob("facenet_pytorch-*.whl"))
+    if not wheels:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(build)]
+        done = subprocess.run([*command, _WHEEL], capture_output=True, text=True, check=False)
+        wheels = sorted(build.glob("facenet_pytorch-*.whl"))
+        if done.returncode or not wheels:
+            message = f"pip can't download {_WHEEL} into {build}: {done.stderr.strip()[-200:]}"
+            raise AffectstreamError(message)
+    tensors: dict[str, torch.Tensor] = {}
+    with zipfile.ZipFile(wheels[-1]) as wheel:
+        for net in ("pnet", "rnet", "onet"):
+            file = io.BytesIO(wheel.read(f"facenet_pytorch/data/{net}.pt"))
+            found = torch.load(file, weights_only=True)
+            tensors |= {
+                f"{net}.{name}": tensor.half().contiguous() for name, tensor in found.items()
+            }
+    FaceDetector().load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    card = ModelCard(
+        name="mtcnn",
+        version="1.0.0",
+        modality="face",
+        licence="open",
+        labels={},
+        training_data=(Source(name="WIDER FACE, CelebA (by its authors)", licence="-", rows=0),),
+        command="python -m model_serving.training.face_detector",
+        notes=_NOTES,
+    )
+    write_card(folder, card)
+
+
+if __name__ == "__main__":
+    unpack(Path("build"), FOLDER)

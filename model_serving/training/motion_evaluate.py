@@ -1,0 +1,33 @@
+"""Evaluation of the motion model on generated frames: by other seeds, and in a harder setting."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModel
+
+import model_serving.nets  # noqa: F401 - registers ``motion_mlp``
+from model_serving.calibration import calibrated
+from model_serving.card import CARD_FILE, read_card
+from model_serving.motion_synthesis import HARDER, PLAIN
+from model_serving.training.evaluation import Evaluation, Measured, Tier, measured_single
+from model_serving.training.motion import draw
+
+_TEST_SEED = 70_001  # far from any seed a person would train with
+_ROWS = 7000
+
+
+def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
+    """Measure the motion model in ``folder``; neither corpora nor a cache are needed."""
+    del data, cache
+    card = read_card(folder / CARD_FILE)
+    net = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    rng = np.random.default_rng(_TEST_SEED)
+    measured: list[Measured] = []
+    for split, style in (("generated, other seed", PLAIN), ("generated, harder", HARDER)):
+        test = draw(_ROWS, rng, style)
+        with torch.inference_mode():
+            logits = net(test["motion_values"]).logits.numpy()
+        chances = calibrated(card.calibration, logits)
+        measured += measured_single(split, chances, test["labels"].argmax(dim=1).numpy())
+    return Evaluation(card.name, "motion", tier, card.licence, tuple(measured))

@@ -1,0 +1,146 @@
+"""Evaluation of a text model on the published splits; what is chosen is chosen on dev."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from model_serving.calibration import calibrated, softmax
+from model_serving.card import CARD_FILE, ModelCard, read_card
+from model_serving.front_ends import MAX_TOKENS
+from model_serving.training.evaluation import (
+    Evaluation,
+    Measured,
+    Tier,
+    measured_gaps,
+    measured_one,
+    measured_single,
+)
+from model_serving.training.harness import predict
+from model_serving.training.heads import DEFAULT_HEADS, blank_targets
+from model_serving.training.metrics import label_thresholds, multi_label_f1, pearson
+from model_serving.training.text_corpora import CORPORA, Corpus, Rows
+from model_serving.training.text_data import collate, encode
+from model_serving.training.text_teacher import load, tokenizer
+from schemas.vocabularies import EXPRESSIONS
+
+_KEYS = {
+    "GoEmotions": "goemotions_ekman_macro_f1",
+    "BRIGHTER chn": "brighter_chn_macro_f1",
+    "BRIGHTER eng": "brighter_eng_macro_f1",
+}
+_SMP_KEYS = {"accuracy": "smp_usual_accuracy", "macro_f1": "smp_usual_macro_f1"}
+
+
+class Answers:
+    """The logits of one model to the splits of the corpora, kept by the digest of its weights."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.card: ModelCard = read_card(folder / CARD_FILE)
+        self._folder = folder
+        digest = self.card.sha256.get("model.safetensors", "none")[:16]
+        self._cache = cache / digest
+        self.outputs = list(self.card.labels)
+
+    def to(self, name: str, texts: list[str]) -> np.ndarray:
+        """Return (n, outputs) logits of these texts; ``name`` is that of the split."""
+        path = self._cache / f"{name}.npy"
+        if not path.is_file():
+            net = load(self._folder)
+            blank = blank_targets(len(texts), DEFAULT_HEADS)
+            items = encode(tokenizer(self._folder), texts, blank, MAX_TOKENS)
+            found = predict(net, items, collate, batch=128, lengths=items.lengths.tolist())
+            self._cache.mkdir(parents=True, exist_ok=True)
+            np.save(path, found.astype(np.float16))
+        return np.load(path).astype(np.float32)
+
+    def head(self, logits: np.ndarray, names: list[str]) -> np.ndarray | None:
+        """Return the columns of these outputs; None where the model lacks one."""
+        if not set(names) <= set(self.outputs):
+            return None
+        return logits[:, [self.outputs.index(name) for name in names]]
+
+    def shared(self, logits: np.ndarray) -> np.ndarray:
+        """Return calibrated (n, 7) probabilities of the shared head, as the pipeline sees them."""
+        columns = [self.outputs.index(name) for name in EXPRESSIONS]
+        return calibrated(self.card.calibration, logits[:, columns])
+
+
+def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
+    """Measure the text model in ``folder`` on every corpus that has a test split."""
+    answers = Answers(folder, cache)
+    measured: list[Measured] = []
+    for corpus in CORPORA:
+        if "test" in corpus.splits:
+            measured += _corpus(answers, corpus, data)
+    card = answers.card
+    return Evaluation(card.name, "text", tier, card.licence, tuple(measured))
+
+
+def _corpus(answers: Answers, corpus: Corpus, data: Path) -> Iterator[Measured]:
+    rows = corpus.splits["test"](data)
+    logits = answers.to(f"{corpus.name}-test", rows.texts)
+    seen = {source.name for source in answers.card.training_data}
+    split = f"{corpus.name} ({corpus.language}) test" + (
+        "" if corpus.name in seen else ", corpus never seen"
+    )
+    if rows.circumplex is not None:
+        yield from _values(answers, split, logits, rows)
+    if rows.shown is None:
+        return
+    yield from _own(answers, corpus, split, logits, rows, data)
+    kept = np.flatnonzero(rows.shown.sum(axis=1) == 1)
+    labels = rows.shown[kept].argmax(axis=1)
+    shared = answers.shared(logits[kept])
+    yield from measured_single(f"{split}, shared vocabulary", shared, labels)
+    for name, groups in rows.groups.items():
+        if name != "dialogue":
+            yield from measured_gaps(f"{split}, {name}", shared, labels, groups[kept])
+
+
+def _own(
+    answers: Answers, corpus: Corpus, split: str, logits: np.ndarray, rows: Rows, data: Path
+) -> Iterator[Measured]:
+    """Yield the figures in the corpus' own vocabulary, by the protocol that is published for it."""
+    if corpus.head is None or rows.own is None:
+        return
+    head = corpus.head
+    own = answers.head(logits, [f"{head.name}:{label}" for label in head.labels])
+    if own is None:
+        return
+    truth = rows.own
+    if head.kind == "single":
+        keys = _SMP_KEYS if corpus.name == "SMP2020 usual" else {}
+        yield from measured_single(
+            f"{split}, own labels", softmax(own), truth.argmax(axis=1), keys=keys
+        )
+        return
+    dev = corpus.splits["dev"](data)
+    known = answers.head(
+        answers.to(f"{corpus.name}-dev", dev.texts), [f"{head.name}:{x}" for x in head.labels]
+    )
+    if known is None or dev.own is None:
+        return
+    cuts = label_thresholds(1 / (1 + np.exp(-known)), dev.own)
+    marked = 1 / (1 + np.exp(-own)) >= cuts
+    yield measured_one(
+        f"{split}, own labels",
+        "multi-label macro_f1",
+        lambda i: multi_label_f1(marked[i], truth[i]),
+        len(truth),
+        key=_KEYS.get(corpus.name, ""),
+    )
+
+
+def _values(answers: Answers, split: str, logits: np.ndarray, rows: Rows) -> Iterator[Measured]:
+    for column, name in enumerate(("valence", "arousal")):
+        found = answers.head(logits, [name])
+        if found is None or rows.circumplex is None:
+            continue
+        apart = partial(_correlation, found[:, 0], rows.circumplex[:, column])
+        yield measured_one(split, f"{name} Pearson r", apart, len(rows))
+
+
+def _correlation(found: np.ndarray, truth: np.ndarray, rows: np.ndarray) -> float:
+    return pearson(found[rows], truth[rows])

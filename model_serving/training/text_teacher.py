@@ -1,0 +1,74 @@
+"""What the teachers of a compact model answer to its texts: the mean over one or more bases."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import model_serving.text_nets  # noqa: F401 - registers the base's architecture
+from model_serving.card import read_card
+from model_serving.front_ends import MAX_TOKENS
+from model_serving.training.harness import predict
+from model_serving.training.heads import blank_targets, id2label
+from model_serving.training.recipe import Recipe
+from model_serving.training.text_data import collate, encode
+from schemas.errors import AffectstreamError
+
+
+def answers(
+    teachers: Sequence[Path], recipe: Recipe, texts: list[str], heads: Sequence[Any], cache: Path
+) -> np.ndarray:
+    """Return the teachers' mean logits (texts, outputs), NaN where they lack an output.
+
+    They are kept in ``cache`` by teacher and texts, so that a training that goes on after a kill
+    finds them. A recipe for open use refuses a teacher that learnt from research data.
+    """
+    return np.mean([_of(folder, recipe, texts, heads, cache) for folder in teachers], axis=0)
+
+
+def _of(
+    folder: Path, recipe: Recipe, texts: list[str], heads: Sequence[Any], cache: Path
+) -> np.ndarray:
+    if not folder.is_dir():
+        message = f"no teacher in {folder}: train the recipe {folder.name} first"
+        raise AffectstreamError(message)
+    card = read_card(folder / "card.json")
+    if recipe.licence == "open" and card.licence != "open":
+        message = f"recipe {recipe.name} has `licence: open`, its teacher {card.name} has not"
+        raise AffectstreamError(message)
+    key = hashlib.blake2b("\n".join([*card.sha256.values(), *texts]).encode(), digest_size=12)
+    path = cache / f"answers-{key.hexdigest()}.npy"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        net, logits = load(folder), None
+        encoded = encode(tokenizer(folder), texts, blank_targets(len(texts), heads), MAX_TOKENS)
+        logits = predict(net, encoded, collate, batch=256, lengths=encoded.lengths.tolist())
+        np.save(path, by_name(logits, net.config.id2label, id2label(heads)))
+    return np.load(path)
+
+
+def load(folder: Path) -> Any:
+    """Return the net of a model folder as float32, on the GPU where there is one."""
+    net = AutoModelForSequenceClassification.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32
+    )
+    return net.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model folder."""
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def by_name(logits: np.ndarray, given: Mapping[int, str], wanted: Mapping[int, str]) -> np.ndarray:
+    """Return (n, wanted) logits by the names of the outputs, NaN where one is not given."""
+    place = {name: output for output, name in given.items()}
+    found = np.full((len(logits), len(wanted)), np.nan, np.float32)
+    for output, name in wanted.items():
+        if name in place:
+            found[:, output] = logits[:, place[name]]
+    return found

@@ -1,0 +1,167 @@
+"""Evaluation of a voice model on speakers that it did not hear, by corpus, noise, sex and age.
+
+RAVDESS is judged on its test actors by the shipped weights. EMO-DB is judged on every speaker in
+turn by the same recipe's models that did not hear that speaker, and across corpora by those that
+heard one corpus only: ``affectstream train voice`` keeps what they answered.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from transformers import AutoModelForAudioClassification
+
+from model_serving.calibration import calibrate, calibrated, softmax
+from model_serving.card import CARD_FILE, read_card
+from model_serving.training.evaluation import (
+    Evaluation,
+    Measured,
+    Tier,
+    measured_gaps,
+    measured_single,
+)
+from model_serving.training.heads import SHARED, Head, columns
+from model_serving.training.voice import answers_path, speakers_of
+from model_serving.training.voice_data import (
+    EMODB,
+    HEADS,
+    RAVDESS,
+    Clips,
+    load_clips,
+    statistics_of,
+    targets,
+)
+from schemas.errors import AffectstreamError
+
+_AGES: Final = {
+    "03": 31, "08": 34, "09": 21, "10": 32, "11": 26, "12": 30, "13": 32, "14": 35, "15": 25,
+    "16": 31,
+}  # fmt: skip
+"""Ages of EMO-DB's speakers (Burkhardt et al., 2005); RAVDESS tells those of all actors only."""
+
+_WOMEN = frozenset({"08", "09", "13", "14", "16"})
+_NOISES = (20, 10, 0)  # dB of speech over white noise
+
+
+def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
+    """Measure the voice model in ``folder``, and its recipe where speakers are left out."""
+    card = read_card(folder / CARD_FILE)
+    clips = load_clips(data)
+    kept = Answers(folder, cache)
+    shipped = kept.to(clips, "plain")
+    found = _left_out(cache.parent / "training", card.name, clips)
+    test = (clips.corpus == RAVDESS.name) & (clips.split == "test")
+    dev = (clips.corpus == RAVDESS.name) & (clips.split == "dev")
+    measured = _own(RAVDESS, clips, shipped, test, shipped, dev, "RAVDESS actors 21-24")
+    unheard = found[EMODB.name + " left out"]
+    rows = clips.corpus == EMODB.name
+    measured += _own(EMODB, clips, unheard, rows, None, rows, "EMO-DB, speakers left out")
+    own = columns(HEADS, SHARED.name)
+    for corpus, title in ((RAVDESS, "RAVDESS"), (EMODB, "EMO-DB")):
+        rows = clips.corpus == corpus.name
+        chances = calibrated(card.calibration, found[corpus.name][rows][:, own])
+        truth = targets(clips.take(rows))[:, own].argmax(axis=1)
+        measured += measured_single(f"{title}, corpus never heard, 7 expressions", chances, truth)
+    measured += _noisy(kept, clips.take(test))
+    return Evaluation(card.name, "voice", tier, card.licence, tuple(measured))
+
+
+class Answers:
+    """The logits of a model folder to clips, kept by the digest of its weights."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        digest = read_card(folder / CARD_FILE).sha256["model.safetensors"][:16]
+        self._folder, self._cache = folder, cache / digest
+
+    def to(self, clips: Clips, name: str) -> np.ndarray:
+        """Return the (n, outputs) logits; ``name`` says which clips they are."""
+        path = self._cache / f"{name}.npy"
+        if not path.is_file():
+            net = AutoModelForAudioClassification.from_pretrained(
+                self._folder, dtype=torch.float32
+            ).eval()
+            found = torch.from_numpy(statistics_of(net, clips.waves, name))
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with torch.inference_mode():
+                np.save(path, net.perceptron(found).logits.numpy())
+        return np.load(path)
+
+
+def _left_out(training: Path, name: str, clips: Clips) -> dict[str, np.ndarray]:
+    """Return what models that did not hear them answered, EMO-DB's speakers put together."""
+    path = answers_path(training, name)
+    if not path.is_file():
+        message = f"{path} is not there: affectstream train voice --recipe {name} writes it"
+        raise AffectstreamError(message)
+    with np.load(path) as archive:
+        found = {key: archive[key] for key in archive.files}
+    together = np.full_like(found[EMODB.name], np.nan)
+    for speaker in speakers_of(clips):
+        rows = (clips.corpus == EMODB.name) & (clips.speaker == speaker)
+        together[rows] = found[speaker][rows]
+    return found | {EMODB.name + " left out": together}
+
+
+def _own(
+    head: Head,
+    clips: Clips,
+    logits: np.ndarray,
+    rows: np.ndarray,
+    fitted: np.ndarray | None,
+    dev: np.ndarray,
+    split: str,
+) -> list[Measured]:
+    """Judge a corpus in its own labels, calibrated on dev speakers or else on each one's peers."""
+    part = columns(HEADS, head.name)
+    truth = targets(clips)[:, part].argmax(axis=1)
+    chances = np.zeros((len(clips), len(head.labels)))
+    if fitted is not None:
+        calibration = calibrate(fitted[dev][:, part], truth[dev])
+        chances[rows] = calibrated(calibration, logits[rows][:, part])
+    else:
+        for speaker in sorted(set(clips.speaker[rows])):
+            mine = rows & (clips.speaker == speaker)
+            others = rows & ~mine
+            calibration = calibrate(logits[others][:, part], truth[others])
+            chances[mine] = calibrated(calibration, logits[mine][:, part])
+    chances, truth, heard = chances[rows], truth[rows], clips.take(rows)
+    title = f"{split}, {len(head.labels)} classes"
+    found = measured_single(title, chances, truth, keys={"uar": f"{head.name}_uar"})
+    for name, groups in _groups(heard).items():
+        found += measured_gaps(f"{title}, {name}", chances, truth, groups, least=40)
+    return found
+
+
+def _groups(clips: Clips) -> dict[str, np.ndarray]:
+    """Return the sex of each clip's speaker, and the age band where it is known."""
+    emodb = bool((clips.corpus == EMODB.name).all())
+    women = [
+        speaker in _WOMEN if emodb else int(speaker.removeprefix("A")) % 2 == 0
+        for speaker in clips.speaker
+    ]
+    groups = {"sex": np.where(women, "women", "men")}
+    if emodb:
+        young = [_AGES[speaker] < 30 for speaker in clips.speaker]
+        groups["age"] = np.where(young, "21 to 26 years", "30 to 35 years")
+    return groups
+
+
+def _noisy(kept: Answers, clips: Clips) -> list[Measured]:
+    """Judge RAVDESS' test actors under white noise."""
+    part = columns(HEADS, RAVDESS.name)
+    truth = targets(clips)[:, part].argmax(axis=1)
+    found = []
+    for level in _NOISES:
+        rng = np.random.default_rng(level)
+        waves = [
+            (wave + rng.standard_normal(len(wave)) * wave.std() * 10 ** (-level / 20))
+            for wave in clips.waves
+        ]
+        noisy = replace(clips, waves=[wave.astype(np.float32) for wave in waves])
+        logits = kept.to(noisy, f"noise-{level}")[:, part]
+        chances = softmax(logits)
+        split = f"RAVDESS actors 21-24, 8 classes, {level} dB over white noise"
+        found += [m for m in measured_single(split, chances, truth) if m.metric == "uar"]
+    return found

@@ -1,0 +1,137 @@
+"""Voice quality: whether anybody speaks in a clip, by silero-vad's net, and how well it is heard.
+
+The weights are those of the package ``silero-vad`` (MIT), read from its safetensors file. Its own
+loop hands a chunk of 32 ms at a time to a TorchScript file; here the convolutions see all chunks of
+a batch at once, and only the LSTM goes through time.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
+from typing import Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from schemas.errors import QualityCode
+
+RATE: Final = 16_000
+CHUNK: Final = 512
+_CONTEXT, _TAIL = 64, 64
+_STEP, _WINDOW = 128, 256
+_BATCH = 32
+_SILENCE = 1e-4  # root mean square of the loudest second: -80 dB of full scale
+_LEVEL = 0.05
+_SPEECH = 0.5
+_SHORT, _LONG_ENOUGH = 0.3, 0.8  # seconds: a syllable, and the shortest clips of the corpora
+_FULL = 0.98  # of the largest sample: where a clipped wave is cut off
+_CLIPPED = 0.1  # share of such samples at which little of the wave's shape is left
+_DOUBT = 0.6
+
+
+class VoiceActivity(nn.Module):
+    """Probabilities of speech for each chunk of 32 ms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stft_conv = nn.Conv1d(1, _WINDOW + 2, _WINDOW, stride=_STEP, bias=False)
+        self.conv1 = nn.Conv1d(_WINDOW // 2 + 1, 128, 3, padding=1)
+        self.conv2 = nn.Conv1d(128, 64, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv1d(64, 64, 3, stride=2, padding=1)
+        self.conv4 = nn.Conv1d(64, 128, 3, padding=1)
+        self.lstm = nn.LSTM(128, 128, batch_first=True)
+        self.final_conv = nn.Conv1d(128, 1, 1)
+
+    @torch.inference_mode()
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Waveforms (n, samples) at 16 kHz, at most 1 in size -> probabilities (n, chunks)."""
+        count = max(1, -(-waveforms.shape[1] // CHUNK))
+        end = count * CHUNK - waveforms.shape[1]
+        padded = functional.pad(waveforms, (_CONTEXT, end))
+        chunks = padded.unfold(1, CHUNK + _CONTEXT, CHUNK).flatten(0, 1)
+        x = functional.pad(chunks, (0, _TAIL), "reflect").unsqueeze(1)
+        waves = self.stft_conv(x)
+        half = _WINDOW // 2 + 1
+        x = (waves[:, :half].square() + waves[:, half:].square()).sqrt()
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = functional.relu(conv(x))
+        states, _ = self.lstm(x.squeeze(2).reshape(len(waveforms), count, -1))
+        heard = self.final_conv(functional.relu(states).transpose(1, 2))
+        return heard.squeeze(1).sigmoid()
+
+
+@lru_cache(maxsize=1)
+def load_voice_activity() -> VoiceActivity:
+    """Return the net of the installed package ``silero-vad``, loaded once a process."""
+    path = files("silero_vad") / "data" / "silero_vad_16k.safetensors"
+    gate = re.compile(r"lstm_cell\.(weight|bias)_([ih]h)")
+    tensors = load_file(str(path))
+    found = {gate.sub(r"lstm.\1_\2_l0", name): tensor for name, tensor in tensors.items()}
+    net = VoiceActivity()
+    net.load_state_dict(found)
+    return net.eval()
+
+
+def judge_speech(waves: Sequence[np.ndarray]) -> tuple[np.ndarray, list[QualityCode | None]]:
+    """Return what share in [0, 1] of each 16 kHz clip can be judged, and what is wrong if much.
+
+    Whether anybody speaks is judged on the loudest second, and where nobody does there, on the
+    whole clip.
+    """
+    loudest = [_loudest(wave) for wave in waves]
+    quiet = np.array([np.sqrt(np.mean(np.square(wave))) < _SILENCE for wave in loudest], bool)
+    silent = np.ones(len(waves), bool)
+    for heard in (loudest, waves):
+        rows = np.flatnonzero(silent & ~quiet).tolist()
+        silent[rows] = _speech([heard[row] for row in rows]) < _SPEECH
+    shares = np.zeros(len(waves))
+    codes: list[QualityCode | None] = []
+    for row, wave in enumerate(waves):
+        share, code = _judge(wave, silent=bool(silent[row]))
+        shares[row] = share
+        codes.append(code)
+    return shares, codes
+
+
+def _judge(wave: np.ndarray, *, silent: bool) -> tuple[float, QualityCode | None]:
+    seconds = len(wave) / RATE
+    if seconds < _SHORT:
+        return 0.0, QualityCode.TOO_SHORT
+    if silent:
+        return 0.0, QualityCode.NO_SPEECH
+    size = np.abs(wave)
+    flat = (size[1:] >= _FULL * size.max()) & (np.abs(np.diff(wave)) < 1e-3)
+    length = float(np.clip(seconds / _LONG_ENOUGH, 0.0, 1.0))
+    clean = float(np.clip(1.0 - flat.mean() / _CLIPPED, 0.0, 1.0))
+    share = length * clean
+    if share >= _DOUBT:
+        return share, None
+    return share, QualityCode.CLIPPED if clean < length else QualityCode.TOO_SHORT
+
+
+def _loudest(wave: np.ndarray) -> np.ndarray:
+    """Return the second of a clip with the most energy; all of a shorter one."""
+    if len(wave) <= RATE:
+        return wave
+    energy = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64))])
+    sums = energy[RATE::CHUNK] - energy[: len(energy) - RATE : CHUNK]
+    start = CHUNK * int(np.argmax(sums))
+    return wave[start : start + RATE]
+
+
+def _speech(waves: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the highest probability of speech in each clip (n,), batches of alike lengths."""
+    found = np.zeros(len(waves))
+    order = np.argsort([len(wave) for wave in waves], kind="stable")
+    for start in range(0, len(order), _BATCH):
+        rows = order[start : start + _BATCH]
+        batch = torch.zeros(len(rows), max(len(waves[row]) for row in rows))
+        for place, row in enumerate(rows):
+            level = float(np.sqrt(np.mean(np.square(waves[row])))) + 1e-9
+            batch[place, : len(waves[row])] = torch.from_numpy(waves[row] * (_LEVEL / level))
+        found[rows] = load_voice_activity()(batch).amax(dim=1).numpy()
+    return found

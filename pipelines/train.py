@@ -1,0 +1,46 @@
+"""``affectstream train``: one recipe, or its cross-validation."""
+
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from model_serving.training.harness import Run, is_main
+from model_serving.training.recipe import Recipe
+
+
+def train(
+    task: str, recipe: Recipe, data: Path, out: Path | None, run: Run, console: Console
+) -> None:
+    """Train by the recipe into ``out``, or show how it does in ``run.folds`` folds.
+
+    The card of a new model has no test figures: ``affectstream evaluate`` measures those.
+    """
+    module = import_module(f"model_serving.training.{task}")
+    if run.folds:
+        found = module.cross_validate(recipe, data, run)
+        if is_main():
+            console.print(_table(recipe.name, found))
+        return
+    folder = out or run.build / "models" / recipe.name
+    card = module.train(recipe, data, folder, run)
+    if is_main():
+        error = card.calibration.ece
+        console.print(f"{card.model_id} in {folder}" + (f"; dev ECE {error}" if error else ""))
+
+
+def _table(name: str, found: list[dict[str, float]]) -> Table:
+    """Return one row a fold, then mean and standard deviation."""
+    table = Table("fold", *found[0], title=f"{name}, {len(found)} folds by group")
+    for number, fold in enumerate(found, 1):
+        table.add_row(str(number), *(f"{value:.3f}" for value in fold.values()))
+    columns = [[fold[metric] for fold in found] for metric in found[0]]
+    means = [sum(column) / len(column) for column in columns]
+    spread = [
+        (sum((v - mean) ** 2 for v in column) / len(column)) ** 0.5
+        for column, mean in zip(columns, means, strict=True)
+    ]
+    cells = [f"{mean:.3f} ± {s:.3f}" for mean, s in zip(means, spread, strict=True)]
+    table.add_row("mean", *cells, style="bold")
+    return table

@@ -1,0 +1,207 @@
+"""What bad payloads get: an abstained observation with a code, or a dead letter, in time."""
+
+import io
+import json
+import struct
+import time
+import zlib
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+from PIL import Image
+
+from model_serving.recogniser import load_recogniser
+from pipelines.config import WEIGHTS
+from schemas.arrow import vector_column
+from schemas.errors import QualityCode
+from schemas.events import MOTION_FEATURES
+
+MUTATIONS = 10_000
+RNG = np.random.default_rng(20_261_123)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {
+        name: load_recogniser(name, str(WEIGHTS / f"{name}-compact"), None, "cpu")
+        for name in ("text", "voice", "face", "motion")
+    }
+
+
+def _wav(wave, rate=16_000):
+    file = io.BytesIO()
+    soundfile.write(file, np.asarray(wave, np.float32), rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _image(image, form="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, format=form, **options)
+    return file.getvalue()
+
+
+def _noise(width, height):
+    return Image.fromarray(RNG.integers(0, 255, (height, width), np.uint8))
+
+
+def _bomb():
+    """A PNG of 60 kB whose header tells of 30,000 x 30,000 pixels."""
+    head = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    body = zlib.compress(bytes(30_001) * 2000, 9)
+    chunks = [(b"IHDR", head), (b"IDAT", body), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _media(model, payloads):
+    return model.estimate(pa.record_batch({"media": pa.array(payloads, pa.binary())}))
+
+
+@pytest.mark.parametrize(
+    ("wave", "code"),
+    [
+        (np.zeros(48_000), QualityCode.NO_SPEECH),
+        (np.sin(np.arange(1600) * 0.2), QualityCode.TOO_SHORT),
+        (np.zeros(1), QualityCode.TOO_SHORT),
+        (np.sign(np.sin(np.arange(48_000) * 0.2)), QualityCode.NO_SPEECH),
+    ],
+)
+def test_sound_without_a_voice_is_abstained_on_with_a_code(models, wave, code):
+    found = _media(models["voice"], [_wav(wave)])
+    assert found.codes == (code,)
+    assert found.scores.max() == pytest.approx(1 / 7)
+    assert found.scores.max() < models["voice"].threshold
+
+
+@pytest.mark.parametrize("size", [(640, 480), (20_000, 100), (3000, 3000)])
+def test_an_image_without_a_face_is_abstained_on_with_a_code(models, size):
+    found = _media(models["face"], [_image(Image.new("RGB", size, (20, 90, 40)))])
+    assert found.codes == (QualityCode.NO_FACE,)
+    assert found.scores.max() < models["face"].threshold
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        _image(Image.new("1", (20_000, 20_000))),
+        _bomb(),
+        _image(_noise(64, 64), "WEBP", save_all=True, append_images=[_noise(64, 64)]),
+        _image(_noise(64, 64), save_all=True, append_images=[_noise(64, 64)]),
+        b"",
+        b"\xff\xd8\xff",
+    ],
+    ids=["20,000 pixels", "bomb", "animated WebP", "animated PNG", "nothing", "a bare header"],
+)
+def test_an_image_that_is_none_is_a_dead_letter(models, payload):
+    found = _media(models["face"], [payload, _image(_noise(48, 48))])
+    assert [failure.row for failure in found.failures] == [0]
+    assert found.rows.tolist() == [1]
+
+
+def test_blendshapes_that_are_no_numbers_fail_alone(models):
+    frames = np.zeros((5, len(MOTION_FEATURES)), np.float32)
+    frames[1, 3], frames[3, 0] = np.nan, np.inf
+    found = models["motion"].estimate(pa.record_batch({"weights": vector_column(frames)}))
+    assert found.rows.tolist() == [0, 2, 4]
+    assert [failure.row for failure in found.failures] == [1, 3]
+
+
+def _mutated(seeds, count):
+    """Return copies of seeds with bytes changed, cut out, doubled, cut off or put in."""
+    found = []
+    for number in range(count):
+        data = bytearray(seeds[number % len(seeds)])
+        for _ in range(RNG.integers(1, 6)):
+            at = int(RNG.integers(len(data) or 1))
+            size = int(RNG.integers(1, 32))
+            kind = RNG.integers(5)
+            if kind == 0:
+                data[at : at + size] = RNG.bytes(size)
+            elif kind == 1:
+                del data[at : at + size]
+            elif kind == 2:
+                data[at:at] = data[at : at + size]
+            elif kind == 3:
+                del data[at:]
+            else:
+                data[at:at] = RNG.choice([b"\0" * 8, b"\xff" * 8, b"RIFF", b"OggS", b"IEND"])
+        found.append(bytes(data))
+    return found
+
+
+def _voices():
+    wave = np.sin(np.arange(3200) * 0.1) * 0.3
+    found = [_wav(wave)]
+    for form, subtype in (("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")):
+        file = io.BytesIO()
+        soundfile.write(file, wave, 16_000, format=form, subtype=subtype)
+        found.append(file.getvalue())
+    return found
+
+
+def _batch(name):
+    """Return MUTATIONS mutated payloads of a modality as batches."""
+    if name == "motion":
+        frames = RNG.normal(0, 1, (MUTATIONS, len(MOTION_FEATURES))).astype(np.float32)
+        strange = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-45], np.float32)
+        rows, columns = RNG.integers(MUTATIONS, size=4000), RNG.integers(55, size=4000)
+        frames[rows, columns] = RNG.choice(strange, 4000)
+        return [pa.record_batch({"weights": vector_column(frames)})]
+    if name == "text":
+        seeds = [
+            "I am so happy!",
+            "我很生气",
+            "\u202e😀👩‍👩‍👧 \0 x",
+            "a" * 2000,
+            json.dumps({"a": 1}),
+        ]
+        found = _mutated([seed.encode() for seed in seeds], MUTATIONS)
+        texts = [data.decode("utf-8", "replace") for data in found]
+        return [pa.record_batch({"text": pa.array(texts)})]
+    forms = ("PNG", "JPEG", "WEBP")
+    pictures = [_image(_noise(32, 32), form) for form in forms]
+    found = _mutated(_voices() if name == "voice" else pictures, MUTATIONS)
+    return [
+        pa.record_batch({"media": pa.array(found[at : at + 500], pa.binary())})
+        for at in range(0, MUTATIONS, 500)
+    ]
+
+
+@pytest.mark.parametrize("name", ["text", "voice", "face", "motion"])
+def test_ten_thousand_mutated_payloads_give_sound_scores_or_failures(models, name):
+    seen = 0
+    for batch in _batch(name):
+        found = models[name].estimate(batch)
+        rows = sorted([*found.rows.tolist(), *(failure.row for failure in found.failures)])
+        assert rows == list(range(batch.num_rows))
+        assert np.isfinite(found.scores).all()
+        assert np.allclose(found.scores.sum(axis=1), 1.0, atol=1e-5)
+        assert np.isfinite(found.embeddings).all()
+        seen += batch.num_rows
+    assert seen == MUTATIONS
+
+
+def _seconds(model, payload):
+    best = np.inf
+    for _ in range(5):
+        start = time.process_time()
+        _media(model, [payload] * 4)
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def test_no_bad_item_takes_three_times_the_time_of_a_sound_one(models):
+    crowd = _noise(640, 480)
+    flat = Image.new("L", (640, 480), 90)
+    sound = _seconds(models["face"], _image(flat))
+    for picture in (crowd, Image.new("L", (480, 640))):
+        assert _seconds(models["face"], _image(picture)) < 3 * sound
+    wave = np.sin(np.arange(48_000) * 0.05) * (1 + np.sin(np.arange(48_000) * 0.002))
+    voice = _seconds(models["voice"], _wav(wave / 4))
+    for bad in (np.zeros(48_000), np.sign(wave), RNG.normal(0, 0.1, 48_000), np.ones(48_000)):
+        assert _seconds(models["voice"], _wav(bad)) < 3 * voice

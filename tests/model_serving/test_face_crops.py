@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from model_serving.face_crops import crop_face, find_face, frontality, sharpness
+from model_serving.face_detector import load_detector, suppress
+from schemas.errors import QualityCode
+
+
+def _textured(side, seed=0):
+    noise = np.random.default_rng(seed).integers(0, 255, (side, side), np.uint8)
+    return Image.fromarray(noise)
+
+
+def test_a_small_image_is_a_crop_already():
+    crop = crop_face(_textured(64))
+    assert crop.image.size == (64, 64)
+    assert crop.quality == 1.0
+    assert crop.code is None
+
+
+@pytest.mark.parametrize("size", [(640, 480), (97, 300), (20_000, 30), (30, 20_000), (3000, 2000)])
+def test_an_image_without_a_face_has_no_quality(size):
+    crop = crop_face(Image.new("RGB", size, (90, 120, 90)))
+    assert crop.quality == 0.0
+    assert crop.code is QualityCode.NO_FACE
+
+
+def test_blur_lowers_quality_step_by_step():
+    image = _textured(12).resize((48, 48), Image.Resampling.NEAREST)  # as much contrast as a face
+    found = [sharpness(image.filter(ImageFilter.GaussianBlur(r))) for r in (0, 3, 4, 6)]
+    assert found[0] == 1.0
+    assert found == sorted(found, reverse=True)
+    blurred = crop_face(image.filter(ImageFilter.GaussianBlur(6)))
+    assert blurred.quality < 0.3
+    assert blurred.code is QualityCode.BLURRED
+
+
+def test_a_thumbnail_is_too_small():
+    crop = crop_face(_textured(10))
+    assert crop.quality < 0.5
+    assert crop.code is QualityCode.SMALL_FACE
+
+
+def test_a_flat_image_and_a_single_pixel_are_judged():
+    assert crop_face(Image.new("L", (48, 48), 7)).quality == 0.0
+    assert 0 <= crop_face(Image.new("L", (1, 1), 7)).quality <= 1
+
+
+def test_a_turned_head_is_told_by_its_nose():
+    eyes = [[40, 50], [60, 50]]
+    mouth = [[43, 80], [57, 80]]
+    front = np.array([*eyes, [50, 65], *mouth], float)
+    half = np.array([*eyes, [60, 65], *mouth], float)
+    profile = np.array([*eyes, [68, 65], *mouth], float)
+    assert frontality(front) == 1.0
+    assert 0 < frontality(half) < 1
+    assert frontality(profile) == 0.0
+    tilted = front @ np.array([[0.8, 0.6], [-0.6, 0.8]])  # leaning is not turning
+    assert frontality(tilted) == pytest.approx(1.0)
+
+
+def test_suppression_keeps_the_best_of_what_overlaps():
+    boxes = np.array([[0, 0, 9, 9, 0.8], [1, 1, 10, 10, 0.9], [50, 50, 59, 59, 0.5]])
+    assert suppress(boxes, 0.5).tolist() == [1, 2]
+    inner = np.array([[0, 0, 99, 99, 0.9], [10, 10, 20, 20, 0.8]])
+    assert suppress(inner, 0.7).tolist() == [0, 1]
+    assert suppress(inner, 0.7, of_smaller=True).tolist() == [0]
+    assert suppress(np.zeros((0, 5)), 0.5).tolist() == []
+
+
+def test_noise_gives_the_detector_no_more_boxes_than_it_may_refine():
+    noise = np.random.default_rng(1).integers(0, 255, (320, 320, 3), np.uint8)
+    assert load_detector().detect(noise) == []
+
+
+@pytest.mark.corpora
+def test_faces_are_found_where_they_stand(corpora):
+    with np.load(corpora / "face" / "ferplus.npz") as archive:
+        images = archive["valid_x"][:40]
+    hits = 0
+    for image in images:
+        scene = Image.new("RGB", (800, 600), (110, 110, 110))
+        scene.paste(Image.fromarray(image).resize((300, 300)).convert("RGB"), (400, 200))
+        face = find_face(scene)
+        if face is None:
+            continue
+        x, y = (face.box[:2] + face.box[2:]) / 2
+        hits += abs(x - 550) < 75 and abs(y - 350) < 75
+        assert face.landmarks.shape == (5, 2)
+    assert hits >= 28  # 52 of 60 faces of another draw were found

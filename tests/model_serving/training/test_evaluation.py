@@ -1,0 +1,119 @@
+"""Figures by hand, intervals that hold the truth, and folds that keep groups together."""
+
+from pathlib import Path
+
+import model_folders as folders
+import numpy as np
+import pytest
+
+from model_serving.card import read_card
+from model_serving.training.evaluation import (
+    Evaluation,
+    Measured,
+    accuracy_at,
+    measured_gaps,
+    measured_single,
+    write_figures,
+)
+from model_serving.training.folds import cross_validated, folds
+from model_serving.training.metrics import (
+    bootstrap,
+    label_thresholds,
+    multi_label_f1,
+    pearson,
+    scores_of,
+)
+
+
+def test_figures_by_hand() -> None:
+    chances = np.array([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.8, 0.2]])
+    found = scores_of(chances, np.array([0, 0, 1, 1]))
+    assert found["accuracy"] == 0.75
+    assert found["uar"] == 0.75
+    assert found["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert found["ece"] == pytest.approx((abs(2.4 - 2) + abs(0.6 - 1)) / 4, abs=1e-6)
+
+
+def test_multi_label_f1_by_hand_and_thresholds_that_maximise_it() -> None:
+    truth = np.array([[1, 0], [1, 1], [0, 0], [0, 1]])
+    marked = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], bool)
+    assert multi_label_f1(marked, truth) == pytest.approx((2 / 3 + 0.8) / 2)
+    rng = np.random.default_rng(0)
+    truth = (rng.random((3000, 2)) < [0.1, 0.5]).astype(int)
+    chances = np.clip(0.2 * truth + rng.random((3000, 2)) * [0.3, 0.8], 0, 1)
+    cuts = label_thresholds(chances, truth)
+    alike = [multi_label_f1(chances >= cut, truth) for cut in np.arange(0.1, 0.9, 0.05)]
+    assert multi_label_f1(chances >= cuts, truth) >= max(alike) - 1e-9
+    assert len(set(label_thresholds(chances[:200], truth[:200]))) == 1
+
+
+def test_interval_holds_the_mean_it_was_drawn_from() -> None:
+    values = np.random.default_rng(0).normal(1.0, 1.0, 400)
+    low, high = bootstrap(lambda rows: float(values[rows].mean()), 400)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.25)
+
+
+def test_correlation() -> None:
+    ramp = np.arange(10.0)
+    assert pearson(ramp, 2 * ramp + 1) == pytest.approx(1)
+    assert pearson(ramp, np.ones(10)) == 0
+
+
+def test_accuracy_rises_as_coverage_falls_where_confidence_is_honest() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.5, 1, 4000)
+    chances = np.stack([sure, 1 - sure], axis=1)
+    labels = (rng.random(4000) > sure).astype(int)
+    found = [accuracy_at(chances, labels, part) for part in (1.0, 0.7, 0.3)]
+    assert found == sorted(found)
+    assert found[-1] > 0.9
+    measured = {m.metric: m for m in measured_single("x test", chances, labels)}
+    assert measured["accuracy at 70% coverage"].value == found[1]
+    low, high = measured["accuracy"].low, measured["accuracy"].high
+    assert low is not None
+    assert high is not None
+    assert low < measured["accuracy"].value < high
+
+
+def test_gaps_between_groups_that_differ() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(["a", "b", "few"], [500, 500, 20])
+    right = rng.random(1020) < np.where(groups == "a", 0.9, 0.6)
+    labels = rng.integers(0, 2, 1020)
+    guess = np.where(right, labels, 1 - labels)
+    found = measured_gaps("x test, sex", np.eye(2)[guess], labels, groups)
+    assert not any("few" in m.split for m in found)
+    (gap,) = [m for m in found if m.metric == "accuracy gap"]
+    assert gap.low is not None
+    assert gap.low > 0.15
+    assert gap.value == pytest.approx(0.3, abs=0.07)
+
+
+def test_only_large_test_sets_count_for_the_largest_ece() -> None:
+    measured = (Measured("a", "ece", 0.2, 500), Measured("b", "ece", 0.02, 4000))
+    assert Evaluation("m", "text", "compact", "open", measured).ece_max == 0.02
+
+
+def test_figures_stand_on_the_card_with_their_intervals(tmp_path: Path) -> None:
+    folders.tiny_text(tmp_path)
+    measured = (Measured("a test", "accuracy", 0.5, 100, 0.4, 0.6),)
+    write_figures(tmp_path, Evaluation("tiny-text", "text", "compact", "open", measured))
+    (figure,) = read_card(tmp_path / "card.json").figures
+    assert (figure.value, figure.low, figure.high, figure.rows) == (0.5, 0.4, 0.6, 100)
+    assert "0.500 (0.400 to 0.600)" in (tmp_path / "CARD.md").read_text()
+
+
+def test_no_group_stands_on_both_sides_of_a_fold() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 30, 600)
+    labels = rng.integers(0, 3, 600)
+    held = []
+    for train_rows, held_rows in folds(labels, groups, 5, seed=1):
+        assert not set(groups[train_rows]) & set(groups[held_rows])
+        assert len(np.unique(labels[held_rows])) == 3
+        held += held_rows.tolist()
+    assert sorted(held) == list(range(600))
+    found = cross_validated(labels, groups, 5, 1, lambda n, a, b: {"rows": len(a) + len(b), "n": n})
+    assert [fold["rows"] for fold in found] == [600] * 5
+    assert [fold["n"] for fold in found] == [0, 1, 2, 3, 4]

@@ -1,0 +1,104 @@
+"""The harness learns, stops, goes on after a kill as if nothing had been, and runs in processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import ROWS, problem, recipe
+
+from model_serving.training.harness import ByLength, Run, fit, predict
+from schemas.errors import AffectstreamError
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = Path(__file__).parent / "tiny_training.py"
+ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_it_learns_writes_tensorboard_and_keeps_the_best_state(tmp_path: Path) -> None:
+    found, truth = problem()
+    best = fit(found, recipe(), Run(folder=tmp_path, quiet=True))
+    assert best > 0.9
+    logits = predict(found.net, found.train, found.collate)
+    assert (logits[:, :7].argmax(axis=1) == truth).mean() == pytest.approx(best)
+    assert list((tmp_path / "tiny" / "tensorboard").glob("events*"))
+
+
+def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:
+    found, _ = problem()
+    scores = iter([0.5, 0.4, 0.3, 0.9, 0.9, 0.9])
+    stuck = type(found)(**{**_fields(found), "score": lambda _: next(scores)})
+    best = fit(stuck, recipe(evaluations=6, patience=2), Run(folder=tmp_path, quiet=True))
+    assert best == 0.5
+    assert next(scores) == 0.9  # the fourth evaluation never came
+
+
+def test_predictions_are_in_the_order_of_the_items() -> None:
+    found, _ = problem()
+    lengths = np.random.default_rng(0).permutation(ROWS).tolist()
+    plain = predict(found.net, found.train, found.collate)
+    sorted_ = predict(found.net, found.train, found.collate, batch=7, lengths=lengths)
+    np.testing.assert_allclose(plain, sorted_, atol=1e-6)
+
+
+def test_checkpoints_of_another_recipe_are_not_gone_on_from(tmp_path: Path) -> None:
+    fit(problem()[0], recipe(epochs=1, evaluations=1), Run(folder=tmp_path, quiet=True))
+    with pytest.raises(AffectstreamError, match="another recipe"):
+        fit(problem()[0], recipe(epochs=2), Run(folder=tmp_path, quiet=True))
+    fit(problem()[0], recipe(epochs=2), Run(folder=tmp_path, quiet=True, fresh=True))
+
+
+def test_batches_hold_similar_lengths_and_every_item_once() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, 640)
+    sampler = ByLength(640, lengths.tolist(), 32, seed=3)
+    order = np.array(list(sampler))
+    assert sorted(order) == list(range(640))
+    spread = np.mean([np.ptp(lengths[part]) for part in order.reshape(-1, 32)])
+    assert spread < 10 < np.ptp(lengths)
+    sampler.set_epoch(1)
+    assert list(sampler) != order.tolist()
+    sampler.set_epoch(0)
+    assert list(sampler) == order.tolist()
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, SCRIPT, whole, "0"], env=ENV, check=True, timeout=300)
+    process = subprocess.Popen([sys.executable, SCRIPT, killed, "0.2"], env=ENV)
+    deadline = time.monotonic() + 300
+    while not list(killed.glob("tiny/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "final.safetensors").exists()
+    subprocess.run([sys.executable, SCRIPT, killed, "0"], env=ENV, check=True, timeout=300)
+    expected = load_file(whole / "final.safetensors")
+    found = load_file(killed / "final.safetensors")
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def test_two_processes_share_a_training(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("--master-port", "0", "--standalone", str(SCRIPT), str(tmp_path), "0"),
+    ]
+    done = subprocess.run(
+        command, env=ENV, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert float((tmp_path / "score.txt").read_text()) > 0.9
+    steps = sorted(int(p.name.split("-")[1]) for p in (tmp_path / "tiny").glob("checkpoint-*"))
+    assert steps[-1] == 4 * ROWS // (16 * 2)  # each process takes half of the rows
+
+
+def _fields(found: object) -> dict[str, object]:
+    return {name: getattr(found, name) for name in found.__dataclass_fields__}  # type: ignore[attr-defined]
