@@ -19,7 +19,7 @@ setup(
     ],
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
-        "model_serving": ["weights/*/*"],
+        "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*"],
     },
     install_requires=[
@@ -45,7 +45,13 @@ setup(
         "typer>=0.16",
     ],
     extras_require={
-        "train": ["accelerate>=1.5", "scikit-learn>=1.6"],
+        "train": [
+            "accelerate>=1.5",
+            "scikit-learn>=1.6",
+            "scipy>=1.14",
+            "tensorboard>=2.18",
+            "wandb>=0.19",
+        ],
         "dev": [
             "hypothesis>=6.130",
             "mypy>=1.15",
