@@ -19,7 +19,7 @@ setup(
     ],
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
-        "model_serving": ["weights/*/*"],
+        "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*"],
     },
     install_requires=[
