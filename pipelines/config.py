@@ -193,8 +193,8 @@ class Config(_Frozen):
         if closed:
             message = (
                 f"`licence: open` refuses weights that are for research only: {', '.join(closed)}; "
-                "name open ones under `models` (text-compact-open is shipped), or "
-                "set `licence: research`"
+                "name open ones under `models` (the recipe text-compact-open makes one of text), "
+                "or set `licence: research`"
             )
             raise ValueError(message)
         return self
