@@ -28,6 +28,9 @@ s3: DO ?= start
 s3: .venv/.ready ## start an S3 store on this machine; DO=fetch, status or stop
 	@$(BIN)/python infra/s3/s3_server.py $(DO)
 
+bench-live: .venv/.ready servers ## measure the live path, write docs/benchmarks
+	@$(BIN)/python infra/live_bench.py
+
 chaos: .venv/.ready servers ## 60 kills of all that can die, checked against the log
 	@PYTHONPATH=tests:infra:infra/kafka:infra/flink $(BIN)/python -m faults.chaos 60
 

@@ -19,7 +19,7 @@ setup(
     ],
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
-        "model_serving": ["weights/*/*"],
+        "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*"],
     },
     install_requires=[
@@ -41,6 +41,7 @@ setup(
         "python-snappy>=0.7",
         "python-stdnum>=2.0",
         "pyyaml>=6",
+        "requests>=2.32",
         "rich>=14",
         "safetensors>=0.5",
         "silero-vad==6.2.3",

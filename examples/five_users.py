@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 HERE = Path(__file__).resolve().parent
 SHIPPED = HERE.parent / "model_serving" / "weights" / "text-compact"
 FOLDS = 5
-SHARED_PENALTY, USER_PENALTY = 1.0, 3.0  # weights of squared corrections; a person has less data
+SHARED_PENALTY, USER_PENALTY = 30.0, 10.0  # of squared corrections: weaker ones forget the model
 COUNTS = (0, 2, 4, 6, 8)
 POSITIVE = "I'm so glad you are here, this is the best day of the year!"
 
@@ -135,7 +135,7 @@ def corrected(
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def curve(model: Recogniser, lines: Lines, repeats: int = 3) -> dict[str, np.ndarray]:
+def curve(model: Recogniser, lines: Lines, repeats: int) -> dict[str, np.ndarray]:
     """Return held-out accuracy by kind of adaptation, (repeats * folds, counts of lines each).
 
     Without adaptation nothing hangs on the number of lines.
@@ -178,13 +178,13 @@ def draw(found: dict[str, np.ndarray], path: Path) -> None:
     plt.close(figure)
 
 
-def main(out: Path) -> dict[str, float]:
+def main(out: Path, repeats: int = 3) -> dict[str, float]:
     """Run the comparison, print it, and return the accuracy by kind of adaptation."""
     model = load_recogniser("text", str(SHIPPED), None, "cpu")
     lines = read_lines()
-    found = curve(model, lines)
+    found = curve(model, lines, repeats)
     final = {name: float(results[:, -1].mean()) for name, results in found.items()}
-    print(f"{len(lines.texts)} lines of {len(lines.names)} people, {FOLDS} folds, 3 times")
+    print(f"{len(lines.texts)} lines of {len(lines.names)} people, {FOLDS} folds, {repeats} times")
     for name, results in found.items():
         spread = results[:, -1].std() / np.sqrt(len(results))
         print(f"  {name:9} held-out accuracy {final[name]:.1%} ± {spread:.1%}")

@@ -149,7 +149,7 @@ Rebuild: `{card.command}`
 {figures}
 
 Calibration: temperature {card.calibration.temperature:.3f}; abstains under a confidence of
-{card.calibration.threshold:.2f}.
+{card.calibration.threshold:.2f}{_coverage(card.calibration)}.
 """
 
 
@@ -157,3 +157,9 @@ def _interval(figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f" ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def _coverage(calibration: Calibration) -> str:
+    if calibration.coverage is None:
+        return ""
+    return f", which {calibration.coverage:.0%} of the dev rows reach"

@@ -1,5 +1,7 @@
 """The one seam of all recognisers: a model handler for Beam's RunInference on Arrow batches."""
 
+import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,9 @@ from schemas.errors import AffectstreamError
 from schemas.events import kind_of
 from schemas.tables import DEAD_LETTERS, OBSERVATIONS
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES
+
+_LOOK_S = 1.0
+_LOG = logging.getLogger(__name__)
 
 
 def stage_of(modality: str) -> str:
@@ -50,7 +55,9 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
     """Loads a recogniser and turns each EVENT batch of its modality into one ``Recognised``.
 
     ``model`` is a local folder, a Hugging Face id, or ``constant``; ``card`` the path of a
-    ``card.json`` where the folder holds none. A model is loaded once a process.
+    ``card.json`` where the folder holds none. A model is loaded once a process, and anew between
+    two batches when the folder's card was replaced (files first, the card last): a folder that is
+    only half written does not fit its card, and the model at hand goes on.
     """
 
     def __init__(
@@ -66,6 +73,8 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
         self._forward_us = Metrics.counter(self._stage, "forward_us")
+        self._held: Recogniser | None = None
+        self._looked = float("-inf")
 
     def load_model(self) -> Recogniser:
         return load_recogniser(self._modality, *self._source)
@@ -76,6 +85,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
         model: Recogniser,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Recognised]:
+        model = self._newest(model)
         return [
             self._recognise(events, model) if self._mine(events) else Recognised(events, _NOTHING)
             for events in batch
@@ -83,6 +93,18 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
 
     def get_num_bytes(self, batch: Sequence[pa.RecordBatch]) -> int:
         return sum(events.nbytes for events in batch)
+
+    def _newest(self, given: Recogniser) -> Recogniser:
+        """Return the model as its folder holds it now, looking at most once a second."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_S:
+            self._looked = now
+            try:
+                self._held = self.load_model()
+            except AffectstreamError as error:
+                held = (self._held or given).model_id
+                _LOG.warning("%s goes on with %s: %s", self._stage, held, error)
+        return self._held or given
 
     def _mine(self, batch: pa.RecordBatch) -> bool:
         if "topic" not in batch.schema.names:

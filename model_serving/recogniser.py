@@ -225,17 +225,35 @@ class NetRecogniser:
         return chances @ self.label_map[known]
 
 
-def load_recogniser(modality: str, model: str, card: str | None, device: str) -> Recogniser:
-    """Return the recogniser of this model, loaded once a process; ``model`` is a folder or hub id.
+_LOADED: dict[tuple[str, str, str | None, str], tuple[tuple[int, int, int], Recogniser]] = {}
 
+
+def load_recogniser(modality: str, model: str, card: str | None, device: str) -> Recogniser:
+    """Return the recogniser of this model, one a process and device; a folder or hub id.
+
+    A folder whose card was written anew is loaded again, and takes the place of what was held.
     Raises AffectstreamError where the card is missing or does not fit, a file is not the one that
     the card describes, the model can't be had, or the device is not there.
     """
+    source = (modality, model, card, device)
     with _LOADING:
-        return _load(modality, model, card, device)
+        stamp = _stamp(model, card)
+        held = _LOADED.get(source)
+        if held is None or held[0] != stamp:
+            held = _LOADED[source] = (stamp, _load(*source))
+        return held[1]
 
 
-@lru_cache(maxsize=16)
+def _stamp(model: str, card: str | None) -> tuple[int, int, int]:
+    """Return what changes when the card does; the same for ever where there is no file."""
+    path = Path(card) if card else Path(model) / CARD_FILE
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
 def _load(modality: str, model: str, card: str | None, device: str) -> Recogniser:
     if model == CONSTANT:
         return ConstantRecogniser()

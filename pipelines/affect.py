@@ -7,6 +7,7 @@ import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.pvalue import PValue
 
+from pipelines.bootstrap import landed_features
 from pipelines.config import Config
 from pipelines.consent_feed import ConsentFeed
 from pipelines.kafka_clients import java_settings
@@ -15,6 +16,7 @@ from schemas.errors import AffectstreamError
 from schemas.vocabularies import MODALITIES
 from transforms.decide import REVIEWS, DecideExpressions
 from transforms.decode import DecodeEvents
+from transforms.fetch import FetchMedia, MediaRules
 from transforms.fuse import ON_TIME, FuseModalities
 from transforms.gate import LEDGER, GateByPolicy
 from transforms.history import Smoothing
@@ -29,6 +31,8 @@ from transforms.stage import DEAD, MAIN, REFUSED
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions, is_observed
 
+_CLOCK = {"delay_s", "idle_s", "ahead_s", "clock_offset_s"}
+
 _AWAITED = ("emotion_features", "expression_decisions", "review_queue")
 """Tables whose rows are committed as they come: somebody waits for them."""
 
@@ -40,16 +44,15 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     raw = p | _source(config)  # RAW batches
     decoded = raw | DecodeEvents()  # EVENT batches of one kind each
     valid = decoded[MAIN] | ValidateEvents()
-    in_time = valid[MAIN] | SieveLate(
-        length_s=config.windows.length_s, lateness_s=config.windows.lateness_s
-    )
+    in_time = valid[MAIN] | SieveLate()
     pseudonymous = in_time[MAIN] | Pseudonymise(keys=config.keys)
     known = recorded_consents if config.log else ConsentFeed
     gated = pseudonymous | GateByPolicy(
         policy=config.policy, consents=functools.partial(known, config)
     )
-    stream = gated[MAIN] | ScrubText()
-    dead = [decoded[DEAD], valid[DEAD], in_time[DEAD]]
+    fetched = gated[MAIN] | FetchMedia(rules=MediaRules(**config.media.model_dump()))
+    stream = fetched[MAIN] | ScrubText()
+    dead = [decoded[DEAD], valid[DEAD], in_time[DEAD], fetched[DEAD]]
     for modality in MODALITIES:
         settings = getattr(config.models, modality).model_dump()
         recognised = stream | Recognise(modality=modality, **settings)
@@ -69,8 +72,16 @@ def _source(config: Config) -> beam.PTransform:
     expansion = config.live.jars.absolute() / "expansion.jar"
     return "ReadKafka" >> ReadKafka(
         consumer=java_settings(config.kafka),
-        clock=EventClock(**config.kafka.model_dump(include=set(EventClock._fields))),
+        clock=_clock(config),
         expansion=expansion,
+    )
+
+
+def _clock(config: Config) -> EventClock:
+    return EventClock(
+        **config.kafka.model_dump(include=_CLOCK),
+        window_s=config.windows.length_s,
+        lateness_s=config.windows.lateness_s,
     )
 
 
@@ -100,6 +111,7 @@ def _decide(config: Config) -> DecideExpressions:
         valid_s=settings.pop("valid_s"),
         smoothing=Smoothing(**settings),
         shards=config.windows.shards,
+        landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
     )
 
 

@@ -107,6 +107,9 @@ def live(
         str | None, typer.Option(help="host:port of a cluster's REST; default: in this machine.")
     ] = None,
     parallelism: Annotated[int | None, typer.Option(help="Degree of parallelism.")] = None,
+    bootstrap: Annotated[
+        bool, typer.Option(help="Take the history of decisions from the tables at first.")
+    ] = False,
     until_end: Annotated[
         bool, typer.Option(help="Stop when all records are read and all windows closed.")
     ] = False,
@@ -120,7 +123,12 @@ def live(
         tables=tables,
         keys=keys,
         kafka=_given(bootstrap=kafka),
-        live=_given(state=state, flink_master=flink_master, parallelism=parallelism),
+        live=_given(
+            state=state,
+            flink_master=flink_master,
+            parallelism=parallelism,
+            bootstrap=bootstrap or None,
+        ),
     )
     run(settings, console, until_end=until_end)
 

@@ -78,6 +78,27 @@ class Decisions(_Frozen):
     valid_s: float = Field(default=30.0, gt=0)
 
 
+class Media(_Frozen):
+    """Media that events name by ``dataref``: where they may be fetched from, and how much.
+
+    ``places`` are URIs that end in a slash (``https://media.example/clips/``, ``file:///media/``);
+    without any, an event that names its media is a dead letter.
+    """
+
+    places: tuple[str, ...] = ()
+    max_bytes: int = Field(default=8_000_000, gt=0)
+    timeout_s: float = Field(default=5.0, gt=0)
+
+    @field_validator("places")
+    @classmethod
+    def _form(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for place in given:
+            if not place.startswith(("http://", "https://", "file:///")) or place[-1] != "/":
+                message = f"{place!r} is no place: give an http(s) or file URI that ends in a slash"
+                raise ValueError(message)
+        return given
+
+
 class Kafka(_Frozen):
     """The broker, how to reach it, and the rules of event time; durations in seconds.
 
@@ -109,7 +130,8 @@ class Live(_Frozen):
     """The streaming job: where it runs and what it keeps; durations in seconds.
 
     ``state`` holds checkpoints, settings and logs of the job; ``jars`` is what ``make flink``
-    fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit.
+    fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit;
+    ``bootstrap`` takes the history of decisions from the tables where the job has none yet.
     """
 
     state: Path = Path("build/live")
@@ -120,6 +142,7 @@ class Live(_Frozen):
     checkpoint_s: float = Field(default=1.0, gt=0)
     commit_s: int = Field(default=1, ge=0)  # Beam's trigger takes whole seconds
     tries: int = Field(default=3, ge=1)
+    bootstrap: bool = False
 
 
 class Config(_Frozen):
@@ -136,6 +159,7 @@ class Config(_Frozen):
     scenarios: Path = POLICIES / "scenarios.yaml"
     windows: Windows = Windows()
     models: Models = Models()
+    media: Media = Media()
     licence: Literal["open", "research"] = "research"
     decisions: Decisions = Decisions()
     kafka: Kafka = Kafka()
@@ -169,8 +193,8 @@ class Config(_Frozen):
         if closed:
             message = (
                 f"`licence: open` refuses weights that are for research only: {', '.join(closed)}; "
-                "name open ones under `models` (text-compact-open is shipped), or "
-                "set `licence: research`"
+                "name open ones under `models` (the recipe text-compact-open makes one of text), "
+                "or set `licence: research`"
             )
             raise ValueError(message)
         return self

@@ -31,6 +31,7 @@ def python_settings(kafka: Kafka) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap.split(","),
         "security_protocol": _protocol(kafka),
+        "bootstrap_timeout_ms": 15_000,
     }
     if kafka.ca_file:
         settings["ssl_cafile"] = str(kafka.ca_file)

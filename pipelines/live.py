@@ -60,6 +60,10 @@ class Supervisor:
         """Ask for a drained end: what was read is committed, the next start goes on from there."""
         self._stopping.set()
 
+    def health(self) -> Health | None:
+        """Return what Flink tells of the job, None while it does not answer."""
+        return self._rest.health()
+
     def run(self) -> None:
         """Run the job until it is stopped.
 

@@ -109,7 +109,7 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
 
 
 _ORDER = [
-    "DecodeEvents", "ValidateEvents", "Pseudonymise", "GateByPolicy", "ScrubText",
+    "DecodeEvents", "ValidateEvents", "Pseudonymise", "GateByPolicy", "FetchMedia", "ScrubText",
     *map(stage_of, MODALITIES),
     "WindowSessions", "FuseModalities", "DecideExpressions",
 ]  # fmt: skip

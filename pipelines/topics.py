@@ -1,5 +1,6 @@
 """The topics of a broker: create what is missing, and say what is wrong in one sentence."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -14,15 +15,37 @@ from schemas.events import GOVERNANCE, TOPICS
 MAX_MESSAGE = 10 << 20
 
 
+class _Reasons(logging.Handler):
+    """Keeps why connections failed: the client logs it, but raises a time-out."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        start, _, reason = record.getMessage().partition(" failed: ")
+        if not start.startswith("Bootstrap connection"):
+            return
+        if "socket disconnected" not in reason:
+            self.last = reason.partition(" (backoff")[0].splitlines()[0]
+        elif not self.last:  # often all that one hears of it
+            self.last = "it hangs up, as on a wrong user, password or protocol"
+
+
 @contextmanager
 def told(kafka: Kafka) -> Iterator[None]:
-    """Turn what the client raises into one sentence with the broker's address."""
+    """Turn what the client raises into one sentence with the broker's address and the reason."""
+    reasons = _Reasons()
+    logger = logging.getLogger("kafka.net.manager")
+    logger.addHandler(reasons)
     try:
         yield
     except (KafkaError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reasons.last or str(error).partition("\n")[0]
         message = f"Kafka at {kafka.bootstrap}: {reason}: check `kafka` in the configuration"
         raise AffectstreamError(message) from error
+    finally:
+        logger.removeHandler(reasons)
 
 
 def need_topics(kafka: Kafka, topics: Iterable[str]) -> None:

@@ -42,8 +42,13 @@ TOPICS = MappingProxyType(
 
 KINDS = tuple(TOPICS.values())
 
-HOLDING = tuple(topic for topic, kind in TOPICS.items() if kind in MODALITIES)
-"""The topics that the watermark waits for; consent and context are nearly always idle."""
+MEDIA_KINDS = ("voice", "face")
+
+SESSIONS = tuple(topic for topic, kind in TOPICS.items() if kind in MODALITIES)
+"""The topics that the watermark waits for."""
+
+CONTEXTS = ("session.context",)
+"""Topics that the watermark waits for only while records wait in them: they are nearly idle."""
 
 GOVERNANCE = ("governance.consent", "governance.erasure")
 
@@ -58,7 +63,7 @@ REFERENCE = [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.in
 
 ATTRIBUTES = (
     "id", "source", "type", "subject", "time", "dataschema", "sessionid", "sceneid", "scenario",
-    "purpose", "region", "ageband", "noticeid",
+    "purpose", "region", "ageband", "noticeid", "dataref",
 )  # fmt: skip
 """CloudEvents attributes and extensions as they stand on the wire, without the ``ce_`` prefix."""
 
@@ -69,6 +74,7 @@ COLUMN_OF = MappingProxyType(
         "ageband": "age_band",
         "noticeid": "notice_id",
         "time": "event_time",
+        "dataref": "media_ref",
     }
 )
 """Attributes whose column has another name; the others keep theirs."""
@@ -83,19 +89,18 @@ CONTEXT_COLUMNS = [
 
 MOTION_FEATURES = (*BLENDSHAPES, *HEAD_POSE)
 
+_MEDIA = [
+    ("media", pa.binary()),
+    ("media_format", pa.string()),
+    ("media_bytes", pa.int64()),
+    ("media_ref", pa.string()),
+]
+
 PAYLOADS = MappingProxyType(
     {
         "text": [("text", pa.string()), ("lang", pa.string())],
-        "voice": [
-            ("media", pa.binary()),
-            ("media_format", pa.string()),
-            ("media_bytes", pa.int64()),
-        ],
-        "face": [
-            ("media", pa.binary()),
-            ("media_format", pa.string()),
-            ("media_bytes", pa.int64()),
-        ],
+        "voice": _MEDIA,
+        "face": _MEDIA,
         "motion": [
             ("weights", pa.list_(pa.float32(), len(MOTION_FEATURES))),
             ("weights_given", pa.int32()),
@@ -123,6 +128,8 @@ PAYLOADS = MappingProxyType(
 """Kind → payload columns of its EVENT batch.
 
 ``media_format`` is sniffed from the first bytes (wav, flac, ogg, jpeg, png, webp or unknown).
+``media_ref`` is the CloudEvents ``dataref`` of an event that names its media instead of carrying
+them; the other three are null until they have been fetched.
 ``weights`` holds the 52 blendshapes in [0, 1] and pitch, yaw, roll in radians, absent ones 0;
 ``weight_min``, ``weight_max`` and ``pose_max`` (largest absolute angle) are what its
 expectations look at. ``elements_unknown`` counts the purposes that are empty and the modalities

@@ -86,8 +86,8 @@ def wait_for(what: Callable[[], bool], timeout_s: float = 120) -> None:
         time.sleep(0.1)
 
 
-def table(root: Path, name: str) -> pa.Table:
-    rows = DeltaTable(str(root / name)).to_pyarrow_table()
+def table(root: str | Path, name: str) -> pa.Table:
+    rows = DeltaTable(f"{root}/{name}").to_pyarrow_table()
     ids = rows[ROW_ID[name]].to_pylist()
     assert len(set(ids)) == len(ids), f"{name} has a row twice"
     return rows.sort_by([(ROW_ID[name], "ascending")])
@@ -109,7 +109,7 @@ def same(one: pa.Table, other: pa.Table) -> None:
             assert a.equals(b), name
 
 
-def same_letters(one: Path, other: Path) -> None:
+def same_letters(one: str, other: str) -> None:
     """Equal dead letters by stage, code and event id: offsets differ from log to log."""
     first, second = (
         sorted(

@@ -1,8 +1,9 @@
 """DecideExpressions: features, history and scenario policy → what happens next."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from transforms.stage import MAIN, Outputs, stage_counters, timed
 from transforms.window import Keyed, shard_of
 
 REVIEWS = "reviews"
+Landed = Callable[[str, datetime], pa.Table]
 _MIRRORING = "avatar_mirroring"
 
 
@@ -165,7 +167,7 @@ def _text(column: pa.Array) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
-_NEEDED = [
+NEEDED = [
     "window_id", "subject_ref", "session_ref", "scene_id", "scenario", "purpose", "region",
     "age_band", "window_end", "scores", "abstained", "valence", "arousal", "game_result",
 ]  # fmt: skip
@@ -185,8 +187,11 @@ class _Decide(beam.DoFn):
     LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
 
-    def __init__(self, policy: Path, smoothing: Smoothing, valid_s: float) -> None:
+    def __init__(
+        self, policy: Path, smoothing: Smoothing, valid_s: float, landed: Landed | None
+    ) -> None:
         self._make = functools.partial(_decider, policy, smoothing, valid_s)
+        self._landed = landed
 
     def setup(self) -> None:
         self._decider = self._make()
@@ -215,7 +220,8 @@ class _Decide(beam.DoFn):
         if not batches:
             return
         with timed(self._busy_us):
-            decisions, reviews, state = self._decider.drain(batches, history.read())
+            before = history.read() or self._before(batches)
+            decisions, reviews, state = self._decider.drain(batches, before)
         pending.clear()
         history.write(state)
         self._rows_in.inc(decisions.num_rows)
@@ -224,9 +230,17 @@ class _Decide(beam.DoFn):
         if reviews.num_rows:
             yield beam.pvalue.TaggedOutput(REVIEWS, reviews)
 
+    def _before(self, batches: list[pa.RecordBatch]) -> pa.RecordBatch | None:
+        """Return the history that follows from what landed before this job's first windows."""
+        if self._landed is None:
+            return None
+        first = min(pc.min(batch["window_end"]).as_py() for batch in batches)
+        known = self._landed(batches[0]["subject_ref"][0].as_py(), first).select(NEEDED)
+        return self._decider.drain(known.to_batches(), None)[2] if len(known) else None
+
 
 def _by_shard(shards: int, features: pa.RecordBatch) -> Keyed:
-    return shard_of(features["subject_ref"][0].as_py(), shards), features.select(_NEEDED)
+    return shard_of(features["subject_ref"][0].as_py(), shards), features.select(NEEDED)
 
 
 def _decider(policy: Path, smoothing: Smoothing, valid_s: float) -> Decider:
@@ -234,15 +248,22 @@ def _decider(policy: Path, smoothing: Smoothing, valid_s: float) -> Decider:
 
 
 class DecideExpressions(beam.PTransform):
-    """Feature batches of on-time panes → decision batches, and reviews under REVIEWS."""
+    """Feature batches of on-time panes → decision batches, and reviews under REVIEWS.
 
-    def __init__(self, *, policy: Path, smoothing: Smoothing, valid_s: float, shards: int) -> None:
+    ``landed`` gives the history of a shard to a job that has none: a subject of it and a time →
+    the shard's feature rows before that.
+    """
+
+    def __init__(
+        self, *, policy: Path, smoothing: Smoothing, valid_s: float, shards: int,
+        landed: Landed | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self._policy, self._smoothing = policy, smoothing
-        self._valid_s, self._shards = valid_s, shards
+        self._valid_s, self._shards, self._landed = valid_s, shards, landed
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        decide = _Decide(self._policy, self._smoothing, self._valid_s)
+        decide = _Decide(self._policy, self._smoothing, self._valid_s, self._landed)
         types = {REVIEWS: pa.RecordBatch}
         return (
             pcoll

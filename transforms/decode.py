@@ -9,7 +9,16 @@ import pyarrow.compute as pc
 from schemas.arrow import take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from schemas.events import AHEAD_S, ATTRIBUTES, COLUMN_OF, EVENT_TYPES, TIME, TOPICS, event_schema
+from schemas.events import (
+    AHEAD_S,
+    ATTRIBUTES,
+    COLUMN_OF,
+    EVENT_TYPES,
+    MEDIA_KINDS,
+    TIME,
+    TOPICS,
+    event_schema,
+)
 from schemas.ids import stable_ids
 from transforms.headers import read_headers
 from transforms.payloads import Columns, decode_payload, decode_structured
@@ -47,11 +56,21 @@ def decode_batch(raw: pa.RecordBatch) -> Tagged:
             continue
         empty = rows["value"].is_null().to_numpy(zero_copy_only=False)
         if empty.any():
+            empty &= ~_referenced(TOPICS[topic], rows)
+        if empty.any():
             nothing = take_rows(rows, empty)
             yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
             rows = take_rows(rows, ~empty)
         if rows.num_rows:
             yield from _decode_kind(TOPICS[topic], rows)
+
+
+def _referenced(kind: str, raw: pa.RecordBatch) -> np.ndarray:
+    """Return which records of media name the place of their media in a header."""
+    if kind not in MEDIA_KINDS:
+        return np.zeros(raw.num_rows, bool)
+    headers, _ = read_headers(raw["headers"], ("ce_dataref",))
+    return ~_nulls(headers["ce_dataref"])
 
 
 def _decode_kind(kind: str, raw: pa.RecordBatch) -> Tagged:
@@ -80,6 +99,8 @@ def _assemble(
     has a payload that nobody can judge; but where no attribute could be read at all (JSON that
     is none), that is the problem.
     """
+    if kind in MEDIA_KINDS:
+        payload = _without_named(payload, attributes["dataref"], problems)
     read = ~np.logical_and.reduce([_nulls(column) for column in attributes.values()])
     read |= problems == None  # noqa: E711  element-wise
     times = _times(attributes["time"])
@@ -102,6 +123,15 @@ def _assemble(
         place = ("topic", "partition", "offset", "timestamp", "event_id", "event_time")
         rows = pa.record_batch({name: named[name] for name in place})
         yield DEAD, _dead(take_rows(rows, bad), problems[bad])
+
+
+def _without_named(payload: Columns, place: pa.Array, problems: np.ndarray) -> Columns:
+    """Blank the payload of events that only name their media; to have no value is right then."""
+    absent = pc.equal(pc.fill_null(payload["media_bytes"], 0), 0)
+    named = pc.and_(place.is_valid(), absent)
+    mask = named.to_numpy(zero_copy_only=False)
+    problems[mask & (problems == DeadLetterCode.NULL_VALUE)] = None
+    return {name: pc.if_else(named, None, column) for name, column in payload.items()}
 
 
 def _nulls(column: pa.Array) -> np.ndarray:

@@ -16,7 +16,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas.events import HOLDING, RAW, TOPICS
+from schemas.events import CONTEXTS, RAW, SESSIONS, TOPICS
+from transforms.late import LATE
 from transforms.log import MAX_ROWS, bounded
 
 URN = "affectstream:kafka:read:v1"
@@ -29,12 +30,14 @@ _ENVIRONMENT = [
 
 
 class EventClock(NamedTuple):
-    """The rules of event time in seconds, see ``pipelines.config.Kafka``."""
+    """The rules of event time in seconds, see ``pipelines.config``: ``Kafka`` and ``Windows``."""
 
     delay_s: float
     idle_s: float
     ahead_s: float
     clock_offset_s: float
+    window_s: float
+    lateness_s: float
 
 
 class _Payload(NamedTuple):
@@ -42,11 +45,14 @@ class _Payload(NamedTuple):
 
     consumer: Mapping[str, str]
     topics: list[str]
-    holding: list[str]
+    sessions: list[str]
+    contexts: list[str]
     delay_ms: int
     idle_ms: int
     ahead_ms: int
     clock_offset_ms: int
+    window_ms: int
+    lateness_ms: int
 
 
 def unpack(packed: bytes) -> pa.RecordBatch:
@@ -87,28 +93,40 @@ def unpack(packed: bytes) -> pa.RecordBatch:
 class _Unpack(beam.DoFn):
     """Makes RAW batches of the packs of a bundle: each costs every stage about a millisecond.
 
-    A batch's timestamp is the earliest of its records', which is the watermark of their partition
-    when they were read (``affectstream.PartitionClock``).
+    Packs of late records stand at the end of time (``affectstream.PackRecords``) and are kept
+    apart; a batch of others is as old as the oldest of its records.
     """
 
     def start_bundle(self) -> None:
+        self._late: list[pa.RecordBatch] = []
+        self._start()
+
+    def _start(self) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
-        self._earliest: Timestamp | None = None
+        self._earliest = LATE
 
     def process(self, packed: bytes, at: Any = beam.DoFn.TimestampParam) -> Iterator[WindowedValue]:
         batch = unpack(packed)
+        if at >= LATE:
+            self._late.append(batch)
+            return
         if self._rows + batch.num_rows > MAX_ROWS:
-            yield from self.finish_bundle()
-            self.start_bundle()
+            yield from _batches(self._batches, self._earliest)
+            self._start()
         self._batches.append(batch)
         self._rows += batch.num_rows
-        self._earliest = at if self._earliest is None else min(at, self._earliest)
+        self._earliest = min(at, self._earliest)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._rows:
-            for batch in bounded(pa.concat_batches(self._batches)):
-                yield WindowedValue(batch, self._earliest, (GlobalWindow(),))
+        yield from _batches(self._batches, self._earliest)
+        yield from _batches(self._late, LATE)
+
+
+def _batches(parts: list[pa.RecordBatch], at: Timestamp) -> Iterator[WindowedValue]:
+    if parts:
+        for batch in bounded(pa.concat_batches(parts)):
+            yield WindowedValue(batch, at, (GlobalWindow(),))
 
 
 class ReadKafka(beam.PTransform):
@@ -117,7 +135,9 @@ class ReadKafka(beam.PTransform):
     def __init__(self, *, consumer: dict[str, str], clock: EventClock, expansion: Path) -> None:
         super().__init__()
         milliseconds = (round(seconds * 1000) for seconds in clock)
-        self._payload = _Payload(consumer, list(TOPICS), list(HOLDING), *milliseconds)
+        self._payload = _Payload(
+            consumer, list(TOPICS), list(SESSIONS), list(CONTEXTS), *milliseconds
+        )
         self._expansion = expansion
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:

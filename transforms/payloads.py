@@ -57,7 +57,7 @@ _RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
 def decode_payload(kind: str, values: pa.Array) -> tuple[Columns, np.ndarray]:
     """Return the payload columns of binary-mode values, and each row's problem or None."""
     if kind not in _SHAPES:
-        return _media(values), np.full(len(values), None, object)
+        return media_columns(values), np.full(len(values), None, object)
     payload, problems = parse_json(values.to_pylist(), _SHAPES[kind])
     return _columns(kind, payload, problems), problems
 
@@ -79,7 +79,7 @@ def decode_structured(kind: str, values: pa.Array) -> tuple[Columns, Columns, np
     else:
         data, absent = _given([envelope.data_base64 for envelope in envelopes], b'""')
         media, problems = parse_json(data, bytes)  # as base64
-        columns = _media(pa.array(media, pa.binary()))
+        columns = media_columns(pa.array(media, pa.binary()))
     problems[absent] = DeadLetterCode.NULL_VALUE
     unreadable = unread != None  # noqa: E711  element-wise
     problems[unreadable] = unread[unreadable]
@@ -162,7 +162,8 @@ def _motion(payload: list[Any], problems: np.ndarray) -> Columns:
     }
 
 
-def _media(values: pa.Array) -> Columns:
+def media_columns(values: pa.Array) -> Columns:
+    """Return media with their length and the format that their first bytes tell."""
     head = pc.binary_slice(values, 0, 12)
     riff = pc.starts_with(head, b"RIFF")
     tests = {name: pc.starts_with(head, magic) for name, magic in _MAGIC.items()}

@@ -12,6 +12,7 @@ sys.path.insert(0, str(HERE.parent))
 from processes import BUILD, HOST, Process, ServerError, act, listens, maven  # noqa: E402
 
 LIB = BUILD / "kafka" / "lib"
+_SCRAM = "SCRAM-SHA-512"
 _CLUSTER = "4L6g3nShT-eMCtK--X86sw"  # any 16 bytes in url-safe base64
 
 
@@ -25,15 +26,15 @@ def fetch() -> None:
 class Broker:
     """One broker and controller with its data in ``folder``, on loopback only.
 
-    ``extra`` are broker settings above server.properties; ``listener`` is PLAINTEXT or the
-    protocol of the clients' listener (its settings come in ``extra``).
+    With ``pem``, a file of key and certificate, clients come by TLS, and with ``users``, name →
+    password, by SCRAM-SHA-512; the first of them is the broker's own.
     """
 
     folder: Path
     port: int = 9092
     controller_port: int = 9093
-    extra: dict[str, str] = field(default_factory=dict)
-    listener: str = "PLAINTEXT"
+    pem: Path | None = None
+    users: dict[str, str] = field(default_factory=dict)
     heap: str = "512m"
 
     @property
@@ -68,15 +69,39 @@ class Broker:
             "listeners": f"CLIENT://{client},CONTROLLER://{own}",
             "advertised.listeners": f"CLIENT://{client}",
             "inter.broker.listener.name": "CLIENT",
-            "listener.security.protocol.map": f"CLIENT:{self.listener},CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": f"CLIENT:{self._protocol},CONTROLLER:PLAINTEXT",
             "log.dirs": str(self.folder / "data"),
+            **self._security(),
         }
-        lines = [f"{name}={value}" for name, value in (settings | self.extra).items()]
+        lines = [f"{name}={value}" for name, value in settings.items()]
         return (HERE / "server.properties").read_text() + "\n".join(lines) + "\n"
 
-    def _format(self, *scram: str) -> None:
+    @property
+    def _protocol(self) -> str:
+        return ("SASL_" if self.users else "") + ("SSL" if self.pem else "PLAINTEXT")
+
+    def _security(self) -> dict[str, str]:
+        settings = {}
+        if self.pem:
+            for store in ("keystore", "truststore"):
+                settings[f"ssl.{store}.type"] = "PEM"
+                settings[f"ssl.{store}.location"] = str(self.pem)
+        if self.users:
+            name, password = next(iter(self.users.items()))
+            module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+            login = f'{module} required username="{name}" password="{password}";'
+            settings |= {
+                "sasl.enabled.mechanisms": _SCRAM,
+                "sasl.mechanism.inter.broker.protocol": _SCRAM,
+                f"listener.name.client.{_SCRAM.lower()}.sasl.jaas.config": login,
+            }
+        return settings
+
+    def _format(self) -> None:
         command = [*self._java(), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
-        command += ["-t", _CLUSTER, "-c", str(self._properties), *scram]
+        command += ["-t", _CLUSTER, "-c", str(self._properties)]
+        for name, password in self.users.items():
+            command += ["--add-scram", f"{_SCRAM}=[name={name},password={password}]"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             message = f"the broker's folder could not be formatted:\n{done.stdout[-3000:]}"

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from model_serving.calibration import expected_calibration_error
 
@@ -16,16 +15,18 @@ def scores_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]
 
     Macro-F1 and UAR are means over the classes that occur in ``labels`` (n,).
     """
+    count = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
-    present = np.unique(labels)
-    macro = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
-    weighted = f1_score(labels, predicted, labels=present, average="weighted", zero_division=0)
-    recall = recall_score(labels, predicted, labels=present, average="macro", zero_division=0)
+    # From one table: scikit-learn takes ten times as long, and an interval asks 200 times.
+    table = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
+    support, hits = table.sum(axis=1), table.diagonal()
+    present = support > 0
+    f1 = 2 * hits / np.maximum(support + table.sum(axis=0), 1)
     return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(macro),
-        "weighted_f1": float(weighted),
-        "uar": float(recall),
+        "accuracy": float(hits.sum() / len(labels)),
+        "macro_f1": float(f1[present].mean()),
+        "weighted_f1": float((f1 * support).sum() / len(labels)),
+        "uar": float((hits[present] / support[present]).mean()),
         "ece": expected_calibration_error(probabilities, labels),
     }
 

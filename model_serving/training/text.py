@@ -245,5 +245,5 @@ def _calibration(recipe: Recipe, learnt: Learnt, heads: tuple[Head, ...]) -> Cal
         found = predict(learnt.net, items, collate, lengths=items.lengths.tolist())
         logits.append(found[:, columns(heads, SHARED.name)])
         labels.append(truth)
-    # Without a bias: one that suits the mix of corpora suits none (SMP2020: dev ECE .038, not .028).
+    # No bias: one that suits the mix of corpora suits none (SMP2020 dev: ECE .038, not .028).
     return calibrate(np.concatenate(logits), np.concatenate(labels), recipe.coverage)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_serving.calibration import calibrated, softmax
+from model_serving.calibration import calibrated, fit_temperature, softmax
 from model_serving.card import CARD_FILE, ModelCard, read_card
 from model_serving.front_ends import MAX_TOKENS
 from model_serving.training.evaluation import (
@@ -106,21 +106,17 @@ def _own(
     if corpus.head is None or rows.own is None:
         return
     head = corpus.head
-    own = answers.head(logits, [f"{head.name}:{label}" for label in head.labels])
-    if own is None:
+    names = [f"{head.name}:{label}" for label in head.labels]
+    dev = corpus.splits["dev"](data)
+    own = answers.head(logits, names)
+    known = answers.head(answers.to(f"{corpus.name}-dev", dev.texts), names)
+    if own is None or known is None or dev.own is None:
         return
     truth = rows.own
     if head.kind == "single":
         keys = _SMP_KEYS if corpus.name == "SMP2020 usual" else {}
-        yield from measured_single(
-            f"{split}, own labels", softmax(own), truth.argmax(axis=1), keys=keys
-        )
-        return
-    dev = corpus.splits["dev"](data)
-    known = answers.head(
-        answers.to(f"{corpus.name}-dev", dev.texts), [f"{head.name}:{x}" for x in head.labels]
-    )
-    if known is None or dev.own is None:
+        chances = softmax(own, fit_temperature(known, dev.own.argmax(axis=1)))
+        yield from measured_single(f"{split}, own labels", chances, truth.argmax(axis=1), keys=keys)
         return
     cuts = label_thresholds(1 / (1 + np.exp(-known)), dev.own)
     marked = 1 / (1 + np.exp(-own)) >= cuts

@@ -13,6 +13,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 from transformers import BertForSequenceClassification
 
+import model_serving.handler as handler_module
 from model_serving.handler import Recognised, RecogniserHandler, stage_of
 from model_serving.recogniser import NetRecogniser, load_recogniser
 from schemas.arrow import vectors
@@ -400,3 +401,29 @@ def test_valence_and_arousal_of_a_model_that_gives_them(tmp_path: Path) -> None:
     plain = folders.tiny_text(tmp_path / "plain")
     other = recognise("text", plain, batch).observations.slice(1, 1).to_pylist()[0]
     assert other["valence"] != pytest.approx(row["valence"], abs=1e-3)
+
+
+def test_a_folder_is_swapped_under_a_running_handler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
+    folder = folders.tiny_text(tmp_path / "live")
+    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
+    handler = RecogniserHandler(modality="text", model=str(folder))
+    model = handler.load_model()
+    batch = folders.events("text", ["abc", "hello"])
+
+    def ids() -> list[str]:
+        (found,) = handler.run_inference([batch], model)
+        assert found.observations.num_rows == 2
+        return found.observations["model_id"].to_pylist()
+
+    assert ids() == ["tiny-text@0"] * 2
+    digest = {"model.safetensors": "0" * 64}
+    folders.write_card(
+        folder, "text", labels, version="1", sha256=digest
+    )  # its weights are to come
+    assert ids() == ["tiny-text@0"] * 2
+    folders.write_card(folder, "text", labels, version="2.0")
+    assert ids() == ["tiny-text@2.0"] * 2
+    assert load_recogniser("text", str(folder), None, "cpu") is handler.load_model()

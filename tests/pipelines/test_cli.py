@@ -76,3 +76,16 @@ def test_config_check(tmp_path: Path) -> None:
     done = run("config", "--check", path)
     assert done.returncode == 1
     assert "`windowing` is no setting" in done.stderr
+
+
+def test_training_refuses_research_corpora_under_an_open_licence(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "{name: mine, modality: text, licence: open, corpora: {GoEmotions: 1, MELD: 1}}"
+    )
+    done = run("train", "text", "--data", tmp_path, "--recipe", recipe)
+    assert done.returncode == 1
+    assert "MELD may be used for research only" in " ".join(done.stderr.split())
+    lost = run("train", "text", "--data", tmp_path, "--recipe", "nonsense")
+    assert lost.returncode == 1
+    assert "text-compact" in lost.stderr

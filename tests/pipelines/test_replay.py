@@ -44,7 +44,7 @@ def config(
 
 
 def table(settings: Config, name: str) -> pa.Table:
-    rows = DeltaTable(str(settings.tables / name)).to_pyarrow_table()
+    rows = DeltaTable(f"{settings.tables}/{name}").to_pyarrow_table()
     return rows.sort_by([(ROW_ID[name], "ascending")])
 
 
@@ -97,9 +97,9 @@ def test_window_counts_are_those_of_the_events(config) -> None:
 
 def test_a_second_run_adds_no_row(config) -> None:
     settings, _ = config
-    before = {name: DeltaTable(str(settings.tables / name)).version() for name in TABLES}
+    before = {name: DeltaTable(f"{settings.tables}/{name}").version() for name in TABLES}
     replay(settings, QUIET)
-    assert before == {name: DeltaTable(str(settings.tables / name)).version() for name in TABLES}
+    assert before == {name: DeltaTable(f"{settings.tables}/{name}").version() for name in TABLES}
 
 
 def test_a_run_lands_in_the_partition_of_its_log(config) -> None:
@@ -157,7 +157,7 @@ def test_no_raw_text_subject_or_media_lands(sample: SessionLog, config) -> None:
     secrets |= {text for value in records["value"].to_pylist() if (text := _text(value))}
     assert len(secrets) > 60
     media = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"fLaC", b"OggS", b"WAVEfmt ")
-    files = [path for path in settings.tables.rglob("*") if path.is_file()]
+    files = [path for path in Path(settings.tables).rglob("*") if path.is_file()]
     assert len(files) > len(TABLES)
     for path in files:
         content = path.read_bytes()

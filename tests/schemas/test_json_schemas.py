@@ -24,6 +24,7 @@ DERIVED |= {
     "media",
     "media_format",
     "media_bytes",
+    "media_ref",
 }
 
 

@@ -185,3 +185,30 @@ def test_a_consent_counts_what_nobody_knows() -> None:
     given = {"granted": True, "purposes": ["safety", ""], "modalities": ["text", "smell", None]}
     events, _ = decode(record("consent", 1, given), record("consent", 2, PAYLOAD["consent"]))
     assert [event["elements_unknown"] for event in events["consent"]] == [3, 0]
+
+
+@pytest.mark.parametrize("structured", [False, True])
+@pytest.mark.parametrize("kind", ["voice", "face"])
+def test_media_may_be_named_instead_of_sent(kind: str, structured: bool) -> None:
+    place = "https://media.example/clips/7"
+    named = record(kind, 1, PAYLOAD[kind], structured=structured, dataref=place)
+    if structured:
+        envelope = json.loads(named["value"])
+        del envelope["data_base64"]
+        named["value"] = json.dumps(envelope).encode()
+        variants = [named]
+    else:
+        variants = [named | {"value": None}, named | {"value": b"", "offset": 2}]
+    events, dead = decode(*variants)
+    assert not dead
+    for event in events[kind]:
+        assert event["media_ref"] == place
+        assert {event[name] for name in ("media", "media_format", "media_bytes")} == {None}
+
+
+def test_what_is_sent_is_not_fetched_and_text_is_never_named() -> None:
+    both = record("voice", 1, PAYLOAD["voice"], dataref="https://media.example/clips/7")
+    text = record("text", 2, {}, dataref="https://media.example/texts/7") | {"value": None}
+    events, dead = decode(both, text, record("voice", 3, b"") | {"value": None})
+    assert events["voice"][0]["media"] == PAYLOAD["voice"]
+    assert [letter["code"] for letter in dead] == ["null_value", "null_value"]

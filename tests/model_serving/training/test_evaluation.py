@@ -5,6 +5,7 @@ from pathlib import Path
 import model_folders as folders
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from model_serving.card import read_card
 from model_serving.training.evaluation import (
@@ -32,6 +33,19 @@ def test_figures_by_hand() -> None:
     assert found["uar"] == 0.75
     assert found["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
     assert found["ece"] == pytest.approx((abs(2.4 - 2) + abs(0.6 - 1)) / 4, abs=1e-6)
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    chances = rng.dirichlet(np.ones(7), 500)
+    labels = rng.choice([0, 1, 2, 3, 5], 500)
+    found, guess, seen = scores_of(chances, labels), chances.argmax(axis=1), np.unique(labels)
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, guess))
+    for name, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
+        expected = metrics.f1_score(labels, guess, labels=seen, average=average)
+        assert found[name] == pytest.approx(expected)
+    expected = metrics.recall_score(labels, guess, labels=seen, average="macro")
+    assert found["uar"] == pytest.approx(expected)
 
 
 def test_multi_label_f1_by_hand_and_thresholds_that_maximise_it() -> None:

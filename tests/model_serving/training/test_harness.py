@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from safetensors.torch import load_file
 from tiny_training import ROWS, problem, recipe
 
@@ -28,6 +29,17 @@ def test_it_learns_writes_tensorboard_and_keeps_the_best_state(tmp_path: Path) -
     logits = predict(found.net, found.train, found.collate)
     assert (logits[:, :7].argmax(axis=1) == truth).mean() == pytest.approx(best)
     assert list((tmp_path / "tiny" / "tensorboard").glob("events*"))
+
+
+def test_weights_and_biases_writes_offline_where_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_DIR"):
+        monkeypatch.setenv(name, "")  # so that what the run sets is taken back
+    found, _ = problem()
+    fit(found, recipe(epochs=1, evaluations=1), Run(folder=tmp_path, quiet=True, wandb=True))
+    wandb.finish()
+    assert list((tmp_path / "tiny" / "wandb").glob("offline-run-*/*.wandb"))
 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 package affectstream;
 
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -26,11 +27,14 @@ public class KafkaRead implements ExternalTransformRegistrar {
   public static class Config {
     private Map<String, String> consumer;
     private List<String> topics;
-    private List<String> holding;
+    private List<String> sessions;
+    private List<String> contexts;
     private long delayMs;
     private long idleMs;
     private long aheadMs;
     private long clockOffsetMs;
+    private long windowMs;
+    private long latenessMs;
 
     public void setConsumer(Map<String, String> consumer) {
       this.consumer = consumer;
@@ -40,9 +44,14 @@ public class KafkaRead implements ExternalTransformRegistrar {
       this.topics = topics;
     }
 
-    /** Topics that the watermark waits for; the others never hold it. */
-    public void setHolding(List<String> holding) {
-      this.holding = holding;
+    /** Topics that the watermark waits for. */
+    public void setSessions(List<String> sessions) {
+      this.sessions = sessions;
+    }
+
+    /** Topics that it waits for only while records wait; for all others it never does. */
+    public void setContexts(List<String> contexts) {
+      this.contexts = contexts;
     }
 
     /** Bounded out-of-orderness. */
@@ -64,6 +73,16 @@ public class KafkaRead implements ExternalTransformRegistrar {
     public void setClockOffsetMs(Long clockOffsetMs) {
       this.clockOffsetMs = clockOffsetMs;
     }
+
+    /** Length of the fixed windows. */
+    public void setWindowMs(Long windowMs) {
+      this.windowMs = windowMs;
+    }
+
+    /** How long after its end a window takes events. */
+    public void setLatenessMs(Long latenessMs) {
+      this.latenessMs = latenessMs;
+    }
   }
 
   public static class Builder implements ExternalTransformBuilder<Config, PBegin, PCollection<byte[]>> {
@@ -83,7 +102,10 @@ public class KafkaRead implements ExternalTransformRegistrar {
     @Override
     public PCollection<byte[]> expand(PBegin begin) {
       Clock clock = new Clock(config.clockOffsetMs);
-      Set<String> holding = Set.copyOf(config.holding);
+      Set<String> sessions = Set.copyOf(config.sessions);
+      Set<String> contexts = Set.copyOf(config.contexts);
+      Set<String> windowed = new HashSet<>(sessions);
+      windowed.addAll(contexts);
       long delayMs = config.delayMs;
       long idleMs = config.idleMs;
       long aheadMs = config.aheadMs;
@@ -102,8 +124,13 @@ public class KafkaRead implements ExternalTransformRegistrar {
                   .withTimestampPolicyFactory(
                       (partition, previous) ->
                           new PartitionClock(
-                              clock, delayMs, idleMs, aheadMs, holding.contains(partition.topic()), previous)))
-          .apply("Pack", ParDo.of(new PackRecords(clock)))
+                              clock,
+                              delayMs,
+                              idleMs,
+                              aheadMs,
+                              PartitionClock.Role.of(partition.topic(), sessions, contexts),
+                              previous)))
+          .apply("Pack", ParDo.of(new PackRecords(clock, windowed, config.windowMs, config.latenessMs)))
           .setCoder(ByteArrayCoder.of());
     }
   }

@@ -2,6 +2,7 @@ package affectstream;
 
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.Set;
 import org.apache.beam.sdk.io.kafka.KafkaRecord;
 import org.apache.beam.sdk.io.kafka.TimestampPolicy;
 import org.apache.beam.sdk.transforms.windowing.BoundedWindow;
@@ -17,26 +18,37 @@ import org.joda.time.Instant;
  * the whole source is the minimum over partitions, so it is never ahead of that timestamp.
  */
 final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
+  /** How a topic takes part in the watermark; context is nearly always idle, and then never does. */
+  enum Role {
+    SESSION,
+    CONTEXT,
+    GOVERNANCE;
+
+    static Role of(String topic, Set<String> sessions, Set<String> contexts) {
+      return sessions.contains(topic) ? SESSION : contexts.contains(topic) ? CONTEXT : GOVERNANCE;
+    }
+  }
+
   private final Clock clock;
   private final long delayMs;
   private final long idleMs;
   private final long aheadMs;
-  private final boolean holds;
+  private final Role role;
   private long watermarkMs; // never falls; the reader's checkpoint keeps it and gives it back
 
   PartitionClock(
-      Clock clock, long delayMs, long idleMs, long aheadMs, boolean holds, Optional<Instant> previous) {
+      Clock clock, long delayMs, long idleMs, long aheadMs, Role role, Optional<Instant> previous) {
     this.clock = clock;
     this.delayMs = delayMs;
     this.idleMs = Math.max(idleMs, delayMs);
     this.aheadMs = aheadMs;
-    this.holds = holds;
+    this.role = role;
     this.watermarkMs = previous.orElse(BoundedWindow.TIMESTAMP_MIN_VALUE).getMillis();
   }
 
   @Override
   public Instant getTimestampForRecord(PartitionContext context, KafkaRecord<byte[], byte[]> record) {
-    if (!holds) {
+    if (role == Role.GOVERNANCE) {
       return new Instant(clock.nowMs());
     }
     long before = watermarkMs;
@@ -50,12 +62,15 @@ final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
 
   @Override
   public Instant getWatermark(PartitionContext context) {
-    if (!holds) {
+    if (role == Role.GOVERNANCE) {
       return new Instant(clock.nowMs());
     }
     if (context.getMessageBacklog() == 0) {
-      watermarkMs =
-          Math.max(watermarkMs, clock.atMs(context.getBacklogCheckTime().getMillis()) - idleMs);
+      long idle =
+          role == Role.CONTEXT
+              ? clock.nowMs()
+              : clock.atMs(context.getBacklogCheckTime().getMillis()) - idleMs;
+      watermarkMs = Math.max(watermarkMs, idle);
     }
     return new Instant(watermarkMs);
   }

@@ -1,0 +1,270 @@
+"""Benchmark of the live path: ``make bench-live``.
+
+A broker, a job and a producer on this machine. Writes a dated page and the flat figures.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from rich.console import Console
+
+HERE = Path(__file__).resolve().parent
+for folder in (HERE, HERE / "kafka", HERE / "flink", HERE.parent / "tests"):
+    sys.path.insert(0, str(folder))
+
+import flink_server  # noqa: E402
+from faults.chaos import LAST, Outcome, run_chaos  # noqa: E402
+from kafka_server import Broker  # noqa: E402
+from live_runs import CONSTANT, QUIET, Running, live_config, wait_for  # noqa: E402
+from processes import free_ports  # noqa: E402
+
+from pipelines.config import Config, Kafka, load_config  # noqa: E402
+from pipelines.publish import publish  # noqa: E402
+from pipelines.replay import replay  # noqa: E402
+from pipelines.sessionlogs.bench_log import write_bench_log  # noqa: E402
+from pipelines.topics import create_topics  # noqa: E402
+from transforms.pseudonymise import write_keys  # noqa: E402
+
+DOCS = HERE.parent / "docs" / "benchmarks"
+LIMITS = {
+    "commit_p50_s": "< 1",
+    "commit_p99_s": "< 3",
+    "events_per_s": "≥ 5,000",
+    "restart_worker_s": "≤ 15",
+    "restart_jvm_s": "≤ 30",
+    "chaos_lost": "0",
+    "chaos_duplicated": "0",
+    "chaos_wrong_counts": "0",
+    "soak_minutes": "60",
+}
+console = Console(stderr=True)
+
+
+@contextmanager
+def servers(folder: Path, models: Any) -> Any:
+    """Start a broker with all topics and yield the settings of a job on it."""
+    broker = Broker(folder / "broker", *free_ports(2))
+    broker.start()
+    try:
+        kafka = Kafka(bootstrap=broker.bootstrap)
+        create_topics(kafka, 2)
+        write_keys(folder / "keys.yaml")
+        yield live_config(kafka, flink_server.OUT, folder, folder / "keys.yaml", models=models)
+    finally:
+        broker.process.stop()
+
+
+def throughput(folder: Path, events: int) -> dict[str, float]:
+    """Time a log that waits in the broker, and the embedded replay of the same log.
+
+    The rate is taken between the first and the last commit of observations, so that starting the
+    job does not count.
+    """
+    log = write_bench_log(folder / "log", events).folder
+    with servers(folder, CONSTANT) as config:
+        publish(log, config.kafka, console=QUIET)
+        with Running(config, until_end=True) as running:
+            running.join(900)
+        commits = commit_times(Path(config.tables), "observations")
+        replayed = load_config(
+            None, log=log, tables=folder / "replayed", keys=config.keys, models=CONSTANT
+        )
+        embedded = replay(replayed, QUIET)
+    first, last = commits[0], commits[-1]
+    landed = sum(rows for _, rows in commits)
+    return {
+        "events_per_s": (landed - first[1]) / max(last[0] - first[0], 1e-3),
+        "embedded_events_per_s": events / embedded.seconds,
+        "landed": landed,
+    }
+
+
+def commit_times(root: Path, table: str) -> list[tuple[float, int]]:
+    """Return seconds since 1970 and rows added of each commit that adds rows, oldest first."""
+    found = []
+    for path in sorted((root / table / "_delta_log").glob("*[0-9].json")):
+        actions = [json.loads(line) for line in path.read_text().splitlines()]
+        info = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
+        added = [a["add"] for a in actions if "add" in a]
+        rows = sum(json.loads(a["stats"])["numRecords"] for a in added)
+        if rows and info.get("operation") in ("WRITE", "MERGE"):
+            found.append((info["timestamp"] / 1000, rows))
+    return found
+
+
+def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
+    """Publish in real time at this rate; measure window closed → row committed.
+
+    A window is closed when the clock has passed its end and the allowed out-of-orderness.
+    """
+    with servers(folder, CONSTANT) as config, Running(config) as running:
+        log = write_bench_log(folder / "log", int(rate * minutes * 60), rate=rate).folder
+        paced = {"speed": 1.0, "retime": True, "console": QUIET}
+        producer = threading.Thread(target=publish, args=(log, config.kafka), kwargs=paced)
+        producer.start()
+        samples = _sampled(running, producer)
+        wait_for(lambda: not producer.is_alive(), 60)
+        running.supervisor.until_end = True
+        running.join(300)
+        delays = _delays(config, warm_s=60)
+    return {
+        "rate_per_s": rate,
+        "minutes": minutes,
+        "rows": len(delays),
+        "commit_p50_s": float(np.percentile(delays, 50)),
+        "commit_p90_s": float(np.percentile(delays, 90)),
+        "commit_p99_s": float(np.percentile(delays, 99)),
+        **samples,
+    }
+
+
+def _sampled(running: Running, producer: threading.Thread) -> dict[str, float]:
+    """Sample memory and checkpoint size while the producer runs."""
+    rss, sizes = [], []
+    while producer.is_alive():
+        time.sleep(5)
+        job = running.supervisor.job
+        health = running.supervisor.health()
+        if running.error:
+            raise running.error
+        if job is None or health is None:
+            continue
+        pids = [job.server_pid(), *job.worker_pids()]
+        rss.append(sum(_rss_mb(pid) for pid in pids if pid))
+        sizes.append(health.checkpoint_bytes / 1024)
+    third = max(1, len(rss) // 3)
+    return {
+        "rss_mb_first_third": float(np.median(rss[:third])),
+        "rss_mb_last_third": float(np.median(rss[-third:])),
+        "checkpoint_kb_first_third": float(np.median(sizes[:third])),
+        "checkpoint_kb_last_third": float(np.median(sizes[-third:])),
+    }
+
+
+def _rss_mb(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _delays(config: Config, warm_s: float) -> np.ndarray:
+    """Return window closed → committed in seconds of each feature row after the warm-up."""
+    root = Path(config.tables) / "emotion_features"
+    delays: list[float] = []
+    start = None
+    for path in sorted((root / "_delta_log").glob("*[0-9].json")):
+        actions = [json.loads(line) for line in path.read_text().splitlines()]
+        info = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
+        if info.get("operation") != "WRITE" or not any("add" in a for a in actions):
+            continue
+        start = start or info["timestamp"] / 1000
+        for action in actions:
+            if "add" in action and info["timestamp"] / 1000 > start + warm_s:
+                file = pq.read_table(root / action["add"]["path"], columns=["window_end"])
+                ends = file["window_end"].cast("int64").to_numpy() / 1e6
+                delays += list(info["timestamp"] / 1000 - ends - config.kafka.delay_s)
+    return np.array(delays)
+
+
+def last_chaos() -> Outcome | None:
+    """Return what the last ``make chaos`` found, None where there was none."""
+    return Outcome(**json.loads(LAST.read_text(encoding="utf-8"))) if LAST.exists() else None
+
+
+def chaos_figures(outcome: Outcome) -> dict[str, float]:
+    """Reduce the outcome of the kills to flat figures; restart times are medians."""
+    restart = {way: float(np.median(times)) for way, times in outcome.restart_s.items()}
+    return {
+        "restart_worker_s": restart["worker"],
+        "restart_jvm_s": restart["jvm"],
+        "chaos_kills": outcome.kills,
+        "chaos_events": outcome.events,
+        "chaos_windows": outcome.windows,
+        "chaos_lost": outcome.lost,
+        "chaos_duplicated": outcome.duplicated,
+        "chaos_wrong_counts": outcome.wrong_counts,
+        "chaos_other_tables_differ": outcome.other_tables_differ,
+    }
+
+
+def page(flat: dict[str, float], notes: list[str]) -> str:
+    """Return the dated page."""
+    rows = [f"| {name} | {value:,.2f} | {LIMITS.get(name, '')} |" for name, value in flat.items()]
+    load = os.getloadavg()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return "\n".join(
+        [
+            f"# Live: Kafka → Flink → Delta, {datetime.now(UTC):%Y-%m-%d}",
+            "",
+            f"`make bench-live` on {machine}; broker, job and producer on the same machine; load "
+            f"average at the end {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} (1, 5, 15 minutes).",
+            "",
+            "| figure | measured | to reach |",
+            "|---|---|---|",
+            *rows,
+            "",
+            *notes,
+            "",
+        ]
+    )
+
+
+NOTES = [
+    "*commit_…*: window closed → row committed, where a window is closed when its end and the "
+    "out-of-orderness of 2 s have passed; text and motion, constant recognisers. *events_per_s*: "
+    "a log that waits in the broker, from the first to the last commit of observations, constant "
+    "recognisers. *restart_…*: kill -9 to the next commit of features, which itself comes each 5 s "
+    "only; constant recognisers. *chaos_…*: against an embedded replay of what the broker held."
+]
+
+
+def main() -> None:
+    """Run the parts and write page and figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--rate", type=int, default=2_500)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument(
+        "--kills", type=int, default=12, help="where `make chaos` was not run; 0: none"
+    )
+    given = parser.parse_args()
+    flink_server.fetch()
+    flat: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        for name in ("throughput", "latency", "chaos"):
+            (root / name).mkdir()
+        console.print("throughput")
+        flat |= throughput(root / "throughput", given.events)
+        console.print("latency")
+        flat |= latency(root / "latency", given.rate, given.minutes)
+        console.print(json.dumps(flat))
+        if (outcome := last_chaos()) is None and given.kills:
+            console.print("chaos")
+            outcome = run_chaos(given.kills, root / "chaos")
+        if outcome is not None:
+            flat |= chaos_figures(outcome)
+    flat["soak_minutes"] = flat["minutes"]
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    (DOCS / f"{day}-live.md").write_text(page(flat, NOTES), encoding="utf-8")
+    flat_file = DOCS / "latest" / "live.json"
+    flat_file.write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
+    console.print(page(flat, NOTES), markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The history of decisions from the tables: a replay goes on as a live job and forgets nothing."""
+
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from pipelines.config import Config
+from schemas.tables import EMOTION_FEATURES, PARTITION
+from transforms.window import shard_of
+
+_LONGEST = timedelta(days=1)
+"""A session is taken to be no longer; older features are not read."""
+
+
+def landed_features(config: Config, subject_ref: str, before: datetime) -> pa.Table:
+    """Return the landed feature rows of this subject's shard whose windows ended before a time."""
+    table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
+    since = before - _LONGEST
+    rows = table.to_table(
+        filter=(pc.field(PARTITION) >= since.date())
+        & (pc.field("window_end") >= since)
+        & (pc.field("window_end") < before)
+    ).cast(EMOTION_FEATURES)
+    shards = config.windows.shards
+    own = shard_of(subject_ref, shards)
+    mine = [shard_of(ref, shards) == own for ref in rows["subject_ref"].to_pylist()]
+    return rows.filter(pa.array(mine, pa.bool_())).combine_chunks()

@@ -1,0 +1,87 @@
+"""TLS and SCRAM to a real broker; what is wrong is one sentence."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from live_runs import CONSTANT, QUIET, live_config, run_to_end, table
+from records import raw, record
+
+from pipelines.config import Kafka
+from pipelines.publish import publish
+from pipelines.record import record as record_log
+from pipelines.topics import create_topics
+from schemas.errors import AffectstreamError
+
+pytestmark = pytest.mark.kafka
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a key with its own certificate; return both in one file, and the certificate."""
+    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    both.write_text(key.read_text() + cert.read_text())
+    return both, cert
+
+
+@pytest.fixture(scope="module")
+def secured(new_broker: Callable, tmp_path_factory: pytest.TempPathFactory) -> Kafka:
+    folder = tmp_path_factory.mktemp("secrets")
+    both, cert = certificate(folder)
+    (folder / "password").write_text('pass"word\\1\n')
+    users = {"broker": "its-own", "streamer": 'pass"word\\1'}
+    broker = new_broker(pem=both, users=users)
+    kafka = Kafka(
+        bootstrap=broker.bootstrap, ca_file=cert, username="streamer",
+        password_file=folder / "password",
+    )  # fmt: skip
+    create_topics(kafka, 1)
+    return kafka
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    consents = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text"]}
+    rows = [record("consent", 0, consents)]
+    rows += [record("text", number, {"text": "hello", "lang": "en"}) for number in range(1, 40)]
+    pq.write_table(pa.Table.from_batches([raw(*rows)]), folder / "part-0.parquet")
+    return folder
+
+
+def test_a_log_goes_through_tls_with_a_password(secured: Kafka, log: Path, tmp_path: Path) -> None:
+    assert publish(log, secured, console=QUIET).records == 40
+    assert record_log(tmp_path / "back", secured, console=QUIET) >= 40
+
+
+@pytest.mark.flink
+def test_a_live_job_goes_through_tls_with_a_password(
+    secured: Kafka, log: Path, jars: Path, tmp_path: Path, keys: Path
+) -> None:
+    publish(log, secured, console=QUIET)
+    config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
+    run_to_end(config)
+    assert len(table(config.tables, "observations")) == 39
+
+
+def test_a_wrong_password_is_one_sentence(secured: Kafka, log: Path, tmp_path: Path) -> None:
+    (tmp_path / "wrong").write_text("guess")
+    wrong = secured.model_copy(update={"password_file": tmp_path / "wrong"})
+    with pytest.raises(AffectstreamError, match=r"uthentication|password") as raised:
+        publish(log, wrong, console=QUIET)
+    assert "guess" not in str(raised.value)
+
+
+def test_an_untrusted_certificate_is_one_sentence(
+    secured: Kafka, log: Path, tmp_path: Path
+) -> None:
+    _, other = certificate(tmp_path)
+    with pytest.raises(AffectstreamError, match="certificate"):
+        publish(log, secured.model_copy(update={"ca_file": other}), console=QUIET)

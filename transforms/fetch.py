@@ -1,0 +1,174 @@
+"""FetchMedia: media that an event only names → the bytes themselves, out of allowed places.
+
+After the gate, so nothing is fetched of what may not be looked at, and before the recognisers,
+where media end. A few are fetched at a time, and each few go on as a batch of their own.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import requests
+
+from schemas.arrow import filled, take_rows
+from schemas.dead_letters import dead_letters
+from schemas.errors import DeadLetterCode
+from schemas.events import MEDIA_KINDS, kind_of
+from transforms.payloads import media_columns
+from transforms.stage import DEAD, MAIN, Outputs, Tagged, stage_counters, timed
+
+STAGE = "FetchMedia"
+AT_ONCE = 8
+_CHUNK = 1 << 16
+_OK = 200
+
+
+class MediaRules(NamedTuple):
+    """What may be fetched: ``places`` are URIs that end in a slash, of schemes http(s) or file."""
+
+    places: tuple[str, ...]
+    max_bytes: int
+    timeout_s: float
+
+
+class _FetchError(Exception):
+    def __init__(self, code: DeadLetterCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def fetch(uri: str, rules: MediaRules) -> bytes:
+    """Return what stands at this URI; errors never hold the URI, which may name a person."""
+    try:
+        parts = urlsplit(uri)
+        place = next((p for p in map(urlsplit, rules.places) if _within(parts, p)), None)
+        if place is None:
+            _refuse_place()
+        return _read(parts, place, rules) if parts.scheme == "file" else _get(uri, rules)
+    except (OSError, ValueError) as error:  # requests' own are OSErrors; a broken URI is a value
+        detail = f"{type(error).__name__} while fetching"
+        raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail) from error
+
+
+def _refuse_place() -> NoReturn:
+    raise _FetchError(DeadLetterCode.MEDIA_PLACE_REFUSED, "no allowed place holds the media")
+
+
+def _within(uri: SplitResult, place: SplitResult) -> bool:
+    same = (uri.scheme, uri.netloc.lower()) == (place.scheme, place.netloc.lower())
+    climbs = ".." in unquote(uri.path).replace("\\", "/").split("/")
+    return same and not climbs and uri.path.startswith(place.path)
+
+
+def _read(uri: SplitResult, place: SplitResult, rules: MediaRules) -> bytes:
+    path = Path(unquote(uri.path)).resolve()
+    if not path.is_relative_to(Path(unquote(place.path)).resolve()):  # a link that leads out
+        _refuse_place()
+    with path.open("rb") as file:
+        return _bounded(file.read(rules.max_bytes + 1), rules)
+
+
+def _get(uri: str, rules: MediaRules) -> bytes:
+    """Get by HTTP; no redirect is followed, since it could lead out of the place."""
+    end = time.monotonic() + rules.timeout_s
+    media = bytearray()
+    with requests.get(uri, stream=True, timeout=rules.timeout_s, allow_redirects=False) as response:
+        if response.status_code != _OK:
+            detail = f"the place answered {response.status_code}"
+            raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail)
+        for chunk in response.iter_content(_CHUNK):
+            media += chunk
+            _bounded(media, rules)
+            if time.monotonic() > end:
+                detail = f"the media did not come within {rules.timeout_s:g} s"
+                raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail)
+    return bytes(media)
+
+
+def _bounded(media: Any, rules: MediaRules) -> Any:
+    if len(media) > rules.max_bytes:
+        detail = f"more than the {rules.max_bytes:,} bytes that are allowed"
+        raise _FetchError(DeadLetterCode.MEDIA_TOO_LARGE, detail)
+    return media
+
+
+def fetch_batch(batch: pa.RecordBatch, rules: MediaRules) -> Tagged:
+    """Yield the batch as it is, or what carries its media, and the rest as they are fetched."""
+    named = np.zeros(batch.num_rows, bool)
+    if kind_of(batch) in MEDIA_KINDS:
+        named = batch["media"].is_null().to_numpy(zero_copy_only=False)
+    if not named.all():
+        yield MAIN, take_rows(batch, ~named)
+    rows = np.flatnonzero(named)
+    for start in range(0, len(rows), AT_ONCE):
+        yield from _few(take_rows(batch, rows[start : start + AT_ONCE]), rules)
+
+
+def _few(batch: pa.RecordBatch, rules: MediaRules) -> Tagged:
+    def attempt(uri: str) -> bytes | _FetchError:
+        try:
+            return fetch(uri, rules)
+        except _FetchError as error:
+            return error
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(attempt, batch["media_ref"].to_pylist()))
+    failed = [item for item in found if isinstance(item, _FetchError)]
+    lost = np.array([isinstance(item, _FetchError) for item in found], bool)
+    if not lost.all():
+        media = [item for item in found if isinstance(item, bytes)]
+        columns = media_columns(pa.array(media, pa.binary()))
+        yield MAIN, filled(batch.schema, columns, take_rows(batch, ~lost))
+    if failed:
+        yield (
+            DEAD,
+            dead_letters(
+                take_rows(batch, lost),
+                stage=STAGE,
+                code=pa.array([str(error.code) for error in failed]),
+                detail=pa.array([str(error) for error in failed]),
+            ),
+        )
+
+
+class _Fetch(beam.DoFn):
+    """Hands each few on before the next are fetched: a batch could name gigabytes."""
+
+    def __init__(self, rules: MediaRules) -> None:
+        self._rules = rules
+
+    def setup(self) -> None:
+        self._rows_in, self._rows_out, self._busy_us = stage_counters(STAGE)
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        self._rows_in.inc(batch.num_rows)
+        steps = iter(fetch_batch(batch, self._rules))
+        while True:
+            with timed(self._busy_us):
+                tag, out = next(steps, (MAIN, None))
+            if out is None:
+                return
+            if tag == MAIN:
+                self._rows_out.inc(out.num_rows)
+                yield out
+            else:
+                yield beam.pvalue.TaggedOutput(tag, out)
+
+
+class FetchMedia(beam.PTransform):
+    """Pseudonymous EVENT batches → the same with their media, and dead letters."""
+
+    def __init__(self, *, rules: MediaRules) -> None:
+        super().__init__()
+        self._rules = rules
+
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        types = {DEAD: pa.RecordBatch}
+        step = beam.ParDo(_Fetch(self._rules)).with_output_types(pa.RecordBatch, **types)
+        return pcoll | "Fetch" >> step.with_outputs(DEAD, main=MAIN)
