@@ -238,7 +238,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--rate", type=int, default=2_500)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--kills", type=int, default=12, help="where `make chaos` was not run")
+    parser.add_argument(
+        "--kills", type=int, default=12, help="where `make chaos` was not run; 0: none"
+    )
     given = parser.parse_args()
     flink_server.fetch()
     flat: dict[str, float] = {}
@@ -250,8 +252,12 @@ def main() -> None:
         flat |= throughput(root / "throughput", given.events)
         console.print("latency")
         flat |= latency(root / "latency", given.rate, given.minutes)
-        console.print("chaos")
-        flat |= chaos_figures(last_chaos() or run_chaos(given.kills, root / "chaos"))
+        console.print(json.dumps(flat))
+        if (outcome := last_chaos()) is None and given.kills:
+            console.print("chaos")
+            outcome = run_chaos(given.kills, root / "chaos")
+        if outcome is not None:
+            flat |= chaos_figures(outcome)
     flat["soak_minutes"] = flat["minutes"]
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     (DOCS / f"{day}-live.md").write_text(page(flat, NOTES), encoding="utf-8")

@@ -1,45 +1,25 @@
 """Record: a range of topics → a recorded log, exactly as the records were on the wire."""
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.progress import Progress
 
 from pipelines.config import Kafka
-from pipelines.kafka_clients import python_settings, raw_batch
+from pipelines.kafka_clients import python_settings, read_to_end
 from pipelines.topics import need_topics, told
+from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
-
-_AHEAD = 5_000
-"""Records that are held of one partition until the others have come as far."""
-
-
-@dataclass(slots=True)
-class _Partition:
-    """What was read of one partition and not yet written, with its place in time in ms."""
-
-    end: int
-    position: int
-    reached: int = -1
-    held: list[tuple[int, Any]] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return self.position >= self.end
-
-    def take(self, records: list[Any]) -> None:
-        for found in records:
-            self.position = found.offset + 1
-            if found.offset < self.end:
-                self.reached = max(self.reached, found.timestamp)
-                self.held.append((self.reached, found))
+from transforms.log import bounded, read_records
 
 
 def record(
@@ -54,7 +34,8 @@ def record(
     """Write the records that the topics hold now, in the order of time; return how many.
 
     ``since_ms`` and ``until_ms`` (exclusive) bound the records' timestamps. The records of a
-    partition stay in the order of offsets.
+    partition stay in the order of offsets. Partitions are first written apart and then merged, so
+    memory holds a batch of each.
 
     Raises:
         AffectstreamError: ``out`` exists, or the broker or a topic cannot be read.
@@ -64,69 +45,100 @@ def record(
         raise AffectstreamError(message)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    (partial / "apart").mkdir(parents=True)
     total = 0
     try:
         need_topics(kafka, topics or TOPICS)
         with told(kafka), Progress(console=console, transient=True) as bar:
             task = bar.add_task("recording", total=None)
-            with pq.ParquetWriter(partial / "part-00000.parquet", RAW, compression="zstd") as file:
-                for rows in _in_order(kafka, topics or list(TOPICS)):
-                    chosen = [r for r in rows if _within(r.timestamp, since_ms, until_ms)]
-                    if chosen:
-                        file.write_batch(raw_batch(chosen))
-                    total += len(chosen)
-                    bar.update(task, completed=total)
+            for rows in _spool(partial / "apart", kafka, topics or list(TOPICS)):
+                bar.update(task, advance=rows)
+        apart = sorted((partial / "apart").glob("*.parquet"))
+        with pq.ParquetWriter(partial / "part-00000.parquet", RAW, compression="zstd") as file:
+            for batch in merged([read_records(path) for path in apart]):
+                chosen = _within(batch, since_ms, until_ms)
+                total += chosen.num_rows
+                for part in bounded(chosen) if chosen.num_rows else ():
+                    file.write_batch(part)
         if not total:
             message = "the topics hold no record in this range: there is nothing to record"
             raise AffectstreamError(message)
+        shutil.rmtree(partial / "apart")
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return total
 
 
-def _within(at: int, since_ms: int | None, until_ms: int | None) -> bool:
-    return (since_ms is None or at >= since_ms) and (until_ms is None or at < until_ms)
-
-
-def _in_order(kafka: Kafka, topics: list[str]) -> Iterator[list[Any]]:
-    """Yield all that the topics hold now, merged by time; memory is bounded by ``_AHEAD``."""
-    consumer = KafkaConsumer(
-        **python_settings(kafka), auto_offset_reset="earliest", enable_auto_commit=False
-    )
+def _spool(folder: Path, kafka: Kafka, topics: list[str]) -> Iterator[int]:
+    """Write what each partition holds to a file of its own; yield numbers of rows."""
+    settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False}
+    consumer = KafkaConsumer(**python_settings(kafka), **settings)
     try:
-        partitions = _partitions(consumer, topics)
-        consumer.assign(list(partitions))
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in sorted(consumer.partitions_for_topic(topic) or ())
+        ]
+        consumer.assign(partitions)
         consumer.seek_to_beginning()
-        while True:
-            reading = [p for p in partitions.values() if not p.done]
-            limit = min((p.reached for p in reading), default=None)
-            ready = []
-            for p in partitions.values():
-                count = sum(limit is None or at <= limit for at, _ in p.held)
-                ready += p.held[:count]
-                del p.held[:count]
-            if ready:
-                yield [found for _, found in sorted(ready, key=lambda pair: pair[0])]
-            if not reading:
-                return
-            full = {tp for tp, p in partitions.items() if p.done or len(p.held) > _AHEAD}
-            consumer.pause(*full)
-            consumer.resume(*(set(partitions) - full))
-            for tp, records in consumer.poll(timeout_ms=500).items():
-                partitions[tp].take(records)
-            for tp, p in partitions.items():  # transaction markers are offsets without a record
-                p.position = max(p.position, consumer.position(tp) if tp not in full else 0)
+        with ExitStack() as stack:
+            files: dict[tuple[str, int], pq.ParquetWriter] = {}
+            for batch in read_to_end(consumer, partitions):
+                place = (batch["topic"][0].as_py(), batch["partition"][0].as_py())
+                if place not in files:
+                    path = folder / f"{place[0]}-{place[1]:05d}.parquet"
+                    files[place] = stack.enter_context(pq.ParquetWriter(path, RAW))
+                files[place].write_batch(batch)
+                yield batch.num_rows
     finally:
         consumer.close()
 
 
-def _partitions(consumer: KafkaConsumer, topics: list[str]) -> dict[TopicPartition, _Partition]:
-    found = [
-        TopicPartition(topic, number)
-        for topic in topics
-        for number in sorted(consumer.partitions_for_topic(topic) or ())
-    ]
-    begins, ends = consumer.beginning_offsets(found), consumer.end_offsets(found)
-    return {tp: _Partition(ends[tp], begins[tp]) for tp in found}
+@dataclass(slots=True)
+class _Head:
+    """The batch of a partition that is being merged; ``reached`` never falls within it."""
+
+    batches: Iterator[pa.RecordBatch]
+    batch: pa.RecordBatch
+    reached: np.ndarray
+
+
+def merged(partitions: Iterable[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+    """Merge the RAW batches of partitions by time; each partition keeps its own order.
+
+    A record's place in time is the latest timestamp of its partition so far.
+    """
+    heads = [head for batches in partitions if (head := _next(batches, -1)) is not None]
+    while heads:
+        limit = min(int(head.reached[-1]) for head in heads)
+        parts, places, rest = [], [], []
+        for head in heads:
+            count = int(np.searchsorted(head.reached, limit, side="right"))
+            parts.append(head.batch.slice(0, count))
+            places.append(head.reached[:count])
+            if count < head.batch.num_rows:
+                rest.append(_Head(head.batches, head.batch.slice(count), head.reached[count:]))
+            elif (following := _next(head.batches, limit)) is not None:
+                rest.append(following)
+        order = np.argsort(np.concatenate(places), kind="stable")
+        yield pa.concat_batches(parts).take(pa.array(order))
+        heads = rest
+
+
+def _next(batches: Iterator[pa.RecordBatch], reached: int) -> _Head | None:
+    batch = next(batches, None)
+    if batch is None:
+        return None
+    times = batch["timestamp"].cast(pa.int64()).to_numpy()
+    return _Head(batches, batch, np.maximum.accumulate(np.maximum(times, reached)))
+
+
+def _within(batch: pa.RecordBatch, since_ms: int | None, until_ms: int | None) -> pa.RecordBatch:
+    times = batch["timestamp"].cast(pa.int64()).to_numpy()
+    keep = np.ones(len(times), bool)
+    if since_ms is not None:
+        keep &= times >= since_ms
+    if until_ms is not None:
+        keep &= times < until_ms
+    return take_rows(batch, keep)
