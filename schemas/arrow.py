@@ -93,7 +93,7 @@ def vectors(column: pa.Array, width: int) -> np.ndarray:
     out = flat.to_numpy(zero_copy_only=False).reshape(len(column), width)
     if column.null_count:
         out = np.where(column.is_valid().to_numpy(zero_copy_only=False)[:, None], out, 0)
-    return np.nan_to_num(out)
+    return out
 
 
 def vector_column(rows: np.ndarray) -> pa.FixedSizeListArray:
