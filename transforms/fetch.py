@@ -15,6 +15,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import requests
+from urllib3.exceptions import HTTPError
 
 from schemas.arrow import filled, take_rows
 from schemas.dead_letters import dead_letters
@@ -27,6 +28,7 @@ STAGE = "FetchMedia"
 AT_ONCE = 8
 _CHUNK = 1 << 16
 _OK = 200
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 
 
 class MediaRules(NamedTuple):
@@ -51,7 +53,7 @@ def fetch(uri: str, rules: MediaRules) -> bytes:
         if place is None:
             _refuse_place()
         return _read(parts, place, rules) if parts.scheme == "file" else _get(uri, rules)
-    except (OSError, ValueError) as error:  # requests' own are OSErrors; a broken URI is a value
+    except (OSError, ValueError, HTTPError) as error:  # requests' own errors are OSErrors
         detail = f"{type(error).__name__} while fetching"
         raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail) from error
 
@@ -82,7 +84,7 @@ def _get(uri: str, rules: MediaRules) -> bytes:
         if response.status_code != _OK:
             detail = f"the place answered {response.status_code}"
             raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail)
-        for chunk in response.iter_content(_CHUNK):
+        while chunk := response.raw.read1(_CHUNK):  # what is there: a drip may not hold us
             media += chunk
             _bounded(media, rules)
             if time.monotonic() > end:
