@@ -40,6 +40,7 @@ class _Attempt:
     read_total: int = -1
     moved_at: float = field(default_factory=time.monotonic)
     done_checkpoints: int | None = None
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -98,7 +99,7 @@ class Supervisor:
         job = JobProcess(self._config, port, again=self.starts > 0)
         self.starts += 1
         self.job = job
-        return _Attempt(job, time.monotonic())
+        return _Attempt(job, time.monotonic(), versions=self._versions())
 
     def _watch(self, attempt: _Attempt, screen: Screen) -> None:
         """Return when the job was drained; raise _Ended when it died."""
@@ -169,9 +170,16 @@ class Supervisor:
         return True
 
     def _got_on(self, attempt: _Attempt) -> bool:
-        """Tell whether this start was of use: it ran for a while."""
+        """Tell whether this start was of use: it ran for a while, or a table has new rows.
+
+        A job that dies of the same record again and again commits nothing new before it does.
+        """
         since = attempt.running_since
-        return since is not None and time.monotonic() - since > _HEALTHY_S
+        lasted = since is not None and time.monotonic() - since > _HEALTHY_S
+        return lasted or self._versions() != attempt.versions
+
+    def _versions(self) -> dict[str, int]:
+        return {name: version for name, (version, _) in self._tables.look().items()}
 
 
 def _caught_up(view: View) -> bool:

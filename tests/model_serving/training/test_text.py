@@ -91,7 +91,7 @@ def test_it_learns_writes_a_folder_and_a_student_follows_its_teacher(
     card = text.train(recipe(), tiny, tmp_path / "models" / "text-tiny", run)
     assert card.licence == "open"
     assert 250 < card.training_data[0].rows < 320  # what stands in the test split too was left out
-    assert len(card.calibration.bias) == len(EXPRESSIONS)
+    assert card.calibration.bias == ()  # one that suits the mix of corpora suits none
     found = load_recogniser("text", str(tmp_path / "models" / "text-tiny"), None, "cpu")
     assert isinstance(found, NetRecogniser)
     assert found.values == (7, 8)
