@@ -16,20 +16,33 @@ MAX_MESSAGE = 10 << 20
 
 
 class _Reasons(logging.Handler):
-    """Keeps why connections failed: the client logs it, but raises a time-out."""
+    """Keeps the plainest reason why connections failed: the client logs it, but raises a time-out.
+
+    A broker that refused a password hangs up on the next attempts, or lets them time out.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.last = ""
+        self.plainest = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         start, _, reason = record.getMessage().partition(" failed: ")
-        if not start.startswith("Bootstrap connection"):
-            return
-        if "socket disconnected" not in reason:
-            self.last = reason.partition(" (backoff")[0].splitlines()[0]
-        elif not self.last:  # often all that one hears of it
-            self.last = "it hangs up, as on a wrong user, password or protocol"
+        if start.startswith("Bootstrap connection"):
+            reason = reason.partition(" (backoff")[0].splitlines()[0]
+            self.plainest = max(reason, self.plainest, key=_plainness)
+
+    def __str__(self) -> str:
+        if "socket disconnected" in self.plainest:  # often all that one hears of it
+            return "it hangs up, as on a wrong user, password or protocol"
+        return self.plainest
+
+
+def _plainness(reason: str) -> int:
+    if "uthentication" in reason or "certificate" in reason:
+        return 4
+    if "socket disconnected" in reason:
+        return 2
+    return (1 if "Timeout" in reason else 3) if reason else 0
 
 
 @contextmanager
@@ -41,7 +54,7 @@ def told(kafka: Kafka) -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError, ValueError) as error:
-        reason = reasons.last or str(error).partition("\n")[0]
+        reason = str(reasons) or str(error).partition("\n")[0]
         message = f"Kafka at {kafka.bootstrap}: {reason}: check `kafka` in the configuration"
         raise AffectstreamError(message) from error
     finally:
