@@ -1,16 +1,19 @@
 """What the server scripts share: Maven, free ports, servers started and ended by pid."""
 
+import argparse
 import hashlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
@@ -78,12 +81,15 @@ def alive(pid: int) -> bool:
 
 @dataclass(slots=True)
 class Process:
-    """One server process with a log and a pid file, so that another call finds it again."""
+    """One server process with a log and a pid file, so that another call finds it again.
+
+    It is ready when it listens on its port, where it has one.
+    """
 
     name: str
     folder: Path
     command: list[str]
-    ready: Callable[[], bool]
+    port: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -102,6 +108,9 @@ class Process:
     def start(self, timeout_s: float = 60) -> None:
         """Start it, or do nothing where it runs, and wait until it is ready."""
         if self.pid is None:
+            if self._listens():
+                message = f"port {self.port} is taken by something else"
+                raise ServerError(message)
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 process = subprocess.Popen(
@@ -114,12 +123,15 @@ class Process:
                 )
             (self.folder / f"{self.name}.pid").write_text(str(process.pid))
         end = time.monotonic() + timeout_s
-        while not self.ready():
+        while self.port is not None and not self._listens():
             if self.pid is None or time.monotonic() > end:
                 self.stop()
                 message = f"{self.name} did not start; the end of {self.log}:\n{self.tail()}"
                 raise ServerError(message)
             time.sleep(0.05)
+
+    def _listens(self) -> bool:
+        return self.port is not None and listens(self.port)
 
     def tail(self) -> str:
         """Return the last 3,000 characters of its log."""
@@ -147,14 +159,43 @@ def _reap(pid: int) -> None:
         return
 
 
-def act(action: str, processes: Iterable[Process]) -> int:
-    """Start, stop or show servers, as the command line asked; return the exit status."""
-    running = list(processes)
-    for process in running if action == "start" else running[::-1]:
-        if action == "start":
-            process.start()
-        elif action == "stop":
+class Server(Protocol):
+    """What a server script starts: one process or more."""
+
+    @property
+    def processes(self) -> list[Process]: ...
+
+    def start(self) -> None: ...
+
+
+def serve(
+    about: str,
+    fetch: Callable[[], None],
+    make: Callable[[Path, int], Server],
+    folder: Path,
+    port: int,
+) -> int:
+    """Fetch, start, stop or show a server, as the command line asks; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["fetch", "start", "stop", "status"])
+    parser.add_argument("--port", type=int, default=port)
+    parser.add_argument("--folder", type=Path, default=folder)
+    given = parser.parse_args()
+    server = make(given.folder, given.port)
+    try:
+        if given.action == "fetch":
+            fetch()
+            return 0
+        if given.action == "start":
+            server.start()
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if given.action == "stop":
+        for process in reversed(server.processes):
             process.stop()
-    for process in running:
-        print(f"{process.name}: {f'pid {process.pid}' if process.pid else 'down'}")
-    return 0 if action == "stop" or all(process.pid for process in running) else 1
+    pids = {process.name: process.pid for process in server.processes}
+    print("\n".join(f"{name}: {f'pid {pid}' if pid else 'down'}" for name, pid in pids.items()))
+    return 0 if given.action == "stop" or all(pids.values()) else 1

@@ -71,4 +71,4 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for name, value in server.environment.items():
             patch.setenv(name, value)
         yield "s3://tables/session"
-    server.process.stop()
+    server.processes[0].stop()

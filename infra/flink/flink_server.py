@@ -4,7 +4,6 @@
 ``start`` starts a standalone cluster, for ``affectstream live --flink-master 127.0.0.1:8081``.
 """
 
-import argparse
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from processes import BUILD, HOST, Process, ServerError, act, listens, maven  # noqa: E402
+from processes import BUILD, HOST, Process, maven, serve  # noqa: E402
 
 OUT = BUILD / "flink"
 _OPENS = [
@@ -71,8 +70,8 @@ class Cluster:
         manager = self._java(f"{entry}.entrypoint.StandaloneSessionClusterEntrypoint", "512m")
         worker = self._java(f"{entry}.taskexecutor.TaskManagerRunner", "1g")
         return [
-            Process("jobmanager", self.folder, manager, lambda: listens(self.rest_port)),
-            Process("taskmanager", self.folder, worker, lambda: True),
+            Process("jobmanager", self.folder, manager, self.rest_port),
+            Process("taskmanager", self.folder, worker),
         ]
 
     def start(self) -> None:
@@ -109,25 +108,5 @@ class Cluster:
                 "--configDir", str(self.folder)]  # fmt: skip
 
 
-def main() -> int:
-    """Run one action from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=["fetch", "start", "stop", "status"])
-    parser.add_argument("--port", type=int, default=8081)
-    parser.add_argument("--folder", type=Path, default=BUILD / "flink-cluster")
-    given = parser.parse_args()
-    cluster = Cluster(given.folder, given.port)
-    try:
-        if given.action == "fetch":
-            fetch()
-            return 0
-        if given.action == "start":
-            cluster.start()
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return act(given.action, cluster.processes)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(__doc__, fetch, Cluster, BUILD / "flink-cluster", 8081))

@@ -1,6 +1,5 @@
 """A Kafka broker here: ``python infra/kafka/kafka_server.py fetch|start|stop|status``."""
 
-import argparse
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from processes import BUILD, HOST, Process, ServerError, act, listens, maven  # noqa: E402
+from processes import BUILD, HOST, Process, ServerError, maven, serve  # noqa: E402
 
 LIB = BUILD / "kafka" / "lib"
 _SCRAM = "SCRAM-SHA-512"
@@ -44,7 +43,11 @@ class Broker:
     @property
     def process(self) -> Process:
         command = [*self._java(), "kafka.Kafka", str(self._properties)]
-        return Process("broker", self.folder, command, lambda: listens(self.port))
+        return Process("broker", self.folder, command, self.port)
+
+    @property
+    def processes(self) -> list[Process]:
+        return [self.process]
 
     @property
     def _properties(self) -> Path:
@@ -53,9 +56,6 @@ class Broker:
     def start(self) -> None:
         """Fetch, format and start what is missing; settings are written anew at each start."""
         fetch()
-        if self.process.pid is None and listens(self.port):
-            message = f"port {self.port} is taken by something else"
-            raise ServerError(message)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._properties.write_text(self._settings())
         if not (self.folder / "data" / "meta.properties").exists():
@@ -113,25 +113,13 @@ class Broker:
                 "-cp", f"{LIB}/*"]  # fmt: skip
 
 
-def main() -> int:
-    """Run one action from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=["fetch", "start", "stop", "status"])
-    parser.add_argument("--port", type=int, default=9092)
-    parser.add_argument("--folder", type=Path, default=BUILD / "kafka-broker")
-    given = parser.parse_args()
-    broker = Broker(given.folder, given.port, given.port + 1)
-    try:
-        if given.action == "fetch":
-            fetch()
-            return 0
-        if given.action == "start":
-            broker.start()
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return act(given.action, [broker.process])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        serve(
+            __doc__,
+            fetch,
+            lambda folder, port: Broker(folder, port, port + 1),
+            BUILD / "kafka-broker",
+            9092,
+        )
+    )

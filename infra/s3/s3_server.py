@@ -4,7 +4,6 @@ versitygw keeps objects as files; Delta's writers need only its conditional puts
 system must have extended attributes.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from processes import BUILD, HOST, Process, ServerError, act, listens  # noqa: E402
+from processes import BUILD, HOST, Process, ServerError, serve  # noqa: E402
 
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 BINARY = BUILD / "s3" / "bin" / "versitygw"
@@ -59,43 +58,20 @@ class Store:
         }
 
     @property
-    def process(self) -> Process:
+    def processes(self) -> list[Process]:
         data = self.folder / "data"
         command = [str(BINARY), "--port", f"{HOST}:{self.port}", "posix", str(data)]
         keys = {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
-        return Process("s3", self.folder, command, lambda: listens(self.port), keys)
+        return [Process("s3", self.folder, command, self.port, keys)]
 
     def start(self, bucket: str = "tables") -> None:
-        """Build and start it, with one bucket to write to."""
+        """Build and start it with a bucket; the file ``environment`` exports its variables."""
         fetch()
-        if self.process.pid is None and listens(self.port):
-            message = f"port {self.port} is taken by something else"
-            raise ServerError(message)
         (self.folder / "data" / bucket).mkdir(parents=True, exist_ok=True)
-        self.process.start()
-
-
-def main() -> int:
-    """Run one action from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=["fetch", "start", "stop", "status"])
-    parser.add_argument("--port", type=int, default=9200)
-    parser.add_argument("--folder", type=Path, default=BUILD / "s3-store")
-    given = parser.parse_args()
-    store = Store(given.folder, given.port)
-    try:
-        if given.action == "fetch":
-            fetch()
-            return 0
-        if given.action == "start":
-            store.start()
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if given.action == "start":
-        print("\n".join(f"export {name}={value}" for name, value in store.environment.items()))
-    return act(given.action, [store.process])
+        exports = [f"export {name}={value}\n" for name, value in self.environment.items()]
+        (self.folder / "environment").write_text("".join(exports))
+        self.processes[0].start()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(__doc__, fetch, Store, BUILD / "s3-store", 9200))
