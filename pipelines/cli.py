@@ -28,7 +28,9 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 Log = Annotated[Path | None, typer.Argument(help="Recorded log: a folder of Parquet files.")]
-Tables = Annotated[str, typer.Option(help="Folder or s3:// place of the Delta tables.")]
+_TABLES = typer.Option(help="Folder or s3:// place of the Delta tables.")
+Tables = Annotated[str, _TABLES]
+ConfiguredTables = Annotated[str | None, _TABLES]
 Truth = Annotated[Path | None, typer.Option(help="Ground truth of the log (truth.parquet).")]
 Settings = Annotated[Path | None, typer.Option("--config", help="YAML configuration.")]
 Keys = Annotated[Path | None, typer.Option(help="Key file of the pseudonyms.")]
@@ -75,9 +77,7 @@ def demo(
 @app.command()
 def replay(
     log: Log = None,
-    tables: Annotated[
-        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
-    ] = None,
+    tables: ConfiguredTables = None,
     keys: Keys = None,
     config: Settings = None,
 ) -> None:
@@ -96,9 +96,7 @@ Bootstrap = Annotated[str | None, typer.Option(help="Kafka broker, host:port.")]
 
 @app.command()
 def live(
-    tables: Annotated[
-        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
-    ] = None,
+    tables: ConfiguredTables = None,
     keys: Keys = None,
     config: Settings = None,
     kafka: Bootstrap = None,
@@ -140,9 +138,7 @@ def submit(
     log: Annotated[
         Path | None, typer.Option(help="Recorded log; without one the job reads Kafka.")
     ] = None,
-    tables: Annotated[
-        str | None, typer.Option(help="Folder or s3:// place of the Delta tables.")
-    ] = None,
+    tables: ConfiguredTables = None,
     keys: Keys = None,
     config: Settings = None,
 ) -> None:

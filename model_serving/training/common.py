@@ -1,11 +1,11 @@
-"""What every training command shares: seeds, one loop, figures, and writing a model folder.
+"""The loop of the fusion model's training, and what all share: labels, writing a model folder.
 
 A batch is a dict of tensors for the net's ``forward`` plus ``labels``, indices into EXPRESSIONS;
 the net returns an object with ``logits`` of width 7.
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
-from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch import Tensor, nn
 
-from model_serving.calibration import expected_calibration_error, softmax
 from model_serving.card import CARD_FILE, Figure, ModelCard, read_card, write_card
 from schemas.vocabularies import EXPRESSIONS
 
@@ -51,13 +49,6 @@ def seed_everything(seed: int) -> np.random.Generator:
     np.random.seed(seed)  # libraries below draw from the global state
     torch.manual_seed(seed)
     return np.random.default_rng(seed)
-
-
-def class_weights(labels: np.ndarray, power: float = 0.5, classes: int = 7) -> Tensor:
-    """Return one loss weight a class: inverse frequency to this power, with mean 1 over rows."""
-    counts = np.bincount(labels, minlength=classes).astype(float)
-    weights = np.where(counts > 0, np.maximum(counts, 1) ** -power, 0.0)
-    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
 def fit(
@@ -99,41 +90,6 @@ def fit(
             break
     net.load_state_dict(kept)
     return float(best)
-
-
-def logits_of(net: nn.Module, batches: Iterable[Batch]) -> np.ndarray:
-    """Return the (n, 7) logits of the net over these batches, in their order."""
-    net.eval()
-    with torch.inference_mode():
-        found = [net(**_inputs(batch)).logits.float().cpu().numpy() for batch in batches]
-    return np.concatenate(found)
-
-
-def shuffled(count: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the positions of one epoch in random order, ``size`` at a time, the rest left out."""
-    order = rng.permutation(count)
-    for start in range(0, max(count - size, 0) + 1, size):
-        yield order[start : start + size]
-
-
-def scores_of(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> dict[str, float]:
-    """Return accuracy, macro-F1, weighted F1, UAR and ECE of these logits.
-
-    Macro-F1 and UAR are means over the classes that occur in ``labels``.
-    """
-    predicted = logits.argmax(axis=1)
-    present = np.unique(labels)
-    macro = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
-    weighted = f1_score(labels, predicted, labels=present, average="weighted", zero_division=0)
-    recall = recall_score(labels, predicted, labels=present, average="macro", zero_division=0)
-    probabilities = softmax(logits, temperature)
-    return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(macro),
-        "weighted_f1": float(weighted),
-        "uar": float(recall),
-        "ece": expected_calibration_error(probabilities, labels),
-    }
 
 
 def figures(split: str, found: dict[str, float], metrics: Sequence[str] = ()) -> list[Figure]:

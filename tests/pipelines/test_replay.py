@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from live_runs import same
 from rich.console import Console
 
 from pipelines.accuracy import measure
@@ -132,22 +133,6 @@ def test_another_order_and_other_batches_give_the_same_tables(
     replay(other, QUIET)
     for name in set(TABLES) - {"runs"}:
         same(table(settings, name), table(other, name))
-
-
-def same(one: pa.Table, other: pa.Table) -> None:
-    """Equal rows; floating-point values to 1e-3."""
-    assert one.schema == other.schema
-    assert len(one) == len(other)
-    for name in one.schema.names:
-        a, b = one[name].combine_chunks(), other[name].combine_chunks()
-        kind = a.type
-        if pa.types.is_list(kind):
-            assert pa.compute.list_value_length(a).equals(pa.compute.list_value_length(b))
-            a, b, kind = a.flatten(), b.flatten(), kind.value_type
-        if pa.types.is_floating(kind):
-            np.testing.assert_allclose(a.to_numpy(False), b.to_numpy(False), atol=1e-3)
-        else:
-            assert a.equals(b), name
 
 
 def test_no_raw_text_subject_or_media_lands(sample: SessionLog, config) -> None:
