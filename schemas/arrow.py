@@ -33,7 +33,7 @@ class ArrowBatchCoder(Coder):
         return pa.RecordBatch
 
     def estimate_size(self, value: pa.RecordBatch) -> int:
-        return value.nbytes
+        return value.get_total_buffer_size()  # 1 µs; exact ``nbytes`` of a slice takes 35
 
 
 beam.coders.registry.register_coder(pa.RecordBatch, ArrowBatchCoder)
