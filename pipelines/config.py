@@ -64,7 +64,7 @@ class Windows(_Frozen):
 
     length_s: float = Field(default=5.0, gt=0)
     lateness_s: float = Field(default=60.0, ge=0)
-    shards: int = Field(default=16, ge=1, le=1024)
+    shards: int = Field(default=8, ge=1, le=1024)
 
 
 class Decisions(_Frozen):
@@ -102,9 +102,10 @@ class Media(_Frozen):
 class Kafka(_Frozen):
     """The broker, how to reach it, and the rules of event time; durations in seconds.
 
-    ``delay_s`` is the bounded out-of-orderness; a partition that was read to its end follows the
-    clock ``idle_s`` behind; an event further ahead of its record's time than ``ahead_s`` does not
-    move the watermark; ``clock_offset_s`` is event clock minus wall clock, for an old log.
+    ``delay_s`` is the bounded out-of-orderness; a partition that was read to its end and brought
+    nothing for ``idle_s`` follows the clock ``delay_s`` behind; an event further ahead of its
+    record's time than ``ahead_s`` does not move the watermark; ``clock_offset_s`` is event clock
+    minus wall clock, for an old log.
     ``password_file`` holds the password of ``username``, alone.
     """
 
@@ -137,7 +138,7 @@ class Live(_Frozen):
     state: Path = Path("build/live")
     jars: Path = Path("build/flink")
     flink_master: str = "[local]"
-    parallelism: int = Field(default=2, ge=1)
+    parallelism: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=1)
     checkpoint_s: float = Field(default=1.0, gt=0)
     commit_s: int = Field(default=1, ge=0)  # Beam's trigger takes whole seconds

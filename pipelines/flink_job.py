@@ -43,7 +43,7 @@ def flags(config: Config) -> list[str]:
         "--finish_bundle_before_checkpointing",
         "--object_reuse",
         "--max_bundle_size=8192",
-        "--max_bundle_time_mills=150",
+        "--max_bundle_time_mills=100",
         "--auto_watermark_interval=50",
         f"--checkpointing_interval={round(live.checkpoint_s * 1000)}",
         "--checkpointing_mode=EXACTLY_ONCE",
@@ -74,7 +74,11 @@ def build(config: Config, options: PipelineOptions) -> Any:
     runner = FlinkRunner()
     pipeline = beam.Pipeline(runner=runner, options=options)
     build_pipeline(pipeline, config)
-    return pipeline.to_runner_api(default_environment=runner.default_environment(options))
+    proto = pipeline.to_runner_api(default_environment=runner.default_environment(options))
+    for windowing in proto.components.windowing_strategies.values():
+        # Python's SDK asks for a pane more, with nothing new, when a window's lateness is over.
+        windowing.closing_behavior = beam_runner_api_pb2.ClosingBehavior.EMIT_IF_NONEMPTY
+    return proto
 
 
 def graph_version(proto: Any) -> str:

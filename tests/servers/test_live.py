@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.portability.api import beam_runner_api_pb2
 from live_runs import COMPARED, QUIET, live_config, run_to_end, same, same_letters, table
 
 from pipelines.config import Config, Kafka, load_config
@@ -102,6 +103,11 @@ def test_live_tables_are_those_of_a_replay(
     for name in COMPARED:
         same(table(replayed.tables, name), table(config.tables, name))
     same_letters(replayed.tables, config.tables)
+    graph = beam_runner_api_pb2.Pipeline.FromString(
+        (config.live.state / "pipeline.pb").read_bytes()
+    )
+    closing = {w.closing_behavior for w in graph.components.windowing_strategies.values()}
+    assert closing == {beam_runner_api_pb2.ClosingBehavior.EMIT_IF_NONEMPTY}, "windows come twice"
 
 
 def test_late_events_become_revisions_and_change_only_decisions_after_them(

@@ -59,7 +59,7 @@ public class KafkaRead implements ExternalTransformRegistrar {
       this.delayMs = delayMs;
     }
 
-    /** How far behind the clock a partition that was read to its end stays. */
+    /** After how long without a record a partition that was read to its end follows the clock. */
     public void setIdleMs(Long idleMs) {
       this.idleMs = idleMs;
     }

@@ -9,8 +9,10 @@ import org.apache.beam.sdk.transforms.windowing.BoundedWindow;
 import org.joda.time.Instant;
 
 /**
- * The watermark of one partition: the latest event time less a bounded delay, and the clock less an
- * idle time where the broker says that the partition was read to its end.
+ * The watermark of one partition: the latest event time less a bounded delay. Where the broker says
+ * that the partition was read to its end, the time of that answer less the delay: what comes later
+ * is no older. Such an answer comes once a second; a partition that brought nothing for an idle time
+ * does not wait for it and follows the clock.
  *
  * <p>An empty poll is not enough for that: after a restore it would drop the backlog as late. A
  * record's timestamp is the watermark that stood before it: what lies further behind than the
@@ -29,20 +31,24 @@ final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
     }
   }
 
+  private static final long FRESH_MS = 2_000; // without a broker's answer for longer, nothing is known
+
   private final Clock clock;
   private final long delayMs;
   private final long idleMs;
   private final long aheadMs;
   private final Role role;
+  private long lastReadMs;
   private long watermarkMs; // never falls; the reader's checkpoint keeps it and gives it back
 
   PartitionClock(
       Clock clock, long delayMs, long idleMs, long aheadMs, Role role, Optional<Instant> previous) {
     this.clock = clock;
     this.delayMs = delayMs;
-    this.idleMs = Math.max(idleMs, delayMs);
+    this.idleMs = idleMs;
     this.aheadMs = aheadMs;
     this.role = role;
+    this.lastReadMs = clock.nowMs();
     this.watermarkMs = previous.orElse(BoundedWindow.TIMESTAMP_MIN_VALUE).getMillis();
   }
 
@@ -54,6 +60,7 @@ final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
     long before = watermarkMs;
     OptionalLong time = EventTime.of(record);
     long now = clock.nowMs();
+    lastReadMs = now;
     if (time.isPresent() && time.getAsLong() <= Math.min(record.getTimestamp(), now) + aheadMs) {
       watermarkMs = Math.max(watermarkMs, Math.min(time.getAsLong(), now) - delayMs);
     }
@@ -62,15 +69,15 @@ final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
 
   @Override
   public Instant getWatermark(PartitionContext context) {
+    long now = clock.nowMs();
     if (role == Role.GOVERNANCE) {
-      return new Instant(clock.nowMs());
+      return new Instant(now);
     }
     if (context.getMessageBacklog() == 0) {
-      long idle =
-          role == Role.CONTEXT
-              ? clock.nowMs()
-              : clock.atMs(context.getBacklogCheckTime().getMillis()) - idleMs;
-      watermarkMs = Math.max(watermarkMs, idle);
+      long checked = clock.atMs(context.getBacklogCheckTime().getMillis());
+      boolean idle = now - lastReadMs >= idleMs && now - checked <= FRESH_MS;
+      long reached = role == Role.CONTEXT ? now : (idle ? now : checked) - delayMs;
+      watermarkMs = Math.max(watermarkMs, reached);
     }
     return new Instant(watermarkMs);
   }
