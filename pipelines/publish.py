@@ -84,7 +84,7 @@ def publish(
     now = time.time()
     shift_ms = int(now * 1000) - (first if speed else last) if retime else 0
     with told(kafka), Progress(console=console, transient=True) as bar:
-        need_topics(kafka, topics)
+        need_topics(kafka, topics, "WRITE")
         task = bar.add_task("publishing", total=total)
         sender = _Sender(_producer(kafka, compression))
         try:

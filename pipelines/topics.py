@@ -61,16 +61,29 @@ def told(kafka: Kafka) -> Iterator[None]:
         logger.removeHandler(reasons)
 
 
-def need_topics(kafka: Kafka, topics: Iterable[str]) -> None:
-    """Raise where a topic is missing; the client would ask for it again and again."""
+def need_topics(kafka: Kafka, topics: Iterable[str], right: str = "READ") -> None:
+    """Raise where a topic is missing or the user lacks this right to it.
+
+    The client would ask for a missing topic again and again, and what may not be read shows only
+    when it is fetched.
+    """
     with told(kafka):
         admin = KafkaAdminClient(**python_settings(kafka))
         try:
-            missing = sorted(set(topics) - set(admin.list_topics()))
+            found = {topic["name"]: topic for topic in admin.describe_topics(sorted(topics))}
         finally:
             admin.close()
-    if missing:
-        message = f"no topic {', '.join(missing)}: run `affectstream topics create`"
+    if missing := [name for name, topic in found.items() if topic["error_code"]]:
+        message = (
+            f"no topic {', '.join(missing)}: run `affectstream topics create`, or give the user "
+            "the right to describe it where the broker has access lists"
+        )
+        raise AffectstreamError(message)
+    if refused := [n for n, topic in found.items() if right not in topic["authorized_operations"]]:
+        message = (
+            f"the user {kafka.username or 'ANONYMOUS'} has no right to {right} topic "
+            f"{', '.join(refused)}: give it with the broker's access lists"
+        )
         raise AffectstreamError(message)
 
 

@@ -26,7 +26,8 @@ class Broker:
     """One broker and controller with its data in ``folder``, on loopback only.
 
     With ``pem``, a file of key and certificate, clients come by TLS, and with ``users``, name →
-    password, by SCRAM-SHA-512; the first of them is the broker's own.
+    password, by SCRAM-SHA-512; the first of them is the broker's own, and may do all. The others
+    may do what no access list forbids them.
     """
 
     folder: Path
@@ -94,6 +95,9 @@ class Broker:
                 "sasl.enabled.mechanisms": _SCRAM,
                 "sasl.mechanism.inter.broker.protocol": _SCRAM,
                 f"listener.name.client.{_SCRAM.lower()}.sasl.jaas.config": login,
+                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "super.users": f"User:{name};User:ANONYMOUS",  # its controller's wire has no users
+                "allow.everyone.if.no.acl.found": "true",
             }
         return settings
 

@@ -7,14 +7,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 from live_runs import CONSTANT, QUIET, live_config, run_to_end, table
 from records import raw, record
 
 from pipelines.config import Kafka
+from pipelines.kafka_clients import python_settings
+from pipelines.live_checks import check_topics
 from pipelines.publish import publish
 from pipelines.record import record as record_log
-from pipelines.topics import create_topics
+from pipelines.topics import create_topics, need_topics
 from schemas.errors import AffectstreamError
+from schemas.events import TOPICS
 
 pytestmark = pytest.mark.kafka
 
@@ -69,6 +74,37 @@ def test_a_live_job_goes_through_tls_with_a_password(
     config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
     run_to_end(config)
     assert len(table(config.tables, "observations")) == 39
+
+
+def allow_only_describing(secured: Kafka, topic: str, user: str, folder: Path) -> None:
+    """Give the topic an access list with this one right; the broker's own user may do that."""
+    (folder / "own").write_text("its-own")
+    own = secured.model_copy(update={"username": "broker", "password_file": folder / "own"})
+    admin = KafkaAdminClient(**python_settings(own))
+    pattern = ResourcePattern(ResourceType.TOPIC, topic)
+    right = ACL(f"User:{user}", "*", ACLOperation.DESCRIBE, ACLPermissionType.ALLOW, pattern)
+    try:
+        admin.create_acls([right])
+    finally:
+        admin.close()
+
+
+def test_a_topic_that_may_not_be_read_is_one_sentence(
+    secured: Kafka, tmp_path: Path, keys: Path
+) -> None:
+    allow_only_describing(secured, "session.voice", "streamer", tmp_path)
+    with pytest.raises(AffectstreamError, match=r"no right to READ topic session\.voice:"):
+        check_topics(live_config(secured, tmp_path, tmp_path, keys))
+    with pytest.raises(AffectstreamError, match=r"no right to WRITE topic session\.voice:"):
+        need_topics(secured, TOPICS, "WRITE")
+
+
+def test_a_topic_that_may_not_be_seen_is_one_sentence(
+    secured: Kafka, log: Path, tmp_path: Path
+) -> None:
+    allow_only_describing(secured, "session.face", "somebody-else", tmp_path)
+    with pytest.raises(AffectstreamError, match=r"session\.face.*right to describe"):
+        need_topics(secured, TOPICS)
 
 
 def test_a_wrong_password_is_one_sentence(secured: Kafka, log: Path, tmp_path: Path) -> None:
