@@ -140,8 +140,8 @@ class Live(_Frozen):
     flink_master: str = "[local]"
     parallelism: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=1)
-    checkpoint_s: float = Field(default=1.0, gt=0)
-    commit_s: int = Field(default=1, ge=0)  # Beam's trigger takes whole seconds
+    checkpoint_s: float = Field(default=2.0, gt=0)
+    commit_s: int = Field(default=2, ge=0)  # Beam's trigger takes whole seconds
     tries: int = Field(default=3, ge=1)
     bootstrap: bool = False
 

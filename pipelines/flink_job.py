@@ -27,6 +27,7 @@ def flags(config: Config) -> list[str]:
     live = config.live
     state = live.state.absolute()
     environment = json.dumps({"command": str(_boot_script(state))})
+    quiet = json.dumps({"apache_beam.transforms.util": "WARNING"})  # four lines a bundle else
     return [
         "--streaming",
         "--job_name=affectstream",
@@ -40,12 +41,14 @@ def flags(config: Config) -> list[str]:
         "--environment_type=PROCESS",
         f"--environment_config={environment}",
         f"--sdk_worker_parallelism={live.workers}",
+        f"--sdk_harness_log_level_overrides={quiet}",
         "--finish_bundle_before_checkpointing",
         "--object_reuse",
         "--max_bundle_size=8192",
         "--max_bundle_time_mills=100",
         "--auto_watermark_interval=50",
         f"--checkpointing_interval={round(live.checkpoint_s * 1000)}",
+        f"--min_pause_between_checkpoints={round(live.checkpoint_s * 500)}",
         "--checkpointing_mode=EXACTLY_ONCE",
         "--externalized_checkpoints_enabled",
         "--retain_externalized_checkpoints_on_cancellation",

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from pipelines.config import Config
+from pipelines.fork_server import VARIABLE, ForkServer
 
 UNUSABLE = 3
 """Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
@@ -29,8 +31,11 @@ def newest_checkpoint(state: Path) -> Path | None:
 class JobProcess:
     """One start of the job, restored from a checkpoint where there is one."""
 
-    def __init__(self, config: Config, rest_port: int, *, again: bool) -> None:
+    def __init__(
+        self, config: Config, rest_port: int, fork_server: ForkServer, *, again: bool
+    ) -> None:
         self._state = config.live.state.absolute()
+        self._fork_server = fork_server
         self.restored = newest_checkpoint(self._state)
         self._write_settings(rest_port)
         path = self._state / "config.json"
@@ -47,6 +52,7 @@ class JobProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=os.environ | {VARIABLE: str(fork_server.socket)},
                 start_new_session=True,  # its process group is what ``kill`` ends
             )
 
@@ -81,20 +87,13 @@ class JobProcess:
         return None
 
     def worker_pids(self) -> list[int]:
-        """Return the Python workers."""
-        return [pid for pid in self._members() if b"sdk_worker_main" in _command(pid)]
+        """Return the Python workers: what the fork server forked, and those who did it alone."""
+        forked = [pid for pid, parent, _ in _processes() if parent == self._fork_server.pid]
+        return forked + [pid for pid in self._members() if b"pipelines.harness" in _command(pid)]
 
     def _members(self) -> list[int]:
         """Return the living processes of the driver's group."""
-        members = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-            except (OSError, ValueError):
-                continue
-            if int(group) == self._driver.pid and state != "Z":
-                members.append(int(stat.parent.name))
-        return members
+        return [pid for pid, _, group in _processes() if group == self._driver.pid]
 
     def ended(self) -> int | None:
         """Return the driver's exit status, None while it runs."""
@@ -106,7 +105,7 @@ class JobProcess:
             os.killpg(self._driver.pid, signal.SIGKILL)
         self._driver.wait()
         end = time.monotonic() + 10
-        while self._members() and time.monotonic() < end:
+        while (self._members() or self.worker_pids()) and time.monotonic() < end:
             time.sleep(0.02)
 
     def unusable(self) -> str | None:
@@ -120,6 +119,17 @@ class JobProcess:
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         told = re.findall(r"^(?:.*?Caused by: )?((?:[\w.]+)?(?:Error|Exception): .+)$", text, re.M)
         return told[-1].strip()[:300] if told else f"see {self.log}"
+
+
+def _processes() -> Iterator[tuple[int, int, int]]:
+    """Yield process, parent and process group of all that live."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, group = stat.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if state != "Z":
+            yield int(stat.parent.name), int(parent), int(group)
 
 
 def _command(pid: int) -> bytes:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from pipelines.config import Config
 from pipelines.flink_rest import FlinkRest, Health
+from pipelines.fork_server import ForkServer
 from pipelines.job_process import JobProcess
 from pipelines.live_screen import Screen, View
 from pipelines.progress import Read, TableProgress, TopicProgress
@@ -51,7 +53,7 @@ class Supervisor:
         self._console = console
         self.until_end = until_end
         self._stopping = threading.Event()
-        self._topics: TopicProgress | None = None
+        self._topics = TopicProgress(self._config.kafka)
         self._tables = TableProgress(config.tables)
         self._rest = FlinkRest("")
         self.starts = 0
@@ -72,9 +74,10 @@ class Supervisor:
             AffectstreamError: the job cannot start, or came to nothing in ``live.tries`` starts.
         """
         failures = 0
-        with Screen(self._console) as screen:
+        fork_server = ForkServer(self._config.live.state / "worker.log")
+        with Screen(self._console) as screen, closing(fork_server), closing(self._topics):
             while True:
-                attempt = self._start()
+                attempt = self._start(fork_server)
                 try:
                     self._watch(attempt, screen)
                     return
@@ -90,13 +93,14 @@ class Supervisor:
                 if self._stopping.wait(min(30.0, 0.5 * 2 ** (failures - 1))):
                     return
 
-    def _start(self) -> _Attempt:
+    def _start(self, fork_server: ForkServer) -> _Attempt:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
         master = self._config.live.flink_master
-        self._rest = FlinkRest(f"127.0.0.1:{port}" if master == "[local]" else master)
-        job = JobProcess(self._config, port, again=self.starts > 0)
+        address = f"127.0.0.1:{port}" if master == "[local]" else master
+        self._rest = FlinkRest(address)
+        job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
         self.starts += 1
         self.job = job
         return _Attempt(job, time.monotonic(), versions=self._versions())
@@ -106,7 +110,7 @@ class Supervisor:
         while True:
             self._check_alive(attempt)
             health = self._rest.health()
-            read = self._look_at_topics() if health else None
+            read = self._topics.look() if health else None
             self._check_moving(attempt, health, read)
             watermark = self._rest.watermark_ms() if health else None
             view = View(health, read, watermark, self._clock_ms(), self._tables.look(), self.starts)
@@ -143,11 +147,6 @@ class Supervisor:
         if attempt.running_since and now - attempt.moved_at > _STALL_S:
             message = f"nothing was read for {_STALL_S:.0f} s though records wait"
             raise _Ended(message)
-
-    def _look_at_topics(self) -> Read | None:
-        if self._topics is None:
-            self._topics = TopicProgress(self._config.kafka)
-        return self._topics.look()
 
     def _clock_ms(self) -> float:
         return (time.time() + self._config.kafka.clock_offset_s) * 1000

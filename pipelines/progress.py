@@ -30,22 +30,26 @@ class TopicProgress:
     """The offsets that the job commits with each checkpoint, against the ends of the topics."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self._consumer = KafkaConsumer(
-            **python_settings(kafka), group_id=kafka.group, enable_auto_commit=False
-        )
+        self._kafka = kafka
+        self._consumer: KafkaConsumer | None = None
         self._last: tuple[float, int] | None = None
 
     def look(self) -> Read | None:
         """Return where the job stands, None while the broker does not answer."""
         try:
+            consumer = self._consumer = self._consumer or KafkaConsumer(
+                **python_settings(self._kafka),
+                group_id=self._kafka.group,
+                enable_auto_commit=False,
+            )
             partitions = [
                 TopicPartition(topic, number)
                 for topic in TOPICS
-                for number in self._consumer.partitions_for_topic(topic) or ()
+                for number in consumer.partitions_for_topic(topic) or ()
             ]
-            ends = self._consumer.end_offsets(partitions, timeout_ms=2000)
-            begins = self._consumer.beginning_offsets(partitions, timeout_ms=2000)
-            done = {tp: self._consumer.committed(tp, timeout_ms=2000) for tp in partitions}
+            ends = consumer.end_offsets(partitions, timeout_ms=2000)
+            begins = consumer.beginning_offsets(partitions, timeout_ms=2000)
+            done = {tp: consumer.committed(tp, timeout_ms=2000) for tp in partitions}
         except KafkaError:
             return None
         read, lag = dict.fromkeys(TOPICS, 0), dict.fromkeys(TOPICS, 0)
@@ -63,7 +67,8 @@ class TopicProgress:
         return max(0.0, (total - before[1]) / (now - before[0]))
 
     def close(self) -> None:
-        self._consumer.close()
+        if self._consumer:
+            self._consumer.close()
 
 
 @dataclass(slots=True)

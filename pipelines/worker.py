@@ -1,53 +1,27 @@
-"""Beam's PROCESS environment without docker: becomes an SDK harness of this environment.
+"""What Flink starts as a worker: asks the fork server for one, or becomes one.
 
-The runner calls it with ``--id`` and ``--provision_endpoint``; the rest it asks of the runner.
+It imports next to nothing, and ends when its worker does.
 """
 
-import argparse
+import json
 import os
+import socket
 import sys
 
-import grpc
-from apache_beam.portability.api import (
-    beam_provision_api_pb2,
-    beam_provision_api_pb2_grpc,
-    endpoints_pb2,
-)
-from google.protobuf import json_format, text_format
-
-_ENDPOINTS = ("logging_endpoint", "control_endpoint", "artifact_endpoint", "provision_endpoint")
+from pipelines.fork_server import VARIABLE
 
 
-def environment(argv: list[str]) -> dict[str, str]:
-    """Ask the runner where its services are; return the harness's environment variables."""
-    parser = argparse.ArgumentParser()
-    for name in ("id", *_ENDPOINTS):
-        parser.add_argument(f"--{name}", default="")
-    given, _ = parser.parse_known_args(argv)
-    with grpc.insecure_channel(given.provision_endpoint) as channel:
-        stub = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
-        request = beam_provision_api_pb2.GetProvisionInfoRequest()
-        info = stub.GetProvisionInfo(request, metadata=[("worker_id", given.id)]).info
-    variables = {
-        "WORKER_ID": given.id,
-        "PIPELINE_OPTIONS": json_format.MessageToJson(info.pipeline_options),
-        "LOGGING_API_SERVICE_DESCRIPTOR": _descriptor(
-            info.logging_endpoint.url or given.logging_endpoint
-        ),
-        "CONTROL_API_SERVICE_DESCRIPTOR": _descriptor(
-            info.control_endpoint.url or given.control_endpoint
-        ),
-        "RUNNER_CAPABILITIES": " ".join(info.runner_capabilities),
-    }
-    if info.HasField("status_endpoint"):
-        variables["STATUS_API_SERVICE_DESCRIPTOR"] = _descriptor(info.status_endpoint.url)
-    return variables
-
-
-def _descriptor(url: str) -> str:
-    return text_format.MessageToString(endpoints_pb2.ApiServiceDescriptor(url=url))
+def main(argv: list[str]) -> None:
+    """Have a worker forked and wait for its end; become one where no fork server answers."""
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.connect(os.environ[VARIABLE])
+        except (KeyError, OSError):  # a cluster's own machine, or the fork server died
+            harness = [sys.executable, "-m", "pipelines.harness", *argv]
+            os.execv(sys.executable, harness)
+        server.sendall(json.dumps(argv).encode() + b"\n")
+        server.recv(1)
 
 
 if __name__ == "__main__":
-    harness = [sys.executable, "-m", "apache_beam.runners.worker.sdk_worker_main"]
-    os.execve(sys.executable, harness, os.environ | environment(sys.argv[1:]))
+    main(sys.argv[1:])

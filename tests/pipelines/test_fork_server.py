@@ -1,0 +1,85 @@
+"""The fork server: real processes; the runner is a socket that never answers, or nobody."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipelines.fork_server import VARIABLE, ForkServer
+
+_PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with closing(ForkServer(tmp_path_factory.mktemp("fork") / "worker.log")) as made:
+        yield made
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as runner:
+        yield f"127.0.0.1:{runner.getsockname()[1]}"
+
+
+def _worker(path: Path, endpoint: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pipelines.worker", f"--provision_endpoint={endpoint}"]
+    environment = os.environ | {VARIABLE: str(path)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PATIENCE_S
+    while not reached():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
+
+
+def test_worker_is_forked_and_ends_with_its_caller(server: ForkServer, silent: str) -> None:
+    caller = _worker(server.socket, silent)
+    _until(lambda: len(_children(server.pid)) == 1)
+    assert caller.poll() is None
+    caller.kill()
+    caller.wait()
+    _until(lambda: not _children(server.pid))
+
+
+def test_caller_ends_when_its_worker_is_killed(server: ForkServer, silent: str) -> None:
+    caller = _worker(server.socket, silent)
+    _until(lambda: len(_children(server.pid)) == 1)
+    os.kill(_children(server.pid)[0], 9)
+    caller.wait(_PATIENCE_S)
+
+
+def test_caller_ends_when_its_worker_fails(server: ForkServer) -> None:
+    _worker(server.socket, "127.0.0.1:1").wait(_PATIENCE_S)
+    _until(lambda: not _children(server.pid))
+
+
+def test_without_a_fork_server_it_becomes_a_worker(tmp_path: Path, silent: str) -> None:
+    caller = _worker(tmp_path / "none", silent)
+    command = Path(f"/proc/{caller.pid}/cmdline")  # of the same process
+    _until(lambda: b"pipelines.harness" in command.read_bytes())
+    caller.kill()
+    caller.wait()
+
+
+def test_fork_server_ends_with_its_owner(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from pipelines.fork_server import ForkServer\n"
+        "print(ForkServer(pathlib.Path(sys.argv[1])).pid)"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "log")], capture_output=True, check=True
+    )
+    _until(lambda: not Path(f"/proc/{int(made.stdout)}").exists())
