@@ -32,6 +32,7 @@ def python_settings(kafka: Kafka) -> dict[str, Any]:
         "bootstrap_servers": kafka.bootstrap.split(","),
         "security_protocol": _protocol(kafka),
         "bootstrap_timeout_ms": 15_000,
+        "metadata_max_age_ms": 15_000,  # partitions that are added are seen after that time
     }
     if kafka.ca_file:
         settings["ssl_cafile"] = str(kafka.ca_file)

@@ -16,6 +16,7 @@ from pipelines.flink_rest import FlinkRest, Health
 from pipelines.fork_server import ForkServer
 from pipelines.job_process import JobProcess
 from pipelines.live_screen import Screen, View
+from pipelines.partitions import check_partitions
 from pipelines.progress import Read, TableProgress, TopicProgress
 from schemas.errors import AffectstreamError
 
@@ -56,6 +57,7 @@ class Supervisor:
         self._topics = TopicProgress(self._config.kafka)
         self._tables = TableProgress(config.tables)
         self._rest = FlinkRest("")
+        self._grown: AffectstreamError | None = None
         self.starts = 0
         self.job: JobProcess | None = None
 
@@ -80,6 +82,8 @@ class Supervisor:
                 attempt = self._start(fork_server)
                 try:
                     self._watch(attempt, screen)
+                    if self._grown:
+                        raise self._grown
                     return
                 except _Ended as ended:
                     reason = str(ended)
@@ -111,6 +115,8 @@ class Supervisor:
             self._check_alive(attempt)
             health = self._rest.health()
             read = self._topics.look() if health else None
+            if read and not self._stopping.is_set():
+                self._check_partitions(read)
             self._check_moving(attempt, health, read)
             watermark = self._rest.watermark_ms() if health else None
             view = View(health, read, watermark, self._clock_ms(), self._tables.look(), self.starts)
@@ -147,6 +153,14 @@ class Supervisor:
         if attempt.running_since and now - attempt.moved_at > _STALL_S:
             message = f"nothing was read for {_STALL_S:.0f} s though records wait"
             raise _Ended(message)
+
+    def _check_partitions(self, read: Read) -> None:
+        """Drain the job where a topic has grown: what is read till then lands."""
+        try:
+            check_partitions(self._config.live.state, read.partitions)
+        except AffectstreamError as error:
+            self._grown = error
+            self._stopping.set()
 
     def _clock_ms(self) -> float:
         return (time.time() + self._config.kafka.clock_offset_s) * 1000

@@ -1,6 +1,7 @@
 """How far a live job has come: lag and rate from Kafka, the last commits from the tables."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from deltalake import DeltaTable
@@ -10,6 +11,7 @@ from kafka.errors import KafkaError
 
 from pipelines.config import Kafka
 from pipelines.kafka_clients import python_settings
+from pipelines.partitions import Counts
 from schemas.events import TOPICS
 from schemas.tables import TABLES, Root
 
@@ -19,8 +21,9 @@ COMPACT_EACH = 150
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Records read of each topic, records that wait in each, and records read a second."""
+    """Of each topic: partitions, records read, records that wait; and records read a second."""
 
+    partitions: Counts
     read: dict[str, int]
     lag: dict[str, int]
     per_s: float
@@ -57,7 +60,8 @@ class TopicProgress:
             place = begins[tp] if done[tp] is None else done[tp]
             read[tp.topic] += place - begins[tp]
             lag[tp.topic] += ends[tp] - place
-        return Read(read, lag, self._rate(sum(read.values())))
+        counts = Counter(tp.topic for tp in partitions)
+        return Read(counts, read, lag, self._rate(sum(read.values())))
 
     def _rate(self, total: int) -> float:
         now = time.monotonic()

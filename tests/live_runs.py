@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from rich.console import Console
 
@@ -84,6 +85,14 @@ def wait_for(what: Callable[[], bool], timeout_s: float = 120) -> None:
     while not what():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.1)
+
+
+def distinct_events(*folders: Path) -> int:
+    """Count the events of bench logs by CloudEvents source and id; different seeds share some."""
+    truths = [
+        pq.read_table(folder / "truth.parquet", columns=["source", "id"]) for folder in folders
+    ]
+    return len(pa.concat_tables(truths).group_by(["source", "id"]).aggregate([]))
 
 
 def table(root: str | Path, name: str) -> pa.Table:

@@ -1,0 +1,31 @@
+"""How many partitions of each topic a job began with: Beam's source reads these and no others."""
+
+import json
+from pathlib import Path
+
+from pipelines.job_process import newest_checkpoint
+from schemas.errors import AffectstreamError
+
+Counts = dict[str, int]
+"""Topic → number of partitions."""
+
+
+def check_partitions(state: Path, found: Counts) -> None:
+    """Note what a job without a checkpoint begins with; compare where there is one.
+
+    Raises:
+        AffectstreamError: a topic has grown, so a part of it would wait unread.
+    """
+    path = state / "partitions.json"
+    if newest_checkpoint(state) is None or not path.exists():
+        path.write_text(json.dumps(found), encoding="utf-8")
+        return
+    began: Counts = json.loads(path.read_text(encoding="utf-8"))
+    for topic, count in found.items():
+        if count > began.get(topic, count):
+            message = (
+                f"topic {topic} has {count} partitions now, and the job in {state} reads the "
+                f"{began[topic]} that it began with: start anew with `--state` naming a new "
+                "folder; that reads all topics from their beginning, and lands nothing twice"
+            )
+            raise AffectstreamError(message)
