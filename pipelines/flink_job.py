@@ -30,7 +30,7 @@ def flags(config: Config) -> list[str]:
     quiet = json.dumps({"apache_beam.transforms.util": "WARNING"})  # four lines a bundle else
     return [
         "--streaming",
-        "--job_name=affectstream",
+        f"--job_name={config.kafka.group}",  # of this state folder alone
         f"--flink_master={live.flink_master}",
         "--flink_version=1.19",
         f"--flink_job_server_jar={live.jars.absolute() / 'jobserver.jar'}",

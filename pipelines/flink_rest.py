@@ -21,10 +21,11 @@ class Health:
 
 
 class FlinkRest:
-    """One job of a Flink cluster; every call returns None while nobody answers."""
+    """The job of this name in a Flink cluster; every call returns None while nobody answers."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, name: str) -> None:
         self._address = address
+        self._name = name
         self._job: str | None = None
 
     def _ask(self, path: str, method: str = "GET") -> Any:
@@ -37,8 +38,8 @@ class FlinkRest:
 
     def job(self) -> str | None:
         """Return the active job's id."""
-        answer = self._ask("/jobs")
-        active = [j["id"] for j in (answer or {}).get("jobs", []) if j["status"] in _ACTIVE]
+        jobs = (self._ask("/jobs/overview") or {}).get("jobs", [])
+        active = [j["jid"] for j in jobs if j["name"] == self._name and j["state"] in _ACTIVE]
         self._job = active[0] if active else None
         return self._job
 

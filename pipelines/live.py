@@ -20,6 +20,8 @@ from pipelines.partitions import check_partitions
 from pipelines.progress import Read, TableProgress, TopicProgress
 from schemas.errors import AffectstreamError
 
+_LOCAL = "[local]"
+_CANCEL_S = 30.0
 _START_S = 300.0
 """A job that is not running by then is started anew; it takes 20 to 40 s, with models."""
 _STALL_S = 120.0
@@ -56,7 +58,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._topics = TopicProgress(self._config.kafka)
         self._tables = TableProgress(config.tables)
-        self._rest = FlinkRest("")
+        self._rest = FlinkRest("", "")
         self._grown: AffectstreamError | None = None
         self.starts = 0
         self.job: JobProcess | None = None
@@ -89,6 +91,8 @@ class Supervisor:
                     reason = str(ended)
                 finally:
                     attempt.job.kill()
+                    if self._config.live.flink_master != _LOCAL:
+                        self._cancel()  # a cluster's job does not end with its driver
                 failures = 1 if self._got_on(attempt) else failures + 1
                 if failures > self._config.live.tries:
                     message = f"the job failed {failures} times in a row, at last with: {reason}"
@@ -102,8 +106,8 @@ class Supervisor:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
         master = self._config.live.flink_master
-        address = f"127.0.0.1:{port}" if master == "[local]" else master
-        self._rest = FlinkRest(address)
+        address = f"127.0.0.1:{port}" if master == _LOCAL else master
+        self._rest = FlinkRest(address, self._config.kafka.group)
         job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
         self.starts += 1
         self.job = job
@@ -181,6 +185,12 @@ class Supervisor:
         while attempt.job.ended() is None and time.monotonic() < end:
             time.sleep(0.1)
         return True
+
+    def _cancel(self) -> None:
+        end = time.monotonic() + _CANCEL_S
+        while self._rest.job() is not None and time.monotonic() < end:
+            self._rest.cancel()
+            time.sleep(0.2)
 
     def _got_on(self, attempt: _Attempt) -> bool:
         """Tell whether this start was of use: it ran for a while, or a table has new rows.

@@ -4,15 +4,19 @@
 ``start`` starts a standalone cluster, for ``affectstream live --flink-master 127.0.0.1:8081``.
 """
 
+import json
 import sys
+import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from processes import BUILD, HOST, Process, maven, serve  # noqa: E402
+from processes import BUILD, HOST, Process, ServerError, maven, serve  # noqa: E402
 
 OUT = BUILD / "flink"
 _OPENS = [
@@ -90,6 +94,11 @@ class Cluster:
             "taskmanager.host": HOST,
             "taskmanager.numberOfTaskSlots": self.slots,
             "taskmanager.cpu.cores": self.slots,
+            "taskmanager.memory.framework.heap.size": "128m",
+            "taskmanager.memory.framework.off-heap.size": "128m",
+            "taskmanager.memory.jvm-metaspace.size": "256m",
+            "taskmanager.memory.jvm-overhead.min": "192m",
+            "taskmanager.memory.jvm-overhead.max": "192m",
             "taskmanager.memory.task.heap.size": "512m",
             "taskmanager.memory.task.off-heap.size": "64m",
             "taskmanager.memory.managed.size": "64m",
@@ -100,6 +109,21 @@ class Cluster:
         (self.folder / "flink-conf.yaml").write_text("\n".join(lines) + "\n")
         for process in self.processes:
             process.start()
+        self._wait_for_slots(self.processes[1])
+
+    def _wait_for_slots(self, worker: Process, timeout_s: float = 60) -> None:
+        """Wait until the task manager has told the job manager of its slots."""
+        end = time.monotonic() + timeout_s
+        while not self._free_slots():
+            if worker.pid is None or time.monotonic() > end:
+                message = f"no task manager came up; the end of {worker.log}:\n{worker.tail()}"
+                raise ServerError(message)
+            time.sleep(0.2)
+
+    def _free_slots(self) -> int:
+        with suppress(OSError), urlopen(f"http://{HOST}:{self.rest_port}/overview") as answer:
+            return int(json.load(answer)["slots-total"])
+        return 0
 
     def _java(self, main_class: str, heap: str) -> list[str]:
         opens = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS]
