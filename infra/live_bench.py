@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 from rich.console import Console
 
 HERE = Path(__file__).resolve().parent
@@ -48,6 +50,10 @@ LIMITS = {
     "chaos_duplicated": "0",
     "chaos_wrong_counts": "0",
     "soak_minutes": "60",
+    "soak_lost": "0",
+    "soak_duplicated": "0",
+    "soak_events_not_in_windows": "0",
+    "soak_windows_duplicated": "0",
 }
 console = Console(stderr=True)
 
@@ -119,6 +125,7 @@ def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
         running.supervisor.until_end = True
         running.join(300)
         delays = _delays(config, warm_s=60)
+        counted = landed_once(Path(config.tables), int(rate * minutes * 60))
     return {
         "rate_per_s": rate,
         "minutes": minutes,
@@ -127,6 +134,21 @@ def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
         "commit_p90_s": float(np.percentile(delays, 90)),
         "commit_p99_s": float(np.percentile(delays, 99)),
         **samples,
+        **counted,
+    }
+
+
+def landed_once(root: Path, events: int) -> dict[str, float]:
+    """Count events that are missing from observations and from windows, and what came twice."""
+    seen = DeltaTable(root / "observations").to_pyarrow_dataset().to_table(["event_id"])["event_id"]
+    windows = DeltaTable(root / "emotion_features").to_pyarrow_dataset()
+    rows = windows.to_table(["window_id", "n_text", "n_motion"])
+    counted = pc.sum(pc.add(rows["n_text"], rows["n_motion"])).as_py()
+    return {
+        "soak_lost": events - pc.count_distinct(seen).as_py(),
+        "soak_duplicated": len(seen) - pc.count_distinct(seen).as_py(),
+        "soak_events_not_in_windows": events - counted,
+        "soak_windows_duplicated": len(rows) - pc.count_distinct(rows["window_id"]).as_py(),
     }
 
 
