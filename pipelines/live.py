@@ -27,8 +27,6 @@ _START_S = 300.0
 _STALL_S = 120.0
 """A job that reads nothing for so long though records wait is started anew: seen once in Beam."""
 _HEALTHY_S = 60.0
-_CAUGHT_UP_S = 10.0
-"""With nothing left to read, all windows are closed once the watermark is this close to now."""
 
 
 class _Ended(Exception):  # noqa: N818  a turn of the loop, not an error
@@ -60,6 +58,7 @@ class Supervisor:
         self._tables = TableProgress(config.tables)
         self._rest = FlinkRest("", "")
         self._grown: AffectstreamError | None = None
+        self._all_read: tuple[int, float] | None = None
         self.starts = 0
         self.job: JobProcess | None = None
 
@@ -125,7 +124,7 @@ class Supervisor:
             watermark = self._rest.watermark_ms() if health else None
             view = View(health, read, watermark, self._clock_ms(), self._tables.look(), self.starts)
             screen.show(view)
-            if self.until_end and _caught_up(view):
+            if self.until_end and self._caught_up(view):
                 self._stopping.set()
             if self._stopping.is_set() and self._drained(attempt, health):
                 return
@@ -166,6 +165,18 @@ class Supervisor:
             self._grown = error
             self._stopping.set()
 
+    def _caught_up(self, view: View) -> bool:
+        """Tell whether nothing is left to read, and all windows of what was read are closed.
+
+        What is read by now is of now at the latest, so its last window ends a length later.
+        """
+        if view.read is None or view.watermark_ms is None or any(view.read.lag.values()):
+            return False
+        total = sum(view.read.read.values())
+        if self._all_read is None or self._all_read[0] != total:
+            self._all_read = (total, view.clock_ms)
+        return view.watermark_ms >= self._all_read[1] + self._config.windows.length_s * 1000
+
     def _clock_ms(self) -> float:
         return (time.time() + self._config.kafka.clock_offset_s) * 1000
 
@@ -203,12 +214,6 @@ class Supervisor:
 
     def _versions(self) -> dict[str, int]:
         return {name: version for name, (version, _) in self._tables.look().items()}
-
-
-def _caught_up(view: View) -> bool:
-    if view.read is None or view.watermark_ms is None or any(view.read.lag.values()):
-        return False
-    return view.clock_ms - view.watermark_ms < _CAUGHT_UP_S * 1000
 
 
 def _with_own_group(config: Config) -> Config:
