@@ -9,7 +9,7 @@ import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 
 from pipelines.config import Config
-from pipelines.kafka_clients import python_settings, read_to_end
+from pipelines.kafka_clients import partitions_of, python_settings, read_to_end
 from pipelines.ledger import landed, ledger_of
 from schemas.events import GOVERNANCE
 from transforms.consent import UNKNOWN, Consents
@@ -46,11 +46,7 @@ class _Follower:
 
     def _assign(self) -> None:
         """Take partitions that were added, from their beginning."""
-        found = [
-            TopicPartition(topic, number)
-            for topic in GOVERNANCE
-            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
-        ]
+        found = partitions_of(self._consumer, GOVERNANCE)
         if found != self._partitions:
             self._consumer.assign(found)
             self._partitions = found

@@ -4,7 +4,6 @@ Beam, torch and transformers take 13 s to import while a JVM starts on the same 
 Flink starts (``pipelines.worker``) asks here for a worker, and lives as long as that does.
 """
 
-import importlib
 import json
 import os
 import select
@@ -56,8 +55,9 @@ class ForkServer:
 def serve(descriptor: int) -> None:
     """Fork a worker for each caller of this socket until the standard input ends."""
     with socket.socket(fileno=descriptor) as listener:
-        importlib.import_module("pipelines.affect")
-        harness = importlib.import_module("pipelines.harness")
+        import pipelines.affect  # noqa: F401, PLC0415  what workers need; its caller needs none of it
+        from pipelines.harness import run_harness  # noqa: PLC0415
+
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker's status
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             caller = listener.accept()[0]
@@ -66,7 +66,7 @@ def serve(descriptor: int) -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 argv = json.loads(caller.makefile().readline())
                 threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
-                harness.run_harness(argv)
+                run_harness(argv)
                 return
             caller.close()
 

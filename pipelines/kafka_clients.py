@@ -88,6 +88,15 @@ def raw_batch(records: Iterable[Any]) -> pa.RecordBatch:
     return pa.record_batch(columns, schema=RAW)
 
 
+def partitions_of(consumer: KafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
+    """Return the partitions of these topics, in order; a topic that is not there has none."""
+    return [
+        TopicPartition(topic, number)
+        for topic in topics
+        for number in sorted(consumer.partitions_for_topic(topic) or ())
+    ]
+
+
 def read_to_end(
     consumer: KafkaConsumer, partitions: list[TopicPartition], timeout_ms: int = 30_000
 ) -> Iterator[pa.RecordBatch]:

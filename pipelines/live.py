@@ -16,7 +16,7 @@ from pipelines.flink_rest import FlinkRest, Health
 from pipelines.fork_server import ForkServer
 from pipelines.job_process import JobProcess
 from pipelines.live_screen import Screen, View
-from pipelines.partitions import check_partitions
+from pipelines.partitions import check_partitions, forget_partitions
 from pipelines.progress import Read, TableProgress, TopicProgress
 from schemas.errors import AffectstreamError
 
@@ -108,6 +108,8 @@ class Supervisor:
         address = f"127.0.0.1:{port}" if master == _LOCAL else master
         self._rest = FlinkRest(address, self._config.kafka.group)
         job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
+        if job.restored is None:
+            forget_partitions(self._config.live.state)
         self.starts += 1
         self.job = job
         return _Attempt(job, time.monotonic(), versions=self._versions())

@@ -2,12 +2,12 @@
 
 import shutil
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 
 from model_serving.fusion import load_fusion
 from model_serving.recogniser import load_recogniser
 from pipelines.config import Config
-from pipelines.kafka_clients import python_settings
+from pipelines.kafka_clients import partitions_of, python_settings
 from pipelines.topics import need_topics, told
 from schemas.errors import AffectstreamError
 from schemas.events import TOPICS
@@ -63,11 +63,7 @@ def check_topics(config: Config) -> None:
 
 def _check_offsets(consumer: KafkaConsumer) -> None:
     """Compare the offsets that the group has read with what the topics hold."""
-    partitions = [
-        TopicPartition(topic, number)
-        for topic in TOPICS
-        for number in sorted(consumer.partitions_for_topic(topic) or ())
-    ]
+    partitions = partitions_of(consumer, TOPICS)
     ends = consumer.end_offsets(partitions)
     begins = consumer.beginning_offsets(partitions)
     for tp in partitions:

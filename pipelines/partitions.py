@@ -3,21 +3,28 @@
 import json
 from pathlib import Path
 
-from pipelines.job_process import newest_checkpoint
 from schemas.errors import AffectstreamError
 
 Counts = dict[str, int]
 """Topic → number of partitions."""
 
 
+_FILE = "partitions.json"
+
+
+def forget_partitions(state: Path) -> None:
+    """Begin anew: a job without a checkpoint reads what it finds."""
+    (state / _FILE).unlink(missing_ok=True)
+
+
 def check_partitions(state: Path, found: Counts) -> None:
-    """Note what a job without a checkpoint begins with; compare where there is one.
+    """Note the partitions that the job begins with, and compare from then on.
 
     Raises:
         AffectstreamError: a topic has grown, so a part of it would wait unread.
     """
-    path = state / "partitions.json"
-    if newest_checkpoint(state) is None or not path.exists():
+    path = state / _FILE
+    if not path.exists():
         path.write_text(json.dumps(found), encoding="utf-8")
         return
     began: Counts = json.loads(path.read_text(encoding="utf-8"))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
 from pipelines.config import Kafka
-from pipelines.kafka_clients import python_settings
+from pipelines.kafka_clients import partitions_of, python_settings
 from pipelines.partitions import Counts
 from schemas.events import TOPICS
 from schemas.tables import TABLES, Root
@@ -45,11 +45,7 @@ class TopicProgress:
                 group_id=self._kafka.group,
                 enable_auto_commit=False,
             )
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in TOPICS
-                for number in consumer.partitions_for_topic(topic) or ()
-            ]
+            partitions = partitions_of(consumer, TOPICS)
             ends = consumer.end_offsets(partitions, timeout_ms=2000)
             begins = consumer.beginning_offsets(partitions, timeout_ms=2000)
             done = {tp: consumer.committed(tp, timeout_ms=2000) for tp in partitions}

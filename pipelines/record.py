@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from rich.console import Console
 from rich.progress import Progress
 
 from pipelines.config import Kafka
-from pipelines.kafka_clients import python_settings, read_to_end
+from pipelines.kafka_clients import partitions_of, python_settings, read_to_end
 from pipelines.topics import need_topics, told
 from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
@@ -75,11 +75,7 @@ def _spool(folder: Path, kafka: Kafka, topics: list[str]) -> Iterator[int]:
     settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False}
     consumer = KafkaConsumer(**python_settings(kafka), **settings)
     try:
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in topics
-            for number in sorted(consumer.partitions_for_topic(topic) or ())
-        ]
+        partitions = partitions_of(consumer, topics)
         consumer.assign(partitions)
         consumer.seek_to_beginning()
         with ExitStack() as stack:
