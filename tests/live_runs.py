@@ -1,5 +1,6 @@
 """What the tests of the live path share: settings, a supervisor in a thread, tables compared."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from deltalake import DeltaTable
 from rich.console import Console
 
 from pipelines.config import Config, Kafka, load_config
+from pipelines.job_process import JobProcess
 from pipelines.live import Supervisor
 from schemas.tables import ROW_ID, TABLES
 from schemas.vocabularies import MODALITIES
@@ -85,6 +87,19 @@ def wait_for(what: Callable[[], bool], timeout_s: float = 120) -> None:
     while not what():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.1)
+
+
+def memory_mb(job: JobProcess) -> float:
+    """Return the resident memory of a job's JVM and workers."""
+    return sum(_rss_mb(pid) for pid in (job.server_pid(), *job.worker_pids()) if pid)
+
+
+def _rss_mb(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:  # it ended meanwhile
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def distinct_events(*folders: Path) -> int:

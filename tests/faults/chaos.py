@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from kafka_server import Broker
-from live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
+from live_runs import CONSTANT, QUIET, Running, live_config, memory_mb, table, wait_for
 from processes import BUILD, free_ports
 
 from pipelines.config import Config, Kafka, load_config
@@ -166,8 +166,7 @@ class Chaos:
             self.outcome.checkpoint_kb.append(sum(sizes) / 1024)
         job = running.supervisor.job
         if job:
-            pids = [job.server_pid(), *job.worker_pids()]
-            self.outcome.rss_mb.append(sum(_rss_mb(pid) for pid in pids if pid))
+            self.outcome.rss_mb.append(memory_mb(job))
 
     def _check(self) -> None:
         """Compare with an embedded replay of exactly what the broker holds."""
@@ -228,15 +227,6 @@ class Chaos:
 
 def _features(root: str) -> pa.Table:
     return DeltaTable(f"{root}/emotion_features").to_pyarrow_table()
-
-
-def _rss_mb(pid: int) -> float:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0.0
-    found = [line for line in status.splitlines() if line.startswith("VmRSS")]
-    return int(found[0].split()[1]) / 1024 if found else 0.0
 
 
 def run_chaos(kills: int, folder: Path, seed: int = 7) -> Outcome:

@@ -4,12 +4,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from live_runs import wait_for
 
 from pipelines.fork_server import VARIABLE, ForkServer
 
@@ -38,38 +38,31 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _until(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while not reached():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)
-
-
 def test_worker_is_forked_and_ends_with_its_caller(server: ForkServer, silent: str) -> None:
     caller = _worker(server.socket, silent)
-    _until(lambda: len(_children(server.pid)) == 1)
+    wait_for(lambda: len(_children(server.pid)) == 1)
     assert caller.poll() is None
     caller.kill()
     caller.wait()
-    _until(lambda: not _children(server.pid))
+    wait_for(lambda: not _children(server.pid))
 
 
 def test_caller_ends_when_its_worker_is_killed(server: ForkServer, silent: str) -> None:
     caller = _worker(server.socket, silent)
-    _until(lambda: len(_children(server.pid)) == 1)
+    wait_for(lambda: len(_children(server.pid)) == 1)
     os.kill(_children(server.pid)[0], 9)
     caller.wait(_PATIENCE_S)
 
 
 def test_caller_ends_when_its_worker_fails(server: ForkServer) -> None:
     _worker(server.socket, "127.0.0.1:1").wait(_PATIENCE_S)
-    _until(lambda: not _children(server.pid))
+    wait_for(lambda: not _children(server.pid))
 
 
 def test_without_a_fork_server_it_becomes_a_worker(tmp_path: Path, silent: str) -> None:
     caller = _worker(tmp_path / "none", silent)
     command = Path(f"/proc/{caller.pid}/cmdline")  # of the same process
-    _until(lambda: b"pipelines.harness" in command.read_bytes())
+    wait_for(lambda: b"pipelines.harness" in command.read_bytes())
     caller.kill()
     caller.wait()
 
@@ -82,4 +75,4 @@ def test_fork_server_ends_with_its_owner(tmp_path: Path) -> None:
     made = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "log")], capture_output=True, check=True
     )
-    _until(lambda: not Path(f"/proc/{int(made.stdout)}").exists())
+    wait_for(lambda: not Path(f"/proc/{int(made.stdout)}").exists())
