@@ -8,10 +8,13 @@ import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 
 from pipelines.config import Kafka
+from pipelines.header_names import read_any_header_name
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
 
 _SCRAM = "SCRAM-SHA-512"
+
+read_any_header_name()
 
 
 def _password(path: Path) -> str:

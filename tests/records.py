@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
+from kafka import KafkaProducer
 
 from schemas.events import EVENT_TYPES, RAW, TOPICS
 from transforms.decode import decode_batch
@@ -62,6 +63,28 @@ def record(
         "headers": headers,
         "value": value,
     }
+
+
+class NotText(str):
+    """The name of a header that goes out as bytes which are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any) -> bytes:
+        return b"x\xff\xfe" + str.encode(self)
+
+
+def send_badly(producer: KafkaProducer, row: dict[str, Any]) -> None:
+    """Send a record with one more header, whose name nobody can read."""
+    headers = [(NotText("bad"), b"\xff")] + [(h["key"], h["value"]) for h in row["headers"]]
+    sent = producer.send(
+        row["topic"],
+        key=row["key"],
+        value=row["value"],
+        headers=headers,
+        timestamp_ms=round(row["timestamp"].timestamp() * 1000),
+    )
+    sent.get(timeout=30)
 
 
 def raw(*rows: dict[str, Any]) -> pa.RecordBatch:

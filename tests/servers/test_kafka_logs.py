@@ -1,13 +1,14 @@
 """A recorded log to a real broker and back."""
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from kafka import KafkaConsumer, TopicPartition
-from records import START, raw, record
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from records import START, raw, record, send_badly
 from rich.console import Console
 
 from pipelines.config import Kafka
@@ -71,6 +72,25 @@ def test_a_log_comes_back_as_it_was(kafka: Kafka, tmp_path: Path, codec: str | N
     assert content(back) == content(log)
     by_key = back.group_by("key").aggregate([("partition", "count_distinct")]).to_pylist()
     assert all(g["partition_count_distinct"] == 1 for g in by_key if g["key"] not in (None, b""))
+
+
+def test_a_header_name_that_is_no_text_is_recorded(kafka: Kafka, tmp_path: Path) -> None:
+    at = START + dt.timedelta(days=30)
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+    for number in range(3):
+        row = record("consent", number, {"granted": number == 1}) | {"timestamp": at}
+        send_badly(producer, row)
+    producer.close()
+    since = int(at.timestamp() * 1000)
+    topics = ["governance.consent"]
+    count = record_log(tmp_path / "back", kafka, topics=topics, since_ms=since, console=QUIET)
+    assert count == 3
+    back = pq.read_table(tmp_path / "back").cast(RAW).to_pylist()
+    values = [json.loads(row["value"])["granted"] for row in back]
+    assert values == [False, True, False]
+    for number, row in enumerate(back):
+        wanted = record("consent", number, {})["headers"]
+        assert row["headers"] == [{"key": "x??bad", "value": b"\xff"}, *wanted]
 
 
 def test_a_second_creation_of_the_topics_creates_none(kafka: Kafka) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from kafka import KafkaProducer
 from live_runs import CONSTANT, QUIET, live_config, run_to_end, table
-from records import raw, record
+from records import raw, record, send_badly
 
 from pipelines.config import Kafka
 from pipelines.publish import publish
@@ -54,6 +55,11 @@ def test_every_record_ends_in_one_place(
     log = tmp_path / "log"
     log.mkdir()
     pq.write_table(pa.Table.from_batches([raw(*rows)]), log / "part-0.parquet")
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+    unreadable = [event("consent", 1, -10, GRANTED), event("text", 7000, 0, TEXT)]
+    for row in unreadable:
+        send_badly(producer, row)
+    producer.close()
     publish(log, kafka, console=QUIET)
     config = live_config(kafka, jars, tmp_path, keys, models=CONSTANT)
     run_to_end(config)
@@ -69,12 +75,13 @@ def test_every_record_ends_in_one_place(
     refusals = table(config.tables, "refusals")["code"].to_pylist()
     assert refusals == ["consent_unknown"]
     seen = table(config.tables, "observations")
-    assert len(seen) == 200 + 1
-    passed = 2  # the consent and the first context, which land in the ledger and in a window
-    assert len(rows) == passed + len(seen) + len(refusals) + sum(letters.values())
+    assert len(seen) == 200 + 1 + 1
+    assert len(table(config.tables, "consent_ledger")) == 2 * len(GRANTED["modalities"])
+    passed = 3  # two consents and the first context, which land in the ledger and in a window
+    assert len(rows) + len(unreadable) == passed + len(seen) + len(refusals) + sum(letters.values())
 
     features = table(config.tables, "emotion_features").to_pylist()
     counts = {int(row["window_start"].timestamp()) - begin: row["n_text"] for row in features}
-    assert counts == {start: 6 if start == 60 else 5 for start in range(0, 200, 5)}
+    assert counts == {start: 6 if start in (0, 60) else 5 for start in range(0, 200, 5)}
     decided = table(config.tables, "expression_decisions")
     assert len(decided) == len(features)
