@@ -132,7 +132,8 @@ class Live(_Frozen):
 
     ``state`` holds checkpoints, settings and logs of the job; ``jars`` is what ``make flink``
     fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit;
-    ``bootstrap`` takes the history of decisions from the tables where the job has none yet.
+    ``bootstrap`` takes the history of decisions from the tables where the job has none yet; a job
+    whose disks have less than ``least_free_mb`` left is drained.
     """
 
     state: Path = Path("build/live")
@@ -144,6 +145,7 @@ class Live(_Frozen):
     commit_s: int = Field(default=2, ge=0)  # Beam's trigger takes whole seconds
     tries: int = Field(default=3, ge=1)
     bootstrap: bool = False
+    least_free_mb: int = Field(default=500, ge=0)
 
 
 class Config(_Frozen):

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipelines.config import Config
+from pipelines.disk import check_room
 from pipelines.flink_rest import FlinkRest, Health
 from pipelines.fork_server import ForkServer
 from pipelines.job_process import JobProcess
@@ -57,7 +58,7 @@ class Supervisor:
         self._topics = TopicProgress(self._config.kafka)
         self._tables = TableProgress(config.tables)
         self._rest = FlinkRest("", "")
-        self._grown: AffectstreamError | None = None
+        self._cannot_go_on: AffectstreamError | None = None
         self._all_read: tuple[int, float] | None = None
         self.starts = 0
         self.job: JobProcess | None = None
@@ -81,17 +82,19 @@ class Supervisor:
         with Screen(self._console) as screen, closing(fork_server), closing(self._topics):
             while True:
                 attempt = self._start(fork_server)
+                reason = None
                 try:
                     self._watch(attempt, screen)
-                    if self._grown:
-                        raise self._grown
-                    return
                 except _Ended as ended:
                     reason = str(ended)
                 finally:
                     attempt.job.kill()
                     if self._config.live.flink_master != _LOCAL:
                         self._cancel()  # a cluster's job does not end with its driver
+                if self._cannot_go_on:
+                    raise self._cannot_go_on
+                if reason is None:
+                    return
                 failures = 1 if self._got_on(attempt) else failures + 1
                 if failures > self._config.live.tries:
                     message = f"the job failed {failures} times in a row, at last with: {reason}"
@@ -120,8 +123,8 @@ class Supervisor:
             self._check_alive(attempt)
             health = self._rest.health()
             read = self._topics.look() if health else None
-            if read and not self._stopping.is_set():
-                self._check_partitions(read)
+            if not self._stopping.is_set():
+                self._check_surroundings(read)
             self._check_moving(attempt, health, read)
             watermark = self._rest.watermark_ms() if health else None
             view = View(health, read, watermark, self._clock_ms(), self._tables.look(), self.starts)
@@ -159,12 +162,14 @@ class Supervisor:
             message = f"nothing was read for {_STALL_S:.0f} s though records wait"
             raise _Ended(message)
 
-    def _check_partitions(self, read: Read) -> None:
-        """Drain the job where a topic has grown: what is read till then lands."""
+    def _check_surroundings(self, read: Read | None) -> None:
+        """Drain the job where a disk fills or a topic has grown: what is read till then lands."""
         try:
-            check_partitions(self._config.live.state, read.partitions)
+            check_room(self._config)
+            if read:
+                check_partitions(self._config.live.state, read.partitions)
         except AffectstreamError as error:
-            self._grown = error
+            self._cannot_go_on = error
             self._stopping.set()
 
     def _caught_up(self, view: View) -> bool:

@@ -1,0 +1,32 @@
+"""Room on the disks that a live job writes to: it ends while it still can write its last rows."""
+
+import shutil
+from pathlib import Path
+
+from pipelines.config import Config
+from schemas.errors import AffectstreamError
+
+
+def check_room(config: Config) -> None:
+    """Compare what is left where checkpoints and tables are with ``live.least_free_mb``.
+
+    Raises:
+        AffectstreamError: there is less.
+    """
+    places = {"checkpoints": config.live.state}
+    if "://" not in config.tables:
+        places["tables"] = Path(config.tables)
+    for what, place in places.items():
+        free_mb = shutil.disk_usage(_made(place.absolute())).free >> 20
+        if free_mb < config.live.least_free_mb:
+            message = (
+                f"the disk of the {what} in {place} has {free_mb:,} MB left, less than "
+                f"`live.least_free_mb` ({config.live.least_free_mb:,}): make room and start again; "
+                "the job goes on where it ended"
+            )
+            raise AffectstreamError(message)
+
+
+def _made(place: Path) -> Path:
+    """Return the nearest folder above that is there."""
+    return next(folder for folder in (place, *place.parents) if folder.exists())
