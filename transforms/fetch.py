@@ -108,19 +108,21 @@ def fetch_batch(batch: pa.RecordBatch, rules: MediaRules) -> Tagged:
     if not named.all():
         yield MAIN, take_rows(batch, ~named)
     rows = np.flatnonzero(named)
-    for start in range(0, len(rows), AT_ONCE):
-        yield from _few(take_rows(batch, rows[start : start + AT_ONCE]), rules)
+    if not len(rows):
+        return
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for start in range(0, len(rows), AT_ONCE):
+            yield from _few(take_rows(batch, rows[start : start + AT_ONCE]), rules, pool)
 
 
-def _few(batch: pa.RecordBatch, rules: MediaRules) -> Tagged:
+def _few(batch: pa.RecordBatch, rules: MediaRules, pool: ThreadPoolExecutor) -> Tagged:
     def attempt(uri: str) -> bytes | _FetchError:
         try:
             return fetch(uri, rules)
         except _FetchError as error:
             return error
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(attempt, batch["media_ref"].to_pylist()))
+    found = list(pool.map(attempt, batch["media_ref"].to_pylist()))
     failed = [item for item in found if isinstance(item, _FetchError)]
     lost = np.array([isinstance(item, _FetchError) for item in found], bool)
     if not lost.all():
