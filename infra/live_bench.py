@@ -11,10 +11,9 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -28,16 +27,12 @@ for folder in (HERE, HERE / "kafka", HERE / "flink", HERE.parent / "tests"):
 
 import flink_server  # noqa: E402
 from faults.chaos import LAST, Outcome, run_chaos  # noqa: E402
-from kafka_server import Broker  # noqa: E402
-from live_runs import CONSTANT, QUIET, Running, live_config, memory_mb, wait_for  # noqa: E402
-from processes import free_ports  # noqa: E402
+from live_loads import SHIPPED, bursts, models_alone, servers, throughput  # noqa: E402
+from live_runs import CONSTANT, QUIET, Running, memory_mb, wait_for  # noqa: E402
 
-from pipelines.config import Config, Kafka, load_config  # noqa: E402
+from pipelines.config import Config  # noqa: E402
 from pipelines.publish import publish  # noqa: E402
-from pipelines.replay import replay  # noqa: E402
 from pipelines.sessionlogs.bench_log import write_bench_log  # noqa: E402
-from pipelines.topics import create_topics  # noqa: E402
-from transforms.pseudonymise import write_keys  # noqa: E402
 
 DOCS = HERE.parent / "docs" / "benchmarks"
 LIMITS = {
@@ -58,58 +53,6 @@ LIMITS = {
 console = Console(stderr=True)
 
 
-@contextmanager
-def servers(folder: Path, models: Any) -> Any:
-    """Start a broker with all topics and yield the settings of a job on it."""
-    broker = Broker(folder / "broker", *free_ports(2))
-    broker.start()
-    try:
-        kafka = Kafka(bootstrap=broker.bootstrap)
-        create_topics(kafka, 2)
-        write_keys(folder / "keys.yaml")
-        yield live_config(kafka, flink_server.OUT, folder, folder / "keys.yaml", models=models)
-    finally:
-        broker.process.stop()
-
-
-def throughput(folder: Path, events: int) -> dict[str, float]:
-    """Time a log that waits in the broker, and the embedded replay of the same log.
-
-    The rate is taken between the first and the last commit of observations, so that starting the
-    job does not count.
-    """
-    log = write_bench_log(folder / "log", events).folder
-    with servers(folder, CONSTANT) as config:
-        publish(log, config.kafka, console=QUIET)
-        with Running(config, until_end=True) as running:
-            running.join(900)
-        commits = commit_times(Path(config.tables), "observations")
-        replayed = load_config(
-            None, log=log, tables=folder / "replayed", keys=config.keys, models=CONSTANT
-        )
-        embedded = replay(replayed, QUIET)
-    first, last = commits[0], commits[-1]
-    landed = sum(rows for _, rows in commits)
-    return {
-        "events_per_s": (landed - first[1]) / max(last[0] - first[0], 1e-3),
-        "embedded_events_per_s": events / embedded.seconds,
-        "landed": landed,
-    }
-
-
-def commit_times(root: Path, table: str) -> list[tuple[float, int]]:
-    """Return seconds since 1970 and rows added of each commit that adds rows, oldest first."""
-    found = []
-    for path in sorted((root / table / "_delta_log").glob("*[0-9].json")):
-        actions = [json.loads(line) for line in path.read_text().splitlines()]
-        info = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
-        added = [a["add"] for a in actions if "add" in a]
-        rows = sum(json.loads(a["stats"])["numRecords"] for a in added)
-        if rows and info.get("operation") in ("WRITE", "MERGE"):
-            found.append((info["timestamp"] / 1000, rows))
-    return found
-
-
 def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
     """Publish in real time at this rate; measure window closed → row committed.
 
@@ -128,11 +71,12 @@ def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
         counted = landed_once(Path(config.tables), int(rate * minutes * 60))
     return {
         "rate_per_s": rate,
-        "minutes": minutes,
+        "soak_minutes": minutes,
         "rows": len(delays),
         "commit_p50_s": float(np.percentile(delays, 50)),
         "commit_p90_s": float(np.percentile(delays, 90)),
         "commit_p99_s": float(np.percentile(delays, 99)),
+        **thirds("commit_s", delays),
         **samples,
         **counted,
     }
@@ -169,7 +113,7 @@ def _sampled(running: Running, producer: threading.Thread) -> dict[str, float]:
     return thirds("rss_mb", rss) | thirds("checkpoint_kb", sizes)
 
 
-def thirds(name: str, samples: list[float]) -> dict[str, float]:
+def thirds(name: str, samples: Sequence[float] | np.ndarray) -> dict[str, float]:
     """Return the medians of the first and the last third: what grows differs."""
     third = max(1, len(samples) // 3)
     return {
@@ -221,6 +165,7 @@ def chaos_figures(outcome: Outcome) -> dict[str, float]:
         "chaos_duplicated": outcome.duplicated,
         "chaos_wrong_counts": outcome.wrong_counts,
         "chaos_other_tables_differ": outcome.other_tables_differ,
+        **{f"chaos_{name}": rows for name, rows in outcome.rows.items()},
         "chaos_decisions": outcome.decisions,
         "chaos_decisions_missing": outcome.decisions_missing,
         "chaos_decisions_differ": outcome.decisions_differ,
@@ -264,38 +209,60 @@ NOTES = [
 ]
 
 
+def models(folder: Path, events: int) -> dict[str, float]:
+    """Measure the shipped models: alone, on a log that waits, and restarts that load them.
+
+    Alone comes first: what is loaded once in a process stays.
+    """
+    waiting, killed = folder / "waiting", folder / "killed"
+    waiting.mkdir()
+    killed.mkdir()
+    alone = models_alone(write_bench_log(folder / "log", events).folder)
+    flat = throughput(waiting, events, SHIPPED)
+    restarts = chaos_figures(run_chaos(10, killed, SHIPPED))
+    kept = ("restart_worker_s", "restart_jvm_s", "chaos_lost", "chaos_duplicated")
+    return {
+        **{f"models_{name}": value for name, value in flat.items()},
+        **alone,
+        **{f"models_{name}": restarts[name] for name in kept},
+    }
+
+
+def chaos(folder: Path) -> dict[str, float]:
+    """Return what the last ``make chaos`` found, or kill a dozen times."""
+    return chaos_figures(last_chaos() or run_chaos(12, folder))
+
+
 def main() -> None:
-    """Run the parts and write page and figures."""
+    """Run the parts and write page and figures; those of parts that are not run stay."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help="all, where none is named")
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--rate", type=int, default=2_500)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument(
-        "--kills", type=int, default=12, help="where `make chaos` was not run; 0: none"
-    )
     given = parser.parse_args()
+    measures: dict[str, Callable[[Path], dict[str, float]]] = {
+        "throughput": lambda folder: throughput(folder, given.events, CONSTANT),
+        "latency": lambda folder: latency(folder, given.rate, given.minutes),
+        "models": lambda folder: models(folder, given.events // 10),
+        "bursts": bursts,
+        "chaos": chaos,
+    }
+    if unknown := set(given.parts) - set(measures):
+        parser.error(f"{sorted(unknown)} are no parts: {', '.join(measures)}")
     flink_server.fetch()
-    flat: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as made:
-        root = Path(made)
-        for name in ("throughput", "latency", "chaos"):
-            (root / name).mkdir()
-        console.print("throughput")
-        flat |= throughput(root / "throughput", given.events)
-        console.print("latency")
-        flat |= latency(root / "latency", given.rate, given.minutes)
-        console.print(json.dumps(flat))
-        if (outcome := last_chaos()) is None and given.kills:
-            console.print("chaos")
-            outcome = run_chaos(given.kills, root / "chaos")
-        if outcome is not None:
-            flat |= chaos_figures(outcome)
-    flat["soak_minutes"] = flat["minutes"]
-    day = f"{datetime.now(UTC):%Y-%m-%d}"
-    (DOCS / f"{day}-live.md").write_text(page(flat, NOTES), encoding="utf-8")
     flat_file = DOCS / "latest" / "live.json"
-    flat_file.write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
-    console.print(page(flat, NOTES), markup=False)
+    flat: dict[str, float] = json.loads(flat_file.read_text(encoding="utf-8"))
+    for part in given.parts or measures:
+        console.print(part)
+        with tempfile.TemporaryDirectory() as made:
+            found = measures[part](Path(made))
+        console.print(json.dumps(found))
+        flat |= found
+        flat_file.write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
+    written = page(flat, NOTES)
+    (DOCS / f"{datetime.now(UTC):%Y-%m-%d}-live.md").write_text(written, encoding="utf-8")
+    console.print(written, markup=False)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,22 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import flink_server
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from kafka_server import Broker
 from live_runs import CONSTANT, QUIET, Running, live_config, memory_mb, table, wait_for
 from processes import BUILD, free_ports
+from records import START, raw, record
 
 from pipelines.config import Config, Kafka, load_config
 from pipelines.job_process import newest_checkpoint
-from pipelines.record import record
+from pipelines.record import record as record_topics
 from pipelines.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
 from pipelines.topics import create_topics
@@ -37,14 +40,17 @@ LAST = BUILD / "chaos.json"
 WAYS = ("worker", "jvm", "driver", "broker", "everything")
 _RATE = 200
 _LONGEST_S = 3600
+_BAD_EACH_S = 0.5
 _PUBLISH = """
 import sys
 from pathlib import Path
+from threading import Thread
 from rich.console import Console
 from pipelines.config import Kafka
 from pipelines.publish import publish
-kafka = Kafka(bootstrap=sys.argv[2])
-publish(Path(sys.argv[1]), kafka, speed=1, retime=True, console=Console(quiet=True))
+paced = {"speed": 1, "retime": True, "console": Console(quiet=True)}
+for log in sys.argv[2:]:
+    Thread(target=publish, args=(Path(log), Kafka(bootstrap=sys.argv[1])), kwargs=paced).start()
 """
 
 
@@ -59,6 +65,7 @@ class Outcome:
     duplicated: int = 0
     wrong_counts: int = 0
     other_tables_differ: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
     decisions: int = 0
     decisions_missing: int = 0
     decisions_differ: int = 0
@@ -70,8 +77,8 @@ class Outcome:
 class Chaos:
     """One broker, one producer, one supervised job, and what is done to them."""
 
-    def __init__(self, folder: Path, kills: int, seed: int) -> None:
-        self._random = random.Random(seed)
+    def __init__(self, folder: Path, kills: int, models: dict) -> None:
+        self._random = random.Random(7)
         self._kills = kills
         self._folder = folder
         self.broker = Broker(folder / "broker", *free_ports(2))
@@ -81,7 +88,7 @@ class Chaos:
         flink_server.fetch()
         write_keys(folder / "keys.yaml")
         self.config = live_config(
-            kafka, flink_server.OUT, folder, folder / "keys.yaml", models=CONSTANT
+            kafka, flink_server.OUT, folder, folder / "keys.yaml", models=models
         )
         self.outcome = Outcome()
 
@@ -111,9 +118,12 @@ class Chaos:
 
     def _producer(self) -> subprocess.Popen:
         """Start a process that publishes a long log at its own pace, in the present."""
-        log = self._folder / "produced"
-        write_bench_log(log, _RATE * _LONGEST_S, subjects=40, rate=_RATE)
-        command = [sys.executable, "-c", _PUBLISH, str(log / "log"), self.broker.bootstrap]
+        sound = write_bench_log(
+            self._folder / "produced", _RATE * _LONGEST_S, subjects=40, rate=_RATE
+        ).folder
+        bad = self._folder / "bad"
+        _write_bad(bad)
+        command = [sys.executable, "-c", _PUBLISH, self.broker.bootstrap, str(sound), str(bad)]
         return subprocess.Popen(command)
 
     def _version(self) -> int:
@@ -171,19 +181,19 @@ class Chaos:
     def _check(self) -> None:
         """Compare with an embedded replay of exactly what the broker holds."""
         produced = self._folder / "recorded"
-        self.outcome.events = record(produced, self.config.kafka, console=QUIET)
+        self.outcome.events = record_topics(produced, self.config.kafka, console=QUIET)
         expected = load_config(
-            None, log=produced, tables=self._folder / "expected", keys=self.config.keys,
-            models=CONSTANT,
-        )  # fmt: skip
+            None, log=produced, tables=self._folder / "expected", keys=self.config.keys
+        ).model_copy(update={"models": self.config.models})
         replay(expected, QUIET)
         self._compare_features(expected)
         for name in ("observations", "refusals", "dead_letters", "consent_ledger"):
-            ids = [
+            wanted, made = (
                 set(table(c.tables, name)[ROW_ID[name]].to_pylist())
                 for c in (expected, self.config)
-            ]
-            self.outcome.other_tables_differ += len(ids[0] ^ ids[1])
+            )
+            self.outcome.other_tables_differ += len(wanted ^ made)
+            self.outcome.rows[name] = len(wanted)
         self._compare_decisions(expected)
 
     def _compare_decisions(self, expected: Config) -> None:
@@ -214,24 +224,36 @@ class Chaos:
 
     def _compare_features(self, expected: Config) -> None:
         columns = ["window_id", "revision", "n_text", "n_motion"]
-        raw = [_features(c.tables).select(columns) for c in (expected, self.config)]
-        found = raw[1].group_by("window_id").aggregate([("revision", "count")])
-        self.outcome.duplicated = len(raw[1]) - len(found)
-        self.outcome.windows = len(raw[0])
-        joined = raw[0].join(raw[1], "window_id", right_suffix="_found", join_type="left outer")
+        wanted, made = (_features(c.tables).select(columns) for c in (expected, self.config))
+        found = made.group_by("window_id").aggregate([("revision", "count")])
+        self.outcome.duplicated = len(made) - len(found)
+        self.outcome.windows = len(wanted)
+        joined = wanted.join(made, "window_id", right_suffix="_found", join_type="left outer")
         self.outcome.lost = joined["revision_found"].null_count
         wrong = [pc.not_equal(joined[name], joined[f"{name}_found"]) for name in columns[1:]]
         any_wrong = pc.or_(pc.or_(wrong[0], wrong[1]), wrong[2])
         self.outcome.wrong_counts = pc.sum(any_wrong.cast(pa.int64())).as_py() or 0
 
 
+def _write_bad(folder: Path) -> None:
+    """Write a log of events that end as dead letters or as refusals, one each half second."""
+    rows = []
+    for number in range(round(_LONGEST_S / _BAD_EACH_S)):
+        moment = START + timedelta(seconds=number * _BAD_EACH_S)
+        row = record("text", number, {"text": "hi", "lang": "en"}, time=moment.isoformat())
+        spoilt = ({"value": b"{"}, {"value": None}, {"headers": []}, {})[number % 4]
+        rows.append(row | spoilt | {"timestamp": moment})
+    folder.mkdir()
+    pq.write_table(pa.Table.from_batches([raw(*rows)]), folder / "part-0.parquet")
+
+
 def _features(root: str) -> pa.Table:
     return DeltaTable(f"{root}/emotion_features").to_pyarrow_table()
 
 
-def run_chaos(kills: int, folder: Path, seed: int = 7) -> Outcome:
+def run_chaos(kills: int, folder: Path, models: dict = CONSTANT) -> Outcome:
     """Run it in this folder and end what it started."""
-    chaos = Chaos(folder, kills, seed)
+    chaos = Chaos(folder, kills, models)
     try:
         return chaos.run()
     finally:

@@ -14,5 +14,7 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     assert outcome.kills == KILLS
     assert set(outcome.restart_s) == set(WAYS)
     assert outcome.windows > 0
+    assert outcome.rows["dead_letters"] > 0
+    assert outcome.rows["refusals"] > 0
     found = (outcome.lost, outcome.duplicated, outcome.wrong_counts, outcome.other_tables_differ)
     assert found == (0, 0, 0, 0), outcome
