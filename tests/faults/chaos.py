@@ -43,14 +43,16 @@ _LONGEST_S = 3600
 _BAD_EACH_S = 0.5
 _PUBLISH = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from rich.console import Console
 from pipelines.config import Kafka
 from pipelines.publish import publish
-paced = {"speed": 1, "retime": True, "console": Console(quiet=True)}
-for log in sys.argv[2:]:
-    Thread(target=publish, args=(Path(log), Kafka(bootstrap=sys.argv[1])), kwargs=paced).start()
+def send(log):
+    kafka = Kafka(bootstrap=sys.argv[1])
+    publish(Path(log), kafka, speed=1, retime=True, console=Console(quiet=True))
+with ThreadPoolExecutor() as senders:
+    list(senders.map(send, sys.argv[2:]))
 """
 
 
