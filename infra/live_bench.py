@@ -27,8 +27,8 @@ for folder in (HERE, HERE / "kafka", HERE / "flink", HERE.parent / "tests"):
 
 import flink_server  # noqa: E402
 from faults.chaos import LAST, Outcome, run_chaos  # noqa: E402
-from live_loads import SHIPPED, bursts, models_alone, servers, throughput  # noqa: E402
-from live_runs import CONSTANT, QUIET, Running, memory_mb, wait_for  # noqa: E402
+from live_loads import SHIPPED, bursts, commits_of, models_alone, throughput  # noqa: E402
+from live_runs import CONSTANT, QUIET, Running, memory_mb, servers, wait_for  # noqa: E402
 
 from pipelines.config import Config  # noqa: E402
 from pipelines.publish import publish  # noqa: E402
@@ -62,7 +62,7 @@ def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
 
     A window is closed when the clock has passed its end and the allowed out-of-orderness.
     """
-    with servers(folder, CONSTANT) as config, Running(config) as running:
+    with servers(folder, CONSTANT) as (_, config), Running(config) as running:
         log = write_bench_log(folder / "log", int(rate * minutes * 60), rate=rate).folder
         paced = {"speed": 1.0, "retime": True, "console": QUIET}
         producer = threading.Thread(target=publish, args=(log, config.kafka), kwargs=paced)
@@ -131,17 +131,13 @@ def _delays(config: Config, warm_s: float) -> np.ndarray:
     root = Path(config.tables) / "emotion_features"
     delays: list[float] = []
     start = None
-    for path in sorted((root / "_delta_log").glob("*[0-9].json")):
-        actions = [json.loads(line) for line in path.read_text().splitlines()]
-        info = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
-        if info.get("operation") != "WRITE" or not any("add" in a for a in actions):
-            continue
-        start = start or info["timestamp"] / 1000
-        for action in actions:
-            if "add" in action and info["timestamp"] / 1000 > start + warm_s:
-                file = pq.read_table(root / action["add"]["path"], columns=["window_end"])
+    for at, added in commits_of(Path(config.tables), "emotion_features", "WRITE"):
+        start = start or at
+        if at > start + warm_s:
+            for entry in added:
+                file = pq.read_table(root / entry["path"], columns=["window_end"])
                 ends = file["window_end"].cast("int64").to_numpy() / 1e6
-                delays += list(info["timestamp"] / 1000 - ends - config.kafka.delay_s)
+                delays += list(at - ends - config.kafka.delay_s)
     return np.array(delays)
 
 

@@ -5,32 +5,27 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-import flink_server
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile
-from kafka_server import Broker
-from live_runs import QUIET, Running, live_config, memory_mb, table
-from processes import free_ports
+from live_runs import QUIET, Running, memory_mb, servers, table
 from records import raw, record
 
 from model_serving.fusion import load_fusion
 from model_serving.recogniser import load_recogniser
-from pipelines.config import Config, Kafka, Models, load_config
+from pipelines.config import Models, load_config
 from pipelines.publish import publish
 from pipelines.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
 from pipelines.sessionlogs.sample_data import clips
-from pipelines.topics import create_topics
 from schemas.events import RAW, kind_of
 from schemas.vocabularies import MODALITIES
 from transforms.decode import decode_batch
 from transforms.log import log_files, read_records
-from transforms.pseudonymise import write_keys
 from transforms.stage import MAIN
 
 Chosen = dict[str, dict[str, str]]
@@ -44,20 +39,6 @@ _USUAL_PER_S, _BURST, _BURST_S, _AROUND_S = 4, 10, 30, 30
 _PEOPLE = 8
 
 
-@contextmanager
-def servers(folder: Path, models: Chosen) -> Iterator[Config]:
-    """Start a broker with all topics and yield the settings of a job on it."""
-    broker = Broker(folder / "broker", *free_ports(2))
-    broker.start()
-    try:
-        kafka = Kafka(bootstrap=broker.bootstrap)
-        create_topics(kafka, 2)
-        write_keys(folder / "keys.yaml")
-        yield live_config(kafka, flink_server.OUT, folder, folder / "keys.yaml", models=models)
-    finally:
-        broker.process.stop()
-
-
 def throughput(folder: Path, events: int, models: Chosen) -> dict[str, float]:
     """Time a log that waits in the broker, and the embedded replay of the same log.
 
@@ -65,11 +46,15 @@ def throughput(folder: Path, events: int, models: Chosen) -> dict[str, float]:
     job does not count.
     """
     log = write_bench_log(folder / "log", events).folder
-    with servers(folder, models) as config:
+    with servers(folder, models) as (_, config):
         publish(log, config.kafka, console=QUIET)
         with Running(config, until_end=True) as running:
             running.join(900)
-        commits = commit_times(Path(config.tables), "observations")
+        commits = [
+            (at, rows)
+            for at, added in commits_of(Path(config.tables), "observations", "WRITE", "MERGE")
+            if (rows := sum(json.loads(file["stats"])["numRecords"] for file in added))
+        ]
         replayed = load_config(
             None, log=log, tables=folder / "replayed", keys=config.keys, models=models
         )
@@ -83,17 +68,16 @@ def throughput(folder: Path, events: int, models: Chosen) -> dict[str, float]:
     }
 
 
-def commit_times(root: Path, name: str) -> list[tuple[float, int]]:
-    """Return seconds since 1970 and rows added of each commit that adds rows, oldest first."""
-    found = []
+def commits_of(
+    root: Path, name: str, *operations: str
+) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    """Yield the seconds since 1970 and the added files of each such commit, oldest first."""
     for path in sorted((root / name / "_delta_log").glob("*[0-9].json")):
         actions = [json.loads(line) for line in path.read_text().splitlines()]
         info = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
         added = [a["add"] for a in actions if "add" in a]
-        rows = sum(json.loads(a["stats"])["numRecords"] for a in added)
-        if rows and info.get("operation") in ("WRITE", "MERGE"):
-            found.append((info["timestamp"] / 1000, rows))
-    return found
+        if added and info.get("operation") in operations:
+            yield info["timestamp"] / 1000, added
 
 
 def models_alone(log: Path) -> dict[str, float]:
@@ -127,7 +111,7 @@ def bursts(folder: Path) -> dict[str, float]:
     ``burst_drained_s`` is from the last chunk sent to the end of the job, all read.
     """
     chunks = _write_chunks(folder / "log")
-    with servers(folder, SHIPPED) as config, Running(config) as running:
+    with servers(folder, SHIPPED) as (_, config), Running(config) as running:
         paced = {"speed": 1.0, "retime": True, "console": QUIET}
         producer = threading.Thread(
             target=publish, args=(folder / "log", config.kafka), kwargs=paced

@@ -8,7 +8,6 @@ from schemas.errors import AffectstreamError
 Counts = dict[str, int]
 """Topic → number of partitions."""
 
-
 _FILE = "partitions.json"
 
 

@@ -3,22 +3,28 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import flink_server
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from kafka_server import Broker
+from processes import free_ports
 from rich.console import Console
 
 from pipelines.config import Config, Kafka, load_config
 from pipelines.job_process import JobProcess
 from pipelines.live import Supervisor
+from pipelines.topics import create_topics
 from schemas.tables import ROW_ID, TABLES
 from schemas.vocabularies import MODALITIES
+from transforms.pseudonymise import write_keys
 
 QUIET = Console(quiet=True)
 CONSTANT = {modality: {"model": "constant"} for modality in MODALITIES}
@@ -30,6 +36,24 @@ def live_config(kafka: Kafka, jars: Path, folder: Path, keys: Path, **settings: 
     return load_config(
         None, kafka=kafka.model_dump(), tables=folder / "tables", keys=keys, live=live, **settings
     )
+
+
+@contextmanager
+def servers(folder: Path, models: dict[str, dict[str, str]]) -> Iterator[tuple[Broker, Config]]:
+    """Start a broker with all topics; yield it and the settings of a job on it."""
+    broker = Broker(folder / "broker", *free_ports(2))
+    broker.start()
+    try:
+        kafka = Kafka(bootstrap=broker.bootstrap)
+        create_topics(kafka, 2)
+        flink_server.fetch()
+        write_keys(folder / "keys.yaml")
+        yield (
+            broker,
+            live_config(kafka, flink_server.OUT, folder, folder / "keys.yaml", models=models),
+        )
+    finally:
+        broker.process.stop()
 
 
 class Running:

@@ -15,24 +15,21 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import flink_server
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from kafka_server import Broker
-from live_runs import CONSTANT, QUIET, Running, live_config, memory_mb, table, wait_for
-from processes import BUILD, free_ports
+from live_runs import CONSTANT, QUIET, Running, memory_mb, servers, table, wait_for
+from processes import BUILD
 from records import START, raw, record
 
-from pipelines.config import Config, Kafka, load_config
+from pipelines.config import Config, load_config
 from pipelines.job_process import newest_checkpoint
 from pipelines.record import record as record_topics
 from pipelines.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
-from pipelines.topics import create_topics
 from schemas.tables import ROW_ID
-from transforms.pseudonymise import write_keys
 
 LAST = BUILD / "chaos.json"
 """What the last ``make chaos`` found; the benchmark's page takes it."""
@@ -79,19 +76,12 @@ class Outcome:
 class Chaos:
     """One broker, one producer, one supervised job, and what is done to them."""
 
-    def __init__(self, folder: Path, kills: int, models: dict) -> None:
+    def __init__(self, broker: Broker, config: Config, folder: Path, kills: int) -> None:
         self._random = random.Random(7)
         self._kills = kills
         self._folder = folder
-        self.broker = Broker(folder / "broker", *free_ports(2))
-        self.broker.start()
-        kafka = Kafka(bootstrap=self.broker.bootstrap)
-        create_topics(kafka, 2)
-        flink_server.fetch()
-        write_keys(folder / "keys.yaml")
-        self.config = live_config(
-            kafka, flink_server.OUT, folder, folder / "keys.yaml", models=models
-        )
+        self.broker = broker
+        self.config = config
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
@@ -255,11 +245,8 @@ def _features(root: str) -> pa.Table:
 
 def run_chaos(kills: int, folder: Path, models: dict = CONSTANT) -> Outcome:
     """Run it in this folder and end what it started."""
-    chaos = Chaos(folder, kills, models)
-    try:
-        return chaos.run()
-    finally:
-        chaos.broker.process.stop()
+    with servers(folder, models) as (broker, config):
+        return Chaos(broker, config, folder, kills).run()
 
 
 if __name__ == "__main__":

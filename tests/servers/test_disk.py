@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from pipelines.disk import check_room
 from pipelines.job_process import newest_checkpoint
 from pipelines.publish import publish
 from pipelines.sessionlogs.bench_log import write_bench_log
-from pipelines.topics import create_topics
 from schemas.errors import AffectstreamError
 
 EVENTS = 500
@@ -35,10 +33,8 @@ def test_room_is_looked_for_where_tables_and_checkpoints_are(tmp_path: Path, key
 @pytest.mark.kafka
 @pytest.mark.flink
 def test_a_disk_that_fills_drains_the_job_and_the_next_start_goes_on(
-    new_broker: Callable, jars: Path, tmp_path: Path, keys: Path
+    kafka: Kafka, jars: Path, tmp_path: Path, keys: Path
 ) -> None:
-    kafka = Kafka(bootstrap=new_broker().bootstrap)
-    create_topics(kafka, 1)
     least_mb = (shutil.disk_usage(tmp_path).free - FILLED // 2) >> 20
     config = live_config(
         kafka, jars, tmp_path, keys, models=CONSTANT, live={"least_free_mb": least_mb}
