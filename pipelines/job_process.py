@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.config import Config
-from pipelines.fork_server import VARIABLE, ForkServer
+from pipelines.fork_server import ALLOCATION, VARIABLE, ForkServer
 
 UNUSABLE = 3
 """Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
@@ -52,7 +52,7 @@ class JobProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {VARIABLE: str(fork_server.socket)},
+                env=os.environ | ALLOCATION | {VARIABLE: str(fork_server.socket)},
                 start_new_session=True,  # its process group is what ``kill`` ends
             )
 

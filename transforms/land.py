@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -21,9 +21,9 @@ from transforms.stage import stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
 _APP = "affectstream"
-_MARGIN = {True: timedelta(seconds=60), False: timedelta(days=1)}
-"""How far back a writer remembers rows before those it was given, by event time or by day."""
-_MOST_KNOWN = 300_000  # ids that a writer remembers: about 40 MB
+_MARGIN = timedelta(seconds=75)
+"""How far back a writer remembers rows at least: the allowed lateness, a window and some more."""
+_MOST_KNOWN = 1_000_000  # ids in one generation: about 130 MB
 _TRIES = 30
 _TIME_OF = {"emotion_features": "window_start", "expression_decisions": "window_end"} | {
     name: "event_time" for name in ("observations", "refusals", "consent_ledger")
@@ -53,12 +53,13 @@ class TableWriter:
 
     def __init__(self, root: Root, table: str, *, remember: bool = False) -> None:
         self._table = DeltaTable(f"{root}/{table}")
-        self._recent = _Recent() if remember else None
         # Without the fields' docs: a table made under another wording would refuse the rows.
         self._schema = pa.schema([field.remove_metadata() for field in TABLES[table]])
         self._id = ROW_ID[table]
-        self._time = _TIME_OF.get(table)
+        self._time = _TIME_OF.get(table, PARTITION)
         self._revised = "revision" in self._schema.names
+        margin = timedelta(days=1) if self._time == PARTITION else _MARGIN
+        self._recent = _Recent(margin) if remember else None
 
     def commit(self, batches: list[pa.RecordBatch]) -> int:
         """Commit what is new in these rows and return how many rows that was."""
@@ -76,10 +77,8 @@ class TableWriter:
                 self._table.update_incremental()
             else:
                 self._table.update_incremental()
-                if self._recent:
-                    self._recent.learn(
-                        chosen[self._id], self._revisions(chosen), self._table.version()
-                    )
+                if self._recent is not None:
+                    self._recent.learn(self._known(chosen), self._table.version())
                 return int(fresh.sum() + revised.sum())
         message = f"{self._table.table_uri}: {_TRIES} commits in a row lost to other writers"
         raise AffectstreamError(message)
@@ -99,7 +98,7 @@ class TableWriter:
 
     def _compare(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """Return masks of the rows that the table lacks and of those it has an older one of."""
-        if self._recent:
+        if self._recent is not None:
             before = self._before(self._recent, rows)
             return before < 0, (before >= 0) & (self._revisions(rows) > before)
         known = self._read(self._near(rows))
@@ -111,7 +110,7 @@ class TableWriter:
         return fresh, ~fresh & (rows["revision"].to_numpy() > before)
 
     def _read(self, where: pc.Expression) -> pa.Table:
-        columns = [self._id, "revision"] if self._revised else [self._id]
+        columns = [self._id, self._time, *(["revision"] if self._revised else [])]
         return self._table.to_pyarrow_dataset().to_table(columns=columns, filter=where)
 
     def _revisions(self, rows: pa.Table) -> np.ndarray:
@@ -120,19 +119,23 @@ class TableWriter:
 
     def _before(self, recent: "_Recent", rows: pa.Table) -> np.ndarray:
         """Return the revision that the table has of each row, -1 where it has none."""
-        column = self._time or PARTITION
-        lowest = pc.min(rows[column]).as_py()
+        lowest = pc.min(rows[self._time]).as_py()
         if not recent.covers(self._table.version(), lowest):
-            since = lowest - _MARGIN[self._time is not None]
-            day = since.date() if self._time else since
-            known = self._read((pc.field(PARTITION) >= day) & (pc.field(column) >= since))
-            recent.recall(known[self._id], self._revisions(known), self._table.version(), since)
+            since = lowest - recent.margin
+            day = since.date() if isinstance(since, datetime) else since
+            after = (pc.field(PARTITION) >= day) & (pc.field(self._time) > since)
+            recent.recall(self._known(self._read(after)), self._table.version(), since)
         return recent.revisions(rows[self._id])
+
+    def _known(self, rows: pa.Table) -> "_Known":
+        """Return the rows' ids and revisions, and their latest time."""
+        pairs = zip(rows[self._id].to_pylist(), self._revisions(rows).tolist(), strict=True)
+        return _Known(dict(pairs), pc.max(rows[self._time]).as_py())
 
     def _near(self, rows: pa.Table) -> pc.Expression:
         """Select the part of the table in which these ids can stand."""
         near = pc.field(PARTITION).isin(pc.unique(rows[PARTITION]))
-        if self._time is None:
+        if self._time == PARTITION:
             return near
         span = pc.min_max(rows[self._time])
         return near & (pc.field(self._time) >= span["min"]) & (pc.field(self._time) <= span["max"])
@@ -158,37 +161,62 @@ class TableWriter:
         )
 
 
+class _Known(NamedTuple):
+    """Row ids and their revisions, and the latest time of those rows, None where there are none."""
+
+    revisions: dict[str, int]
+    end: Any
+
+
 class _Recent:
-    """Row ids of a table from one time on, and their revisions, as of one version.
+    """Row ids of a table after one time, and their revisions, as of one version.
 
     A live job commits each second: looking the ids up in the table took most of a commit. The
     memory is good for one version only. The compare-and-set of a commit makes that of every other
     writer fail, and then the table is read again.
+
+    Ids are held in two generations. When the young one has come a margin further than the old one,
+    the old one is dropped, so that what is held follows the rate of rows and not their number.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[str, int] = {}
+    def __init__(self, margin: timedelta) -> None:
+        self.margin = margin
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
         self._version = -1
         self._since: Any = None
+        self._old_end: Any = None
+        self._young_end: Any = None
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
 
     def covers(self, version: int, lowest: Any) -> bool:
-        return version == self._version and lowest >= self._since
+        return version == self._version and lowest > self._since
 
-    def recall(self, ids: pa.Array, revisions: np.ndarray, version: int, since: Any) -> None:
-        """Forget everything and take what the table has."""
-        self._known = dict(zip(ids.to_pylist(), revisions.tolist(), strict=True))
+    def recall(self, rows: _Known, version: int, since: Any) -> None:
+        """Forget everything and take what the table has after ``since``."""
+        self._old, self._young = {}, rows.revisions
         self._version, self._since = version, since
+        self._old_end = self._young_end = since if rows.end is None else rows.end
 
-    def learn(self, ids: pa.Array, revisions: np.ndarray, version: int) -> None:
+    def learn(self, rows: _Known, version: int) -> None:
         """Take what was just committed; after another writer's commit, or a lot, start anew."""
-        if version != self._version + 1 or len(self._known) > _MOST_KNOWN:
+        if version != self._version + 1 or len(self._young) > _MOST_KNOWN:
             self._version = -1
             return
-        self._known.update(zip(ids.to_pylist(), revisions.tolist(), strict=True))
+        self._young |= rows.revisions
         self._version = version
+        self._young_end = max(self._young_end, rows.end)
+        if self._young_end - self._old_end > self.margin:
+            self._since = self._old_end if self._old else self._since
+            self._old, self._young = self._young, {}
+            self._old_end = self._young_end
 
     def revisions(self, ids: pa.Array) -> np.ndarray:
-        return np.array([self._known.get(row, -1) for row in ids.to_pylist()], np.int64)
+        young, old = self._young, self._old
+        rows = ids.to_pylist()
+        return np.array([young.get(row, old.get(row, -1)) for row in rows], np.int64)
 
 
 class _Commit(beam.DoFn):

@@ -1,4 +1,5 @@
 import datetime as dt
+import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -121,6 +122,26 @@ def test_a_writer_that_remembers_sees_what_another_committed(root: Path) -> None
     DeltaTable(str(root / "emotion_features")).optimize.compact()
     assert writer.commit([features((3, 1), (4, 1))]) == 1
     assert landed(root) == {"w0": 1, "w1": 4, "w2": 1, "w3": 1, "w4": 1, "w-20000": 1}
+
+
+def test_what_a_writer_remembers_is_bounded_and_never_wrong(root: Path) -> None:
+    """Event time runs on for 15 minutes; rows come late, again, revised and out of order."""
+    chance = random.Random(11)
+    writer = TableWriter(root, "emotion_features", remember=True)
+    expected: dict[str, int] = {}
+    for now in range(0, 180, 3):
+        # 75 s are 15 windows; at the end all come in time
+        back = chance.choice([0, 1, 5, 14, 16, 30, 90]) if now < 120 else 0
+        rows = [(now - n, chance.randint(1, 3)) for n in range(back, back + 6)]
+        before = dict(expected)
+        for number, revision in rows:
+            expected[f"w{number}"] = max(expected.get(f"w{number}", 0), revision)
+        changed = sum(before.get(name) != revision for name, revision in expected.items())
+        assert writer.commit([features(*rows)]) == changed
+    assert landed(root) == expected
+    assert writer._recent is not None
+    assert len(expected) > 150
+    assert len(writer._recent) < 50, "what is old is not forgotten"
 
 
 def test_an_unwritable_root_is_one_sentence(tmp_path: Path) -> None:
