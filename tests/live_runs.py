@@ -115,7 +115,13 @@ def wait_for(what: Callable[[], bool], timeout_s: float = 120) -> None:
 
 def memory_mb(job: JobProcess) -> float:
     """Return the resident memory of a job's JVM and workers."""
-    return sum(_rss_mb(pid) for pid in (job.server_pid(), *job.worker_pids()) if pid)
+    return sum(memory_parts_mb(job))
+
+
+def memory_parts_mb(job: JobProcess) -> tuple[float, float]:
+    """Return the resident memory of a job's JVM, and that of its workers."""
+    server = job.server_pid()
+    return _rss_mb(server) if server else 0.0, sum(map(_rss_mb, job.worker_pids()))
 
 
 def _rss_mb(pid: int) -> float:
