@@ -4,13 +4,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import flink_server
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
@@ -130,6 +131,19 @@ def _rss_mb(pid: int) -> float:
     except OSError:  # it ended meanwhile
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def listeners() -> set[tuple[str, str]]:
+    """Return jar or name, and address, of all that this process's descendants listen with."""
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ended meanwhile
+            jars = [Path(part).name for part in child.cmdline() if part.endswith(".jar")]
+            for socket in child.net_connections("tcp"):
+                if socket.status == psutil.CONN_LISTEN:
+                    address = socket.laddr.ip.removeprefix("::ffff:")
+                    found.add((jars[0] if jars else child.name(), address))
+    return found
 
 
 def distinct_events(*folders: Path) -> int:
