@@ -1,17 +1,24 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench servers kafka flink s3 chaos bench-live
+PYTHON_NEEDED := Python 3.11 is needed: install it, or say where it is: make PYTHON=/path/to/python3.11
+HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "$(PYTHON_NEEDED) $(MAKECMDGOALS)"; exit 1; }
+
+.PHONY: help demo test lint bench needed servers kafka flink s3 chaos bench-live
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
 demo: .venv/.ready ## run the sample session and show the result
 	@$(BIN)/affectstream demo
 
-test: .venv/.ready servers lint ## lint, then all tests
+test: needed .venv/.ready servers lint ## lint, then all tests
 	@$(BIN)/python -m pytest
 
-servers: .venv/.ready
+needed: # said before the environment is made, which takes minutes
+	@$(HAS_PYTHON)
+	@$(PYTHON) infra/processes.py
+
+servers: needed .venv/.ready
 	@$(BIN)/python infra/kafka/kafka_server.py fetch
 	@$(BIN)/python infra/flink/flink_server.py fetch
 	@$(BIN)/python infra/s3/s3_server.py fetch
@@ -28,10 +35,10 @@ s3: DO ?= start
 s3: .venv/.ready ## start an S3 store on this machine; DO=fetch, status or stop
 	@$(BIN)/python infra/s3/s3_server.py $(DO)
 
-bench-live: .venv/.ready servers ## measure the live path, write docs/benchmarks
+bench-live: servers ## measure the live path, write docs/benchmarks
 	@$(BIN)/python infra/live_bench.py
 
-chaos: .venv/.ready servers ## 60 kills of all that can die, checked against the log
+chaos: servers ## 60 kills of all that can die, checked against the log
 	@PYTHONPATH=tests:infra:infra/kafka:infra/flink $(BIN)/python -m faults.chaos 60
 
 lint: .venv/.ready ## ruff and mypy
@@ -43,7 +50,7 @@ bench: .venv/.ready ## measure speed and memory, write docs/benchmarks
 	@$(BIN)/python -m pipelines.bench
 
 .venv/.ready: requirements.lock setup.py
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say where it is: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(HAS_PYTHON)
 	@echo "making the environment in .venv (3 to 5 minutes, about 6 GB)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --progress-bar on --require-hashes -r requirements.lock

@@ -7,18 +7,15 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from deltalake import DeltaTable
 from rich.console import Console
 
 HERE = Path(__file__).resolve().parent
@@ -27,11 +24,10 @@ for folder in (HERE, HERE / "kafka", HERE / "flink", HERE.parent / "tests"):
 
 import flink_server  # noqa: E402
 from faults.chaos import LAST, Outcome, run_chaos  # noqa: E402
-from live_loads import SHIPPED, bursts, commits_of, models_alone, throughput  # noqa: E402
-from live_runs import CONSTANT, QUIET, Running, memory_mb, servers, wait_for  # noqa: E402
+from live_loads import SHIPPED, bursts, models_alone, throughput  # noqa: E402
+from live_runs import CONSTANT  # noqa: E402
+from live_soak import latency, longest, thirds  # noqa: E402
 
-from pipelines.config import Config  # noqa: E402
-from pipelines.publish import publish  # noqa: E402
 from pipelines.sessionlogs.bench_log import write_bench_log  # noqa: E402
 
 DOCS = HERE.parent / "docs" / "benchmarks"
@@ -57,107 +53,24 @@ LIMITS = {
 console = Console(stderr=True)
 
 
-def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
-    """Publish in real time at this rate; measure window closed → row committed.
-
-    A window is closed when the clock has passed its end and the allowed out-of-orderness.
-    """
-    with servers(folder, CONSTANT) as (_, config), Running(config) as running:
-        log = write_bench_log(folder / "log", int(rate * minutes * 60), rate=rate).folder
-        paced = {"speed": 1.0, "retime": True, "console": QUIET}
-        producer = threading.Thread(target=publish, args=(log, config.kafka), kwargs=paced)
-        producer.start()
-        samples = _sampled(running, producer)
-        wait_for(lambda: not producer.is_alive(), 60)
-        running.supervisor.until_end = True
-        running.join(300)
-        delays = _delays(config, warm_s=60)
-        counted = landed_once(Path(config.tables), int(rate * minutes * 60))
-    return {
-        "rate_per_s": rate,
-        "soak_minutes": minutes,
-        "rows": len(delays),
-        "commit_p50_s": float(np.percentile(delays, 50)),
-        "commit_p90_s": float(np.percentile(delays, 90)),
-        "commit_p99_s": float(np.percentile(delays, 99)),
-        **thirds("commit_s", delays),
-        **samples,
-        **counted,
-    }
-
-
-def landed_once(root: Path, events: int) -> dict[str, float]:
-    """Count events that are missing from observations and from windows, and what came twice."""
-    seen = DeltaTable(root / "observations").to_pyarrow_dataset().to_table(["event_id"])["event_id"]
-    windows = DeltaTable(root / "emotion_features").to_pyarrow_dataset()
-    rows = windows.to_table(["window_id", "n_text", "n_motion"])
-    distinct = pc.count_distinct(seen).as_py()
-    counted = pc.sum(pc.add(rows["n_text"], rows["n_motion"])).as_py()
-    return {
-        "soak_lost": events - distinct,
-        "soak_duplicated": len(seen) - distinct,
-        "soak_events_not_in_windows": events - counted,
-        "soak_windows_duplicated": len(rows) - pc.count_distinct(rows["window_id"]).as_py(),
-    }
-
-
-def _sampled(running: Running, producer: threading.Thread) -> dict[str, float]:
-    """Sample memory and checkpoint size while the producer runs."""
-    rss, sizes = [], []
-    while producer.is_alive():
-        time.sleep(5)
-        job = running.supervisor.job
-        health = running.supervisor.health()
-        if running.error:
-            raise running.error
-        if job is None or health is None:
-            continue
-        rss.append(memory_mb(job))
-        sizes.append(health.checkpoint_bytes / 1024)
-    return thirds("rss_mb", rss) | thirds("checkpoint_kb", sizes)
-
-
-def thirds(name: str, samples: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """Return the medians of the first and the last third: what grows differs."""
-    third = max(1, len(samples) // 3)
-    return {
-        f"{name}_first_third": float(np.median(samples[:third])),
-        f"{name}_last_third": float(np.median(samples[-third:])),
-    }
-
-
-def _delays(config: Config, warm_s: float) -> np.ndarray:
-    """Return window closed → committed in seconds of each feature row after the warm-up."""
-    root = Path(config.tables) / "emotion_features"
-    delays: list[float] = []
-    start = None
-    for at, added in commits_of(Path(config.tables), "emotion_features", "WRITE"):
-        start = start or at
-        if at > start + warm_s:
-            for entry in added:
-                file = pq.read_table(root / entry["path"], columns=["window_end"])
-                ends = file["window_end"].cast("int64").to_numpy() / 1e6
-                delays += list(at - ends - config.kafka.delay_s)
-    return np.array(delays)
-
-
 def last_chaos() -> Outcome | None:
     """Return what the last ``make chaos`` found, None where there was none."""
     return Outcome(**json.loads(LAST.read_text(encoding="utf-8"))) if LAST.exists() else None
 
 
 def chaos_figures(outcome: Outcome) -> dict[str, float]:
-    """Reduce the outcome of the kills to flat figures; restart times are medians.
+    """Reduce the outcome of the kills to flat figures; restart times are medians, and the slowest.
 
     A commit within a second of the kill was on its way before it, and is no restart.
     """
     restart = {
-        way: float(np.median([second for second in times if second > 1]))
-        for way, times in outcome.restart_s.items()
+        way: [second for second in times if second > 1] for way, times in outcome.restart_s.items()
     }
     return {
-        "restart_worker_s": restart["worker"],
-        "restart_jvm_s": restart["jvm"],
+        "restart_worker_s": float(np.median(restart["worker"])),
+        "restart_worker_slowest_s": max(restart["worker"]),
+        "restart_jvm_s": float(np.median(restart["jvm"])),
+        "restart_jvm_slowest_s": max(restart["jvm"]),
         "chaos_kills": outcome.kills,
         "chaos_events": outcome.events,
         "chaos_windows": outcome.windows,
@@ -174,8 +87,8 @@ def chaos_figures(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def page(flat: dict[str, float], notes: list[str]) -> str:
-    """Return the dated page."""
+def page(flat: dict[str, float], measured: dict[str, str], notes: list[str]) -> str:
+    """Return the dated page; ``measured`` says of each part when and at which commit it ran."""
     rows = [f"| {name} | {value:,.2f} | {LIMITS.get(name, '')} |" for name, value in flat.items()]
     load = os.getloadavg()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
@@ -190,6 +103,10 @@ def page(flat: dict[str, float], notes: list[str]) -> str:
             "|---|---|---|",
             *rows,
             "",
+            "| part | measured on, at commit |",
+            "|---|---|",
+            *(f"| {part} | {when} |" for part, when in measured.items()),
+            "",
             "\n\n".join(notes),
             "",
         ]
@@ -200,20 +117,25 @@ NOTES = [
     "*commit_…*: window closed → row committed, where a window is closed when its end and the "
     "out-of-orderness of 2 s have passed; text and motion, constant recognisers. *events_per_s*: "
     "a log that waits in the broker, from the first to the last commit of observations, constant "
-    "recognisers. *soak_…*, *rss_…*, *checkpoint_…*: of the run that *commit_…* is of; memory is "
-    "that of JVM and worker.",
+    "recognisers.",
+    "*soak_…*, *commit_s_…*, *rss_…*, *checkpoint_…*, *lag_…*, *watermark_…*: of the longest such "
+    "run, which a shorter one leaves as they are. *rss_…*: resident memory of the JVM and of the "
+    "worker, apart and together; *per minute* over the run's second half, by least squares. "
+    "*lag_records*: what no checkpoint holds yet. *watermark_delay*: of the windows, behind the "
+    "clock; 2 s of it are the allowed out-of-orderness.",
     "*restart_…*: kill -9 to the next commit of features, which itself comes each 5 s only; "
-    "medians, without commits within a second of the kill, which were on their way; constant "
-    "recognisers. *chaos_…*: against an embedded replay of what the broker held. A decision is "
-    "missing where a window came late as a whole, and differs where the history lacks such a "
-    "window: in the one run that was looked into, those were the windows around the broker's "
-    "deaths, when the producer held its events back.",
+    "medians, and the slowest, without commits within a second of the kill, which were on their "
+    "way; constant recognisers. *chaos_…*: against an embedded replay of what the broker held. A "
+    "decision is missing where a window came late as a whole, and differs where the history lacks "
+    "such a window: in the one run that was looked into, those were the windows around the "
+    "broker's deaths, when the producer held its events back.",
     "*models_…*: the same with the shipped models: text and motion events that wait in the broker, "
     "ten kills, and *alone*, the recognisers on the same events outside of the pipeline; *load* "
     "is all models, once imports are done, as they are in the process that workers are forked "
     "from. *burst_…*: voice chunks of 900 kB with the shipped models, 4 a second, and 40 a second "
     "for half a minute; *drained* is from the last chunk sent to the end of the job.",
-    "Parts can be run apart: figures of parts that were not stay.",
+    "Parts can be run apart: figures of parts that were not stay, with their date and commit; a "
+    "part without them was measured before 2026-11-25.",
 ]
 
 
@@ -228,7 +150,7 @@ def models(folder: Path, events: int) -> dict[str, float]:
     alone = models_alone(write_bench_log(folder / "log", events).folder)
     flat = throughput(waiting, events, SHIPPED)
     restarts = chaos_figures(run_chaos(10, killed, SHIPPED))
-    kept = ("restart_worker_s", "restart_jvm_s", "chaos_lost", "chaos_duplicated")
+    kept = ("chaos_lost", "chaos_duplicated", *(n for n in restarts if n.startswith("restart_")))
     return {
         **{f"models_{name}": value for name, value in flat.items()},
         **alone,
@@ -239,6 +161,28 @@ def models(folder: Path, events: int) -> dict[str, float]:
 def chaos(folder: Path) -> dict[str, float]:
     """Return what the last ``make chaos`` found, or kill a dozen times."""
     return chaos_figures(last_chaos() or run_chaos(12, folder))
+
+
+def stamp(at: datetime) -> str:
+    """Return this moment's date, and the newest commit of it."""
+    command = ["git", "rev-list", "-1", "--abbrev-commit", f"--before={at.isoformat()}", "HEAD"]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+    return f"{at:%Y-%m-%d}, {done.stdout.strip() or 'unknown'}"
+
+
+def store(part: str, found: dict[str, float], flat: dict[str, Any], at: datetime) -> None:
+    """Put a part's figures among the others, and when they were measured."""
+    measured = flat.setdefault("measured", {})
+    measured[part] = stamp(at)
+    if part == "latency":
+        kept = longest(found, flat)
+        if kept == found:
+            measured["soak"] = f"{measured[part]}, {found['soak_minutes']:g} minutes"
+        else:
+            console.print(f"the soak of {flat['soak_minutes']:g} minutes on record stays")
+        measured[part] += f", {found['soak_minutes']:g} minutes"
+        found = kept
+    flat |= found
 
 
 def main() -> None:
@@ -260,15 +204,19 @@ def main() -> None:
         parser.error(f"{sorted(unknown)} are no parts: {', '.join(measures)}")
     flink_server.fetch()
     flat_file = DOCS / "latest" / "live.json"
-    flat: dict[str, float] = json.loads(flat_file.read_text(encoding="utf-8"))
+    flat: dict[str, Any] = json.loads(flat_file.read_text(encoding="utf-8"))
     for part in given.parts or measures:
         console.print(part)
+        at = datetime.now(UTC)
+        if part == "chaos" and LAST.exists():
+            at = datetime.fromtimestamp(LAST.stat().st_mtime, UTC)
         with tempfile.TemporaryDirectory() as made:
             found = measures[part](Path(made))
         console.print(json.dumps(found))
-        flat |= found
+        store(part, found, flat, at)
         flat_file.write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
-    written = page(flat, NOTES)
+    figures = {name: value for name, value in flat.items() if name != "measured"}
+    written = page(figures, flat["measured"], NOTES)
     (DOCS / f"{datetime.now(UTC):%Y-%m-%d}-live.md").write_text(written, encoding="utf-8")
     console.print(written, markup=False)
 

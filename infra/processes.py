@@ -3,13 +3,14 @@
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,23 +19,40 @@ from typing import Protocol
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 HOST = "127.0.0.1"
-INSTALL = "apt-get install -y openjdk-17-jdk-headless maven"
+JAVA = ("java", "javac", "mvn")
+_APT = {"java": "openjdk-17-jdk-headless", "javac": "openjdk-17-jdk-headless", "mvn": "maven"}
+_GO = "https://go.dev/dl/go1.25.0.linux-$(dpkg --print-architecture).tar.gz"  # Debian 12 has 1.19
+_OLDEST = {"java": (["java", "-version"], 17), "go": (["go", "version"], 1.21)}
+"""How to ask for a version, and the oldest that does; Go from 1.21 on fetches a newer itself."""
 
 
 class ServerError(Exception):
     """A server that could not be fetched or started: what is wrong, and the end of its log."""
 
 
-def need_java() -> None:
-    """Raise where Java 17 or Maven are missing, with the command that installs them."""
-    missing = [name for name in ("java", "javac", "mvn") if shutil.which(name) is None]
+def need(*programs: str) -> None:
+    """Raise where a program is missing or too old, with the command that installs it."""
+    missing = [name for name in programs if shutil.which(name) is None]
     if missing:
-        message = f"{', '.join(missing)} not found: Java 17 and Maven are needed: {INSTALL}"
+        message = f"{', '.join(missing)} not found; install with: {_install(missing)}"
         raise ServerError(message)
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True).stderr
-    if int(said.split('"')[1].split(".")[0]) < 17:
-        message = f"Java 17 or newer is needed, this is {said.splitlines()[0]}: {INSTALL}"
-        raise ServerError(message)
+    for name in set(programs) & set(_OLDEST):
+        command, oldest = _OLDEST[name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        said = (done.stdout + done.stderr).partition("\n")[0]
+        found = re.search(r"\d+(\.\d+)?", said)
+        if found is None or float(found[0]) < oldest:
+            message = f"{name} is older than {oldest} ({said}); install with: {_install([name])}"
+            raise ServerError(message)
+
+
+def _install(programs: Iterable[str]) -> str:
+    """Return one command line for a Debian machine."""
+    packages = dict.fromkeys(_APT[name] for name in programs if name in _APT)
+    commands = [f"apt-get install -y {' '.join(packages)}"] if packages else []
+    if "go" in programs:
+        commands.append(f"curl -L {_GO} | tar -xzC /usr/local && PATH=$PATH:/usr/local/go/bin")
+    return " && ".join(commands)
 
 
 def maven(pom: Path, out: Path, *goals: str) -> None:
@@ -43,8 +61,9 @@ def maven(pom: Path, out: Path, *goals: str) -> None:
     digest = hashlib.blake2b(b"".join(path.read_bytes() for path in sources)).hexdigest()
     stamp = out / "fetched"
     if stamp.is_file() and stamp.read_text() == digest:
+        need("java")  # it was there when the jars were fetched
         return
-    need_java()
+    need(*JAVA)
     shutil.rmtree(out, ignore_errors=True)
     command = ["mvn", "-q", "-B", "-f", str(pom), f"-Dout={out}", *goals]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -199,3 +218,17 @@ def serve(
     pids = {process.name: process.pid for process in server.processes}
     print("\n".join(f"{name}: {f'pid {pid}' if pid else 'down'}" for name, pid in pids.items()))
     return 0 if given.action == "stop" or all(pids.values()) else 1
+
+
+def main() -> int:
+    """Say what ``make test`` needs and this machine lacks; return the exit status."""
+    try:
+        need(*JAVA, "go")
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

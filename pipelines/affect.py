@@ -74,6 +74,7 @@ def _source(config: Config) -> beam.PTransform:
         consumer=java_settings(config.kafka),
         clock=_clock(config),
         expansion=expansion,
+        environment=config.live.java_environment,
     )
 
 

@@ -132,6 +132,7 @@ class Live(_Frozen):
 
     ``state`` holds checkpoints, settings and logs of the job; ``jars`` is what ``make flink``
     fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit;
+    ``java_environment`` is where the Kafka source runs: Flink's JVM, or docker for other runners;
     ``bootstrap`` takes the history of decisions from the tables where the job has none yet; a job
     whose disks have less than ``least_free_mb`` left is drained.
     """
@@ -139,6 +140,7 @@ class Live(_Frozen):
     state: Path = Path("build/live")
     jars: Path = Path("build/flink")
     flink_master: str = "[local]"
+    java_environment: Literal["EMBEDDED", "DOCKER"] = "EMBEDDED"
     parallelism: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=1)
     checkpoint_s: float = Field(default=2.0, gt=0)

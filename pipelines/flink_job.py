@@ -18,7 +18,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 
 from pipelines.config import Config
-from pipelines.job_process import UNUSABLE
+from pipelines.job_process import UNUSABLE, write_private
 from schemas.errors import AffectstreamError
 
 
@@ -115,7 +115,7 @@ def main(argv: list[str]) -> int:
         else:
             proto = build(config, options)
             check_graph(proto, state, restoring="--restoring" in argv)
-            built.write_bytes(proto.SerializeToString())
+            write_private(built, proto.SerializeToString())
     except AffectstreamError as error:
         (state / "unusable").write_text(str(error), encoding="utf-8")
         return UNUSABLE

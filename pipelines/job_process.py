@@ -39,7 +39,7 @@ class JobProcess:
         self.restored = newest_checkpoint(self._state)
         self._write_settings(rest_port)
         path = self._state / "config.json"
-        path.write_text(config.model_dump_json(), encoding="utf-8")
+        write_private(path, config.model_dump_json().encode())
         command = [sys.executable, "-m", "pipelines.flink_job", str(path)]
         command += ["--again"] if again else []
         command += ["--restoring"] if self.restored else []
@@ -62,6 +62,8 @@ class JobProcess:
             "rest.address": "127.0.0.1",
             "rest.bind-address": "127.0.0.1",
             "rest.bind-port": rest_port,
+            "jobmanager.bind-host": "127.0.0.1",  # all of the machine's addresses otherwise
+            "taskmanager.bind-host": "127.0.0.1",
             "state.checkpoints.num-retained": 2,
             "restart-strategy.type": "failure-rate",
             "restart-strategy.failure-rate.max-failures-per-interval": 6,
@@ -70,8 +72,9 @@ class JobProcess:
         }
         if self.restored:
             settings["execution.savepoint.path"] = self.restored.as_uri()
+        self._state.chmod(0o700)  # the graph in it knows the broker's password
         conf = self._state / "conf"
-        conf.mkdir(parents=True, exist_ok=True)
+        conf.mkdir(exist_ok=True)
         lines = [f"{name}: {value}" for name, value in settings.items()]
         (conf / "flink-conf.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -119,6 +122,13 @@ class JobProcess:
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         told = re.findall(r"^(?:.*?Caused by: )?((?:[\w.]+)?(?:Error|Exception): .+)$", text, re.M)
         return told[-1].strip()[:300] if told else f"see {self.log}"
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, also where others could before."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_bytes(data)
 
 
 def _processes() -> Iterator[tuple[int, int, int]]:

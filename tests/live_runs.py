@@ -4,13 +4,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import flink_server
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
@@ -115,7 +116,13 @@ def wait_for(what: Callable[[], bool], timeout_s: float = 120) -> None:
 
 def memory_mb(job: JobProcess) -> float:
     """Return the resident memory of a job's JVM and workers."""
-    return sum(_rss_mb(pid) for pid in (job.server_pid(), *job.worker_pids()) if pid)
+    return sum(memory_parts_mb(job))
+
+
+def memory_parts_mb(job: JobProcess) -> tuple[float, float]:
+    """Return the resident memory of a job's JVM, and that of its workers."""
+    server = job.server_pid()
+    return _rss_mb(server) if server else 0.0, sum(map(_rss_mb, job.worker_pids()))
 
 
 def _rss_mb(pid: int) -> float:
@@ -124,6 +131,19 @@ def _rss_mb(pid: int) -> float:
     except OSError:  # it ended meanwhile
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def listeners() -> set[tuple[str, str]]:
+    """Return jar or name, and address, of all that this process's descendants listen with."""
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ended meanwhile
+            jars = [Path(part).name for part in child.cmdline() if part.endswith(".jar")]
+            for socket in child.net_connections("tcp"):
+                if socket.status == psutil.CONN_LISTEN:
+                    address = socket.laddr.ip.removeprefix("::ffff:")
+                    found.add((jars[0] if jars else child.name(), address))
+    return found
 
 
 def distinct_events(*folders: Path) -> int:

@@ -21,12 +21,8 @@ from transforms.late import LATE
 from transforms.log import MAX_ROWS, bounded
 
 URN = "affectstream:kafka:read:v1"
-_ENVIRONMENT = [
-    "{{PORT}}",
-    "--javaClassLookupAllowlistFile=*",
-    "--defaultEnvironmentType=EMBEDDED",  # Java runs in the runner's own JVM: no docker
-    "--experiments=use_deprecated_read",  # Flink reads natively, offsets in its checkpoints
-]
+EMBEDDED = "EMBEDDED"
+"""The environment of Java inside of the runner's own JVM, without docker; only Flink's has it."""
 
 
 class EventClock(NamedTuple):
@@ -132,17 +128,33 @@ def _batches(parts: list[pa.RecordBatch], at: Timestamp) -> Iterator[WindowedVal
 class ReadKafka(beam.PTransform):
     """The session and governance topics → RAW batches of up to 8,192 rows or 4 MB."""
 
-    def __init__(self, *, consumer: dict[str, str], clock: EventClock, expansion: Path) -> None:
+    def __init__(
+        self,
+        *,
+        consumer: dict[str, str],
+        clock: EventClock,
+        expansion: Path,
+        environment: str = EMBEDDED,
+    ) -> None:
         super().__init__()
         milliseconds = (round(seconds * 1000) for seconds in clock)
         self._payload = _Payload(
             consumer, list(TOPICS), list(SESSIONS), list(CONTEXTS), *milliseconds
         )
         self._expansion = expansion
+        self._environment = environment
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
         jar = str(self._expansion)
-        service = JavaJarExpansionService(jar, extra_args=[*_ENVIRONMENT, f"--filesToStage={jar}"])
+        arguments = [
+            "{{PORT}}",
+            "--javaClassLookupAllowlistFile=*",
+            f"--defaultEnvironmentType={self._environment}",
+            f"--filesToStage={jar}",
+        ]
+        if self._environment == EMBEDDED:  # Flink reads natively, offsets in its checkpoints
+            arguments.append("--experiments=use_deprecated_read")
+        service = JavaJarExpansionService(jar, extra_args=arguments)
         payload = NamedTupleBasedPayloadBuilder(self._payload)
         return (
             pbegin

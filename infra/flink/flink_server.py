@@ -26,7 +26,7 @@ _OPENS = [
 ]  # fmt: skip
 _MAINS = {
     "jobserver.jar": "org.apache.beam.runners.flink.FlinkJobServerDriver",
-    "expansion.jar": "org.apache.beam.sdk.expansion.service.ExpansionService",
+    "expansion.jar": "affectstream.LoopbackExpansion",
 }
 
 

@@ -5,7 +5,6 @@ system must have extended attributes.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,20 +13,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from processes import BUILD, HOST, Process, ServerError, serve  # noqa: E402
+from processes import BUILD, HOST, Process, ServerError, need, serve  # noqa: E402
 
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 BINARY = BUILD / "s3" / "bin" / "versitygw"
-_INSTALL = "apt-get install -y golang"
 
 
 def fetch() -> None:
     """Build the server with Go where it is missing (two minutes on two cores)."""
     if BINARY.is_file():
         return
-    if shutil.which("go") is None:
-        message = f"go not found: the S3 store is built with Go: {_INSTALL}"
-        raise ServerError(message)
+    need("go")
     environment = os.environ | {"GOBIN": str(BINARY.parent), "GOFLAGS": "-modcacherw"}
     done = subprocess.run(
         ["go", "install", MODULE], env=environment, capture_output=True, text=True, check=False

@@ -3,12 +3,15 @@
 import socket
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 from processes import HOST, free_ports, listens
 
@@ -55,24 +58,73 @@ def test_a_portable_runner_lands_the_tables(config: Config, job_service: str) ->
     assert found["emotion_features"] == found["expression_decisions"] > 0
 
 
-def test_the_graph_builds_for_dataflow_without_a_call_to_the_cloud(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         message = "the network was asked for"
         raise AssertionError(message)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def dataflow_graph(config: Config) -> beam_runner_api_pb2.Pipeline:
     options = ["--project=some-project", "--region=europe-west1"]
     options += ["--temp_location=gs://some-bucket/tmp", "--experiments=use_runner_v2"]
     given = runner_options(config, "DataflowRunner", options)
+    assert given.get_all_options()["setup_file"] == str(SETUP)
+    assert given.get_all_options()["streaming"] == (config.log is None)
     pipeline = beam.Pipeline(runner=DataflowRunner(), options=given)
     build_pipeline(pipeline, config)
-    names = {step.unique_name for step in pipeline.to_runner_api().components.transforms.values()}
-    assert {"DecodeEvents", "GateByPolicy", "Land:expression_decisions"} <= {
-        name.partition("/")[0] for name in names
-    }
-    assert given.get_all_options()["setup_file"] == str(SETUP)
+    return pipeline.to_runner_api()
+
+
+def stages(graph: beam_runner_api_pb2.Pipeline) -> set[str]:
+    return {step.unique_name.partition("/")[0] for step in graph.components.transforms.values()}
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_graph_builds_for_dataflow_without_a_call_to_the_cloud(config: Config) -> None:
+    wanted = {"ReadLog", "DecodeEvents", "GateByPolicy", "Land:expression_decisions"}
+    assert wanted <= stages(dataflow_graph(config))
+
+
+@pytest.mark.flink
+@pytest.mark.usefixtures("no_network")
+def test_the_streaming_graph_builds_for_dataflow_with_java_in_docker(
+    config: Config, jars: Path
+) -> None:
+    live = config.live.model_copy(update={"jars": jars, "java_environment": "DOCKER"})
+    graph = dataflow_graph(config.model_copy(update={"log": None, "live": live}))
+    assert {"ReadKafka", "DecodeEvents", "Land:expression_decisions"} <= stages(graph)
+    steps = graph.components.transforms.values()
+    (pack,) = [step for step in steps if step.unique_name.endswith("Pack/ParMultiDo(PackRecords)")]
+    environment = graph.components.environments[pack.environment_id]
+    assert environment.urn == "beam:env:docker:v1"
+    payload = beam_runner_api_pb2.DockerPayload.FromString(environment.payload)
+    assert "java" in payload.container_image
+    reads = {step.spec.urn for step in steps if "ReadKafka" in step.unique_name}
+    assert "beam:transform:read:v1" not in reads, "Flink's own way to read"
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_what_workers_install_holds_all_data_and_neither_tests_nor_servers(
+    tmp_path: Path,
+) -> None:
+    own = ["egg_info", "--egg-base", str(tmp_path), "sdist", "--dist-dir", str(tmp_path)]
+    run([sys.executable, "setup.py", "-q", *own], SETUP.parent)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as source:
+        source.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("affectstream-*/")
+    run([sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(tmp_path)], unpacked)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        held = {name for name in wheel.namelist() if ".dist-info" not in name}
+    listed = run(["git", "ls-files"], SETUP.parent)
+    rooms = ("pipelines/", "transforms/", "schemas/", "model_serving/")
+    assert held == {name for name in listed.splitlines() if name.startswith(rooms)}
 
 
 def test_an_unknown_runner_is_one_sentence(config: Config) -> None:

@@ -1,6 +1,7 @@
 """TLS and SCRAM to a real broker; what is wrong is one sentence."""
 
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
-from live_runs import CONSTANT, QUIET, live_config, run_to_end, table
+from live_runs import CONSTANT, QUIET, Running, listeners, live_config, table
 from records import raw, record
 
 from pipelines.config import Kafka
+from pipelines.job_process import newest_checkpoint
 from pipelines.kafka_clients import python_settings
 from pipelines.live_checks import check_topics
 from pipelines.publish import publish
@@ -67,13 +69,28 @@ def test_a_log_goes_through_tls_with_a_password(secured: Kafka, log: Path, tmp_p
 
 
 @pytest.mark.flink
-def test_a_live_job_goes_through_tls_with_a_password(
+def test_a_live_job_goes_through_tls_with_a_password_that_others_on_the_machine_cannot_have(
     secured: Kafka, log: Path, jars: Path, tmp_path: Path, keys: Path
 ) -> None:
     publish(log, secured, console=QUIET)
     config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
-    run_to_end(config)
+    state = config.live.state
+    state.mkdir(mode=0o755)
+    kept = [state / name for name in ("pipeline.pb", "config.json")]
+    for path in kept:
+        path.touch(mode=0o644)
+    listening: set[tuple[str, str]] = set()
+    with Running(config, until_end=True) as running:
+        while not newest_checkpoint(state) and not running.error:
+            listening |= listeners()  # the expansion service ends when the graph is built
+            time.sleep(0.2)
+        running.join(300)
     assert len(table(config.tables, "observations")) == 39
+    assert {oct(path.stat().st_mode & 0o777) for path in kept} == {oct(0o600)}
+    assert oct(state.stat().st_mode & 0o777) == oct(0o700)
+    assert {"expansion.jar", "jobserver.jar"} <= {name for name, _ in listening}
+    beams = {("jobserver.jar", "::")}  # its gRPC services take no address (docs/live.md)
+    assert {address for _, address in listening - beams} <= {"127.0.0.1", "::1"}, listening
 
 
 def allow_only_describing(secured: Kafka, topic: str, user: str, folder: Path) -> None:

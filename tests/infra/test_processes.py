@@ -1,0 +1,98 @@
+"""What the server scripts say where something is missing; a broker run by its script."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import kafka_server
+import pytest
+from processes import HOST, ROOT, free_ports, listens
+
+_KAFKA = ROOT / "infra" / "kafka" / "kafka_server.py"
+
+
+def script(path: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
+    """Run a script, with these programs alone where they are given; return status and output."""
+    environment = os.environ | ({"PATH": str(programs)} if programs else {})
+    done = subprocess.run(
+        [sys.executable, str(path), *arguments],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def programs(folder: Path, **said: str) -> Path:
+    """Make programs that say this of their version and do nothing else."""
+    folder.mkdir()
+    for name, text in said.items():
+        (folder / name).write_text(f"#!/bin/sh\necho '{text}' >&2\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_what_is_missing_is_said_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    modern = 'openjdk version "17.0.15" 2025-04-15'
+    for given, wanted in (
+        ({}, "java, javac, mvn, go not found; install with: apt-get install -y "
+             "openjdk-17-jdk-headless maven && curl -L https://go.dev/dl/go1.25"),
+        ({"java": 'openjdk version "11.0.2"', "javac": "", "mvn": "", "go": "go version go1.26.8"},
+         'java is older than 17 (openjdk version "11.0.2"); install with: apt-get install -y open'),
+        ({"java": modern, "javac": "", "mvn": "", "go": "go version go1.19.8 linux/amd64"},
+         "go is older than 1.21 (go version go1.19.8 linux/amd64); install with: curl"),
+    ):  # fmt: skip
+        folder = programs(tmp_path / str(len(wanted)), **given)
+        status, said = script(ROOT / "infra" / "processes.py", programs=folder)
+        assert status == 1
+        assert wanted in said
+    good = programs(tmp_path / "good", java=modern, javac="", mvn="", go="go version go1.25.0")
+    assert script(ROOT / "infra" / "processes.py", programs=good) == (0, "")
+
+
+def test_make_test_says_so_before_it_makes_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "infra").mkdir()
+    for name in ("Makefile", "infra/processes.py", "requirements.lock", "setup.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tools := tmp_path / "tools").mkdir()
+    (tools / "sh").symlink_to("/bin/sh")
+    done = subprocess.run(
+        [shutil.which("make") or "make", "test", f"PYTHON={sys.executable}"],
+        cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stderr.startswith("java, javac, mvn, go not found; install with: apt-get")
+    assert done.stdout == ""
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.kafka
+def test_fetched_jars_do_not_hide_that_java_is_gone(tmp_path: Path) -> None:
+    kafka_server.fetch()
+    status, said = script(_KAFKA, "fetch", programs=programs(tmp_path / "none"))
+    assert (status, said) == (
+        1, "java not found; install with: apt-get install -y openjdk-17-jdk-headless\n",
+    )  # fmt: skip
+
+
+@pytest.mark.kafka
+def test_a_broker_is_started_once_shown_and_stopped_by_its_script(tmp_path: Path) -> None:
+    port = next(p for p in free_ports(20) if not listens(p + 1))
+    place = ("--folder", str(tmp_path / "broker"), "--port", str(port))
+    assert script(_KAFKA, "stop", *place) == (0, "broker: down\n")
+    try:
+        started = script(_KAFKA, "start", *place)
+        assert started[0] == 0, started[1]
+        assert started == script(_KAFKA, "start", *place) == script(_KAFKA, "status", *place)
+        assert started[1].startswith("broker: pid ")
+        assert listens(port)
+    finally:
+        assert script(_KAFKA, "stop", *place) == (0, "broker: down\n")
+    assert script(_KAFKA, "status", *place) == (1, "broker: down\n")
+    assert not listens(port)
+    with socket.create_server((HOST, port + 1)):  # its controller's
+        status, said = script(_KAFKA, "start", *place)
+    assert status == 1
+    assert said.startswith(f"broker did not start; the end of {tmp_path / 'broker'}/broker.log:")
+    assert "Address already in use" in said
