@@ -25,8 +25,8 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": "262144",
 }
 """What glibc is told in workers. By itself it raises both thresholds to 32 MB and opens an arena a
-thread: within 8 minutes at 1,500 events/s it held 157 MB of free memory and still rose. With these it
-held 78 MB, steadily."""
+thread: after 8 minutes at 1,500 events/s it held 157 MB of free memory, ever more. So it held 78,
+steadily."""
 
 
 class ForkServer:

@@ -89,8 +89,7 @@ def test_a_live_job_goes_through_tls_with_a_password_that_others_on_the_machine_
     assert {oct(path.stat().st_mode & 0o777) for path in kept} == {oct(0o600)}
     assert oct(state.stat().st_mode & 0o777) == oct(0o700)
     assert {"expansion.jar", "jobserver.jar"} <= {name for name, _ in listening}
-    beams = {("jobserver.jar", "::")}  # its gRPC services take no address (docs/live.md)
-    assert {address for _, address in listening - beams} <= {"127.0.0.1", "::1"}, listening
+    assert {address for _, address in listening} <= {"127.0.0.1", "::1"}, listening
 
 
 def allow_only_describing(secured: Kafka, topic: str, user: str, folder: Path) -> None:
