@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 
 from pipelines.config import Config
-from pipelines.job_process import UNUSABLE
+from pipelines.job_process import SERVER_LOST, UNUSABLE
 from schemas.errors import AffectstreamError
 
 
@@ -103,7 +104,11 @@ def check_graph(proto: Any, state: Path, *, restoring: bool) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the job to its end; return 0 where it was cancelled, UNUSABLE where it cannot start."""
+    """Run the job to its end.
+
+    Returns 0 where it was cancelled, UNUSABLE where it cannot start, SERVER_LOST where the job
+    server is no more, 1 where the job failed.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     config = Config.model_validate_json(Path(argv[0]).read_text(encoding="utf-8"))
     state = config.live.state.absolute()
@@ -119,8 +124,12 @@ def main(argv: list[str]) -> int:
     except AffectstreamError as error:
         (state / "unusable").write_text(str(error), encoding="utf-8")
         return UNUSABLE
-    result = FlinkRunner().run_portable_pipeline(proto, options)
-    return 0 if result.wait_until_finish() in ("DONE", "CANCELLED", "DRAINED") else 1
+    try:
+        result = FlinkRunner().run_portable_pipeline(proto, options)
+        return 0 if result.wait_until_finish() in ("DONE", "CANCELLED", "DRAINED") else 1
+    except grpc.RpcError as error:
+        logging.exception("the job server is lost")
+        return SERVER_LOST if error.code() is grpc.StatusCode.UNAVAILABLE else 1
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from records import raw, record
 from pipelines.config import Kafka
 from pipelines.flink_job import check_graph
 from pipelines.live import Supervisor
-from pipelines.live_checks import check_topics
 from pipelines.publish import publish
+from pipelines.topics import check_topics
 from schemas.errors import AffectstreamError
 
 
@@ -36,29 +36,28 @@ def test_a_checkpoint_of_another_graph_is_not_restored(tmp_path: Path) -> None:
 
 
 @pytest.mark.kafka
-def test_a_missing_topic_is_one_sentence(new_broker: Callable, tmp_path: Path, keys: Path) -> None:
+def test_a_missing_topic_is_one_sentence(new_broker: Callable) -> None:
     kafka = Kafka(bootstrap=new_broker().bootstrap)
     with pytest.raises(AffectstreamError, match="run `affectstream topics create`"):
-        check_topics(live_config(kafka, tmp_path, tmp_path, keys))
+        check_topics(kafka)
 
 
 @pytest.mark.kafka
-def test_a_topic_that_shrank_is_one_sentence(kafka: Kafka, tmp_path: Path, keys: Path) -> None:
+def test_a_topic_that_shrank_is_one_sentence(kafka: Kafka, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.mkdir()
     rows = [record("text", n, {"text": "hi", "lang": "en"}) for n in range(5)]
     pq.write_table(pa.Table.from_batches([raw(*rows)]), log / "part-0.parquet")
     publish(log, kafka, console=QUIET)
-    config = live_config(kafka, tmp_path, tmp_path, keys)
     consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=kafka.group)
     partitions = [TopicPartition("session.text", number) for number in range(3)]
     ends = consumer.end_offsets(partitions)
     consumer.commit({tp: OffsetAndMetadata(end, "", -1) for tp, end in ends.items()})
-    check_topics(config)
+    check_topics(kafka)
     consumer.commit({partitions[0]: OffsetAndMetadata(ends[partitions[0]] + 7, "", -1)})
     consumer.close()
     with pytest.raises(AffectstreamError, match=r"session\.text, partition 0, .* cut or made anew"):
-        check_topics(config)
+        check_topics(kafka)
 
 
 @pytest.mark.flink
