@@ -146,10 +146,11 @@ class Supervisor:
             from pipelines.live_checks import check_files  # noqa: PLC0415  imports Beam: seconds
 
             check_files(self._config)
-        there = True
-        while not self._topics_usable(screen) and not self._stopping.wait(1.0):
-            there = False
-        return there
+        if self._topics_usable(screen):
+            return True
+        while not self._stopping.wait(1.0) and not self._topics_usable(screen):
+            pass
+        return False
 
     def _topics_usable(self, screen: Screen) -> bool:
         """Tell whether the topics can be read on, False while the broker is away.

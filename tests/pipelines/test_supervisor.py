@@ -182,6 +182,19 @@ def test_a_broker_that_is_gone_for_good_ends_the_job(
     assert supervisor._stopping.is_set()
 
 
+def test_what_a_job_needs_is_looked_at_after_an_error_and_the_broker_waited_for(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = live.BrokerAwayError("Kafka at x: refused")
+    broker = _Broker(None, away, away, None)
+    monkeypatch.setattr(live, "check_topics", broker)
+    assert supervisor._broker_was_there(live._Ended("killed", killed=True), Screen(QUIET))
+    assert not supervisor._broker_was_there(live._Ended("killed", killed=True), Screen(QUIET))
+    assert broker.asked == 4
+    with pytest.raises(AffectstreamError, match="no key file"):
+        supervisor._broker_was_there(live._Ended("it failed"), Screen(QUIET))
+
+
 @pytest.mark.parametrize("read", [None, _CUT])
 def test_a_topic_that_cannot_be_read_on_ends_the_job(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, read: Read | None
