@@ -16,6 +16,7 @@ from pipelines.disk import check_room
 from pipelines.job_process import newest_checkpoint
 from pipelines.publish import publish
 from pipelines.sessionlogs.bench_log import write_bench_log
+from pipelines.state_folder import held
 from schemas.errors import AffectstreamError
 
 COMMAND = Path(sys.executable).with_name("affectstream")
@@ -70,7 +71,7 @@ def _go_on_by_commands(config: Config, log: Path, recorded: Path) -> None:
     try:
         assert "all topics are there" in _told("topics", "create", "--config", path)
         before = _landed(config)
-        assert "records in" in _told("publish", log, "--config", path)
+        assert "records in" in _told("publish", log, "--retime", "--config", path)
         assert "records in" in _told("record", recorded, "--config", path)
         assert "a live job runs with the state" in _told("live", "--config", path, status=1)
         wait_for(lambda: _landed(config) > before or job.poll() is not None)
@@ -78,6 +79,9 @@ def _go_on_by_commands(config: Config, log: Path, recorded: Path) -> None:
         said = job.communicate(timeout=120)[1]
     finally:
         job.kill()
+        job.wait()
+        with held(config.live.state):
+            pass  # it ends what is left where the test fails
     assert job.returncode == 0, said
 
 
