@@ -13,12 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 
-from pipelines.config import Config
-from pipelines.job_process import UNUSABLE, write_private
+from pipelines.config import Config, Windows
+from pipelines.job_process import SERVER_LOST, UNUSABLE, write_private
 from schemas.errors import AffectstreamError
 
 
@@ -84,26 +86,70 @@ def build(config: Config, options: PipelineOptions) -> Any:
     return proto
 
 
-def graph_version(proto: Any) -> str:
-    """Return 32 hex digits over the names of all steps: what a checkpoint's state hangs on."""
-    names = sorted(step.unique_name for step in proto.components.transforms.values())
-    return hashlib.blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
+def graph_version(proto: Any, windows: Windows) -> str:
+    """Return 32 hex digits over what a checkpoint's state hangs on.
+
+    These are all steps by name and what each holds in state, how they window, the kinds of coders,
+    the schemas of what is held, and the windows' settings, since shards stand only in pickled
+    functions. Ids and pickles are left out: the same graph may be given others when it is built
+    again.
+    """
+    parts = [windows.model_dump_json(), *_schemas()]
+    for step in proto.components.transforms.values():
+        parts.append(f"step {step.unique_name} {step.spec.urn} {_held(step.spec)}")
+    for strategy in proto.components.windowing_strategies.values():
+        plain = beam_runner_api_pb2.WindowingStrategy()
+        plain.CopyFrom(strategy)
+        plain.window_coder_id = plain.environment_id = ""
+        parts.append(f"windows {plain.SerializeToString(deterministic=True).hex()}")
+    coders = proto.components.coders
+    for coder in coders.values():
+        inner = [coders[known].spec.urn for known in coder.component_coder_ids]
+        parts.append(f"coder {coder.spec.urn} {inner}")
+    text = "\n".join(sorted(set(parts)))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def check_graph(proto: Any, state: Path, *, restoring: bool) -> None:
+def _schemas() -> list[str]:
+    """Return the schemas of the batches that are held in state, without their docs."""
+    from schemas.events import HELD  # noqa: PLC0415  a restart needs none of this
+    from schemas.tables import EMOTION_FEATURES  # noqa: PLC0415
+    from transforms.decide import NEEDED  # noqa: PLC0415
+    from transforms.history import HISTORY  # noqa: PLC0415
+
+    pending = [f"{name}: {EMOTION_FEATURES.field(name).type}" for name in NEEDED]
+    return [f"{schema.names} {schema.types}" for schema in (HELD, HISTORY)] + [str(pending)]
+
+
+def _held(spec: Any) -> list[str]:
+    """Name the states and timers of a step."""
+    if spec.urn != common_urns.primitives.PAR_DO.urn:
+        return []
+    step = beam_runner_api_pb2.ParDoPayload.FromString(spec.payload)
+    states = [f"{name} {state.WhichOneof('spec')}" for name, state in step.state_specs.items()]
+    return sorted([*states, *step.timer_family_specs])
+
+
+def check_graph(proto: Any, config: Config, *, restoring: bool) -> None:
     """Raise where the newest checkpoint was taken of another graph."""
-    path, version = state / "graph", graph_version(proto)
+    state = config.live.state.absolute()
+    path, version = state / "graph", graph_version(proto, config.windows)
     if restoring and path.exists() and path.read_text() != version:
         message = (
-            f"the checkpoints in {state} are of another version of the graph: start anew with "
-            "`--state` naming a new folder; what has landed is not landed twice"
+            f"the checkpoints in {state} are of another version of the graph, or of other "
+            "`windows` in the configuration: start anew with `--state` naming a new folder; what "
+            "has landed is not landed twice"
         )
         raise AffectstreamError(message)
     path.write_text(version)
 
 
 def main(argv: list[str]) -> int:
-    """Run the job to its end; return 0 where it was cancelled, UNUSABLE where it cannot start."""
+    """Run the job to its end.
+
+    Returns 0 where it was cancelled, UNUSABLE where it cannot start, SERVER_LOST where the job
+    server is no more, 1 where the job failed.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     config = Config.model_validate_json(Path(argv[0]).read_text(encoding="utf-8"))
     state = config.live.state.absolute()
@@ -114,13 +160,17 @@ def main(argv: list[str]) -> int:
             proto = beam_runner_api_pb2.Pipeline.FromString(built.read_bytes())
         else:
             proto = build(config, options)
-            check_graph(proto, state, restoring="--restoring" in argv)
+            check_graph(proto, config, restoring="--restoring" in argv)
             write_private(built, proto.SerializeToString())
     except AffectstreamError as error:
         (state / "unusable").write_text(str(error), encoding="utf-8")
         return UNUSABLE
-    result = FlinkRunner().run_portable_pipeline(proto, options)
-    return 0 if result.wait_until_finish() in ("DONE", "CANCELLED", "DRAINED") else 1
+    try:
+        result = FlinkRunner().run_portable_pipeline(proto, options)
+        return 0 if result.wait_until_finish() in ("DONE", "CANCELLED", "DRAINED") else 1
+    except grpc.RpcError as error:
+        logging.exception("the job server is lost")
+        return SERVER_LOST if error.code() is grpc.StatusCode.UNAVAILABLE else 1
 
 
 if __name__ == "__main__":

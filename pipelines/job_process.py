@@ -6,15 +6,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from pipelines.config import Config
 from pipelines.fork_server import ALLOCATION, VARIABLE, ForkServer
+from pipelines.state_folder import (
+    command_of,
+    group_members,
+    is_job_server,
+    note_driver,
+    processes,
+)
 
 UNUSABLE = 3
 """Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
+SERVER_LOST = 4
+"""Exit status of a driver whose job server hung up without a word, as one that was killed does."""
 
 
 def newest_checkpoint(state: Path) -> Path | None:
@@ -55,6 +63,7 @@ class JobProcess:
                 env=os.environ | ALLOCATION | {VARIABLE: str(fork_server.socket)},
                 start_new_session=True,  # its process group is what ``kill`` ends
             )
+        note_driver(self._state, self._driver.pid)
 
     def _write_settings(self, rest_port: int) -> None:
         """Write what only Flink's own settings can say; ``--savepoint_path`` is ignored locally."""
@@ -67,7 +76,8 @@ class JobProcess:
             "state.checkpoints.num-retained": 2,
             "restart-strategy.type": "failure-rate",
             "restart-strategy.failure-rate.max-failures-per-interval": 6,
-            "restart-strategy.failure-rate.failure-rate-interval": "1 min",
+            # a record that fails again does so each 6 to 10 s, with the workers' start
+            "restart-strategy.failure-rate.failure-rate-interval": "3 min",
             "restart-strategy.failure-rate.delay": "500 ms",
         }
         if self.restored:
@@ -85,22 +95,27 @@ class JobProcess:
     def server_pid(self) -> int | None:
         """Return the job server's JVM, None before it is there and after it died."""
         for pid in self._members():
-            if b"jobserver.jar" in _command(pid):
+            if is_job_server(pid):
                 return pid
         return None
 
     def worker_pids(self) -> list[int]:
         """Return the Python workers: what the fork server forked, and those who did it alone."""
-        forked = [pid for pid, parent, _ in _processes() if parent == self._fork_server.pid]
-        return forked + [pid for pid in self._members() if b"pipelines.harness" in _command(pid)]
+        forked = [pid for pid, parent, _ in processes() if parent == self._fork_server.pid]
+        return forked + [pid for pid in self._members() if b"pipelines.harness" in command_of(pid)]
 
     def _members(self) -> list[int]:
         """Return the living processes of the driver's group."""
-        return [pid for pid, _, group in _processes() if group == self._driver.pid]
+        return group_members(self._driver.pid)
 
     def ended(self) -> int | None:
         """Return the driver's exit status, None while it runs."""
         return self._driver.poll()
+
+    def killed(self) -> bool:
+        """Tell whether the driver or its job server was ended from outside: no error of the job."""
+        status = self._driver.poll()
+        return status is not None and (status < 0 or status == SERVER_LOST)
 
     def kill(self) -> None:
         """End driver, JVM and workers at once: after an interrupt a driver may hang."""
@@ -129,21 +144,3 @@ def write_private(path: Path, data: bytes) -> None:
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_bytes(data)
-
-
-def _processes() -> Iterator[tuple[int, int, int]]:
-    """Yield process, parent and process group of all that live."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent, group = stat.read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if state != "Z":
-            yield int(stat.parent.name), int(parent), int(group)
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""

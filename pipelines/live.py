@@ -13,13 +13,16 @@ from rich.console import Console
 
 from pipelines.config import Config
 from pipelines.disk import check_room
+from pipelines.failures import Failures
 from pipelines.flink_rest import FlinkRest, Health
 from pipelines.fork_server import ForkServer
 from pipelines.job_process import JobProcess
 from pipelines.live_screen import Screen, View
 from pipelines.partitions import check_partitions, forget_partitions
 from pipelines.progress import Read, TableProgress, TopicProgress
-from schemas.errors import AffectstreamError
+from pipelines.state_folder import held
+from pipelines.topics import check_topics
+from schemas.errors import AffectstreamError, BrokerAwayError
 
 _LOCAL = "[local]"
 _CANCEL_S = 30.0
@@ -27,11 +30,27 @@ _START_S = 300.0
 """A job that is not running by then is started anew; it takes 20 to 40 s, with models."""
 _STALL_S = 120.0
 """A job that reads nothing for so long though records wait is started anew: seen once in Beam."""
+_NO_CHECKPOINT_S = 600.0
+"""Flink's own limit for one checkpoint; a job that Flink restarts on and on finishes none."""
 _HEALTHY_S = 60.0
+_AWAY_S = 600.0
+"""How long a broker that does not answer is waited for."""
+_DRAIN_S = 120.0
+"""A drain in which no checkpoint is finished for so long is given up; one takes 0.1 to 10 s."""
+_COMMIT_MARGIN_S = 1.0
+"""How much later than ``live.commit_s`` collected rows are committed at most: bundle and commit."""
+
+
+_GOES_ON = "the next start goes on from the newest checkpoint"
 
 
 class _Ended(Exception):  # noqa: N818  a turn of the loop, not an error
-    """The job is no more, for this reason."""
+    """The job is no more, for this reason; ``killed``: from outside, by no error of its own."""
+
+    def __init__(self, reason: str, *, killed: bool = False) -> None:
+        super().__init__(reason)
+        self.killed = killed
+        self.of_use = False
 
 
 @dataclass(slots=True)
@@ -43,7 +62,9 @@ class _Attempt:
     running_since: float | None = None
     read_total: int = -1
     moved_at: float = field(default_factory=time.monotonic)
-    done_checkpoints: int | None = None
+    checkpoints: int = 0
+    checkpoint_at: float = field(default_factory=time.monotonic)
+    drain_from_ms: float | None = None
     versions: dict[str, int] = field(default_factory=dict)
 
 
@@ -60,6 +81,9 @@ class Supervisor:
         self._rest = FlinkRest("", "")
         self._cannot_go_on: AffectstreamError | None = None
         self._all_read: tuple[int, float] | None = None
+        self._all_collected = False
+        self._doubtful = False
+        self._away_since: float | None = None
         self.starts = 0
         self.job: JobProcess | None = None
 
@@ -75,33 +99,80 @@ class Supervisor:
         """Run the job until it is stopped.
 
         Raises:
-            AffectstreamError: the job cannot start, or came to nothing in ``live.tries`` starts.
+            AffectstreamError: the job cannot start, failed too often (``live.tries``), lost what it
+                reads from, or was not drained; or another one runs with the same state.
         """
-        failures = 0
-        fork_server = ForkServer(self._config.live.state / "worker.log")
-        with Screen(self._console) as screen, closing(fork_server), closing(self._topics):
-            while True:
-                attempt = self._start(fork_server)
-                reason = None
-                try:
-                    self._watch(attempt, screen)
-                except _Ended as ended:
-                    reason = str(ended)
-                finally:
-                    attempt.job.kill()
-                    if self._config.live.flink_master != _LOCAL:
-                        self._cancel()  # a cluster's job does not end with its driver
-                if self._cannot_go_on:
-                    raise self._cannot_go_on
-                if reason is None:
+        state, failures = self._config.live.state, Failures(self._config.live.tries)
+        with (
+            held(state),
+            closing(self._topics),
+            Screen(self._console) as screen,
+            closing(ForkServer(state / "worker.log")) as fork_server,
+        ):
+            while (ended := self._attempt(fork_server, screen)) is not None:
+                if self._broker_was_there(ended, screen):
+                    failures.add(str(ended), killed=ended.killed, of_use=ended.of_use)
+                screen.note(f"restarting: {ended}")
+                if self._stopping.wait(failures.pause_s):
                     return
-                failures = 1 if self._got_on(attempt) else failures + 1
-                if failures > self._config.live.tries:
-                    message = f"the job failed {failures} times in a row, at last with: {reason}"
-                    raise AffectstreamError(message)
-                screen.note(f"restarting: {reason}")
-                if self._stopping.wait(min(30.0, 0.5 * 2 ** (failures - 1))):
-                    return
+
+    def _attempt(self, fork_server: ForkServer, screen: Screen) -> _Ended | None:
+        """Start the job and follow it; return how it ended, None where it was drained."""
+        attempt = self._start(fork_server)
+        ended = None
+        try:
+            self._watch(attempt, screen)
+        except _Ended as told:
+            ended = told
+            ended.of_use = self._got_on(attempt)
+        finally:
+            attempt.job.kill()
+            if self._config.live.flink_master != _LOCAL:
+                self._cancel()  # a cluster's job does not end with its driver
+        if self._cannot_go_on:
+            raise self._cannot_go_on
+        if ended and self._stopping.is_set():
+            message = f"the job was not drained, it ended before: {ended}; {_GOES_ON}"
+            raise AffectstreamError(message)
+        return ended
+
+    def _broker_was_there(self, ended: _Ended, screen: Screen) -> bool:
+        """Check again what the job needs, and wait for the broker; False where it was away.
+
+        Raises:
+            AffectstreamError: something that the job needs can no more be used.
+        """
+        if not ended.killed:
+            from pipelines.live_checks import check_files  # noqa: PLC0415  imports Beam: seconds
+
+            check_files(self._config)
+        if self._topics_usable(screen):
+            return True
+        while not self._stopping.wait(1.0) and not self._topics_usable(screen):
+            pass
+        return False
+
+    def _topics_usable(self, screen: Screen) -> bool:
+        """Tell whether the topics can be read on, False while the broker is away.
+
+        Raises:
+            AffectstreamError: they cannot, or the broker has been away for too long.
+        """
+        try:
+            check_topics(self._config.kafka)
+        except BrokerAwayError as error:
+            now = time.monotonic()
+            if self._away_since is None:
+                self._away_since = now
+                screen.note(f"waiting for the broker: {error}")
+            if now - self._away_since < _AWAY_S:
+                return False
+            message = f"the broker was away for {_AWAY_S:.0f} s: {error}"
+            raise AffectstreamError(message) from error
+        if self._away_since is not None:
+            screen.note("the broker answers again")
+        self._away_since = None
+        return True
 
     def _start(self, fork_server: ForkServer) -> _Attempt:
         with socket.socket() as sock:
@@ -110,6 +181,8 @@ class Supervisor:
         master = self._config.live.flink_master
         address = f"127.0.0.1:{port}" if master == _LOCAL else master
         self._rest = FlinkRest(address, self._config.kafka.group)
+        if master != _LOCAL:
+            self._cancel()  # of a supervisor that was killed
         job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
         if job.restored is None:
             forget_partitions(self._config.live.state)
@@ -124,12 +197,13 @@ class Supervisor:
             health = self._rest.health()
             read = self._topics.look() if health else None
             if not self._stopping.is_set():
-                self._check_surroundings(read)
+                self._check_surroundings(read, asked=health is not None, screen=screen)
             self._check_moving(attempt, health, read)
             watermark = self._rest.watermark_ms() if health else None
             view = View(health, read, watermark, self._clock_ms(), self._tables.look(), self.starts)
             screen.show(view)
-            if self.until_end and self._caught_up(view):
+            if self.until_end and not self._stopping.is_set() and self._caught_up(view):
+                self._all_collected = True
                 self._stopping.set()
             if self._stopping.is_set() and self._drained(attempt, health):
                 return
@@ -141,33 +215,46 @@ class Supervisor:
         if (reason := attempt.job.unusable()) is not None:
             raise AffectstreamError(reason)
         if attempt.job.ended() is not None:
-            raise _Ended(attempt.job.reason())
+            raise _Ended(attempt.job.reason(), killed=attempt.job.killed())
         if attempt.running_since and attempt.job.server_pid() is None:
             message = "the job server's JVM died"
-            raise _Ended(message)
+            raise _Ended(message, killed=True)
         if not attempt.running_since and time.monotonic() - attempt.started > _START_S:
-            message = f"the job was not running {_START_S:.0f} s after its start"
-            raise _Ended(message)
+            raise self._stuck(attempt, f"the job was not running {_START_S:.0f} s after its start")
+
+    def _stuck(self, attempt: _Attempt, what: str) -> _Ended:
+        return _Ended(f"{what} ({attempt.job.reason()})")
 
     def _check_moving(self, attempt: _Attempt, health: Health | None, read: Read | None) -> None:
         now = time.monotonic()
         if health and health.state == "RUNNING" and attempt.running_since is None:
-            attempt.running_since = attempt.moved_at = now
+            attempt.running_since = attempt.moved_at = attempt.checkpoint_at = now
+        if health and health.checkpoints != attempt.checkpoints:
+            attempt.checkpoints, attempt.checkpoint_at = health.checkpoints, now
+        if attempt.running_since and now - attempt.checkpoint_at > _NO_CHECKPOINT_S:
+            raise self._stuck(attempt, f"no checkpoint was finished for {_NO_CHECKPOINT_S:.0f} s")
         if read is None:
             return
         total = sum(read.read.values())
         if total != attempt.read_total or not sum(read.lag.values()):
             attempt.read_total, attempt.moved_at = total, now
         if attempt.running_since and now - attempt.moved_at > _STALL_S:
-            message = f"nothing was read for {_STALL_S:.0f} s though records wait"
-            raise _Ended(message)
+            what = f"nothing was read for {_STALL_S:.0f} s though records wait"
+            raise self._stuck(attempt, what)
 
-    def _check_surroundings(self, read: Read | None) -> None:
-        """Drain the job where a disk fills or a topic has grown: what is read till then lands."""
+    def _check_surroundings(self, read: Read | None, *, asked: bool, screen: Screen) -> None:
+        """Drain the job where a disk fills or Kafka is not what it was: what was read lands.
+
+        Kafka is looked at more closely after two doubtful looks: one may fall into its restart.
+        """
+        doubtful = asked and (read is None or read.cut)
         try:
             check_room(self._config)
-            if read:
+            if (doubtful and self._doubtful) or self._away_since is not None:
+                self._topics_usable(screen)
+            elif read and not doubtful:
                 check_partitions(self._config.live.state, read.partitions)
+            self._doubtful = doubtful
         except AffectstreamError as error:
             self._cannot_go_on = error
             self._stopping.set()
@@ -175,34 +262,61 @@ class Supervisor:
     def _caught_up(self, view: View) -> bool:
         """Tell whether nothing is left to read, and all windows of what was read are closed.
 
-        What is read by now is of now at the latest, so its last window ends a length later.
+        What is read by now is of now at the latest, so its last window ends a length later; and by
+        then the rows that are collected for ``live.commit_s`` are committed.
         """
         if view.read is None or view.watermark_ms is None or any(view.read.lag.values()):
             return False
         total = sum(view.read.read.values())
         if self._all_read is None or self._all_read[0] != total:
             self._all_read = (total, view.clock_ms)
-        return view.watermark_ms >= self._all_read[1] + self._config.windows.length_s * 1000
+        after_s = max(self._config.windows.length_s, self._collect_s)
+        return view.watermark_ms >= self._all_read[1] + after_s * 1000
 
     def _clock_ms(self) -> float:
         return (time.time() + self._config.kafka.clock_offset_s) * 1000
 
-    def _drained(self, attempt: _Attempt, health: Health | None) -> bool:
-        """Wait for a checkpoint that began after the request, then cancel the job.
+    @property
+    def _collect_s(self) -> float:
+        return self._config.live.commit_s + _COMMIT_MARGIN_S
 
-        Before a checkpoint is complete every bundle ahead of its barrier has been committed.
+    def _drained(self, attempt: _Attempt, health: Health | None) -> bool:
+        """Wait until what was read before the request has landed, then cancel the job.
+
+        A checkpoint that began after the request has passed all that was read before it, so that
+        this is with the tables' writers when it is finished. They collect some rows for a while;
+        a second checkpoint, which begins after that, has them committed ahead of its barrier.
         """
-        if health is None:
-            return attempt.running_since is None  # not yet running: nothing to drain
-        if attempt.done_checkpoints is None:
-            attempt.done_checkpoints = health.checkpoints
-        if health.checkpoints < attempt.done_checkpoints + 2:
+        if attempt.running_since is None:
+            return health is None  # not yet running: nothing to drain
+        if attempt.drain_from_ms is None:
+            attempt.checkpoint_at = time.monotonic()
+            attempt.drain_from_ms = health.now_ms if health else None
+        self._check_draining(attempt)
+        if health is None or attempt.drain_from_ms is None:
+            return False
+        if health.began_ms < attempt.drain_from_ms:
+            return False
+        if not self._all_collected:
+            self._all_collected = True
+            attempt.drain_from_ms = health.now_ms + self._collect_s * 1000
             return False
         self._rest.cancel()
         end = time.monotonic() + 15
         while attempt.job.ended() is None and time.monotonic() < end:
             time.sleep(0.1)
         return True
+
+    def _check_draining(self, attempt: _Attempt) -> None:
+        """Raise where no checkpoint has been finished for a long time."""
+        if time.monotonic() - attempt.checkpoint_at > _DRAIN_S:
+            why = f"{self._cannot_go_on}; and " if self._cannot_go_on else ""
+            message = (
+                f"{why}the job was not drained: it finished no checkpoint for {_DRAIN_S:.0f} s "
+                f"({attempt.job.reason()}), and what it has read since the last one may not have "
+                f"landed; {_GOES_ON}"
+            )
+            raise AffectstreamError(message)
 
     def _cancel(self) -> None:
         end = time.monotonic() + _CANCEL_S

@@ -2,15 +2,9 @@
 
 import shutil
 
-from kafka import KafkaConsumer
-
-from model_serving.fusion import load_fusion
-from model_serving.recogniser import load_recogniser
 from pipelines.config import Config
-from pipelines.kafka_clients import partitions_of, python_settings
-from pipelines.topics import need_topics, told
+from pipelines.topics import check_topics
 from schemas.errors import AffectstreamError
-from schemas.events import TOPICS
 from schemas.vocabularies import MODALITIES
 from transforms.decide import read_scenarios
 from transforms.gate import read_policy
@@ -19,7 +13,25 @@ from transforms.pseudonymise import read_keys
 
 
 def check_live(config: Config) -> None:
-    """Open keys, policies, models, tables, jars and topics.
+    """Open keys, policies, jars, tables, topics and models.
+
+    Raises:
+        AffectstreamError: one of them cannot be used.
+    """
+    # They import torch, which takes seconds: a supervisor that checks files needs none of it.
+    from model_serving.fusion import load_fusion  # noqa: PLC0415
+    from model_serving.recogniser import load_recogniser  # noqa: PLC0415
+
+    check_files(config)
+    check_topics(config.kafka)
+    for modality in MODALITIES:
+        chosen = getattr(config.models, modality)
+        load_recogniser(modality, chosen.model, chosen.card, chosen.device)
+    load_fusion(config.models.fusion)
+
+
+def check_files(config: Config) -> None:
+    """Open keys, policies, jars and tables: what a job may lose while it runs.
 
     Raises:
         AffectstreamError: one of them cannot be used.
@@ -28,11 +40,6 @@ def check_live(config: Config) -> None:
     read_policy(config.policy)
     read_scenarios(config.scenarios)
     check_java(config)
-    check_topics(config)
-    for modality in MODALITIES:
-        chosen = getattr(config.models, modality)
-        load_recogniser(modality, chosen.model, chosen.card, chosen.device)
-    load_fusion(config.models.fusion)
     prepare_tables(config.tables)
 
 
@@ -44,34 +51,3 @@ def check_java(config: Config) -> None:
     if not (config.live.jars / "jobserver.jar").is_file():
         message = f"{config.live.jars} has no jobserver.jar: run `make flink`"
         raise AffectstreamError(message)
-
-
-def check_topics(config: Config) -> None:
-    """Raise where a topic is missing, or holds less than the job has read of it already."""
-    need_topics(config.kafka, TOPICS)
-    with told(config.kafka):
-        consumer = KafkaConsumer(
-            **python_settings(config.kafka),
-            group_id=config.kafka.group,
-            enable_auto_commit=False,
-        )
-        try:
-            _check_offsets(consumer)
-        finally:
-            consumer.close()
-
-
-def _check_offsets(consumer: KafkaConsumer) -> None:
-    """Compare the offsets that the group has read with what the topics hold."""
-    partitions = partitions_of(consumer, TOPICS)
-    ends = consumer.end_offsets(partitions)
-    begins = consumer.beginning_offsets(partitions)
-    for tp in partitions:
-        read = consumer.committed(tp)
-        if read is not None and not begins[tp] <= read <= ends[tp]:
-            message = (
-                f"topic {tp.topic}, partition {tp.partition}, holds offsets {begins[tp]} to "
-                f"{ends[tp]}, but the job goes on at {read}: the topic was cut or made anew; start "
-                "anew with `--state` naming a new folder; what has landed is not landed twice"
-            )
-            raise AffectstreamError(message)

@@ -75,6 +75,8 @@ def headline(view: View) -> str:
     parts = [health.state.lower() if health else "starting"]
     if read:
         parts += [f"{read.per_s:,.0f} records/s", f"lag {sum(read.lag.values()):,}"]
+    elif health:
+        parts.append("Kafka does not answer")
     if view.delay_s is not None:
         parts.append(f"watermark {view.delay_s:,.1f} s behind")
     if health and health.checkpoints:

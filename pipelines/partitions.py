@@ -20,7 +20,8 @@ def check_partitions(state: Path, found: Counts) -> None:
     """Note the partitions that the job begins with, and compare from then on.
 
     Raises:
-        AffectstreamError: a topic has grown, so a part of it would wait unread.
+        AffectstreamError: a topic has grown, so a part of it would wait unread, or was made anew
+            with fewer partitions.
     """
     path = state / _FILE
     if not path.exists():
@@ -28,7 +29,7 @@ def check_partitions(state: Path, found: Counts) -> None:
         return
     began: Counts = json.loads(path.read_text(encoding="utf-8"))
     for topic, count in found.items():
-        if count > began.get(topic, count):
+        if count != began.get(topic, count):
             message = (
                 f"topic {topic} has {count} partitions now, and the job in {state} reads the "
                 f"{began[topic]} that it began with: start anew with `--state` naming a new "

@@ -21,12 +21,16 @@ COMPACT_EACH = 150
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Of each topic: partitions, records read, records that wait; and records read a second."""
+    """Of each topic: partitions, records read, records that wait; and records read a second.
+
+    ``cut``: a topic is missing, or ends before what was read of it.
+    """
 
     partitions: Counts
     read: dict[str, int]
     lag: dict[str, int]
     per_s: float
+    cut: bool = False
 
 
 class TopicProgress:
@@ -57,7 +61,8 @@ class TopicProgress:
             read[tp.topic] += place - begins[tp]
             lag[tp.topic] += ends[tp] - place
         counts = Counter(tp.topic for tp in partitions)
-        return Read(counts, read, lag, self._rate(sum(read.values())))
+        cut = len(counts) < len(TOPICS) or any((done[tp] or 0) > ends[tp] for tp in partitions)
+        return Read(counts, read, lag, self._rate(sum(read.values())), cut)
 
     def _rate(self, total: int) -> float:
         now = time.monotonic()

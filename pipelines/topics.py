@@ -4,12 +4,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from pipelines.config import Kafka
-from pipelines.kafka_clients import python_settings
-from schemas.errors import AffectstreamError
+from pipelines.kafka_clients import partitions_of, python_settings
+from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.events import GOVERNANCE, TOPICS
 
 MAX_MESSAGE = 10 << 20
@@ -31,15 +31,23 @@ class _Reasons(logging.Handler):
             reason = reason.partition(" (backoff")[0].splitlines()[0]
             self.plainest = max(reason, self.plainest, key=_plainness)
 
+    @property
+    def final(self) -> bool:
+        """Tell whether another attempt would meet the same."""
+        return _plainness(self.plainest) == _REFUSED
+
     def __str__(self) -> str:
         if "socket disconnected" in self.plainest:  # often all that one hears of it
             return "it hangs up, as on a wrong user, password or protocol"
         return self.plainest
 
 
+_REFUSED = 4
+
+
 def _plainness(reason: str) -> int:
     if "uthentication" in reason or "certificate" in reason:
-        return 4
+        return _REFUSED
     if "socket disconnected" in reason:
         return 2
     return (1 if "Timeout" in reason else 3) if reason else 0
@@ -47,7 +55,11 @@ def _plainness(reason: str) -> int:
 
 @contextmanager
 def told(kafka: Kafka) -> Iterator[None]:
-    """Turn what the client raises into one sentence with the broker's address and the reason."""
+    """Turn what the client raises into one sentence with the broker's address and the reason.
+
+    Raises:
+        BrokerAwayError: it may pass by itself; a plain AffectstreamError does not.
+    """
     reasons = _Reasons()
     logger = logging.getLogger("kafka.net.manager")
     logger.addHandler(reasons)
@@ -56,7 +68,9 @@ def told(kafka: Kafka) -> Iterator[None]:
     except (KafkaError, OSError, ValueError) as error:
         reason = str(reasons) or str(error).partition("\n")[0]
         message = f"Kafka at {kafka.bootstrap}: {reason}: check `kafka` in the configuration"
-        raise AffectstreamError(message) from error
+        may_pass = isinstance(error, OSError) or getattr(error, "retriable", False)
+        kind = BrokerAwayError if may_pass and not reasons.final else AffectstreamError
+        raise kind(message) from error
     finally:
         logger.removeHandler(reasons)
 
@@ -85,6 +99,37 @@ def need_topics(kafka: Kafka, topics: Iterable[str], right: str = "READ") -> Non
             f"{', '.join(refused)}: give it with the broker's access lists"
         )
         raise AffectstreamError(message)
+
+
+def check_topics(kafka: Kafka) -> None:
+    """Raise where a topic is missing, or holds less than the job has read of it already."""
+    need_topics(kafka, TOPICS)
+    with told(kafka):
+        consumer = KafkaConsumer(
+            **python_settings(kafka),
+            group_id=kafka.group,
+            enable_auto_commit=False,
+        )
+        try:
+            _check_offsets(consumer)
+        finally:
+            consumer.close()
+
+
+def _check_offsets(consumer: KafkaConsumer) -> None:
+    """Compare the offsets that the group has read with what the topics hold."""
+    partitions = partitions_of(consumer, TOPICS)
+    ends = consumer.end_offsets(partitions)
+    begins = consumer.beginning_offsets(partitions)
+    for tp in partitions:
+        read = consumer.committed(tp)
+        if read is not None and not begins[tp] <= read <= ends[tp]:
+            message = (
+                f"topic {tp.topic}, partition {tp.partition}, holds offsets {begins[tp]} to "
+                f"{ends[tp]}, but the job goes on at {read}: the topic was cut or made anew; start "
+                "anew with `--state` naming a new folder; what has landed is not landed twice"
+            )
+            raise AffectstreamError(message)
 
 
 def create_topics(

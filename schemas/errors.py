@@ -7,6 +7,10 @@ class AffectstreamError(Exception):
     """A broken world, told in one sentence that says what is wrong and what to do."""
 
 
+class BrokerAwayError(AffectstreamError):
+    """Kafka does not answer, which may pass: a live job waits for it."""
+
+
 class DeadLetterCode(StrEnum):
     """Why a record could not become an event or an observation.
 

@@ -1,5 +1,6 @@
 """LandTable: rows → a Delta table, effectively once by deterministic row id."""
 
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -32,14 +33,19 @@ _TIME_OF = {"emotion_features": "window_start", "expression_decisions": "window_
 
 
 def prepare_tables(root: Root) -> None:
-    """Create the tables that are missing under ``root``, empty."""
+    """Create the tables that are missing under ``root``, empty, and try to write to the others."""
     for name, schema in TABLES.items():
+        place = f"{root}/{name}"
         try:
-            DeltaTable.create(
-                f"{root}/{name}", schema=schema, partition_by=[PARTITION], mode="ignore"
-            )
+            DeltaTable.create(place, schema=schema, partition_by=[PARTITION], mode="ignore")
+            if "://" not in place:  # one that is there can be opened by whoever may only read
+                for folder in (place, f"{place}/_delta_log"):
+                    tempfile.TemporaryFile(dir=folder).close()
         except (DeltaError, OSError) as error:
-            message = f"cannot write tables under {root}: make it a folder that you may write to"
+            message = (
+                f"cannot write tables under {root}, at {name}: make it a folder that you may "
+                "write to"
+            )
             raise AffectstreamError(message) from error
 
 

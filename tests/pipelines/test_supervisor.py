@@ -1,14 +1,21 @@
-"""When a live job may end: nothing is left to read, and the windows of all that was read closed."""
+"""When a live job may end, when it must, and what is said then; no server is needed for that."""
 
+import io
+import time
 from pathlib import Path
 
 import pytest
 from live_runs import QUIET, live_config
+from rich.console import Console
 
+from pipelines import live
 from pipelines.config import Kafka
+from pipelines.flink_rest import Health
 from pipelines.live import Supervisor
-from pipelines.live_screen import View
+from pipelines.live_screen import Screen, View
 from pipelines.progress import Read
+from pipelines.state_folder import held
+from schemas.errors import AffectstreamError
 
 NOW_MS = 1_000_000.0
 
@@ -38,3 +45,170 @@ def test_what_comes_meanwhile_is_waited_for_too(supervisor: Supervisor) -> None:
     assert not supervisor._caught_up(_view(5, 3, lag=1))
     assert not supervisor._caught_up(_view(7, 5, read=11))
     assert supervisor._caught_up(_view(14, 12, read=11))
+
+
+class _Job:
+    """A job that is there until it is told to be cancelled."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+
+    def ended(self) -> int | None:
+        return self.status
+
+    def reason(self) -> str:
+        return "OSError: no space"
+
+
+@pytest.fixture
+def attempt() -> live._Attempt:
+    started = time.monotonic()
+    return live._Attempt(_Job(), started, running_since=started)
+
+
+def _drained(supervisor: Supervisor, attempt: live._Attempt, *healths: tuple[int, int]) -> bool:
+    """Tell it of checkpoints by (when the last one began, now), in ms; say what it made of them."""
+    for number, (began_ms, now_ms) in enumerate(healths):
+        health = Health("RUNNING", checkpoints=number, began_ms=began_ms, now_ms=now_ms)
+        supervisor._check_moving(attempt, health, None)
+        attempt.job.status = 0  # it obeys at once
+        if supervisor._drained(attempt, health):
+            return True
+    return False
+
+
+def test_a_drain_waits_for_the_rows_that_are_collected(
+    supervisor: Supervisor, attempt: live._Attempt
+) -> None:
+    """Asked at 1,000 ms; rows are collected for 2 s, a second more is their margin."""
+    first = [(900, 1000), (950, 2000), (1500, 2100)]
+    assert not _drained(supervisor, attempt, *first)
+    assert not _drained(supervisor, attempt, (3500, 3600), (5050, 5090))
+    assert _drained(supervisor, attempt, (5100, 5150))
+
+
+def test_a_drain_at_the_end_has_waited_for_them_before(
+    supervisor: Supervisor, attempt: live._Attempt
+) -> None:
+    supervisor._all_collected = True
+    assert _drained(supervisor, attempt, (900, 1000), (1500, 2100))
+
+
+def test_rows_that_are_collected_for_longer_than_a_window_are_waited_for(tmp_path: Path) -> None:
+    config = live_config(
+        Kafka(), tmp_path, tmp_path, tmp_path / "keys", live={"commit_s": 20, "checkpoint_s": 1}
+    )
+    supervisor = Supervisor(config, QUIET)
+    assert not supervisor._caught_up(_view(0, -2))
+    assert not supervisor._caught_up(_view(22, 20))
+    assert supervisor._caught_up(_view(23, 21))
+
+
+def test_a_drain_without_checkpoints_is_given_up(
+    supervisor: Supervisor, attempt: live._Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_DRAIN_S", 0.05)
+    assert not _drained(supervisor, attempt, (900, 1000))
+    time.sleep(0.1)
+    supervisor._cannot_go_on = AffectstreamError("the disk is full")
+    with pytest.raises(AffectstreamError, match=r"^the disk is full; and .* \(OSError: no space\)"):
+        supervisor._drained(attempt, None)
+
+
+def test_a_job_that_finishes_no_checkpoint_is_started_anew(
+    supervisor: Supervisor, attempt: live._Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_NO_CHECKPOINT_S", 0.05)
+    supervisor._check_moving(attempt, Health("RUNNING", checkpoints=1), None)
+    time.sleep(0.1)
+    supervisor._check_moving(attempt, Health("RUNNING", checkpoints=2), None)
+    time.sleep(0.1)
+    with pytest.raises(live._Ended, match=r"no checkpoint .* \(OSError: no space\)") as ended:
+        supervisor._check_moving(attempt, Health("RUNNING", checkpoints=2), None)
+    assert not ended.value.killed
+
+
+class _Broker:
+    """Answers as told: an error is raised, None passes."""
+
+    def __init__(self, *answers: AffectstreamError | None) -> None:
+        self._answers = list(answers)
+        self.asked = 0
+
+    def __call__(self, kafka: Kafka) -> None:
+        self.asked += 1
+        answer = self._answers.pop(0)
+        if answer is not None:
+            raise answer
+
+
+def _look(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, broker: _Broker, *reads: Read | None
+) -> str:
+    monkeypatch.setattr(live, "check_topics", broker)
+    monkeypatch.setattr(live, "check_room", lambda config: None)
+    said = io.StringIO()
+    screen = Screen(Console(file=said, width=200))
+    for read in reads:
+        supervisor._check_surroundings(read, asked=True, screen=screen)
+    return said.getvalue()
+
+
+_SOUND = Read({"session.text": 1}, {"session.text": 10}, {"session.text": 0}, 0.0)
+_CUT = Read({"session.text": 1}, {"session.text": 10}, {"session.text": -3}, 0.0, cut=True)
+
+
+def test_a_broker_that_is_away_is_waited_for_and_the_screen_says_so(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = live.BrokerAwayError("Kafka at x: refused")
+    broker = _Broker(away, away, None)
+    said = _look(supervisor, monkeypatch, broker, _SOUND, None, None, None, _SOUND, _SOUND)
+    assert said.splitlines() == [
+        "waiting for the broker: Kafka at x: refused",
+        "the broker answers again",
+    ]
+    assert broker.asked == 3
+    assert supervisor._cannot_go_on is None
+
+
+def test_a_broker_that_is_gone_for_good_ends_the_job(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_AWAY_S", 0.0)
+    broker = _Broker(live.BrokerAwayError("Kafka at x: refused"))
+    _look(supervisor, monkeypatch, broker, None, None)
+    assert str(supervisor._cannot_go_on).startswith("the broker was away for 0 s: Kafka at x")
+    assert supervisor._stopping.is_set()
+
+
+def test_what_a_job_needs_is_looked_at_after_an_error_and_the_broker_waited_for(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = live.BrokerAwayError("Kafka at x: refused")
+    broker = _Broker(None, away, away, None)
+    monkeypatch.setattr(live, "check_topics", broker)
+    assert supervisor._broker_was_there(live._Ended("killed", killed=True), Screen(QUIET))
+    assert not supervisor._broker_was_there(live._Ended("killed", killed=True), Screen(QUIET))
+    assert broker.asked == 4
+    with pytest.raises(AffectstreamError, match="no key file"):
+        supervisor._broker_was_there(live._Ended("it failed"), Screen(QUIET))
+
+
+@pytest.mark.parametrize("read", [None, _CUT])
+def test_a_topic_that_cannot_be_read_on_ends_the_job(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, read: Read | None
+) -> None:
+    broker = _Broker(AffectstreamError("topic session.text was cut or made anew"))
+    _look(supervisor, monkeypatch, broker, read, _SOUND, read)
+    assert broker.asked == 0, "one doubtful look is not enough"
+    _look(supervisor, monkeypatch, broker, read)
+    assert "made anew" in str(supervisor._cannot_go_on)
+    assert supervisor._stopping.is_set()
+
+
+def test_a_state_folder_that_is_in_use_is_refused(supervisor: Supervisor) -> None:
+    refused = pytest.raises(AffectstreamError, match="a live job runs with the state")
+    with held(supervisor._config.live.state), refused:
+        supervisor.run()
+    assert supervisor.starts == 0

@@ -1,19 +1,25 @@
-"""A disk that fills under a running job: the job is drained, and says so."""
+"""A disk that fills under a running job: it is drained, says so, and goes on as a command."""
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from live_runs import CONSTANT, QUIET, Running, live_config, run_to_end, table, wait_for
+from deltalake import DeltaTable
+from live_runs import CONSTANT, QUIET, Running, distinct_events, live_config, table, wait_for
 
-from pipelines.config import Kafka
+from pipelines.config import Config, Kafka
 from pipelines.disk import check_room
 from pipelines.job_process import newest_checkpoint
 from pipelines.publish import publish
 from pipelines.sessionlogs.bench_log import write_bench_log
+from pipelines.state_folder import held
 from schemas.errors import AffectstreamError
 
+COMMAND = Path(sys.executable).with_name("affectstream")
 EVENTS = 500
 FILLED = 2 << 30
 """Bytes; whatever else runs on this machine writes less in half a minute."""
@@ -50,5 +56,41 @@ def test_a_disk_that_fills_drains_the_job_and_the_next_start_goes_on(
             running.join(120)
         assert running.supervisor.starts == 1
     balloon.unlink()
-    run_to_end(config)
-    assert len(table(config.tables, "observations")) == EVENTS
+    more = write_bench_log(tmp_path / "more", EVENTS, subjects=20, seed=2).folder
+    _go_on_by_commands(config, more, tmp_path / "back")
+    assert len(table(config.tables, "observations")) == distinct_events(
+        tmp_path / "log", tmp_path / "more"
+    )
+
+
+def _go_on_by_commands(config: Config, log: Path, recorded: Path) -> None:
+    """Run the job as a person does, publish to it and record, and end it by SIGTERM."""
+    path = recorded.with_suffix(".yaml")
+    path.write_text(config.model_dump_json(exclude_none=True))
+    job = subprocess.Popen([COMMAND, "live", "--config", path], stderr=subprocess.PIPE, text=True)
+    try:
+        assert "all topics are there" in _told("topics", "create", "--config", path)
+        before = _landed(config)
+        assert "records in" in _told("publish", log, "--retime", "--config", path)
+        assert "records in" in _told("record", recorded, "--config", path)
+        assert "a live job runs with the state" in _told("live", "--config", path, status=1)
+        wait_for(lambda: _landed(config) > before or job.poll() is not None)
+        job.send_signal(signal.SIGTERM)
+        said = job.communicate(timeout=120)[1]
+    finally:
+        job.kill()
+        job.wait()
+        with held(config.live.state):
+            pass  # it ends what is left where the test fails
+    assert job.returncode == 0, said
+
+
+def _landed(config: Config) -> int:
+    return DeltaTable(f"{config.tables}/observations").version()
+
+
+def _told(*arguments: object, status: int = 0) -> str:
+    command = [COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    return done.stderr

@@ -1,64 +1,115 @@
 """What a live job meets that it cannot use: one sentence, and an end."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from live_runs import CONSTANT, QUIET, live_config
 from records import raw, record
 
-from pipelines.config import Kafka
-from pipelines.flink_job import check_graph
+from pipelines.affect import build_pipeline
+from pipelines.config import Config, Kafka
+from pipelines.flink_job import check_graph, graph_version
 from pipelines.live import Supervisor
-from pipelines.live_checks import check_topics
 from pipelines.publish import publish
+from pipelines.topics import check_topics
 from schemas.errors import AffectstreamError
 
 
-def graph(*names: str) -> beam_runner_api_pb2.Pipeline:
-    proto = beam_runner_api_pb2.Pipeline()
-    for number, name in enumerate(names):
-        proto.components.transforms[f"t{number}"].unique_name = name
-    return proto
+@pytest.fixture
+def config(tmp_path: Path, keys: Path) -> Config:
+    """Of a recorded log with one event."""
+    row = raw(record("text", 0, {"text": "hi", "lang": "en"}))
+    pq.write_table(pa.Table.from_batches([row]), tmp_path / "part-0.parquet")
+    made = live_config(Kafka(), tmp_path, tmp_path, keys, models=CONSTANT)
+    made.live.state.mkdir()
+    return made.model_copy(update={"log": tmp_path})
 
 
-def test_a_checkpoint_of_another_graph_is_not_restored(tmp_path: Path) -> None:
-    check_graph(graph("ReadKafka", "Decode"), tmp_path, restoring=False)
-    check_graph(graph("Decode", "ReadKafka"), tmp_path, restoring=True)
+def build(config: Config) -> beam_runner_api_pb2.Pipeline:
+    """Build the streaming graph; a recorded log as its source needs no Java."""
+    pipeline = beam.Pipeline(options=PipelineOptions(["--streaming"]))
+    build_pipeline(pipeline, config)
+    return pipeline.to_runner_api()
+
+
+def test_a_checkpoint_of_another_graph_is_not_restored(config: Config) -> None:
+    graph = build(config)
+    check_graph(graph, config, restoring=False)
+    check_graph(build(config), config, restoring=True)
     with pytest.raises(AffectstreamError, match="another version of the graph"):
-        check_graph(graph("ReadKafka", "Decode", "New"), tmp_path, restoring=True)
-    check_graph(graph("ReadKafka", "Decode", "New"), tmp_path, restoring=False)
+        check_graph(_without_a_step(graph), config, restoring=True)
+    for change in ({"length_s": 10.0}, {"lateness_s": 61.0}, {"shards": 16}):
+        windows = config.windows.model_copy(update=change)
+        changed = config.model_copy(update={"windows": windows})
+        with pytest.raises(AffectstreamError, match="of other `windows`"):
+            check_graph(graph, changed, restoring=True)
+    check_graph(_without_a_step(graph), config, restoring=False)
+
+
+def test_how_the_graph_windows_and_what_it_holds_are_of_its_version(config: Config) -> None:
+    graph = build(config)
+    version = graph_version(graph, config.windows)
+    for changed in (_with_another_trigger(graph), _with_another_state(graph)):
+        assert graph_version(changed, config.windows) != version
+    assert graph_version(graph, config.windows) == version
+
+
+def _without_a_step(graph: beam_runner_api_pb2.Pipeline) -> beam_runner_api_pb2.Pipeline:
+    other = copy.deepcopy(graph)
+    other.components.transforms.pop(next(iter(other.components.transforms)))
+    return other
+
+
+def _with_another_trigger(graph: beam_runner_api_pb2.Pipeline) -> beam_runner_api_pb2.Pipeline:
+    other = copy.deepcopy(graph)
+    for windowing in other.components.windowing_strategies.values():
+        windowing.allowed_lateness += 1
+    return other
+
+
+def _with_another_state(graph: beam_runner_api_pb2.Pipeline) -> beam_runner_api_pb2.Pipeline:
+    other = copy.deepcopy(graph)
+    for step in other.components.transforms.values():
+        if step.spec.urn == "beam:transform:pardo:v1":
+            held = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload)
+            if "history" in held.state_specs:
+                held.state_specs["more"].CopyFrom(held.state_specs["history"])
+                step.spec.payload = held.SerializeToString()
+    return other
 
 
 @pytest.mark.kafka
-def test_a_missing_topic_is_one_sentence(new_broker: Callable, tmp_path: Path, keys: Path) -> None:
+def test_a_missing_topic_is_one_sentence(new_broker: Callable) -> None:
     kafka = Kafka(bootstrap=new_broker().bootstrap)
     with pytest.raises(AffectstreamError, match="run `affectstream topics create`"):
-        check_topics(live_config(kafka, tmp_path, tmp_path, keys))
+        check_topics(kafka)
 
 
 @pytest.mark.kafka
-def test_a_topic_that_shrank_is_one_sentence(kafka: Kafka, tmp_path: Path, keys: Path) -> None:
+def test_a_topic_that_shrank_is_one_sentence(kafka: Kafka, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.mkdir()
     rows = [record("text", n, {"text": "hi", "lang": "en"}) for n in range(5)]
     pq.write_table(pa.Table.from_batches([raw(*rows)]), log / "part-0.parquet")
     publish(log, kafka, console=QUIET)
-    config = live_config(kafka, tmp_path, tmp_path, keys)
     consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=kafka.group)
     partitions = [TopicPartition("session.text", number) for number in range(3)]
     ends = consumer.end_offsets(partitions)
     consumer.commit({tp: OffsetAndMetadata(end, "", -1) for tp, end in ends.items()})
-    check_topics(config)
+    check_topics(kafka)
     consumer.commit({partitions[0]: OffsetAndMetadata(ends[partitions[0]] + 7, "", -1)})
     consumer.close()
     with pytest.raises(AffectstreamError, match=r"session\.text, partition 0, .* cut or made anew"):
-        check_topics(config)
+        check_topics(kafka)
 
 
 @pytest.mark.flink

@@ -16,10 +16,9 @@ from records import raw, record
 from pipelines.config import Kafka
 from pipelines.job_process import newest_checkpoint
 from pipelines.kafka_clients import python_settings
-from pipelines.live_checks import check_topics
 from pipelines.publish import publish
 from pipelines.record import record as record_log
-from pipelines.topics import create_topics, need_topics
+from pipelines.topics import check_topics, create_topics, need_topics
 from schemas.errors import AffectstreamError
 from schemas.events import TOPICS
 
@@ -105,12 +104,10 @@ def allow_only_describing(secured: Kafka, topic: str, user: str, folder: Path) -
         admin.close()
 
 
-def test_a_topic_that_may_not_be_read_is_one_sentence(
-    secured: Kafka, tmp_path: Path, keys: Path
-) -> None:
+def test_a_topic_that_may_not_be_read_is_one_sentence(secured: Kafka, tmp_path: Path) -> None:
     allow_only_describing(secured, "session.voice", "streamer", tmp_path)
     with pytest.raises(AffectstreamError, match=r"no right to READ topic session\.voice:"):
-        check_topics(live_config(secured, tmp_path, tmp_path, keys))
+        check_topics(secured)
     with pytest.raises(AffectstreamError, match=r"no right to WRITE topic session\.voice:"):
         need_topics(secured, TOPICS, "WRITE")
 

@@ -1,5 +1,7 @@
 import datetime as dt
+import os
 import random
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,3 +150,23 @@ def test_an_unwritable_root_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AffectstreamError, match="cannot write tables"):
         prepare_tables(tmp_path / "file")
+
+
+@pytest.mark.parametrize("part", ["refusals", "refusals/_delta_log"])
+def test_a_table_that_may_only_be_read_is_one_sentence(part: str) -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest's folders are closed to other users
+        root = Path(made)
+        prepare_tables(root)
+        for folder in (root, *root.glob("**/")):
+            folder.chmod(0o777)
+        (root / part).chmod(0o555)
+        me = os.geteuid()
+        if me == 0:  # who may write everywhere
+            os.seteuid(65534)
+        try:
+            with pytest.raises(AffectstreamError, match="at refusals: make it a folder"):
+                prepare_tables(root)
+        finally:
+            os.seteuid(me)
+            (root / part).chmod(0o777)
+        prepare_tables(root)
