@@ -218,7 +218,7 @@ def test_a_killed_job_goes_on_with_its_history_and_what_was_said_meanwhile(
     expected = {name: table(session.tables("whole"), name) for name in COMPARED}
     early = pc.sum(pc.less(expected["observations"]["event_time"], FIRST_END)).as_py()
     with Running(config) as running:
-        wait_for(lambda: bool(running.error) or rows_of(config, "observations") == early, 240)
+        wait_for(lambda: bool(running.error) or rows_of(config, "observations") == early, 600)
         wait_for(lambda: bool(running.error) or rows_of(config, "expression_decisions") > 50)
         done = running.supervisor.health().checkpoints
         wait_for(lambda: running.supervisor.health().checkpoints >= done + 2)
@@ -294,7 +294,7 @@ def test_late_events_become_revisions_and_change_no_decision(
     assert len(revised) > 8
     root = Path(config.tables)
     with Running(config) as running:
-        wait_for(lambda: bool(running.error) or revised <= _windows(config), 240)
+        wait_for(lambda: bool(running.error) or revised <= _windows(config), 600)
         assert not [*commits_of(root, "emotion_features", "MERGE")], "a revision before its event"
         publish(session.log("held"), kafka, speed=10, console=QUIET)
         running.supervisor.until_end = True

@@ -93,7 +93,7 @@ def test_every_record_ends_in_one_place(
     config = live_config(kafka, jars, tmp_path, keys, models=CONSTANT)
     fast, paced = old_log("fast", 20_000, 3, tmp_path), old_log("paced", 30_000, 0.1, tmp_path)
     with Running(config) as running:
-        wait_for(lambda: bool(running.error) or rows_of(config, "observations") == OBSERVED, 240)
+        wait_for(lambda: bool(running.error) or rows_of(config, "observations") == OBSERVED, 600)
         publish(fast, kafka, retime=True, console=QUIET)
         publish(paced, kafka, retime=True, speed=2, console=QUIET)
         running.supervisor.until_end = True
