@@ -145,12 +145,12 @@ def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
             for at, topic, key, headers, value in zip(milliseconds, *columns, strict=True):
                 pairs = [(h["key"], h["value"] or b"") for h in headers]
                 record = {"topic": topic, "key": key, "headers": pairs, "value": value}
-                yield (_shifted(record, shift_ms) if shift_ms else record) | {
+                yield (shifted(record, shift_ms) if shift_ms else record) | {
                     "timestamp": at + shift_ms
                 }
 
 
-def _shifted(record: dict[str, Any], shift_ms: int) -> dict[str, Any]:
+def shifted(record: dict[str, Any], shift_ms: int) -> dict[str, Any]:
     """Move the CloudEvents time of a record; what has no readable one stays as it is."""
     structured = any(
         key == "content-type" and value.startswith(b"application/cloudevents")

@@ -13,6 +13,7 @@ import flink_server
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from kafka_server import Broker
@@ -161,6 +162,12 @@ def table(root: str | Path, name: str) -> pa.Table:
     return rows.sort_by([(ROW_ID[name], "ascending")])
 
 
+def rows_of(config: Config, name: str) -> int:
+    """Return how many rows of a table have landed; a job makes its tables when it starts."""
+    there = DeltaTable.is_deltatable(f"{config.tables}/{name}")
+    return len(table(config.tables, name)) if there else 0
+
+
 def same(one: pa.Table, other: pa.Table) -> None:
     """Equal rows; floating-point values to 1e-3."""
     assert one.schema == other.schema
@@ -175,6 +182,30 @@ def same(one: pa.Table, other: pa.Table) -> None:
             np.testing.assert_allclose(a.to_numpy(False), b.to_numpy(False), atol=1e-3)
         else:
             assert a.equals(b), name
+
+
+def differing(one: pa.Table, other: pa.Table, row_id: str) -> set[str]:
+    """Return the ids of rows that only one of them has, or whose values differ by 1e-3 or more."""
+    known = [set(rows[row_id].to_pylist()) for rows in (one, other)]
+    ids = pa.array(sorted(known[0] & known[1]), pa.string())
+    first, second = (
+        rows.take(pc.index_in(ids, rows[row_id].combine_chunks())) for rows in (one, other)
+    )
+    apart = np.zeros(len(ids), bool)
+    for name in one.schema.names:
+        a, b = first[name].combine_chunks(), second[name].combine_chunks()
+        if not a.equals(b):
+            pairs = zip(a.to_pylist(), b.to_pylist(), strict=True)
+            apart |= np.array([not _close(x, y) for x, y in pairs], bool)
+    return known[0] ^ known[1] | set(ids.filter(pa.array(apart)).to_pylist())
+
+
+def _close(one: Any, other: Any) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_close, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) < 1e-3
+    return bool(one == other)
 
 
 def same_letters(one: str, other: str) -> None:

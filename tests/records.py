@@ -14,6 +14,16 @@ from transforms.pseudonymise import KeyPeriod, Pseudonyms
 
 TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
+CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
+
+HOSTILE = [
+    {"key": "ce_id", "value": b"\xff\xfe not utf-8"},
+    {"key": "ce_id", "value": b"twice"},
+    {"key": "", "value": b""},
+    {"key": "ключ\x00\n", "value": bytes(range(256))},
+    {"key": "x" * 4000, "value": b"y" * 100_000},
+]
+"""Headers that no well-behaved producer sends; the first would be the event's id."""
 
 
 def at(seconds: float) -> str:

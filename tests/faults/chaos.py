@@ -19,6 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from faults.aftermath import (
+    differing_rows,
+    disturbed,
+    not_in_broker,
+    other_reviews,
+    outage,
+    unwindowed,
+)
 from kafka_server import Broker
 from live_runs import CONSTANT, QUIET, Running, memory_mb, servers, table, wait_for
 from processes import BUILD
@@ -29,7 +37,6 @@ from pipelines.job_process import newest_checkpoint
 from pipelines.record import record as record_topics
 from pipelines.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
-from schemas.tables import ROW_ID
 
 LAST = BUILD / "chaos.json"
 """What the last ``make chaos`` found; the benchmark's page takes it."""
@@ -55,7 +62,11 @@ with ThreadPoolExecutor() as senders:
 
 @dataclass(slots=True)
 class Outcome:
-    """What the kills did to the tables; seconds are from the kill to the next commit."""
+    """What the kills did to the tables; seconds are from the kill to the next commit.
+
+    Checkpoints and memory are measured once the job has run for as long as windows take late
+    events: until then each checkpoint holds more open windows than the one before.
+    """
 
     kills: int = 0
     events: int = 0
@@ -63,11 +74,17 @@ class Outcome:
     lost: int = 0
     duplicated: int = 0
     wrong_counts: int = 0
+    not_in_broker: int = 0
+    features_differ: int = 0
+    unwindowed: int = 0
     other_tables_differ: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     decisions: int = 0
     decisions_missing: int = 0
     decisions_differ: int = 0
+    decisions_unexplained: int = 0
+    reviews: int = 0
+    reviews_unexplained: int = 0
     restart_s: dict[str, list[float]] = field(default_factory=dict)
     checkpoint_kb: list[float] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
@@ -83,6 +100,9 @@ class Chaos:
         self.broker = broker
         self.config = config
         self.outcome = Outcome()
+        self._began = 0.0
+        self._dead: list[tuple[float, float]] = []
+        """When the broker was killed, and when it was back."""
 
     def run(self) -> Outcome:
         """Produce, kill, wait for the end, and compare with a replay of what was produced."""
@@ -90,6 +110,7 @@ class Chaos:
         try:
             with Running(self.config) as running:
                 wait_for(lambda: self._version() > 0 or bool(running.error), 300)
+                self._began = time.monotonic()
                 while self.outcome.kills < self._kills:
                     self._kill(running)
                     if producer.poll() is not None:
@@ -133,10 +154,11 @@ class Chaos:
         self._measure(running)
         before = self._version()
         self._strike(running, way)
-        killed = time.monotonic()
+        killed, at = time.monotonic(), time.time()
         if way in ("broker", "everything"):
             time.sleep(1)
             self.broker.start()
+            self._dead.append((at, time.time()))
         wait_for(lambda: self._version() > before or bool(running.error), 240)
         if running.error:
             raise running.error
@@ -162,6 +184,9 @@ class Chaos:
             self.broker.process.stop(signal.SIGKILL)
 
     def _measure(self, running: Running) -> None:
+        windows = self.config.windows
+        if time.monotonic() - self._began < windows.lateness_s + 2 * windows.length_s:
+            return
         checkpoint = newest_checkpoint(self._state)
         if checkpoint:
             sizes = [path.stat().st_size for path in checkpoint.glob("*") if path.exists()]
@@ -171,48 +196,38 @@ class Chaos:
             self.outcome.rss_mb.append(memory_mb(job))
 
     def _check(self) -> None:
-        """Compare with an embedded replay of exactly what the broker holds."""
-        produced = self._folder / "recorded"
-        self.outcome.events = record_topics(produced, self.config.kafka, console=QUIET)
+        """Compare what the broker holds with what was sent, and the tables with its replay."""
+        recorded = self._folder / "recorded"
+        self.outcome.events = record_topics(recorded, self.config.kafka, console=QUIET)
+        held = pq.read_table(recorded)
+        for name in ("produced/log", "bad"):
+            self.outcome.not_in_broker += not_in_broker(self._folder / name, held)
         expected = load_config(
-            None, log=produced, tables=self._folder / "expected", keys=self.config.keys
+            None, log=recorded, tables=self._folder / "expected", keys=self.config.keys
         ).model_copy(update={"models": self.config.models})
         replay(expected, QUIET)
         self._compare_features(expected)
+        made, wanted = self.config.tables, expected.tables
+        self.outcome.features_differ = differing_rows(wanted, made, "emotion_features")
+        self.outcome.unwindowed = unwindowed(made)
         for name in ("observations", "refusals", "dead_letters", "consent_ledger"):
-            wanted, made = (
-                set(table(c.tables, name)[ROW_ID[name]].to_pylist())
-                for c in (expected, self.config)
-            )
-            self.outcome.other_tables_differ += len(wanted ^ made)
-            self.outcome.rows[name] = len(wanted)
+            self.outcome.other_tables_differ += differing_rows(wanted, made, name)
+            self.outcome.rows[name] = len(table(wanted, name))
         self._compare_decisions(expected)
 
     def _compare_decisions(self, expected: Config) -> None:
-        """Compare what follows from the history, which the checkpoints carry over the kills.
-
-        A window all of whose events came late has no decision, since decisions are made once, on
-        time: that can follow from the producer's pause while the broker was dead.
-        """
-        made, wanted = (
-            {
-                row["decision_id"]: row
-                for row in table(c.tables, "expression_decisions")
-                .select(["decision_id", "expression", "action", "intensity", "valence_shift"])
-                .to_pylist()
-            }
-            for c in (self.config, expected)
+        """Compare what follows from the history, which the checkpoints carry over the kills."""
+        outages = [outage(self.config.tables, *dead) for dead in self._dead]
+        wanted, made = (table(c.tables, "expression_decisions") for c in (expected, self.config))
+        missing, differ, unexplained = disturbed(
+            wanted, made, outages, self.config.windows.length_s
         )
-        self.outcome.other_tables_differ += len(set(made) - set(wanted))
-        self.outcome.decisions = len(wanted)
-        self.outcome.decisions_missing = len(set(wanted) - set(made))
-        for key in set(made) & set(wanted):
-            one, other = made[key], wanted[key]
-            exact = all(one[name] == other[name] for name in ("expression", "action"))
-            close = all(
-                abs(one[name] - other[name]) < 1e-3 for name in ("intensity", "valence_shift")
-            )
-            self.outcome.decisions_differ += not (exact and close)
+        reviews = [table(c.tables, "review_queue") for c in (expected, self.config)]
+        found = self.outcome
+        found.decisions, found.reviews = len(wanted), len(reviews[0])
+        found.decisions_missing, found.decisions_differ = len(missing), len(differ)
+        found.decisions_unexplained = len(unexplained)
+        found.reviews_unexplained = other_reviews(*reviews, missing | differ)
 
     def _compare_features(self, expected: Config) -> None:
         columns = ["window_id", "revision", "n_text", "n_motion"]

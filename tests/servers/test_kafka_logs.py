@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from records import START, raw, record, send_badly
+from records import CODECS, HOSTILE, START, raw, record, send_badly
 from rich.console import Console
 
 from pipelines.config import Kafka
@@ -22,15 +22,6 @@ from transforms.stage import MAIN
 
 pytestmark = pytest.mark.kafka
 QUIET = Console(quiet=True)
-CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
-
-HOSTILE = [
-    {"key": "ce_id", "value": b"\xff\xfe not utf-8"},
-    {"key": "ce_id", "value": b"twice"},
-    {"key": "", "value": b""},
-    {"key": "ключ\x00\n", "value": bytes(range(256))},
-    {"key": "x" * 4000, "value": b"y" * 100_000},
-]
 
 
 def odd_log(folder: Path, day: int) -> pa.Table:

@@ -8,16 +8,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaProducer
-from live_runs import CONSTANT, QUIET, live_config, run_to_end, table
-from records import raw, record, send_badly
+from live_runs import CONSTANT, QUIET, Running, live_config, rows_of, table, wait_for
+from records import CODECS, HOSTILE, START, raw, record, send_badly
 
 from pipelines.config import Kafka
 from pipelines.publish import publish
+from schemas.ids import stable_ids
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 TEXT = {"text": "hello", "lang": "en"}
-GRANTED = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text", "motion"]}
+GRANTED = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text", "voice"]}
 HOUR = 3600
+OBSERVED = 200 + 1 + 1 + 2  # steady, late, with an unreadable header, with hostile ones
+
+
+def written(folder: Path, rows: list[dict]) -> Path:
+    """Write records as a log."""
+    folder.mkdir()
+    pq.write_table(pa.Table.from_batches([raw(*rows)]), folder / "part-0.parquet")
+    return folder
+
+
+def old_log(scene: str, first: int, step_s: float, folder: Path) -> Path:
+    """Write a log of weeks ago: one subject's consent and 50 texts."""
+    who = {"subject": scene, "sceneid": scene}
+    rows = [record("consent", first, GRANTED, time=START.isoformat(), **who)]
+    rows[0]["timestamp"] = START
+    for number in range(50):
+        moment = START + dt.timedelta(seconds=number * step_s)
+        row = record("text", first + number, TEXT, time=moment.isoformat(), **who)
+        rows.append(row | {"timestamp": moment})
+    return written(folder / scene, rows)
+
+
+def hostile(row: dict, headers: list[dict]) -> dict:
+    return row | {"headers": row["headers"] + headers}
 
 
 def test_every_record_ends_in_one_place(
@@ -51,37 +76,67 @@ def test_every_record_ends_in_one_place(
         event("text", 5002, 201, TEXT) | {"key": None, "value": None, "headers": []},
         event("text", 5003, 201, b"\xff\xfe", ce="x"),
         event("motion", 6000, 202, TEXT) | {"headers": [{"key": "ce_id", "value": None}]},
+        event("voice", 6001, 202, b"", dataref="file:///etc/hostname") | {"value": None},
+        event("text", 8000, 203, TEXT) | {"headers": HOSTILE},  # its id is no text
+        hostile(event("text", 8001, 203, TEXT), HOSTILE[1:]),  # its first id counts
+        hostile(event("text", 8002, 203, TEXT, structured=True), HOSTILE),
     ]
-    log = tmp_path / "log"
-    log.mkdir()
-    pq.write_table(pa.Table.from_batches([raw(*rows)]), log / "part-0.parquet")
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
     unreadable = [event("consent", 1, -10, GRANTED), event("text", 7000, 0, TEXT)]
     for row in unreadable:
         send_badly(producer, row)
     producer.close()
-    publish(log, kafka, console=QUIET)
+    cuts = [number * len(rows) // len(CODECS) for number in range(len(CODECS) + 1)]
+    for codec, start, stop in zip(CODECS, cuts, cuts[1:], strict=False):
+        part = written(tmp_path / f"part-{codec}", rows[start:stop])
+        publish(part, kafka, compression=codec, console=QUIET)
     config = live_config(kafka, jars, tmp_path, keys, models=CONSTANT)
-    run_to_end(config)
+    fast, paced = old_log("fast", 20_000, 3, tmp_path), old_log("paced", 30_000, 0.1, tmp_path)
+    with Running(config) as running:
+        wait_for(lambda: bool(running.error) or rows_of(config, "observations") == OBSERVED, 600)
+        publish(fast, kafka, retime=True, console=QUIET)
+        publish(paced, kafka, retime=True, speed=2, console=QUIET)
+        running.supervisor.until_end = True
+        running.join(300)
 
+    too_late = 50 - retimed(config.tables, "fast", 20_000)
+    assert 0 < too_late < 50, "half of them are older than the allowed lateness"
+    assert retimed(config.tables, "paced", 30_000) == 50
     letters = Counter(table(config.tables, "dead_letters")["code"].to_pylist())
     assert letters == {
         "clock_ahead": 2,
-        "late": 2,
+        "late": 2 + too_late,
         "null_value": 2,
-        "bad_headers": 2,
+        "bad_headers": 3,
         "bad_json": 1,
+        "media_place_refused": 1,
     }
     refusals = table(config.tables, "refusals")["code"].to_pylist()
     assert refusals == ["consent_unknown"]
     seen = table(config.tables, "observations")
-    assert len(seen) == 200 + 1 + 1
-    assert len(table(config.tables, "consent_ledger")) == 2 * len(GRANTED["modalities"])
-    passed = 3  # two consents and the first context, which land in the ledger and in a window
-    assert len(rows) + len(unreadable) == passed + len(seen) + len(refusals) + sum(letters.values())
+    assert len(seen) == OBSERVED + 100 - too_late
+    assert len(table(config.tables, "consent_ledger")) == 4 * len(GRANTED["modalities"])
+    passed = 5  # four consents and the first context, which land in the ledger and in a window
+    sent = len(rows) + len(unreadable) + 2 * 51
+    assert sent == passed + len(seen) + len(refusals) + sum(letters.values())
 
     features = table(config.tables, "emotion_features").to_pylist()
-    counts = {int(row["window_start"].timestamp()) - begin: row["n_text"] for row in features}
-    assert counts == {start: 6 if start in (0, 60) else 5 for start in range(0, 200, 5)}
-    decided = table(config.tables, "expression_decisions")
-    assert len(decided) == len(features)
+    counts = {
+        int(row["window_start"].timestamp()) - begin: row["n_text"]
+        for row in features
+        if row["scene_id"] == "scene-1"
+    }
+    more = {0: 6, 60: 6, 200: 2}
+    assert counts == {start: more.get(start, 5) for start in range(0, 205, 5)}
+
+
+def retimed(tables: str, scene: str, first: int) -> int:
+    """Return how many of an old log's events are in windows; the others are too late."""
+    ids = pa.array([f"text-{number}" for number in range(first, first + 50)])
+    sent = set(stable_ids(pa.repeat("world/test", 50), ids).to_pylist())
+    seen = set(table(tables, "observations")["event_id"].to_pylist()) & sent
+    letters = table(tables, "dead_letters").to_pylist()
+    assert seen ^ {row["event_id"] for row in letters if row["code"] == "late"} >= sent
+    features = table(tables, "emotion_features").to_pylist()
+    assert sum(row["n_text"] for row in features if row["scene_id"] == scene) == len(seen)
+    return len(seen)
