@@ -19,7 +19,7 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 
-from pipelines.config import Config, Windows
+from pipelines.config import Config
 from pipelines.job_process import SERVER_LOST, UNUSABLE, write_private
 from schemas.errors import AffectstreamError
 
@@ -86,15 +86,16 @@ def build(config: Config, options: PipelineOptions) -> Any:
     return proto
 
 
-def graph_version(proto: Any, windows: Windows) -> str:
+def graph_version(proto: Any, config: Config) -> str:
     """Return 32 hex digits over what a checkpoint's state hangs on.
 
     These are all steps by name and what each holds in state, how they window, the kinds of coders,
-    the schemas of what is held, and the windows' settings, since shards stand only in pickled
-    functions. Ids and pickles are left out: the same graph may be given others when it is built
-    again.
+    the schemas of what is held, the windows' settings, since shards stand only in pickled
+    functions, and Kafka's, since the source goes on with those that the checkpoint has of it. Ids
+    and pickles are left out: the same graph may be given others when it is built again.
     """
-    parts = [windows.model_dump_json(), *_schemas()]
+    kafka = config.kafka.model_dump_json(exclude={"group"})
+    parts = [config.windows.model_dump_json(), kafka, *_schemas()]
     for step in proto.components.transforms.values():
         parts.append(f"step {step.unique_name} {step.spec.urn} {_held(step.spec)}")
     for strategy in proto.components.windowing_strategies.values():
@@ -133,12 +134,12 @@ def _held(spec: Any) -> list[str]:
 def check_graph(proto: Any, config: Config, *, restoring: bool) -> None:
     """Raise where the newest checkpoint was taken of another graph."""
     state = config.live.state.absolute()
-    path, version = state / "graph", graph_version(proto, config.windows)
+    path, version = state / "graph", graph_version(proto, config)
     if restoring and path.exists() and path.read_text() != version:
         message = (
             f"the checkpoints in {state} are of another version of the graph, or of other "
-            "`windows` in the configuration: start anew with `--state` naming a new folder; what "
-            "has landed is not landed twice"
+            "`windows` or `kafka` in the configuration, which they hold: start anew with `--state` "
+            "naming a new folder; what has landed is not landed twice"
         )
         raise AffectstreamError(message)
     path.write_text(version)

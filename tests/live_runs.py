@@ -14,7 +14,6 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from kafka_server import Broker
 from processes import free_ports
@@ -145,14 +144,6 @@ def listeners() -> set[tuple[str, str]]:
                     address = socket.laddr.ip.removeprefix("::ffff:")
                     found.add((jars[0] if jars else child.name(), address))
     return found
-
-
-def distinct_events(*folders: Path) -> int:
-    """Count the events of bench logs by CloudEvents source and id; different seeds share some."""
-    truths = [
-        pq.read_table(folder / "truth.parquet", columns=["source", "id"]) for folder in folders
-    ]
-    return len(pa.concat_tables(truths).group_by(["source", "id"]).aggregate([]))
 
 
 def table(root: str | Path, name: str) -> pa.Table:

@@ -92,7 +92,8 @@ def write_bench_log(
     """Write a log of so many session events at ``rate`` a second, every subject's consent first.
 
     Half of the events are texts, half motion, of about 300 bytes; with ``media`` also faces and
-    voice clips of the built-in sample. All are sound, and nobody is refused.
+    voice clips of the built-in sample. All are sound, and nobody is refused. Logs of different
+    seeds have no event in common.
 
     Raises:
         AffectstreamError: the size is senseless, or ``out`` can not be used.
@@ -110,7 +111,7 @@ def write_bench_log(
         hidden = not console.is_terminal
         for start in track(starts, "writing", console=console, transient=True, disable=hidden):
             rows = np.arange(start, min(start + GROUP_ROWS, events))
-            _write_batch(writer, tables, rows, rate, shares, rng)
+            _write_batch(writer, tables, rows, rate, shares, rng, f"bench-{seed}-")
     return written(out, writer)
 
 
@@ -214,6 +215,7 @@ def _write_batch(
     rate: float,
     shares: np.ndarray,
     rng: np.random.Generator,
+    prefix: str,
 ) -> None:
     n = len(rows)
     who = rng.integers(0, len(tables.people), n)
@@ -224,7 +226,7 @@ def _write_batch(
     arrival = START_MS + (rows * (1000 / rate)).astype(np.int64)
     at = arrival - rng.exponential(_DELAY_MS, n).astype(np.int64)
     times = pa.array(at, pa.timestamp("ms", tz="UTC"))
-    ids = pc.binary_join_element_wise("bench-", pa.array(rows).cast(pa.string()), "")
+    ids = pc.binary_join_element_wise(prefix, pa.array(rows).cast(pa.string()), "")
     people = tables.people
     keys = pa.array([subject.id.encode() for subject in people], pa.binary())
     partitions = np.array([partition_of(key) for key in keys.to_pylist()], np.int32)

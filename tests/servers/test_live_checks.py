@@ -47,20 +47,28 @@ def test_a_checkpoint_of_another_graph_is_not_restored(config: Config) -> None:
     check_graph(build(config), config, restoring=True)
     with pytest.raises(AffectstreamError, match="another version of the graph"):
         check_graph(_without_a_step(graph), config, restoring=True)
-    for change in ({"length_s": 10.0}, {"lateness_s": 61.0}, {"shards": 16}):
-        windows = config.windows.model_copy(update=change)
-        changed = config.model_copy(update={"windows": windows})
-        with pytest.raises(AffectstreamError, match="of other `windows`"):
+    for name, change in (
+        ("windows", {"length_s": 10.0}),
+        ("windows", {"lateness_s": 61.0}),
+        ("windows", {"shards": 16}),
+        ("kafka", {"clock_offset_s": -60.0}),
+        ("kafka", {"bootstrap": "127.0.0.1:9093"}),
+    ):
+        part = getattr(config, name).model_copy(update=change)
+        changed = config.model_copy(update={name: part})
+        with pytest.raises(AffectstreamError, match="of other `windows` or `kafka`"):
             check_graph(graph, changed, restoring=True)
+    other_group = config.kafka.model_copy(update={"group": "another"})
+    check_graph(graph, config.model_copy(update={"kafka": other_group}), restoring=True)
     check_graph(_without_a_step(graph), config, restoring=False)
 
 
 def test_how_the_graph_windows_and_what_it_holds_are_of_its_version(config: Config) -> None:
     graph = build(config)
-    version = graph_version(graph, config.windows)
+    version = graph_version(graph, config)
     for changed in (_with_another_trigger(graph), _with_another_state(graph)):
-        assert graph_version(changed, config.windows) != version
-    assert graph_version(graph, config.windows) == version
+        assert graph_version(changed, config) != version
+    assert graph_version(graph, config) == version
 
 
 def _without_a_step(graph: beam_runner_api_pb2.Pipeline) -> beam_runner_api_pb2.Pipeline:
