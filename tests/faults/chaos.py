@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -179,7 +180,8 @@ class Chaos:
         }[way]
         for pid in victims:
             if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # a JVM whose driver was killed may be faster
+                    os.kill(pid, signal.SIGKILL)
         if way in ("broker", "everything"):
             self.broker.process.stop(signal.SIGKILL)
 
