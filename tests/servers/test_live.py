@@ -1,8 +1,10 @@
 """The live job gives the tables that a replay of the same log gives: killed, late, taken over.
 
 Both tests live on the built-in sample, cut in two: ``first`` and, half an hour of event time later,
-``rest``, which begins with a subject that withdraws its consent and another that gives it. The
-clock of a live job cannot reach ``rest`` while it still reads ``first``, on any machine.
+``rest``, which begins with a subject that withdraws its consent and another that gives it. Neither
+the time of day nor the speed of the machine decides what is late: the first test moves each part to
+the time at which it is published, the second has a clock that cannot reach ``rest`` while it still
+reads ``first``.
 """
 
 import io
@@ -30,7 +32,6 @@ from live_runs import (
     differing,
     live_config,
     rows_of,
-    run_to_end,
     same,
     same_letters,
     table,
@@ -40,10 +41,12 @@ from records import raw, record
 
 from pipelines.config import Config, Kafka, load_config
 from pipelines.publish import publish, shifted
+from pipelines.record import record as record_topics
 from pipelines.replay import replay
 from pipelines.sessionlogs.sample import START_MS, write_sample
 from pipelines.sessionlogs.sample_data import clips
 from pipelines.topics import create_topics
+from schemas.errors import AffectstreamError
 from schemas.events import CONTEXTS, GOVERNANCE, RAW, SESSIONS
 from schemas.vocabularies import MODALITIES
 from transforms.decode import decode_batch
@@ -51,10 +54,11 @@ from transforms.stage import MAIN
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 _DELAY = timedelta(seconds=2)
-_WINDOW = timedelta(seconds=5)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _CLIP_BYTES = 900_000
 _HELD_EACH = 60
+_AT_ONCE = 1e9
+"""A speed: nothing is waited for, and the first record is now; without one the last would be."""
 
 
 def moment(seconds: float) -> datetime:
@@ -171,13 +175,12 @@ def _session_events(log: pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def out_of_order(log: Path) -> set[str]:
-    """Return the ids of session events that came too late for their window to wait."""
+    """Return the ids of session events that came too late for a window, wherever windows begin."""
     late = set()
     latest = _EPOCH + _DELAY
     for row in _session_events(_raw(log)):
         at = row["event_time"]
-        end = _EPOCH + ((at - _EPOCH) // _WINDOW + 1) * _WINDOW
-        if end <= latest - _DELAY:
+        if at <= latest - _DELAY:
             late.add(row["event_id"])
         latest = max(latest, at)
     return late
@@ -210,29 +213,41 @@ def landed(config: Config, name: str) -> pa.Table:
 def test_a_killed_job_goes_on_with_its_history_and_what_was_said_meanwhile(
     session: Session, keys: Path, jars: Path, new_broker: Callable, tmp_path: Path
 ) -> None:
+    """One real clock, since a checkpoint keeps that of the first start; one job, killed between.
+
+    ``first`` ends when it is published. ``rest`` begins then, more than a minute long: it is read
+    ahead of the clock, after the watermark of the kill, so nothing of it is late.
+    """
     kafka = Kafka(bootstrap=new_broker().bootstrap)
     create_topics(kafka, 3)
-    publish(session.log("first"), kafka, console=QUIET)
-    given = session.settings
-    config = live_config(played(kafka, FIRST_END), jars, tmp_path, keys, **given)
-    expected = {name: table(session.tables("whole"), name) for name in COMPARED}
-    early = pc.sum(pc.less(expected["observations"]["event_time"], FIRST_END)).as_py()
+    sent = publish(session.log("first"), kafka, retime=True, console=QUIET)
+    last = FIRST_END + timedelta(seconds=sent.shift_s - 1)
+    config = live_config(kafka, jars, tmp_path, keys, **session.settings)
     with Running(config) as running:
-        wait_for(lambda: bool(running.error) or rows_of(config, "observations") == early, 600)
-        wait_for(lambda: bool(running.error) or rows_of(config, "expression_decisions") > 50)
+        wait_for(lambda: bool(running.error) or _decided(config) > last, 600)
+        assert rows_of(config, "expression_decisions") > 50
         done = running.supervisor.health().checkpoints
         wait_for(lambda: running.supervisor.health().checkpoints >= done + 2)
+        running.supervisor.stop()  # before the kill, or it might be starting the job again
         os.kill(running.supervisor.job.server_pid(), signal.SIGKILL)
-        running.supervisor.stop()
-        running.join(60)
-    publish(session.log("rest"), kafka, console=QUIET)
-    config = live_config(kafka, jars, tmp_path, keys, **given)
-    assert run_to_end(config).job.restored is not None
+        with pytest.raises(AffectstreamError, match="not drained"):
+            running.join(60)
+    killed = datetime.now(UTC)
+    sent = publish(session.log("rest"), kafka, speed=_AT_ONCE, retime=True, console=QUIET)
+    with Running(config) as running:
+        expected = _replay_of_topics(session, kafka, keys, tmp_path)  # while the job starts
+        windows = len(table(expected.tables, "emotion_features"))
+        wait_for(lambda: bool(running.error) or rows_of(config, "emotion_features") >= windows, 300)
+        running.supervisor.until_end = True
+        running.join(120)
+    assert running.supervisor.job.restored is not None
     for name in COMPARED:
-        same(expected[name], landed(config, name))
-    same_letters(str(session.tables("whole")), config.tables)
-    _check_consents(config)
-    _check_voice(config)
+        same(table(expected.tables, name), landed(config, name))
+    same_letters(expected.tables, config.tables)
+    shift = timedelta(seconds=sent.shift_s)
+    _check_history(config, killed)
+    _check_consents(config, killed, SAID + shift)
+    _check_voice(config, REST + shift)
     graph = beam_runner_api_pb2.Pipeline.FromString(
         (config.live.state / "pipeline.pb").read_bytes()
     )
@@ -240,15 +255,54 @@ def test_a_killed_job_goes_on_with_its_history_and_what_was_said_meanwhile(
     assert closing == {beam_runner_api_pb2.ClosingBehavior.EMIT_IF_NONEMPTY}, "windows come twice"
 
 
-def _check_consents(config: Config) -> None:
+def _decided(config: Config) -> datetime:
+    """Return the end of the last window that a decision has landed for."""
+    if not rows_of(config, "expression_decisions"):
+        return _EPOCH
+    return pc.max(landed(config, "expression_decisions")["window_end"]).as_py()
+
+
+def _replay_of_topics(session: Session, kafka: Kafka, keys: Path, folder: Path) -> Config:
+    """Replay what the topics hold; return the settings, which name the tables."""
+    record_topics(folder / "recorded", kafka, console=QUIET)
+    config = load_config(
+        None,
+        log=folder / "recorded",
+        tables=folder / "expected",
+        keys=keys,
+        **session.settings,
+    )
+    replay(config, QUIET)
+    return config
+
+
+def _check_history(config: Config, killed: datetime) -> None:
+    """Sessions go on over the kill: the first decision after it knows what came before.
+
+    The first window of a session without a history is its own baseline: the shifts are exactly 0.
+    """
+    before: dict[tuple[str, str], tuple[float, float]] = {}
+    after: dict[tuple[str, str], tuple[float, float]] = {}
+    decisions = landed(config, "expression_decisions").sort_by("window_end")
+    for row in decisions.to_pylist():
+        first = before if row["window_end"] < killed else after
+        shifts = row["valence_shift"], row["arousal_shift"]
+        first.setdefault((row["subject_ref"], row["session_ref"]), shifts)
+    assert set(before.values()) == {(0, 0)}
+    went_on = before.keys() & after.keys()
+    assert len(went_on) >= 5
+    assert all(after[session] != (0, 0) for session in went_on)
+
+
+def _check_consents(config: Config, killed: datetime, said: datetime) -> None:
     """What was said while the job was down holds from the first event after its start."""
     ledger, seen, refused = (
         landed(config, name).to_pylist() for name in ("consent_ledger", "observations", "refusals")
     )
     (withdrew,) = {row["subject_ref"] for row in ledger if row["action"] == "withdrawn"}
-    (granted,) = {row["subject_ref"] for row in ledger if row["event_time"] == SAID}
+    (granted,) = {row["subject_ref"] for row in ledger if row["event_time"] == said}
     codes = {
-        (who, code, row["event_time"] > FIRST_END)
+        (who, code, row["event_time"] > killed)
         for row in refused
         if (who := row["subject_ref"]) in (withdrew, granted)
         if (code := row["code"]).startswith("consent_")
@@ -258,17 +312,17 @@ def _check_consents(config: Config) -> None:
         (granted, "consent_unknown", False),
     }
     observed = {
-        (row["subject_ref"], row["event_time"] > FIRST_END)
+        (row["subject_ref"], row["event_time"] > killed)
         for row in seen
         if row["subject_ref"] in (withdrew, granted)
     }
     assert observed == {(withdrew, False), (granted, True)}
 
 
-def _check_voice(config: Config) -> None:
+def _check_voice(config: Config, at: datetime) -> None:
     """The 900 kB chunk and the one that was named only are observed."""
     seen = landed(config, "observations")
-    spoken = pc.and_(pc.equal(seen["modality"], "voice"), pc.equal(seen["event_time"], REST))
+    spoken = pc.and_(pc.equal(seen["modality"], "voice"), pc.equal(seen["event_time"], at))
     assert pc.sum(spoken).as_py() == 2
 
 
