@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import flink_server
+import hypothesis
 import pytest
 from kafka_server import Broker
 from processes import free_ports
@@ -12,6 +13,10 @@ from s3_server import Store
 from pipelines.config import Kafka
 from pipelines.topics import create_topics
 from transforms.pseudonymise import write_keys
+
+# How long an example takes says more of the machine, which starts servers too, than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

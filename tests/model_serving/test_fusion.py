@@ -44,7 +44,7 @@ def _windows(count, rng):
     return counts, np.where(missing[:, :, None], 0, scores), np.where(missing, 0, confidence)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 40))
 def test_attention_sums_to_one_over_the_modalities_that_are_there(fusion, seed, count):
     counts, scores, confidence = _windows(count, np.random.default_rng(seed))

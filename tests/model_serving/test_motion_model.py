@@ -30,7 +30,7 @@ def _estimate(recogniser, frames):
     return recogniser.estimate(pa.record_batch({"weights": vector_column(frames)})).scores
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     expressions=st.lists(st.integers(0, 6), max_size=50),
     seed=st.integers(0, 2**32 - 1),

@@ -144,7 +144,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS)
 def test_scores_agree_with_scikit_learn_and_with_each_other(rows):
     metrics = pytest.importorskip("sklearn.metrics")

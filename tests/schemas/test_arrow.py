@@ -1,6 +1,6 @@
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas.arrow
@@ -9,7 +9,6 @@ from schemas.arrow import distinct
 VALUES = st.sampled_from(["", "a", "b", "a\x1f", "\x1fa", None])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1))
 def test_distinct_numbers_combinations_in_the_order_they_come(rows: list[tuple]) -> None:
     columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]

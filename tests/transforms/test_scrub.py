@@ -130,7 +130,7 @@ def digits_of(text: str) -> str:
     return re.sub(r"\D", "", unicodedata.normalize("NFKC", text))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(before=BEFORE, number=phone_numbers(), after=AFTER, wide=st.booleans())
 def test_no_phone_number_survives(before: str, number: str, after: str, wide: bool) -> None:
     written = number.translate({48 + d: 0xFF10 + d for d in range(10)}) if wide else number
@@ -139,7 +139,7 @@ def test_no_phone_number_survives(before: str, number: str, after: str, wide: bo
     assert digits_of(left) == digits_of(before), left
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     before=BEFORE, address=st.emails(), after=st.sampled_from(["", " ok", "，谢谢", "谢谢", "!"])
 )
@@ -160,7 +160,7 @@ def with_check(kind: str, digits: str) -> str:
     return body + ric.calc_check_digit(body + "0")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     before=BEFORE,
     kind=st.sampled_from(["card", "iban", "resident"]),
@@ -223,14 +223,14 @@ PIECES = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts=st.lists(st.one_of(PIECES, st.text(max_size=40)), min_size=1, max_size=30))
 def test_scrubbing_twice_changes_nothing_more(texts: list[str]) -> None:
     once = scrub(pa.array(texts))
     assert scrub(once).equals(once)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(texts=st.lists(PIECES, min_size=1, max_size=30))
 def test_the_quick_mask_hides_no_row_from_the_rules(texts: list[str]) -> None:
     quick = scrub(pa.array(texts)).to_pylist()
@@ -241,7 +241,7 @@ def test_the_quick_mask_hides_no_row_from_the_rules(texts: list[str]) -> None:
     assert not (found & skipped).any(), after.to_pylist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     moments=st.lists(st.datetimes(), min_size=1, max_size=20),
     form=st.sampled_from(["%Y-%m-%d %H:%M", "%d/%m/%Y", "%Y年%m月%d日", "%Y-%m-%dT%H:%M:%S"]),
