@@ -1,5 +1,6 @@
 """The text training reads its corpora, prunes its start, learns, and refuses what it must."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,14 @@ from model_serving.training.harness import Run
 from model_serving.training.heads import columns
 from model_serving.training.recipe import Distil, Recipe, Schedule, read_recipe
 from model_serving.training.text_corpora import CORPORA, GOEMOTIONS_EKMAN, Rows
-from model_serving.training.text_data import corpora_of, heads_of, read_training, targets, without
+from model_serving.training.text_data import (
+    Encoded,
+    corpora_of,
+    heads_of,
+    read_training,
+    targets,
+    without,
+)
 from model_serving.training.text_evaluate import Answers
 from model_serving.training.text_start import Start, build_base, prune
 from schemas.errors import AffectstreamError
@@ -148,6 +156,26 @@ def test_targets_share_the_mass_of_several_expressions() -> None:
     assert found[0, columns(heads, "goemotions")].tolist() == [1, 0, 0, 0, 1, 0, 0]
     assert np.isnan(found[0, columns(heads, "brighter_eng")]).all()
     assert np.isnan(found[0, columns(heads, "circumplex")]).all()
+
+
+def test_small_dev_splits_count_by_their_rows_and_none_at_all_is_told() -> None:
+    heads = heads_of(list(TWO))
+    rows = Rows(["x"] * 30, np.eye(7, dtype=np.float32)[np.arange(30) % 7])
+    plain = replace(TWO[0], head=None)
+    blank = Encoded([], np.zeros((0, 0)), np.zeros(0, int))
+    right, wrong = np.zeros((2, 30, columns(heads, "brighter_eng").stop), np.float32)
+    right[np.arange(30), np.arange(30) % 7] = 9
+    wrong[:10, 0] = 9
+    dev = {
+        "a": text.Split(plain, rows, blank),
+        "b": text.Split(plain, rows.take(np.arange(10)), blank),
+    }
+    logits = {"a": right, "b": wrong[:10]}
+    second = text.macro_f1(wrong[:10], plain, dev["b"].rows, heads)
+    assert 0 < second < 0.3
+    assert text.dev_score(logits, dev, heads) == pytest.approx((30 + 10 * second) / 40)
+    with pytest.raises(AffectstreamError, match="no dev split of \\['EmoBank'\\] has expressions"):
+        text.dev_score({}, {"EmoBank": text.Split(plain, Rows(["x"]), blank)}, heads)
 
 
 def test_a_fifth_of_cped_is_held_out() -> None:
