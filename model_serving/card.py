@@ -20,7 +20,10 @@ class _Frozen(BaseModel):
 
 
 class Figure(_Frozen):
-    """One measured figure: on which split, by which metric, when; with its 95 % interval."""
+    """One measured figure: on which split, by which metric, when; with its 95 % interval.
+
+    ``floor`` is the ECE that luck alone gives a perfectly calibrated model on so many rows.
+    """
 
     split: str
     metric: str
@@ -29,6 +32,7 @@ class Figure(_Frozen):
     low: float | None = None
     high: float | None = None
     rows: int | None = None
+    floor: float | None = None
 
 
 class Source(_Frozen):
