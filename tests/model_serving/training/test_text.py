@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from model_serving.training import text, text_build, text_data
 from model_serving.training.harness import Run
 from model_serving.training.heads import columns
 from model_serving.training.recipe import Distil, Recipe, Schedule, read_recipe
-from model_serving.training.text_corpora import CORPORA, GOEMOTIONS_EKMAN, Rows
+from model_serving.training.text_corpora import CORPORA, EMOCONTEXT, GOEMOTIONS_EKMAN, Rows
 from model_serving.training.text_data import (
     Encoded,
     corpora_of,
@@ -24,7 +25,7 @@ from model_serving.training.text_data import (
     targets,
     without,
 )
-from model_serving.training.text_evaluate import Answers
+from model_serving.training.text_evaluate import Answers, _unseen
 from model_serving.training.text_start import Start, build_base, prune
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
@@ -202,6 +203,29 @@ def test_readers_keep_all_labels_and_single_picks_rows_of_one(tmp_path: Path) ->
     one, labels = rows.single()
     assert one.texts == ['He said "hi', "Plain"]
     assert [EXPRESSIONS[i] for i in labels] == ["joy", "neutral"]
+
+
+def test_emocontext_is_judged_by_its_task(tmp_path: Path) -> None:
+    path = tmp_path / "text" / "emocontext" / "test.txt"
+    path.parent.mkdir(parents=True)
+    said = [
+        ("yay", "happy"),
+        ("oh no", "sad"),
+        ("grr", "angry"),
+        ("ok", "others"),
+        ("hm", "others"),
+    ]
+    lines = [f"{i}\ta\tb\t{turn}\t{label}" for i, (turn, label) in enumerate(said)]
+    path.write_text("\n".join(["id\tturn1\tturn2\tturn3\tlabel", *lines]) + "\n")
+    rows = EMOCONTEXT.splits["test"](tmp_path)
+    assert rows.texts == [turn for turn, _ in said]
+    _, shown = rows.single()
+    assert [EXPRESSIONS[i] for i in shown] == ["joy", "sadness", "anger"]  # others is four at once
+    guess = np.eye(7)[[EXPRESSIONS.index(e) for e in ("joy", "joy", "anger", "fear", "sadness")]]
+    answers = SimpleNamespace(to=lambda *_: guess, shared=lambda logits: logits)
+    found = {(m.split.rpartition(", ")[2], m.metric): m.value for m in _unseen(answers, rows)}
+    assert found["4 labels", "accuracy"] == 0.6
+    assert found["3 labels", "micro_f1"] == pytest.approx(2 * 2 / (4 + 3))
 
 
 def test_pruning_keeps_what_the_texts_need_and_its_embeddings() -> None:
