@@ -11,7 +11,6 @@ import torch
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
-from transformers import BertForSequenceClassification
 
 import model_serving.handler as handler_module
 from model_serving.handler import Recognised, RecogniserHandler, stage_of
@@ -268,67 +267,6 @@ def test_constant_recogniser_needs_no_folder() -> None:
     assert scores(found) == pytest.approx(1 / 7)
     assert set(found.observations["model_id"].to_pylist()) == {"constant@1"}
     assert not vectors(found.observations["embedding"], EMBEDDING_WIDTH).any()
-
-
-def test_model_is_loaded_once_a_process(text: Path) -> None:
-    first = RecogniserHandler(modality="text", model=str(text)).load_model()
-    assert RecogniserHandler(modality="text", model=str(text)).load_model() is first
-
-
-def test_missing_card(tmp_path: Path, text: Path) -> None:
-    with pytest.raises(AffectstreamError, match="no model card at"):
-        load_recogniser("text", str(tmp_path), None, "cpu")
-    with pytest.raises(AffectstreamError, match="no model card at"):
-        load_recogniser("text", "someone/some-model", None, "cpu")
-    with pytest.raises(AffectstreamError, match="no model card at"):
-        load_recogniser("text", str(text), str(tmp_path / "card.json"), "cpu")
-
-
-def test_wrong_digest(tmp_path: Path) -> None:
-    model = folders.tiny_text(tmp_path)
-    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
-    folders.write_card(model, "text", labels, sha256={"model.safetensors": "0" * 64})
-    with pytest.raises(AffectstreamError, match="not the file its card describes"):
-        load_recogniser("text", str(model), None, "cpu")
-
-
-def test_card_that_does_not_fit(tmp_path: Path, text: Path) -> None:
-    card = tmp_path / "card.json"
-    folders.write_card(tmp_path, "text", {"NEG": "sadness", "POS": "joy"})
-    with pytest.raises(AffectstreamError, match="names 2 labels, the model gives 3"):
-        load_recogniser("text", str(text), str(card), "cpu")
-    folders.write_card(tmp_path, "voice", {"NEG": "sadness", "POS": "joy", "MAD": "anger"})
-    with pytest.raises(AffectstreamError, match="is for voice by its card, not for text"):
-        load_recogniser("text", str(text), str(card), "cpu")
-
-
-def test_folder_without_weights(tmp_path: Path) -> None:
-    folders.write_card(tmp_path, "text", {"NEG": "sadness"})
-    with pytest.raises(AffectstreamError, match="can't be loaded from folder"):
-        load_recogniser("text", str(tmp_path), None, "cpu")
-
-
-def test_base_model_without_a_trained_head(tmp_path: Path) -> None:
-    model = folders.tiny_text(tmp_path)
-    BertForSequenceClassification.from_pretrained(model).bert.save_pretrained(model)
-    with pytest.raises(AffectstreamError, match=r"lack classifier\.bias .* no classifier"):
-        load_recogniser("text", str(model), None, "cpu")
-
-
-def test_folder_without_tokenizer(tmp_path: Path) -> None:
-    model = folders.tiny_text(tmp_path)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (model / name).unlink()
-    with pytest.raises(AffectstreamError, match="can't be loaded from folder"):
-        load_recogniser("text", str(model), None, "cpu")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what happens without a GPU")
-def test_missing_gpu_is_an_error(text: Path) -> None:
-    with pytest.raises(AffectstreamError, match="device cuda was asked for"):
-        load_recogniser("text", str(text), None, "cuda")
-    with pytest.raises(AffectstreamError, match="device warp was asked for"):
-        load_recogniser("text", str(text), None, "warp")
 
 
 def test_unknown_modality() -> None:
