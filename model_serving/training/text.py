@@ -77,6 +77,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
         modality="text",
         licence=recipe.licence,
         labels=card_labels(heads),
+        languages=("en", "zh"),
         training_data=tuple(
             Source(name=c.name, licence=c.licence, rows=len(known[c.name])) for c in corpora
         ),
