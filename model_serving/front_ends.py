@@ -5,10 +5,10 @@ they are, and how to collate any of them into the inputs of one forward pass.
 """
 
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from io import BytesIO
 from time import perf_counter_ns
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from model_serving import voice_activity
 from model_serving.face_crops import Crop, crop_face
-from model_serving.text_language import Language, language_share, name_emoji
+from model_serving.text_language import EMOJI, Language, language_share, name_emoji
 from schemas.arrow import vectors
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import MOTION_FEATURES
@@ -106,14 +106,16 @@ class TextFrontEnd:
     def __init__(self, tokenizer: Any, languages: Sequence[Language] = ()) -> None:
         self._tokenizer = tokenizer
         self._languages = languages
-        self._knows = lru_cache(maxsize=4096)(self._has_piece)
+        ids = tokenizer(list(EMOJI), add_special_tokens=False)["input_ids"]
+        unknown = tokenizer.unk_token_id
+        self._unknown = {emoji for emoji, own in zip(EMOJI, ids, strict=True) if unknown in own}
 
     def prepare(self, column: pa.Array) -> Prepared:
         rows, failures = _present(column)
         whole = column.take(pa.array(rows)).to_pylist()
         if not whole:
             return Prepared(rows, rows, lambda _: {}, failures)
-        texts = [name_emoji(_beginning(text), self._knows) for text in whole]
+        texts = [name_emoji(_beginning(t), self._unknown)[:_LONG_TEXT] for t in whole]
         limit = min(MAX_TOKENS, self._tokenizer.model_max_length)
         tokens = self._tokenizer(texts, truncation=True, max_length=limit)
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
@@ -149,10 +151,6 @@ class TextFrontEnd:
             for long, ours in zip(length, known, strict=True)
         )
         return length * known, codes
-
-    def _has_piece(self, emoji: str) -> bool:
-        found = self._tokenizer(emoji, add_special_tokens=False)["input_ids"]
-        return self._tokenizer.unk_token_id not in found
 
 
 class VoiceFrontEnd:
@@ -265,9 +263,10 @@ class MotionFrontEnd:
 
 def _beginning(text: str) -> str:
     """Return as much of a text as 64 tokens can hold, or all of it: a book takes no longer."""
-    if len(text) <= _LONG_TEXT:
-        return text
-    return " ".join(text[: 8 * _LONG_TEXT].split())[:_LONG_TEXT]
+    if len(text) > _LONG_TEXT:
+        text = " ".join(text[: 8 * _LONG_TEXT].split())[:_LONG_TEXT]
+    plain = unicodedata.normalize("NFKC", text)  # one letter may unfold to eighteen
+    return text if len(plain) <= _LONG_TEXT else plain[:_LONG_TEXT]
 
 
 def waveform(media: bytes, rate: int) -> np.ndarray:

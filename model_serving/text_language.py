@@ -6,7 +6,7 @@ written in Latin letters. A mix of both languages is theirs throughout.
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final, Literal
 
 Language = Literal["en", "zh"]
@@ -18,6 +18,12 @@ _LATIN = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 _WORD = re.compile("[a-z\u00df-\u024f\u1e00-\u1eff]{2,}")
 _EMOJI = re.compile("[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]")
 _JOINERS = re.compile("[\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]")
+EMOJI: Final = tuple(
+    found
+    for found in _EMOJI.findall("".join(map(chr, range(0x2600, 0x1FB00))))
+    if unicodedata.name(found, "")
+)
+"""Every emoji that has a Unicode name."""
 _LEAST = 2  # function words of another language that make a text foreign: one may be a name
 
 _ENGLISH: Final = """
@@ -90,16 +96,16 @@ def _is_foreign(text: str) -> bool:
     return other >= max(_LEAST, english)
 
 
-def name_emoji(text: str, known: Callable[[str], bool]) -> str:
-    """Replace each emoji that is not ``known`` by its Unicode name, such as "nauseated face".
+def name_emoji(text: str, unknown: Collection[str]) -> str:
+    """Replace each emoji that is ``unknown`` by its Unicode name, such as "nauseated face".
 
     Skin tones and joiners go with the emoji that they change.
     """
-    if not any(not known(emoji) for emoji in set(_EMOJI.findall(text))):
+    if not any(emoji in unknown for emoji in _EMOJI.findall(text)):
         return text
 
     def named(match: re.Match[str]) -> str:
         emoji = match.group()
-        return emoji if known(emoji) else f" {unicodedata.name(emoji, '').lower()} "
+        return f" {unicodedata.name(emoji).lower()} " if emoji in unknown else emoji
 
     return _EMOJI.sub(named, _JOINERS.sub("", text))
