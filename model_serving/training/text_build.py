@@ -1,7 +1,6 @@
 """The nets of the text models before training: base over e5's body, compact over its words."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,46 +9,29 @@ from torch import nn
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
 from model_serving.front_ends import MAX_TOKENS
-from model_serving.training.common import find_model
 from model_serving.training.harness import Run
 from model_serving.training.heads import Head, id2label
 from model_serving.training.recipe import Recipe
 from model_serving.training.text_start import build_base, fetch_start, prune
-from model_serving.training.text_teacher import load, tokenizer
-from schemas.errors import AffectstreamError
 
 
 def build(
     recipe: Recipe, texts: list[str], heads: tuple[Head, ...], run: Run
 ) -> tuple[Any, nn.Module]:
-    """Return the tokenizer and the net of the recipe before it trains.
-
-    That is a model that is there already where the recipe names a ``start``: it learns on.
-    """
+    """Return the tokenizer and the untrained net of the recipe."""
     settings = recipe.net
-    if "start" in settings:
-        return _go_on(find_model(str(settings["start"]), run.build), heads)
     start = fetch_start(run.build)
     lower = settings["body"] == "compact"
-    pieces, kept = prune(start, texts, int(settings["vocabulary"]), lower=lower)
+    tokenizer, kept = prune(start, texts, int(settings["vocabulary"]), lower=lower)
     if settings["body"] == "compact":
-        return pieces, build_compact(start.embeddings[kept], settings, id2label(heads))
+        return tokenizer, build_compact(start.embeddings[kept], settings, id2label(heads))
     net = build_base(start, kept, id2label(heads))
     frozen = int(settings.get("frozen_layers", 0))
     if frozen:
         net.bert.embeddings.requires_grad_(requires_grad=False)
         for layer in net.bert.encoder.layer[:frozen]:
             layer.requires_grad_(requires_grad=False)
-    return pieces, net
-
-
-def _go_on(folder: Path, heads: tuple[Head, ...]) -> tuple[Any, nn.Module]:
-    """Return an earlier model of the same outputs."""
-    net = load(folder)
-    if dict(net.config.id2label) != id2label(heads):
-        message = f"{folder} gives other outputs than the recipe's corpora ask for"
-        raise AffectstreamError(message)
-    return tokenizer(folder), net
+    return tokenizer, net
 
 
 def build_compact(
