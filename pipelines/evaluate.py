@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -58,8 +59,10 @@ def evaluate(data: Path, build: Path, only: list[str], docs: Path, console: Cons
             if modality in (only or MODALITIES):
                 found = _measure(modality, tier, folder, data, build, console)
             if found is not None:
-                fresh.append(found)
-            every.append(found or of_card(folder, modality, tier))
+                fresh.append(replace(found, model=folder.name))
+            # A folder that holds another version of a shipped model is not that model.
+            found = replace(found or of_card(folder, modality, tier), model=folder.name)
+            every.append(found)
     if not fresh:
         message = "no model was measured, so nothing was written: the lines above say why"
         raise AffectstreamError(message)
@@ -184,7 +187,7 @@ def _calibration(evaluations: list[Evaluation]) -> str:
         f"Asked for: an ECE of at most {ECE_GOAL} from {ECE_ROWS:,} rows on; of a smaller set, an "
         "interval that reaches down to it, or to the floor, which luck alone gives a perfectly "
         "calibrated model on so many rows. Resampling adds luck of its own, so an interval may lie "
-        "above the value.",
+        "above the value. Sets that were measured before floors were kept are not listed.",
         "",
         "| model | test set | rows | ECE | 95 % interval | floor | reached |",
         "| --- | --- | --- | --- | --- | --- | --- |",

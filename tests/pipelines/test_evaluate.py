@@ -58,6 +58,8 @@ def test_a_fresh_checkout_is_measured_as_far_as_it_can_be(
     weights = tmp_path / "weights"
     for name in ("voice-base", "motion-compact", "face-compact"):
         shutil.copytree(WEIGHTS / name, weights / name)
+    earlier = tmp_path / "build" / "models" / "motion-compact-0.9"
+    shutil.copytree(weights / "motion-compact", earlier)
     monkeypatch.setattr(evaluate_module, "WEIGHTS", weights)
     monkeypatch.setattr(evaluate_module, "speeds", list)
     monkeypatch.setattr(motion_evaluate, "_ROWS", 300)
@@ -78,7 +80,8 @@ def test_a_fresh_checkout_is_measured_as_far_as_it_can_be(
     text = page.read_text()
     assert "| ravdess_uar | 60 to 85 by setup | 65.0 | 69.9 |" in text
     for name in ("voice-base", "motion-compact", "face-compact"):
-        assert f"## {name} (" in text
+        assert text.count(f"## {name} (") == 1
+    assert "## motion-compact-0.9 (" in text
     day = page.name.removesuffix("-recognition.md")
     assert {
         figure.date for figure in read_card(weights / "motion-compact" / "card.json").figures
