@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model_serving.text_language import Language
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, VOCABULARY
+
+_LOG = logging.getLogger(__name__)
+_PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 
 CARD_FILE = "card.json"
 CONSTANT = "constant"
@@ -20,7 +25,10 @@ class _Frozen(BaseModel):
 
 
 class Figure(_Frozen):
-    """One measured figure: on which split, by which metric, when; with its 95 % interval."""
+    """One measured figure: on which split, by which metric, when; with its 95 % interval.
+
+    ``floor`` is the ECE that luck alone gives a perfectly calibrated model on so many rows.
+    """
 
     split: str
     metric: str
@@ -29,6 +37,7 @@ class Figure(_Frozen):
     low: float | None = None
     high: float | None = None
     rows: int | None = None
+    floor: float | None = None
 
 
 class Source(_Frozen):
@@ -57,7 +66,8 @@ class ModelCard(_Frozen):
     """What ``card.json`` holds; a folder without one is not loaded.
 
     ``labels`` maps the model's own labels, in the order of its outputs, to expressions of the
-    vocabulary; a label that maps to null is left out and the rest renormalised.
+    vocabulary; a label that maps to null is left out and the rest renormalised. ``languages`` are
+    those that a text model learnt; where none is named, no language is told from another.
     """
 
     name: str
@@ -66,6 +76,7 @@ class ModelCard(_Frozen):
     licence: Literal["open", "research"]
     labels: dict[str, str | None]
     vocabulary: str = VOCABULARY
+    languages: tuple[Language, ...] = ()
     training_data: tuple[Source, ...] = ()
     figures: tuple[Figure, ...] = ()
     calibration: Calibration = Calibration()
@@ -102,21 +113,46 @@ def read_card(path: Path) -> ModelCard:
 
 
 def check_files(folder: Path, card: ModelCard) -> None:
-    """Compare the files of a model folder with the digests on its card."""
+    """Compare the files of a model folder with the digests on its card.
+
+    Raises AffectstreamError for a file that is not what the card says, for one that it does not
+    name, and for a pickle, which could run anything. A card without digests is warned about: a
+    folder of another's is dropped in with a card by hand.
+    """
+    files = {path.name: path for path in folder.iterdir() if _is_content(path)}
+    pickles = sorted(name for name in files if name.endswith(_PICKLES))
+    if pickles:
+        message = (
+            f"{folder} holds {pickles[0]}, and a pickle is never loaded: take it out, or convert "
+            "it to safetensors"
+        )
+        raise AffectstreamError(message)
     for name, expected in card.sha256.items():
-        path = folder / name
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
+        found = _digest(files[name]) if name in files else "nothing"
         if found != expected:
-            message = f"{path} is not the file its card describes: fetch or train it again"
+            message = f"{folder / name} is not the file its card describes: fetch or train it again"
             raise AffectstreamError(message)
+    unnamed = sorted(set(files) - set(card.sha256))
+    if card.sha256 and unnamed:
+        message = f"the card of {folder} gives no sha256 of {unnamed[0]}: remove it, or add it"
+        raise AffectstreamError(message)
+    if not card.sha256:
+        _LOG.warning("the card of %s names no sha256: its files are loaded unchecked", folder)
+
+
+def _is_content(path: Path) -> bool:
+    """True for what a model is loaded from: no card, no page, nothing hidden."""
+    told = path.name == CARD_FILE or path.suffix == ".md" or path.name.startswith(".")
+    return path.is_file() and not told
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Write ``card.json`` with the digests of the folder's weights, and ``CARD.md`` beside it."""
-    digests = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob("*.safetensors"))
-    }
+    """Write ``card.json`` with the digests of the folder's files, and ``CARD.md`` beside it."""
+    digests = {path.name: _digest(path) for path in sorted(folder.iterdir()) if _is_content(path)}
     card = card.model_copy(update={"sha256": digests})
     text = json.dumps(card.model_dump(), indent=2, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")

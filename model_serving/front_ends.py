@@ -5,7 +5,8 @@ they are, and how to collate any of them into the inputs of one forward pass.
 """
 
 import os
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,11 +23,14 @@ from torch import Tensor
 
 from model_serving import voice_activity
 from model_serving.face_crops import Crop, crop_face
+from model_serving.text_language import EMOJI, Language, language_share, name_emoji
 from schemas.arrow import vectors
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import MOTION_FEATURES
 
 MAX_TOKENS = 64
+_LONG_TEXT = 2048  # characters: a piece of the shipped vocabularies has at most 16
+_DOUBT = 0.6  # under this the code of what is wrong is told
 MAX_SECONDS = 15.0
 MIN_SECONDS = 0.1  # shorter clips end in silence: an encoder's first frame needs 25 ms and more
 MAX_PIXELS = 4096 * 4096
@@ -88,31 +92,65 @@ class _UndecodableError(Exception):
 
 
 class TextFrontEnd:
-    """Tokenises text, at most 64 tokens a row."""
+    """Tokenises text, at most 64 tokens a row; emoji that it has no piece for become their names.
+
+    Where the card names ``languages``, a text in others can't be judged. Of a long text only the
+    beginning is read, and what can be judged falls once that is less than half of it.
+    """
 
     column = "text"
     chunk_rows = 8192
     micro_batch = 64
     pads = True
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, languages: Sequence[Language] = ()) -> None:
         self._tokenizer = tokenizer
+        self._languages = languages
+        ids = tokenizer(list(EMOJI), add_special_tokens=False)["input_ids"]
+        unknown = tokenizer.unk_token_id
+        self._unknown = {emoji for emoji, own in zip(EMOJI, ids, strict=True) if unknown in own}
 
     def prepare(self, column: pa.Array) -> Prepared:
         rows, failures = _present(column)
-        texts = column.take(pa.array(rows)).to_pylist()
-        if not texts:
+        whole = column.take(pa.array(rows)).to_pylist()
+        if not whole:
             return Prepared(rows, rows, lambda _: {}, failures)
+        texts = [name_emoji(_beginning(t), self._unknown)[:_LONG_TEXT] for t in whole]
         limit = min(MAX_TOKENS, self._tokenizer.model_max_length)
         tokens = self._tokenizer(texts, truncation=True, max_length=limit)
+        lengths = np.array([len(ids) for ids in tokens["input_ids"]])
+        quality, codes = self._judge(whole, texts, tokens.encodings, lengths >= limit)
 
         def collate(picked: np.ndarray) -> Inputs:
             chosen = {name: [values[i] for i in picked] for name, values in tokens.items()}
             return dict(self._tokenizer.pad(chosen, return_tensors="pt"))
 
-        return Prepared(
-            rows, np.array([len(ids) for ids in tokens["input_ids"]]), collate, failures
+        return Prepared(rows, lengths, collate, failures, quality, codes)
+
+    def _judge(
+        self, whole: list[str], texts: list[str], encodings: Any, full: np.ndarray
+    ) -> tuple[np.ndarray, tuple[QualityCode | None, ...]]:
+        """Return what share of each text can be judged, and what is wrong if much.
+
+        ``full`` marks rows that may have been cut; ``encodings`` are None of a tokenizer in Python.
+        """
+        read = np.array([min(len(t), _LONG_TEXT) / max(len(t), 1) for t in whole])
+        for row in np.flatnonzero(full) if encodings else ():
+            end = max(stop for _, stop in encodings[row].offsets)
+            read[row] *= end / max(len(texts[row]), 1)
+        length = np.clip(2 * read, 0.0, 1.0)
+        known = np.ones(len(texts))
+        if self._languages:
+            known = np.array([language_share(text, self._languages) for text in texts])
+        codes = tuple(
+            None
+            if min(long, ours) >= _DOUBT
+            else QualityCode.TOO_LONG
+            if long < ours
+            else QualityCode.OTHER_LANGUAGE
+            for long, ours in zip(length, known, strict=True)
         )
+        return length * known, codes
 
 
 class VoiceFrontEnd:
@@ -221,6 +259,14 @@ class MotionFrontEnd:
             return {"motion_values": values[torch.from_numpy(picked)]}
 
         return Prepared(rows, np.zeros(len(rows), np.int64), collate, failures)
+
+
+def _beginning(text: str) -> str:
+    """Return as much of a text as 64 tokens can hold, or all of it: a book takes no longer."""
+    if len(text) > _LONG_TEXT:
+        text = " ".join(text[: 8 * _LONG_TEXT].split())[:_LONG_TEXT]
+    plain = unicodedata.normalize("NFKC", text)  # one letter may unfold to eighteen
+    return text if len(plain) <= _LONG_TEXT else plain[:_LONG_TEXT]
 
 
 def waveform(media: bytes, rate: int) -> np.ndarray:

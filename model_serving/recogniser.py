@@ -264,7 +264,7 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
     source = f"folder {model}" if local else f"Hugging Face id {model} (no such folder is here)"
     try:
         net = _net(modality, model, options)
-        front_end = _front_end(modality, model, net, options)
+        front_end = _front_end(described, model, net, options)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
         message = f"the {modality} model can't be loaded from {source}: {reason}"
@@ -307,14 +307,15 @@ def _device(name: str) -> torch.device:
         raise AffectstreamError(message) from error
 
 
-def _front_end(modality: str, model: str, net: Any, options: dict[str, Any]) -> FrontEnd:
+def _front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -> FrontEnd:
+    modality = card.modality
     if modality == "text":
         tokenizer = AutoTokenizer.from_pretrained(model, **options)
         # Where the tokenizer's files are missing, transformers makes an empty one.
         if not 0.5 < len(tokenizer) / net.config.vocab_size <= 1:
             message = f"a tokenizer of {len(tokenizer)} pieces does not fit the model"
             raise ValueError(message)
-        return TextFrontEnd(tokenizer)
+        return TextFrontEnd(tokenizer, card.languages)
     if modality == "voice":
         extractor = AutoFeatureExtractor.from_pretrained(model, **options)
         # Group normalisation (wav2vec2-base) takes its statistics over the padding too.

@@ -324,10 +324,14 @@ def train(
 ) -> None:
     """Train a model by its recipe; goes on from the last checkpoint after a kill."""
     if task is Task.FUSION:
+        from model_serving.training.fusion import build_average
         from model_serving.training.fusion import train as train_fusion
         from pipelines.config import WEIGHTS
 
-        card = train_fusion(data, out or WEIGHTS / "fusion", seed=seed or 13)
+        if recipe == "fusion-open":
+            card = build_average(out or WEIGHTS / recipe)
+        else:
+            card = train_fusion(data, out or WEIGHTS / "fusion", seed=seed or 13)
         for figure in card.figures:
             console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
         return

@@ -198,8 +198,8 @@ class Config(_Frozen):
         if closed:
             message = (
                 f"`licence: open` refuses weights that are for research only: {', '.join(closed)}; "
-                "name open ones under `models` (the recipe text-compact-open makes one of text), "
-                "or set `licence: research`"
+                "name open ones under `models` as examples/open_licence.yaml does, or set "
+                "`licence: research`"
             )
             raise ValueError(message)
         return self

@@ -40,7 +40,8 @@ class DeadLetterCode(StrEnum):
 class QualityCode(StrEnum):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 
-    No speech, no face and too short a clip lower it to chance, so the recogniser abstains.
+    No speech, no face, too short a clip and a text in another language than the model's lower it
+    to chance, so the recogniser abstains.
     """
 
     NO_SPEECH = "no_speech"
@@ -50,6 +51,8 @@ class QualityCode(StrEnum):
     SMALL_FACE = "small_face"
     BLURRED = "blurred"
     TURNED = "turned"
+    OTHER_LANGUAGE = "other_language"
+    TOO_LONG = "too_long"
 
 
 class RefusalCode(StrEnum):

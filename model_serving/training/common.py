@@ -17,9 +17,12 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from model_serving.card import CARD_FILE, Figure, ModelCard, read_card, write_card
+from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 
 Batch = dict[str, Tensor]
+
+_SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 
 ID2LABEL = dict(enumerate(EXPRESSIONS))
 LABEL2ID = {name: index for index, name in ID2LABEL.items()}
@@ -99,6 +102,22 @@ def figures(split: str, found: dict[str, float], metrics: Sequence[str] = ()) ->
         Figure(split=split, metric=name, value=round(found[name], 4), date=day)
         for name in metrics or found
     ]
+
+
+def find_model(name: str, build: Path) -> Path:
+    """Return the folder of a model that a training begins with: built here, else shipped.
+
+    Raises AffectstreamError where it is in neither place.
+    """
+    places = (build / "models" / name, _SHIPPED / name)
+    found = next((place for place in places if (place / CARD_FILE).is_file()), None)
+    if found is None:
+        message = (
+            f"no model {name} in {places[0].parent} nor among the shipped weights: train it first, "
+            "or put it there as the recipe's notes say"
+        )
+        raise AffectstreamError(message)
+    return found
 
 
 def save_model(folder: Path, net: Any, processor: Any | None, card: ModelCard) -> ModelCard:

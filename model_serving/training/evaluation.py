@@ -1,7 +1,7 @@
 """What an evaluation found: figures with their intervals, as the card and the page show them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from model_serving.calibration import expected_calibration_error
+from model_serving.calibration import expected_calibration_error, least_calibration_error
 from model_serving.card import CARD_FILE, Figure, read_card, write_card
 from model_serving.training.metrics import bootstrap, bootstrap_all, scores_of
 
@@ -23,14 +23,15 @@ _MEASURES: dict[str, Metric] = {
 }
 ECE_ROWS = 3000
 """Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
+ECE_GOAL = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One figure (a share, not per cent) with its 95 % bootstrap interval.
 
-    ``key`` is its name in ``recognition.json``, without the tier; ``published`` what others report
-    on the same split.
+    ``key`` is its name in ``recognition.json``, without the tier; ``floor`` of an ECE is what luck
+    alone gives a perfectly calibrated model on so many rows.
     """
 
     split: str
@@ -40,18 +41,29 @@ class Measured:
     low: float | None = None
     high: float | None = None
     key: str = ""
-    published: str = ""
+    floor: float | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """True where an ECE is as small as can be asked for.
+
+        At most 0.03 from 3,000 rows on; below, its interval reaches down to 0.03 or to the floor.
+        """
+        if self.rows >= ECE_ROWS or self.low is None:
+            return self.value <= ECE_GOAL
+        return self.low <= max(ECE_GOAL, self.floor or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All figures of one model."""
+    """All figures of one model; ``day`` is empty where they were measured just now."""
 
     model: str
     modality: str
     tier: Tier
     licence: str
     measured: tuple[Measured, ...]
+    day: str = ""
 
     @property
     def ece_max(self) -> float:
@@ -60,6 +72,11 @@ class Evaluation:
             (m.value for m in self.measured if m.metric == "ece" and m.rows >= ECE_ROWS),
             default=0.0,
         )
+
+    @property
+    def test_sets(self) -> tuple[Measured, ...]:
+        """The ECE of each test set: of no group of its rows, and of no set put aside."""
+        return tuple(m for m in self.measured if m.metric == "ece" and m.floor is not None)
 
 
 def measured_single(
@@ -73,10 +90,20 @@ def measured_single(
         Measured(split, metric, value, len(labels), *ranges[metric], keys.get(metric, ""))
         for metric, value in whole.items()
     ]
+    floor = least_calibration_error(probabilities)
+    figures = [replace(m, floor=floor) if m.metric == "ece" else m for m in figures]
     for coverage in COVERAGES[1:]:
         value = accuracy_at(probabilities, labels, coverage)
         figures.append(Measured(split, f"accuracy at {coverage:.0%} coverage", value, len(labels)))
     return figures
+
+
+def aside(measured: Sequence[Measured], why: str) -> list[Measured]:
+    """Return the figures with their ECE under a name of its own, which counts for no goal.
+
+    That is for rows that are no test set of their own: pooled, disturbed, of a corpus never seen.
+    """
+    return [replace(m, metric=f"ece, {why}") if m.metric == "ece" else m for m in measured]
 
 
 def measured_one(
@@ -146,8 +173,20 @@ def write_figures(folder: Path, found: Evaluation) -> None:
             low=None if m.low is None else round(m.low, 4),
             high=None if m.high is None else round(m.high, 4),
             rows=m.rows,
+            floor=None if m.floor is None else round(m.floor, 4),
         )
         for m in found.measured
     )
     card = read_card(folder / CARD_FILE)
     write_card(folder, card.model_copy(update={"figures": figures}))
+
+
+def of_card(folder: Path, modality: str, tier: Tier) -> Evaluation:
+    """Return what stands on the card of a model folder: the last figures that were measured."""
+    card = read_card(folder / CARD_FILE)
+    measured = tuple(
+        Measured(f.split, f.metric, f.value, f.rows or 0, f.low, f.high, floor=f.floor)
+        for f in card.figures
+    )
+    days = {figure.date for figure in card.figures}
+    return Evaluation(card.name, modality, tier, card.licence, measured, max(days, default=""))

@@ -22,7 +22,7 @@ from transformers import (
 from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
 from model_serving.training.average import Averaged
-from model_serving.training.common import save_model
+from model_serving.training.common import find_model, save_model
 from model_serving.training.face_data import FACE_LABELS, MEAN, STD, Faces, load_faces
 from model_serving.training.face_start import build_faceres, fetch_faceres, renormalise
 from model_serving.training.harness import Problem, Run, as_made, fit, is_main, predict
@@ -50,6 +50,16 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     return save_model(out, kept, build_processor(side), card) if is_main() else card
 
 
+def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float]]:
+    """Refuse: FER+ has a published split, and its faces have no names to make folds by."""
+    del data, run
+    message = (
+        f"{recipe.name} is judged on FER+'s published split: its faces have no names, so no folds "
+        "can keep a person on one side; train without --folds"
+    )
+    raise AffectstreamError(message)
+
+
 def build(recipe: Recipe, known: Faces, run: Run) -> tuple[nn.Module, list[nn.Module]]:
     """Return the net before training, and the parts of it that stay as they are."""
     settings = recipe.net
@@ -61,7 +71,7 @@ def build(recipe: Recipe, known: Faces, run: Run) -> tuple[nn.Module, list[nn.Mo
         return net, [body.conv_stem, *body.layer[: int(settings["frozen_layers"])]]
     net = build_resnet()
     if "start" in settings:
-        _start(net, run.build / "models" / str(settings["start"]))
+        _start(net, find_model(str(settings["start"]), run.build))
     return net, []
 
 
@@ -94,11 +104,6 @@ def majority_accuracy(logits: np.ndarray, faces: Faces) -> float:
 
 def _start(net: ResNetForImageClassification, folder: Path) -> None:
     """Take the weights of an earlier model, but a head that answers other labels."""
-    if not folder.is_dir():
-        message = (
-            f"the recipe starts from {folder}, which is not there: its notes say how to get it"
-        )
-        raise AffectstreamError(message)
     earlier = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
     same = earlier.config.id2label == net.config.id2label
     kept = {k: v for k, v in earlier.state_dict().items() if same or "classifier" not in k}
@@ -113,7 +118,7 @@ def _problem(
     if distil:
         training = replace(
             training,
-            teacher=teach([run.build / "models" / name for name in distil.teachers], known),
+            teacher=teach([find_model(name, run.build) for name in distil.teachers], known),
         )
     loss = HeadLoss(
         (HEAD,),

@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from model_serving.calibration import calibrated
 from model_serving.card import CARD_FILE, read_card
-from model_serving.training.evaluation import Evaluation, Measured, Tier, measured_single
+from model_serving.training.evaluation import Evaluation, Measured, Tier, aside, measured_single
 from model_serving.training.face import FERPLUS
 from model_serving.training.face_data import FACE_LABELS, Faces, load_faces
 from model_serving.training.harness import as_made, predict
@@ -80,13 +80,12 @@ def _harder(images: np.ndarray) -> list[tuple[str, np.ndarray]]:
 
 
 def _part(split: str, chances: np.ndarray, labels: np.ndarray, what: str) -> list[Measured]:
-    """Return accuracy and calibration error, the latter under a name of its own.
+    """Return accuracy, and calibration error under a name of its own.
 
-    ``ece`` alone is that of the published protocol: rows without a majority have no one true
-    label, and disturbed images are no test set of their own.
+    Rows without a majority have no one true label, and disturbed images are no test set.
     """
-    figures = {m.metric: m for m in measured_single(split, chances, labels)}
-    return [figures["accuracy"], replace(figures["ece"], metric=f"ece, {what}")]
+    found = aside(measured_single(split, chances, labels), what)
+    return [m for m in found if m.metric in {"accuracy", f"ece, {what}"}]
 
 
 def _others(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from model_serving.calibration import calibrate, expected_calibration_error, softmax
-from model_serving.card import Calibration, Figure, ModelCard, Source
+from model_serving.card import CARD_FILE, Calibration, Figure, ModelCard, Source, read_card
 from model_serving.fusion import AttentionFusion, AttentionFusionConfig
 from model_serving.motion_synthesis import HARDER, PLAIN, motion_frames
 from model_serving.recogniser import load_recogniser
@@ -132,6 +132,30 @@ def train(
     return save_model(out, net, None, _card(net, fitted, test, calibration, seed))
 
 
+def build_average(out: Path) -> ModelCard:
+    """Write the fusion that learnt nothing and may be used for anything: a plain average.
+
+    With every parameter at zero the net weighs all modalities alike, so its scores are the
+    geometric mean of theirs; one modality alone stays as it is, and so does its threshold.
+    """
+    net = AttentionFusion(AttentionFusionConfig(id2label=ID2LABEL, label2id=LABEL2ID))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    text = read_card(out.parent / "text-compact-open" / CARD_FILE).calibration
+    card = ModelCard(
+        name="fusion-open",
+        version="1.0.0",
+        modality="fusion",
+        licence="open",
+        labels=LABELS,
+        calibration=Calibration(threshold=text.threshold),
+        command="affectstream train fusion --recipe fusion-open --data DATA",
+        notes=_AVERAGE_NOTES,
+    )
+    return save_model(out, net, None, card)
+
+
 def _card(
     net: AttentionFusion,
     fitted: tuple[Pool, ...],
@@ -158,6 +182,12 @@ def _card(
         command=f"affectstream train fusion --data DATA --seed {seed}",
         notes=_NOTES,
     )
+
+
+_AVERAGE_NOTES = """\
+The geometric mean of the modalities that are there. It learnt from nothing, so no data's licence
+binds it. Trained attention does better where several modalities are there (the card of `fusion`).
+It abstains where text-compact-open would."""
 
 
 def _tensors(windows: Windows) -> Batch:

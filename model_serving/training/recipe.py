@@ -37,7 +37,7 @@ class Schedule(_Frozen):
 
 
 class Distil(_Frozen):
-    """The teachers, by the names of their folders in ``build/models``, and their part of the loss.
+    """The teachers, by the names of their folders (see ``find_model``), and their part of the loss.
 
     The rest of the loss is the labels'. ``unlabelled`` names texts that only the teachers answer.
     """

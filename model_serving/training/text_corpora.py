@@ -70,6 +70,19 @@ class Rows:
         return self.take(kept), self.shown[kept].argmax(axis=1)
 
 
+EMOCONTEXT_LABELS = ("happy", "sad", "angry", "others")
+EMOCONTEXT_SHOWN = np.array(
+    [
+        [name == to_ekman(label) for name in EXPRESSIONS]
+        if label != "others"
+        else [name not in {"joy", "sadness", "anger"} for name in EXPRESSIONS]
+        for label in EMOCONTEXT_LABELS
+    ],
+    np.float32,
+)
+"""(4, 7): which expressions each label of EmoContext stands for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """A corpus: its licence, its own head if it asks in its own vocabulary, its splits."""
@@ -173,6 +186,14 @@ def _cped(*, held_out: bool) -> Callable[[Path], Rows]:
     return read
 
 
+def _emocontext_test(data: Path) -> Rows:
+    """Read the third turns, which are what is judged; ``others`` is any of the other four."""
+    path = data / "text" / "emocontext" / "test.txt"
+    table = pd.read_csv(path, sep="\t", quoting=3, dtype=str)
+    own = _marked(table["label"], EMOCONTEXT_LABELS)
+    return _rows(table["turn3"], own @ EMOCONTEXT_SHOWN, own=own)
+
+
 def _emobank(split: str) -> Callable[[Path], Rows]:
     def read(data: Path) -> Rows:
         table = pd.read_csv(data / "text" / "emobank" / "emobank.csv")
@@ -266,6 +287,10 @@ CORPORA = (
 BRIGHTER rows without an emotion count as neutral in the shared vocabulary; of CPED, which has one
 public split, a fifth of the dialogues is held out.
 """
+
+
+EMOCONTEXT = _corpus("EmoContext", "research", "English", test=_emocontext_test)
+"""A corpus that no recipe learns from: what its test split says is how a text model generalises."""
 
 
 @dataclass(frozen=True, slots=True)

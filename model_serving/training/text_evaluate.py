@@ -13,6 +13,7 @@ from model_serving.training.evaluation import (
     Evaluation,
     Measured,
     Tier,
+    aside,
     measured_gaps,
     measured_one,
     measured_single,
@@ -20,7 +21,14 @@ from model_serving.training.evaluation import (
 from model_serving.training.harness import predict
 from model_serving.training.heads import DEFAULT_HEADS, blank_targets
 from model_serving.training.metrics import label_thresholds, multi_label_f1, pearson
-from model_serving.training.text_corpora import CORPORA, Corpus, Rows
+from model_serving.training.text_corpora import (
+    CORPORA,
+    EMOCONTEXT,
+    EMOCONTEXT_LABELS,
+    EMOCONTEXT_SHOWN,
+    Corpus,
+    Rows,
+)
 from model_serving.training.text_data import collate, encode
 from model_serving.training.text_teacher import load, tokenizer
 from schemas.vocabularies import EXPRESSIONS
@@ -68,35 +76,76 @@ class Answers:
 
 
 def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
-    """Measure the text model in ``folder`` on every corpus that has a test split."""
+    """Measure the text model in ``folder`` on every corpus that has a test split.
+
+    Then on all of a language together, and on EmoContext, which no model here learnt from.
+    """
     answers = Answers(folder, cache)
     measured: list[Measured] = []
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for corpus in CORPORA:
-        if "test" in corpus.splits:
-            measured += _corpus(answers, corpus, data)
+        if "test" not in corpus.splits:
+            continue
+        rows = corpus.splits["test"](data)
+        measured += _corpus(answers, corpus, rows, data)
+        if rows.shown is not None:
+            parts.setdefault(corpus.language, []).append(_shared(answers, corpus, rows))
+    for language, found in parts.items():
+        chances, labels = (np.concatenate(part) for part in zip(*found, strict=True))
+        split = f"{language}, all test splits together, shared vocabulary"
+        measured += aside(measured_single(split, chances, labels), "pooled")
+    measured += _unseen(answers, EMOCONTEXT.splits["test"](data))
     card = answers.card
     return Evaluation(card.name, "text", tier, card.licence, tuple(measured))
 
 
-def _corpus(answers: Answers, corpus: Corpus, data: Path) -> Iterator[Measured]:
-    rows = corpus.splits["test"](data)
+def _shared(answers: Answers, corpus: Corpus, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, 7) probabilities and labels of the test rows that show one expression."""
     logits = answers.to(f"{corpus.name}-test", rows.texts)
-    seen = {source.name for source in answers.card.training_data}
-    split = f"{corpus.name} ({corpus.language}) test" + (
-        "" if corpus.name in seen else ", corpus never seen"
-    )
+    kept = np.flatnonzero(_shown(rows).sum(axis=1) == 1)
+    return answers.shared(logits[kept]), _shown(rows)[kept].argmax(axis=1)
+
+
+def _shown(rows: Rows) -> np.ndarray:
+    return np.zeros((len(rows), len(EXPRESSIONS))) if rows.shown is None else rows.shown
+
+
+def _corpus(answers: Answers, corpus: Corpus, rows: Rows, data: Path) -> Iterator[Measured]:
+    logits = answers.to(f"{corpus.name}-test", rows.texts)
+    seen = corpus.name in {source.name for source in answers.card.training_data}
+    split = f"{corpus.name} ({corpus.language}) test" + ("" if seen else ", corpus never seen")
     if rows.circumplex is not None:
         yield from _values(answers, split, logits, rows)
     if rows.shown is None:
         return
     yield from _own(answers, corpus, split, logits, rows, data)
+    shared, labels = _shared(answers, corpus, rows)
+    found = measured_single(f"{split}, shared vocabulary", shared, labels)
+    yield from found if seen else aside(found, "corpus never seen")
     kept = np.flatnonzero(rows.shown.sum(axis=1) == 1)
-    labels = rows.shown[kept].argmax(axis=1)
-    shared = answers.shared(logits[kept])
-    yield from measured_single(f"{split}, shared vocabulary", shared, labels)
     for name, groups in rows.groups.items():
         if name != "dialogue":
             yield from measured_gaps(f"{split}, {name}", shared, labels, groups[kept])
+
+
+def _unseen(answers: Answers, rows: Rows) -> Iterator[Measured]:
+    """Yield the figures on EmoContext: its four labels, and micro-F1 as its task reports it."""
+    if rows.own is None:
+        return
+    logits = answers.to("EmoContext-test", rows.texts)
+    chances = answers.shared(logits) @ EMOCONTEXT_SHOWN.T
+    labels = rows.own.argmax(axis=1)
+    split = "EmoContext (English) test, last turn alone, corpus never seen"
+    yield from aside(measured_single(f"{split}, 4 labels", chances, labels), "corpus never seen")
+    guess = chances.argmax(axis=1)
+    named = len(EMOCONTEXT_LABELS) - 1  # happy, sad, angry; all but the last
+
+    def micro_f1(picked: np.ndarray) -> float:
+        found, truth = guess[picked], labels[picked]
+        hits = ((found == truth) & (truth < named)).sum()
+        return float(2 * hits / max(1, (found < named).sum() + (truth < named).sum()))
+
+    yield measured_one(f"{split}, 3 labels", "micro_f1", micro_f1, len(labels))
 
 
 def _own(

@@ -19,6 +19,7 @@ from model_serving.training.evaluation import (
     Evaluation,
     Measured,
     Tier,
+    aside,
     measured_gaps,
     measured_single,
 )
@@ -51,8 +52,8 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     clips = load_clips(data)
     kept = Answers(folder, cache)
     actors = clips.take((clips.corpus == RAVDESS.name) & (clips.split != "train"))
-    shipped = kept.to(actors, "plain")
     found = _left_out(cache.parent / "training", card.name, clips)
+    shipped = kept.to(actors, "plain")
     test = actors.split == "test"
     own = columns(HEADS, RAVDESS.name)
     known = targets(actors.take(~test))[:, own].argmax(axis=1)
@@ -68,7 +69,8 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
         rows = clips.corpus == corpus.name
         chances = calibrated(card.calibration, found[corpus.name][rows][:, shared])
         truth = targets(clips.take(rows))[:, shared].argmax(axis=1)
-        measured += measured_single(f"{title}, corpus never heard, 7 expressions", chances, truth)
+        split = f"{title}, corpus never heard, 7 expressions"
+        measured += aside(measured_single(split, chances, truth), "corpus never heard")
     measured += _noisy(kept, actors.take(test), calibration)
     return Evaluation(card.name, "voice", tier, card.licence, tuple(measured))
 
@@ -158,5 +160,6 @@ def _noisy(kept: Answers, clips: Clips, calibration: Calibration) -> list[Measur
         logits = kept.to(noisy, f"noise-{level}")[:, part]
         chances = calibrated(calibration, logits)
         split = f"RAVDESS actors 21-24, 8 classes, {level} dB over white noise"
-        found += [m for m in measured_single(split, chances, truth) if m.metric in {"uar", "ece"}]
+        figures = aside(measured_single(split, chances, truth), "disturbed")
+        found += [m for m in figures if m.metric in {"uar", "ece, disturbed"}]
     return found

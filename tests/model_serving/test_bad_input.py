@@ -6,19 +6,24 @@ import struct
 import time
 import zlib
 
+import model_folders as folders
 import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
 from PIL import Image
 
+from model_serving.handler import RecogniserHandler
 from model_serving.recogniser import load_recogniser
+from model_serving.text_language import EMOJI
 from pipelines.config import WEIGHTS
-from schemas.arrow import vector_column
-from schemas.errors import QualityCode
-from schemas.events import MOTION_FEATURES
+from schemas.arrow import vector_column, vectors
+from schemas.errors import DeadLetterCode, QualityCode
+from schemas.events import EMBEDDING_WIDTH, MOTION_FEATURES
+from schemas.vocabularies import EXPRESSIONS
 
 MUTATIONS = 10_000
+DETECTED = 300  # of them go through the detector, at 10 ms each and more
 RNG = np.random.default_rng(20_261_123)
 
 
@@ -144,53 +149,60 @@ def _voices():
     return found
 
 
-def _batch(name):
-    """Return MUTATIONS mutated payloads of a modality as batches."""
+def _payloads(name):
+    """Return MUTATIONS mutated payloads of a modality."""
     if name == "motion":
         frames = RNG.normal(0, 1, (MUTATIONS, len(MOTION_FEATURES))).astype(np.float32)
         strange = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-45], np.float32)
         rows, columns = RNG.integers(MUTATIONS, size=4000), RNG.integers(55, size=4000)
         frames[rows, columns] = RNG.choice(strange, 4000)
-        return [pa.record_batch({"weights": vector_column(frames)})]
+        return frames.tolist()
     if name == "text":
         seeds = [
             "I am so happy!",
             "我很生气",
-            "\u202e😀👩‍👩‍👧 \0 x",
+            "\u202e😀🥺👩‍👩‍👧 \0 x",
             "a" * 2000,
             json.dumps({"a": 1}),
         ]
         found = _mutated([seed.encode() for seed in seeds], MUTATIONS)
-        texts = [data.decode("utf-8", "replace") for data in found]
-        return [pa.record_batch({"text": pa.array(texts)})]
+        return [data.decode("utf-8", "replace") for data in found]
+    if name == "voice":
+        return _mutated(_voices(), MUTATIONS)
     forms = ("PNG", "JPEG", "WEBP")
-    pictures = [_image(_noise(32, 32), form) for form in forms]
-    found = _mutated(_voices() if name == "voice" else pictures, MUTATIONS)
-    return [
-        pa.record_batch({"media": pa.array(found[at : at + 500], pa.binary())})
-        for at in range(0, MUTATIONS, 500)
-    ]
+    small = [_image(_noise(32, 32), form) for form in forms]
+    large = [_image(_noise(128, 112), form) for form in forms]  # the detector looks for a face
+    return _mutated(small, MUTATIONS - DETECTED) + _mutated(large, DETECTED)
 
 
 @pytest.mark.parametrize("name", ["text", "voice", "face", "motion"])
-def test_ten_thousand_mutated_payloads_give_sound_scores_or_failures(models, name):
-    seen = 0
-    for batch in _batch(name):
-        found = models[name].estimate(batch)
-        rows = sorted([*found.rows.tolist(), *(failure.row for failure in found.failures)])
-        assert rows == list(range(batch.num_rows))
-        assert np.isfinite(found.scores).all()
-        assert np.allclose(found.scores.sum(axis=1), 1.0, atol=1e-5)
-        assert np.isfinite(found.embeddings).all()
-        seen += batch.num_rows
+def test_ten_thousand_mutated_payloads_give_sound_rows_or_dead_letters(name):
+    handler = RecogniserHandler(modality=name, model=str(WEIGHTS / f"{name}-compact"))
+    model, payloads, seen = handler.load_model(), _payloads(name), 0
+    for at in range(0, MUTATIONS, 500):
+        events = folders.events(name, payloads[at : at + 500])
+        (found,) = handler.run_inference([events], model)
+        rows, letters = found.observations, found.dead_letters
+        lost = [f"event-{offset - 100}" for offset in letters["offset"].to_pylist()]
+        assert sorted([*rows["event_id"].to_pylist(), *lost]) == sorted(
+            events["event_id"].to_pylist()
+        )
+        assert set(letters["code"].to_pylist()) <= set(DeadLetterCode)
+        scores = vectors(rows["scores"], len(EXPRESSIONS))
+        assert np.isfinite(scores).all()
+        assert np.allclose(scores.sum(axis=1), 1.0, atol=1e-5)
+        assert np.isfinite(vectors(rows["embedding"], EMBEDDING_WIDTH)).all()
+        seen += events.num_rows
     assert seen == MUTATIONS
 
 
-def _seconds(model, payload):
+def _seconds(model, payload, column="media"):
+    kind = pa.binary() if column == "media" else pa.string()
+    batch = pa.record_batch({column: pa.array([payload] * 4, kind)})
     best = np.inf
     for _ in range(5):
         start = time.process_time()
-        _media(model, [payload] * 4)
+        model.estimate(batch)
         best = min(best, time.process_time() - start)
     return best
 
@@ -205,3 +217,19 @@ def test_no_bad_item_takes_three_times_the_time_of_a_sound_one(models):
     voice = _seconds(models["voice"], _wav(wave / 4))
     for bad in (np.zeros(48_000), np.sign(wave), RNG.normal(0, 0.1, 48_000), np.ones(48_000)):
         assert _seconds(models["voice"], _wav(bad)) < 3 * voice
+    line = "I am so happy that we won today! "
+    text = _seconds(models["text"], (line * 304)[:10_000], "text")
+    emoji = "".join(EMOJI) * 3
+    for bad in ("a" * 10_000, " " * 10_000, "\u0301" * 10_000, "\ufdfa" * 10_000, emoji[:10_000]):
+        assert _seconds(models["text"], bad, "text") < 3 * text
+
+
+def test_no_huge_image_takes_three_times_the_time_of_a_sound_one(models):
+    """Refused or shrunk, each costs less than a plain image of the most pixels that are allowed."""
+    sound = _seconds(models["face"], _image(Image.new("L", (4096, 4096), 90)))
+    strip, square = Image.new("L", (20_000, 800)), Image.new("1", (20_000, 20_000))
+    moving = [Image.new("L", (1000, 1000), shade) for shade in range(16)]
+    bad = [_image(strip), _image(square), _bomb(),
+           _image(moving[0], save_all=True, append_images=moving[1:])]  # fmt: skip
+    for payload in bad:
+        assert _seconds(models["face"], payload) < 3 * sound

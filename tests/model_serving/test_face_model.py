@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor
 
 from model_serving.card import read_card
 from model_serving.recogniser import load_recogniser
-from model_serving.training.face import build_processor, teach, train
+from model_serving.training.face import build_processor, cross_validate, teach, train
 from model_serving.training.face_data import FACE_LABELS, Faces, augment, load_faces, to_pixels
 from model_serving.training.face_start import renormalise
 from model_serving.training.harness import Run
@@ -152,8 +152,15 @@ def test_training_writes_a_folder_that_loads_and_teaches(tmp_path):
 def test_a_start_that_is_not_there_is_told(tmp_path):
     _archive(tmp_path, {"train": 16, "valid": 8})
     recipe = read_recipe("face-compact").model_copy(update={"distil": None})
-    with pytest.raises(AffectstreamError, match="its notes say"):
+    with pytest.raises(
+        AffectstreamError, match=r"no model face-compact-1\.0\.0 in .*recipe's notes say"
+    ):
         train(recipe, tmp_path, tmp_path / "out", Run(folder=tmp_path, build=tmp_path))
+
+
+def test_folds_of_people_are_refused(tmp_path):
+    with pytest.raises(AffectstreamError, match="faces have no names"):
+        cross_validate(read_recipe("face-compact"), tmp_path, Run(folds=3))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import model_folders as folders
+import pytest
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
@@ -15,10 +16,12 @@ from model_serving.training.common import (
     LABEL2ID,
     LABELS,
     Schedule,
+    find_model,
     fit,
     save_model,
     seed_everything,
 )
+from schemas.errors import AffectstreamError
 
 
 class Linear(nn.Module):
@@ -84,7 +87,18 @@ def test_saved_folder_loads_as_float32(tmp_path: Path) -> None:
     found = load_recogniser("text", str(tmp_path / "out"), None, "cpu")
     assert isinstance(found, NetRecogniser)
     assert {parameter.dtype for parameter in found.net.parameters()} == {torch.float32}
-    assert set(found.card.sha256) == {"model.safetensors"}
+    assert {"config.json", "model.safetensors"} <= set(found.card.sha256)
     assert (tmp_path / "out" / "CARD.md").read_text().startswith("# x 1")
     assert net.classifier.weight.dtype == torch.float32
     assert torch.allclose(found.net.classifier.weight, net.classifier.weight, atol=1e-3)
+
+
+def test_a_model_to_begin_with_is_the_one_built_here_or_the_shipped_one(tmp_path: Path) -> None:
+    shipped = find_model("face-base", tmp_path)
+    assert shipped.parent.name == "weights"
+    (tmp_path / "models" / "face-base").mkdir(parents=True)
+    assert find_model("face-base", tmp_path) == shipped  # a folder that a kill left half written
+    (tmp_path / "models" / "face-base" / "card.json").write_text("{}")
+    assert find_model("face-base", tmp_path) == tmp_path / "models" / "face-base"
+    with pytest.raises(AffectstreamError, match=r"no model face-huge in .*models nor among"):
+        find_model("face-huge", tmp_path)

@@ -1,14 +1,20 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipelines.config import load_config, load_kafka
+from model_serving.fusion import load_fusion
+from model_serving.recogniser import load_recogniser
+from pipelines.config import WEIGHTS, load_config, load_kafka
 from pipelines.replay import replay
 from schemas.errors import AffectstreamError
+from schemas.vocabularies import EXPRESSIONS
 
+ROOT = Path(__file__).resolve().parents[2]
 PATHS = {"log": "log", "tables": "tables", "keys": "keys.yaml"}
 
 
@@ -72,6 +78,28 @@ def test_licence_open_refuses_research_weights(tmp_path: Path) -> None:
     constant = {m: {"model": "constant"} for m in ("text", "voice", "face", "motion")}
     kept = constant | {"fusion": tmp_path / "fusion"}
     assert load_config(None, **PATHS, licence="open", models=kept).licence == "open"
+
+
+def test_the_open_example_reads_and_fuses_with_open_weights_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    models = load_config(ROOT / "examples" / "open_licence.yaml", **PATHS).models
+    text = load_recogniser("text", models.text.model, None, "cpu")
+    assert text.model_id.startswith("text-compact-open@")
+    lines = ["I am so happy, thank you!", "今天好开心，谢谢你！"]
+    scores = text.estimate(pa.record_batch({"text": pa.array(lines)})).scores
+    assert [EXPRESSIONS[i] for i in scores.argmax(axis=1)] == ["joy", "joy"]
+    counts = np.array([[1, 0, 0, 0], [1, 0, 0, 2]])
+    given = np.stack([scores, scores, scores, scores[::-1]], axis=1)
+    fused = load_fusion(models.fusion).fuse(counts, given, given.max(axis=2))
+    assert fused.scores[0] == pytest.approx(scores[0], abs=1e-4)  # alone it stays as it is
+    mean = np.sqrt(scores[0] * scores[1])
+    assert fused.scores[1] == pytest.approx(mean / mean.sum(), abs=1e-3)
+
+
+def test_all_weights_together_stay_under_60_mb() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 60e6
 
 
 def test_a_replay_without_a_log_says_so(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 """The page and the flat figures say what was measured, and nothing else."""
 
 import json
-from dataclasses import asdict
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from model_serving.card import read_card
+from model_serving.training import motion_evaluate
 from model_serving.training.evaluation import Evaluation, Measured
-from pipelines.evaluate import GOALS, evaluate, folders, page_of, read, summary
+from pipelines import evaluate as evaluate_module
+from pipelines.config import WEIGHTS
+from pipelines.evaluate import GOALS, calibration, evaluate, folders, page_of, summary
 from pipelines.throughput import Speed, speeds
 from schemas.errors import AffectstreamError
 
@@ -16,7 +21,8 @@ MEASURED = (
     Measured("GoEmotions test", "multi-label macro_f1", 0.5812, 5427, 0.57, 0.59,
              "goemotions_ekman_macro_f1"),
     Measured("GoEmotions test", "ece", 0.0211, 4968),
-    Measured("MELD test", "ece", 0.09, 2610),
+    Measured("MELD test", "ece", 0.09, 2610, 0.06, 0.12, floor=0.02),
+    Measured("MELD test, women", "ece", 0.11, 700, 0.06, 0.12),
 )  # fmt: skip
 COMPACT = Evaluation("text-compact", "text", "compact", "research", MEASURED)
 OPEN = Evaluation("text-compact-open", "text", "compact", "open", (MEASURED[0],))
@@ -28,8 +34,9 @@ def test_flat_figures_are_of_the_main_models_in_per_cent() -> None:
         Measured("x", "accuracy", 0.9, 5, key="smp_usual_accuracy"),
     )
     other = Evaluation("text-compact-seed3", "text", "compact", "research", more)
-    flat = summary([COMPACT, OPEN, other])
-    assert flat == {"ece_max": 0.0211, "goemotions_ekman_macro_f1_compact": 58.12}
+    assert summary([COMPACT, OPEN, other]) == {"goemotions_ekman_macro_f1_compact": 58.12}
+    flat = calibration([COMPACT, OPEN, other])
+    assert flat == {"ece_max": 0.0211, "ece_small_sets": 1, "ece_small_sets_missed": 1}
 
 
 def test_page_says_what_is_not_measured() -> None:
@@ -40,12 +47,47 @@ def test_page_says_what_is_not_measured() -> None:
     assert len([line for line in page.splitlines() if "not measured" in line]) == len(GOALS)
     assert "| text-compact | 32 tokens | 612 | 58.10 | 35.6 | 60.0 | 0.59 |" in page
     assert "0.570 to 0.590 | 5,427" in page
+    page = page_of([COMPACT], {"goemotions_ekman_macro_f1_base": 60.0}, [speed], "2026-01-02")
+    assert "| 62.4 | 60.0 (2.4 under) | 57.0 | not measured |" in page
 
 
-def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    path.write_text(json.dumps(asdict(COMPACT)))
-    assert read(path) == COMPACT
+def test_a_fresh_checkout_is_measured_as_far_as_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without voice's answers, voice stands as its card has it; so does what was not asked for."""
+    weights = tmp_path / "weights"
+    for name in ("voice-base", "motion-compact", "face-compact"):
+        shutil.copytree(WEIGHTS / name, weights / name)
+    earlier = tmp_path / "build" / "models" / "motion-compact-0.9"
+    shutil.copytree(weights / "motion-compact", earlier)
+    monkeypatch.setattr(evaluate_module, "WEIGHTS", weights)
+    monkeypatch.setattr(evaluate_module, "speeds", list)
+    monkeypatch.setattr(motion_evaluate, "_ROWS", 300)
+    latest = tmp_path / "docs" / "latest" / "recognition.json"
+    latest.parent.mkdir(parents=True)
+    latest.write_text('{"ravdess_uar_base": 69.92, "ece_max": 0.9}')
+    clips = tmp_path / "data" / "audio"
+    clips.mkdir(parents=True)
+    (clips / "manifest.csv").write_text("dataset,path,emotion,speaker,language,seconds,intensity\n")
+    said = Console(record=True, width=500)
+    evaluate(tmp_path / "data", tmp_path / "build", ["motion", "voice"], tmp_path / "docs", said)
+    sentence = "voice-base is not measured and its last figures stand: .*answers.npz is not there"
+    assert re.search(sentence, said.export_text())
+    flat = json.loads(latest.read_text())
+    assert flat["ravdess_uar_base"] == 69.92
+    assert flat["ece_max"] < 0.05
+    (page,) = (tmp_path / "docs").glob("*-recognition.md")
+    text = page.read_text()
+    assert "| ravdess_uar | 60 to 85 by setup | 65.0 | 69.9 |" in text
+    for name in ("voice-base", "motion-compact", "face-compact"):
+        assert text.count(f"## {name} (") == 1
+    assert "## motion-compact-0.9 (" in text
+    day = page.name.removesuffix("-recognition.md")
+    assert {
+        figure.date for figure in read_card(weights / "motion-compact" / "card.json").figures
+    } == {day}
+    with pytest.raises(AffectstreamError, match="nothing was written"):
+        evaluate(tmp_path / "data", tmp_path / "build", ["voice"], tmp_path / "docs", said)
 
 
 def test_folders_are_the_shipped_ones_and_those_that_were_built(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from model_serving.training.evaluation import (
     Evaluation,
     Measured,
     accuracy_at,
+    aside,
     measured_gaps,
     measured_single,
+    of_card,
     write_figures,
 )
 from model_serving.training.folds import cross_validated, folds
@@ -109,12 +111,31 @@ def test_only_large_test_sets_count_for_the_largest_ece() -> None:
     assert Evaluation("m", "text", "compact", "open", measured).ece_max == 0.02
 
 
+def test_a_small_set_is_asked_for_no_less_than_luck_gives() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.5, 1, 300)
+    chances = np.stack([sure, 1 - sure], axis=1)
+    honest = (rng.random(300) > sure).astype(int)
+    boastful = (rng.random(300) > sure - 0.25).astype(int)
+    for labels, reached in ((honest, True), (boastful, False)):
+        (found,) = [m for m in measured_single("x test", chances, labels) if m.metric == "ece"]
+        assert found.floor is not None
+        assert 0.03 < found.floor < 0.1
+        assert found.calibrated is reached
+        (moved,) = [m for m in aside([found], "pooled")]
+        assert (moved.metric, moved.value) == ("ece, pooled", found.value)
+    # From 3,000 rows on, the value itself counts.
+    assert not Measured("x", "ece", 0.031, 3000, 0.02, 0.04, floor=0.05).calibrated
+    assert Measured("x", "ece", 0.03, 3000, 0.031, 0.04, floor=0.0).calibrated
+
+
 def test_figures_stand_on_the_card_with_their_intervals(tmp_path: Path) -> None:
     folders.tiny_text(tmp_path)
-    measured = (Measured("a test", "accuracy", 0.5, 100, 0.4, 0.6),)
+    measured = (Measured("a test", "ece", 0.5, 100, 0.4, 0.6, floor=0.1),)
     write_figures(tmp_path, Evaluation("tiny-text", "text", "compact", "open", measured))
     (figure,) = read_card(tmp_path / "card.json").figures
     assert (figure.value, figure.low, figure.high, figure.rows) == (0.5, 0.4, 0.6, 100)
+    assert of_card(tmp_path, "text", "compact").measured == measured
     assert "0.500 (0.400 to 0.600)" in (tmp_path / "CARD.md").read_text()
 
 

@@ -1,6 +1,8 @@
 """The text training reads its corpora, prunes its start, learns, and refuses what it must."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +16,16 @@ from model_serving.training import text, text_build, text_data
 from model_serving.training.harness import Run
 from model_serving.training.heads import columns
 from model_serving.training.recipe import Distil, Recipe, Schedule, read_recipe
-from model_serving.training.text_corpora import CORPORA, GOEMOTIONS_EKMAN, Rows
-from model_serving.training.text_data import corpora_of, heads_of, read_training, targets, without
-from model_serving.training.text_evaluate import Answers
+from model_serving.training.text_corpora import CORPORA, EMOCONTEXT, GOEMOTIONS_EKMAN, Rows
+from model_serving.training.text_data import (
+    Encoded,
+    corpora_of,
+    heads_of,
+    read_training,
+    targets,
+    without,
+)
+from model_serving.training.text_evaluate import Answers, _unseen
 from model_serving.training.text_start import Start, build_base, prune
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
@@ -150,6 +159,26 @@ def test_targets_share_the_mass_of_several_expressions() -> None:
     assert np.isnan(found[0, columns(heads, "circumplex")]).all()
 
 
+def test_small_dev_splits_count_by_their_rows_and_none_at_all_is_told() -> None:
+    heads = heads_of(list(TWO))
+    rows = Rows(["x"] * 30, np.eye(7, dtype=np.float32)[np.arange(30) % 7])
+    plain = replace(TWO[0], head=None)
+    blank = Encoded([], np.zeros((0, 0)), np.zeros(0, int))
+    right, wrong = np.zeros((2, 30, columns(heads, "brighter_eng").stop), np.float32)
+    right[np.arange(30), np.arange(30) % 7] = 9
+    wrong[:10, 0] = 9
+    dev = {
+        "a": text.Split(plain, rows, blank),
+        "b": text.Split(plain, rows.take(np.arange(10)), blank),
+    }
+    logits = {"a": right, "b": wrong[:10]}
+    second = text.macro_f1(wrong[:10], plain, dev["b"].rows, heads)
+    assert 0 < second < 0.3
+    assert text.dev_score(logits, dev, heads) == pytest.approx((30 + 10 * second) / 40)
+    with pytest.raises(AffectstreamError, match="no dev split of \\['EmoBank'\\] has expressions"):
+        text.dev_score({}, {"EmoBank": text.Split(plain, Rows(["x"]), blank)}, heads)
+
+
 def test_a_fifth_of_cped_is_held_out() -> None:
     held = [held_out_cped(f"32_{number:03d}") for number in range(1000)]
     assert 0.15 < np.mean(held) < 0.25
@@ -174,6 +203,29 @@ def test_readers_keep_all_labels_and_single_picks_rows_of_one(tmp_path: Path) ->
     one, labels = rows.single()
     assert one.texts == ['He said "hi', "Plain"]
     assert [EXPRESSIONS[i] for i in labels] == ["joy", "neutral"]
+
+
+def test_emocontext_is_judged_by_its_task(tmp_path: Path) -> None:
+    path = tmp_path / "text" / "emocontext" / "test.txt"
+    path.parent.mkdir(parents=True)
+    said = [
+        ("yay", "happy"),
+        ("oh no", "sad"),
+        ("grr", "angry"),
+        ("ok", "others"),
+        ("hm", "others"),
+    ]
+    lines = [f"{i}\ta\tb\t{turn}\t{label}" for i, (turn, label) in enumerate(said)]
+    path.write_text("\n".join(["id\tturn1\tturn2\tturn3\tlabel", *lines]) + "\n")
+    rows = EMOCONTEXT.splits["test"](tmp_path)
+    assert rows.texts == [turn for turn, _ in said]
+    _, shown = rows.single()
+    assert [EXPRESSIONS[i] for i in shown] == ["joy", "sadness", "anger"]  # others is four at once
+    guess = np.eye(7)[[EXPRESSIONS.index(e) for e in ("joy", "joy", "anger", "fear", "sadness")]]
+    answers = SimpleNamespace(to=lambda *_: guess, shared=lambda logits: logits)
+    found = {(m.split.rpartition(", ")[2], m.metric): m.value for m in _unseen(answers, rows)}
+    assert found["4 labels", "accuracy"] == 0.6
+    assert found["3 labels", "micro_f1"] == pytest.approx(2 * 2 / (4 + 3))
 
 
 def test_pruning_keeps_what_the_texts_need_and_its_embeddings() -> None:
