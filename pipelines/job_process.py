@@ -108,9 +108,12 @@ class JobProcess:
         """Return the living processes of the driver's group."""
         return group_members(self._driver.pid)
 
-    def ended(self) -> int | None:
-        """Return the driver's exit status, None while it runs."""
-        return self._driver.poll()
+    def ended(self, within_s: float = 0.0) -> int | None:
+        """Return the driver's exit status, None where it runs on for so long."""
+        try:
+            return self._driver.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def killed(self) -> bool:
         """Tell whether the driver or its job server was ended from outside: no error of the job."""

@@ -37,6 +37,7 @@ _AWAY_S = 600.0
 """How long a broker that does not answer is waited for."""
 _DRAIN_S = 120.0
 """A drain in which no checkpoint is finished for so long is given up; one takes 0.1 to 10 s."""
+_DRIVER_ENDS_S = 3.0
 _COMMIT_MARGIN_S = 1.0
 """How much later than ``live.commit_s`` collected rows are committed at most: bundle and commit."""
 
@@ -214,9 +215,11 @@ class Supervisor:
     def _check_alive(self, attempt: _Attempt) -> None:
         if (reason := attempt.job.unusable()) is not None:
             raise AffectstreamError(reason)
-        if attempt.job.ended() is not None:
+        no_server = attempt.running_since and attempt.job.server_pid() is None
+        # The driver of a job that failed ends the job server, and itself a moment later.
+        if attempt.job.ended(within_s=_DRIVER_ENDS_S if no_server else 0) is not None:
             raise _Ended(attempt.job.reason(), killed=attempt.job.killed())
-        if attempt.running_since and attempt.job.server_pid() is None:
+        if no_server:
             message = "the job server's JVM died"
             raise _Ended(message, killed=True)
         if not attempt.running_since and time.monotonic() - attempt.started > _START_S:
@@ -302,9 +305,7 @@ class Supervisor:
             attempt.drain_from_ms = health.now_ms + self._collect_s * 1000
             return False
         self._rest.cancel()
-        end = time.monotonic() + 15
-        while attempt.job.ended() is None and time.monotonic() < end:
-            time.sleep(0.1)
+        attempt.job.ended(within_s=15)
         return True
 
     def _check_draining(self, attempt: _Attempt) -> None:

@@ -14,6 +14,7 @@ MOST_GROWN = 1.5
 
 def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     outcome = run_chaos(KILLS, tmp_path)
+    print(outcome)
     assert outcome.kills == KILLS
     assert set(outcome.restart_s) == set(WAYS)
     assert outcome.windows > 0

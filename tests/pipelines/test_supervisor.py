@@ -11,6 +11,7 @@ from rich.console import Console
 from pipelines import live
 from pipelines.config import Kafka
 from pipelines.flink_rest import Health
+from pipelines.job_process import SERVER_LOST
 from pipelines.live import Supervisor
 from pipelines.live_screen import Screen, View
 from pipelines.progress import Read
@@ -52,9 +53,21 @@ class _Job:
 
     def __init__(self) -> None:
         self.status: int | None = None
+        self.status_soon: int | None = None
 
-    def ended(self) -> int | None:
+    def ended(self, within_s: float = 0) -> int | None:
+        if within_s and self.status is None:
+            self.status = self.status_soon
         return self.status
+
+    def killed(self) -> bool:
+        return self.status == SERVER_LOST
+
+    def unusable(self) -> None:
+        return None
+
+    def server_pid(self) -> None:
+        return None
 
     def reason(self) -> str:
         return "OSError: no space"
@@ -64,6 +77,19 @@ class _Job:
 def attempt() -> live._Attempt:
     started = time.monotonic()
     return live._Attempt(_Job(), started, running_since=started)
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "killed"),
+    [(1, "no space", False), (SERVER_LOST, "no space", True), (None, "JVM died", True)],
+)
+def test_a_job_that_failed_is_told_from_one_whose_server_was_killed(
+    supervisor: Supervisor, attempt: live._Attempt, status: int | None, told: str, killed: bool
+) -> None:
+    attempt.job.status_soon = status
+    with pytest.raises(live._Ended, match=told) as ended:
+        supervisor._check_alive(attempt)
+    assert ended.value.killed is killed
 
 
 def _drained(supervisor: Supervisor, attempt: live._Attempt, *healths: tuple[int, int]) -> bool:
