@@ -126,9 +126,9 @@ NOTES = [
     "*restart_…*: kill -9 to the next commit of features, which itself comes each 5 s only; "
     "medians, and the slowest, without commits within a second of the kill, which were on their "
     "way; constant recognisers. *chaos_…*: against an embedded replay of what the broker held. A "
-    "decision is missing where a window came late as a whole, and differs where the history lacks "
-    "such a window: in the one run that was looked into, those were the windows around the "
-    "broker's deaths, when the producer held its events back.",
+    "decision is missing where all events of a window came late, and differs where some did, or "
+    "where the history does: the kill test finds such windows only around the broker's deaths, "
+    "when the producer held its events back.",
     "*models_…*: the same with the shipped models: text and motion events that wait in the broker, "
     "ten kills, and *alone*, the recognisers on the same events outside of the pipeline; *load* "
     "is all models, once imports are done, as they are in the process that workers are forked "

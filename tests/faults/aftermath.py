@@ -80,29 +80,26 @@ def disturbed(
 ) -> tuple[set[str], set[str], set[str]]:
     """Return the ids of decisions that are missing, that differ, and those that no outage explains.
 
-    A decision is made once, on time. It may be missing where the broker was dead while the window
-    was open, so that all its events came late; and it may differ where an earlier one of the same
-    session is missing, since the history lacks that window.
+    A decision is made once, on time. Where the broker was dead while its window was open, events
+    came late: all of them, so that it is missing, or some, so that it differs. Those that follow
+    in the same session may differ too, since the history does.
     """
     rows = {row["decision_id"]: row for row in wanted.select(_DECIDED).to_pylist()}
     missing = set(rows) - set(made["decision_id"].to_pylist())
     differ = differing(wanted, made, "decision_id") - missing
-    length = timedelta(seconds=length_s)
-    unexplained = {
-        key
-        for key in missing
-        if not any(
-            begin < rows[key]["window_end"] and rows[key]["window_end"] - length < end
-            for begin, end in outages
-        )
-    }
     first: dict[tuple[str, str], datetime] = {}
-    for key in missing:
+    for key in (missing | differ) & set(rows):
         session, end = _session(rows[key]), rows[key]["window_end"]
         first[session] = min(end, first.get(session, end))
-    for key in differ:  # also what only the job has decided
-        row = rows.get(key)
-        if row is None or first.get(_session(row), row["window_end"]) >= row["window_end"]:
+    length = timedelta(seconds=length_s)
+
+    def excused(end: datetime) -> bool:
+        return any(begin < end and end - length < back for begin, back in outages)
+
+    unexplained = differ - set(rows)  # what only the job has decided
+    for key in (missing | differ) & set(rows):
+        since = rows[key]["window_end"] if key in missing else first[_session(rows[key])]
+        if not excused(since):
             unexplained.add(key)
     return missing, differ, unexplained
 

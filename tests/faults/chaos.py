@@ -91,6 +91,17 @@ class Outcome:
     rss_mb: list[float] = field(default_factory=list)
 
 
+_WRONG = (
+    "lost", "duplicated", "wrong_counts", "not_in_broker", "features_differ", "unwindowed",
+    "other_tables_differ", "decisions_unexplained", "reviews_unexplained",
+)  # fmt: skip
+
+
+def wrong(outcome: Outcome) -> dict[str, int]:
+    """Return what must be zero after any kills and is not."""
+    return {name: count for name in _WRONG if (count := getattr(outcome, name))}
+
+
 class Chaos:
     """One broker, one producer, one supervised job, and what is done to them."""
 
@@ -266,8 +277,15 @@ def run_chaos(kills: int, folder: Path, models: dict = CONSTANT) -> Outcome:
         return Chaos(broker, config, folder, kills).run()
 
 
-if __name__ == "__main__":
+def main() -> str | None:
+    """Kill as often as the argument says; return what is wrong, None where nothing is."""
     with tempfile.TemporaryDirectory() as made:
-        found = json.dumps(asdict(run_chaos(int(sys.argv[1]), Path(made))), indent=1)
+        outcome = run_chaos(int(sys.argv[1]), Path(made))
+    found = json.dumps(asdict(outcome), indent=1)
     LAST.write_text(found + "\n", encoding="utf-8")
     print(found)
+    return f"wrong: {wrong(outcome)}" if wrong(outcome) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from faults.aftermath import grown
-from faults.chaos import WAYS, run_chaos
+from faults.chaos import WAYS, run_chaos, wrong
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 KILLS = 12
-MOST_GROWN = 1.5
-"""Last third's median to the first's, after the warm-up; a job just started anew holds less."""
+MOST_GROWN = 2.0
+"""Last third's median to the first's, after the warm-up. A job just started anew holds less, and a
+checkpoint more where a backlog waits: over 60 kills it was 1.46 and 1.09."""
 
 
 def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
@@ -20,11 +21,7 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     assert outcome.windows > 0
     assert outcome.rows["dead_letters"] > 0
     assert outcome.rows["refusals"] > 0
-    for name in (
-        "lost", "duplicated", "wrong_counts", "not_in_broker", "features_differ", "unwindowed",
-        "other_tables_differ", "decisions_unexplained", "reviews_unexplained",
-    ):  # fmt: skip
-        assert getattr(outcome, name) == 0, (name, outcome)
+    assert not wrong(outcome)
     assert outcome.reviews > 0
     assert outcome.decisions_missing < outcome.decisions / 20
     assert outcome.decisions_differ < outcome.decisions / 2
