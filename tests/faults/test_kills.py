@@ -23,7 +23,8 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     assert outcome.rows["refusals"] > 0
     assert not wrong(outcome)
     assert outcome.reviews > 0
-    assert outcome.decisions_missing < outcome.decisions / 20
+    # Four broker deaths, each of which may cost a few of some 55 windows; seen: 0 and 1.
+    assert outcome.decisions_missing < outcome.decisions / 5
     assert outcome.decisions_differ < outcome.decisions / 2
     assert grown(outcome.checkpoint_kb) < MOST_GROWN, outcome.checkpoint_kb
     assert grown(outcome.rss_mb) < MOST_GROWN, outcome.rss_mb
