@@ -40,8 +40,6 @@ _DRAIN_S = 120.0
 _DRIVER_ENDS_S = 3.0
 _COMMIT_MARGIN_S = 1.0
 """How much later than ``live.commit_s`` collected rows are committed at most: bundle and commit."""
-
-
 _GOES_ON = "the next start goes on from the newest checkpoint"
 
 

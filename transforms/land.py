@@ -115,8 +115,8 @@ class TableWriter:
         before = pc.fill_null(known["revision"].take(place), 0).to_numpy()
         return fresh, ~fresh & (rows["revision"].to_numpy() > before)
 
-    def _read(self, where: pc.Expression) -> pa.Table:
-        columns = [self._id, self._time, *(["revision"] if self._revised else [])]
+    def _read(self, where: pc.Expression, *more: str) -> pa.Table:
+        columns = [self._id, *(["revision"] if self._revised else []), *more]
         return self._table.to_pyarrow_dataset().to_table(columns=columns, filter=where)
 
     def _revisions(self, rows: pa.Table) -> np.ndarray:
@@ -130,7 +130,8 @@ class TableWriter:
             since = lowest - recent.margin
             day = since.date() if isinstance(since, datetime) else since
             after = (pc.field(PARTITION) >= day) & (pc.field(self._time) > since)
-            recent.recall(self._known(self._read(after)), self._table.version(), since)
+            known = self._known(self._read(after, self._time))
+            recent.recall(known, self._table.version(), since)
         return recent.revisions(rows[self._id])
 
     def _known(self, rows: pa.Table) -> "_Known":
