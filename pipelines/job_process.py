@@ -124,6 +124,9 @@ class JobProcess:
         """End driver, JVM and workers at once: after an interrupt a driver may hang."""
         with suppress(ProcessLookupError):
             os.killpg(self._driver.pid, signal.SIGKILL)
+        for pid in self.worker_pids():  # by themselves they take a second to notice
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._driver.wait()
         end = time.monotonic() + 10
         while (self._members() or self.worker_pids()) and time.monotonic() < end:
