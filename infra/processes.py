@@ -39,10 +39,11 @@ def need(*programs: str) -> None:
     for name in set(programs) & set(_OLDEST):
         command, oldest = _OLDEST[name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        said = (done.stdout + done.stderr).partition("\n")[0]
-        found = re.search(r"\d+(\.\d+)?", said)
-        if found is None or float(found[0]) < oldest:
-            message = f"{name} is older than {oldest} ({said}); install with: {_install([name])}"
+        # Java tells first of options that it picked up from the environment
+        said = re.search(r"^.*version \D{0,3}(\d+(?:\.\d+)?).*$", done.stdout + done.stderr, re.M)
+        if said is None or float(said[1]) < oldest:
+            told = said and said[0]
+            message = f"{name} is older than {oldest} ({told}); install with: {_install([name])}"
             raise ServerError(message)
 
 

@@ -34,7 +34,8 @@ def programs(folder: Path, **said: str) -> Path:
 
 
 def test_what_is_missing_is_said_with_the_command_that_installs_it(tmp_path: Path) -> None:
-    modern = 'openjdk version "17.0.15" 2025-04-15'
+    picked_up = "Picked up JAVA_TOOL_OPTIONS: -Xmx8g"
+    modern = f'{picked_up}\nopenjdk version "17.0.15" 2025-04-15'
     for given, wanted in (
         ({}, "java, javac, mvn, go not found; install with: apt-get install -y "
              "openjdk-17-jdk-headless maven && curl -L https://go.dev/dl/go1.25"),
