@@ -23,7 +23,8 @@ import torch
 import yaml
 from torch.nn import functional
 
-from model_serving.recogniser import Recogniser, load_recogniser
+from model_serving.loader import load_recogniser
+from model_serving.recogniser import Recogniser
 from schemas.vocabularies import EXPRESSIONS
 
 mpl.use("Agg")

@@ -16,7 +16,7 @@ from live_runs import QUIET, Running, memory_mb, servers, table
 from records import raw, record
 
 from model_serving.fusion import load_fusion
-from model_serving.recogniser import load_recogniser
+from model_serving.loader import load_recogniser
 from pipelines.config import Models, load_config
 from pipelines.publish import publish
 from pipelines.replay import replay

@@ -20,7 +20,7 @@ def check_live(config: Config) -> None:
     """
     # They import torch, which takes seconds: a supervisor that checks files needs none of it.
     from model_serving.fusion import load_fusion  # noqa: PLC0415
-    from model_serving.recogniser import load_recogniser  # noqa: PLC0415
+    from model_serving.loader import load_recogniser  # noqa: PLC0415
 
     check_files(config)
     check_topics(config.kafka)

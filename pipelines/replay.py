@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from model_serving.fusion import load_fusion
 from model_serving.handler import stage_of
-from model_serving.recogniser import load_recogniser
+from model_serving.loader import load_recogniser
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
 from schemas.errors import AffectstreamError

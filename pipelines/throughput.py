@@ -12,7 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from model_serving.front_ends import Inputs
-from model_serving.recogniser import NetRecogniser, load_recogniser
+from model_serving.loader import load_recogniser
+from model_serving.recogniser import NetRecogniser
 from pipelines.config import WEIGHTS
 from schemas.events import MOTION_FEATURES
 from schemas.vocabularies import MODALITIES

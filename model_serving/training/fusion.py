@@ -14,8 +14,8 @@ from PIL import Image
 from model_serving.calibration import calibrate, expected_calibration_error, softmax
 from model_serving.card import CARD_FILE, Calibration, Figure, ModelCard, Source, read_card
 from model_serving.fusion import AttentionFusion, AttentionFusionConfig
+from model_serving.loader import load_recogniser
 from model_serving.motion_synthesis import HARDER, PLAIN, motion_frames
-from model_serving.recogniser import load_recogniser
 from model_serving.training.common import (
     ID2LABEL,
     LABEL2ID,

@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image
 
 from model_serving.handler import RecogniserHandler
-from model_serving.recogniser import load_recogniser
+from model_serving.loader import load_recogniser
 from model_serving.text_language import EMOJI
 from pipelines.config import WEIGHTS
 from schemas.arrow import vector_column, vectors

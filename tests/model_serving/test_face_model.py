@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoImageProcessor
 
 from model_serving.card import read_card
-from model_serving.recogniser import load_recogniser
+from model_serving.loader import load_recogniser
 from model_serving.training.face import build_processor, cross_validate, teach, train
 from model_serving.training.face_data import FACE_LABELS, Faces, augment, load_faces, to_pixels
 from model_serving.training.face_start import renormalise

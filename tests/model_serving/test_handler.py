@@ -18,7 +18,8 @@ from transformers import BertForSequenceClassification
 import model_serving.handler as handler_module
 from model_serving.card import read_card, write_card
 from model_serving.handler import Recognised, RecogniserHandler, stage_of
-from model_serving.recogniser import NetRecogniser, load_recogniser
+from model_serving.loader import load_recogniser
+from model_serving.recogniser import NetRecogniser
 from schemas.arrow import vectors
 from schemas.errors import AffectstreamError
 from schemas.events import EMBEDDING_WIDTH

@@ -9,7 +9,7 @@ from transformers import BertForSequenceClassification
 
 from model_serving.card import check_files, read_card, write_card
 from model_serving.handler import RecogniserHandler
-from model_serving.recogniser import load_recogniser
+from model_serving.loader import load_recogniser
 from schemas.errors import AffectstreamError
 
 

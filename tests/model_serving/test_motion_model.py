@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_serving.card import read_card
+from model_serving.loader import load_recogniser
 from model_serving.motion_synthesis import HARDER, PLAIN, motion_frames
-from model_serving.recogniser import load_recogniser
 from model_serving.training.harness import Run
 from model_serving.training.motion import cross_validate, train
 from model_serving.training.recipe import read_recipe

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from model_serving.recogniser import NetRecogniser, load_recogniser
+from model_serving.loader import load_recogniser
+from model_serving.recogniser import NetRecogniser
 from model_serving.text_language import language_share, name_emoji
 from pipelines.config import WEIGHTS
 from schemas.errors import QualityCode

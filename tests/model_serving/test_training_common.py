@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from model_serving.card import ModelCard
-from model_serving.recogniser import NetRecogniser, load_recogniser
+from model_serving.loader import load_recogniser
+from model_serving.recogniser import NetRecogniser
 from model_serving.training.common import (
     ID2LABEL,
     LABEL2ID,

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from model_serving.card import read_card
-from model_serving.recogniser import load_recogniser
+from model_serving.loader import load_recogniser
 from model_serving.training.harness import Run
 from model_serving.training.heads import SHARED, columns
 from model_serving.training.recipe import read_recipe

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from model_serving.fusion import load_fusion
-from model_serving.recogniser import load_recogniser
+from model_serving.loader import load_recogniser
 from pipelines.config import WEIGHTS, load_config, load_kafka
 from pipelines.replay import replay
 from schemas.errors import AffectstreamError

@@ -11,7 +11,8 @@ from transformers import ModernBertForSequenceClassification
 
 from model_serving.card import read_card
 from model_serving.corpora_splits import held_out_cped
-from model_serving.recogniser import NetRecogniser, load_recogniser
+from model_serving.loader import load_recogniser
+from model_serving.recogniser import NetRecogniser
 from model_serving.training import text, text_build, text_data
 from model_serving.training.harness import Run
 from model_serving.training.heads import columns
