@@ -94,8 +94,13 @@ def measured_single(
     figures = [replace(m, floor=floor) if m.metric == "ece" else m for m in figures]
     for coverage in COVERAGES[1:]:
         value = accuracy_at(probabilities, labels, coverage)
-        figures.append(Measured(split, f"accuracy at {coverage:.0%} coverage", value, len(labels)))
+        figures.append(Measured(split, accuracy_at_name(coverage), value, len(labels)))
     return figures
+
+
+def accuracy_at_name(coverage: float) -> str:
+    """Return the metric's name of the accuracy on so large a share of the rows."""
+    return f"accuracy at {coverage:.0%} coverage"
 
 
 def aside(measured: Sequence[Measured], why: str) -> list[Measured]:

@@ -13,6 +13,7 @@ from model_serving.training import motion_evaluate
 from model_serving.training.evaluation import Evaluation, Measured
 from pipelines import evaluate as evaluate_module
 from pipelines.config import WEIGHTS
+from pipelines.coverage import curves, draw
 from pipelines.evaluate import GOALS, calibration, evaluate, folders, page_of, summary
 from pipelines.throughput import Speed, speeds
 from schemas.errors import AffectstreamError
@@ -51,6 +52,22 @@ def test_page_says_what_is_not_measured() -> None:
     assert "| 62.4 | 60.0 (2.4 under) | 57.0 | not measured |" in page
 
 
+def test_curves_are_of_whole_test_sets_by_coverage(tmp_path: Path) -> None:
+    values = {"accuracy": 0.7, "accuracy at 90% coverage": 0.75, "accuracy at 80% coverage": 0.8,
+              "accuracy at 70% coverage": 0.85, "accuracy at 50% coverage": 0.9}  # fmt: skip
+    kept = [Measured("FER+", name, value, 50) for name, value in values.items()]
+    never = [Measured("new corpus", name, value, 50) for name, value in values.items()]
+    measured = (*kept, Measured("FER+", "ece", 0.02, 50), *never,
+                Measured("new corpus", "ece, corpus never seen", 0.2, 50))  # fmt: skip
+    found = Evaluation("face-base", "face", "base", "research", measured)
+    assert curves(found) == {"FER+": [0.7, 0.75, 0.8, 0.85, 0.9]}
+    assert curves(COMPACT) == {}
+    draw([found, COMPACT], tmp_path / "curves.svg")
+    drawn = (tmp_path / "curves.svg").read_text()
+    assert "face-base: FER+" in drawn
+    assert "new corpus" not in drawn
+
+
 def test_a_fresh_checkout_is_measured_as_far_as_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +95,8 @@ def test_a_fresh_checkout_is_measured_as_far_as_it_can_be(
     assert flat["ece_max"] < 0.05
     (page,) = (tmp_path / "docs").glob("*-recognition.md")
     text = page.read_text()
+    assert f"({page.stem}.svg)" in text
+    assert "face-compact: FER+" in page.with_suffix(".svg").read_text()
     assert "| ravdess_uar | 60 to 85 by setup | 65.0 | 69.9 |" in text
     for name in ("voice-base", "motion-compact", "face-compact"):
         assert text.count(f"## {name} (") == 1
