@@ -331,14 +331,14 @@ def test_late_events_become_revisions_and_change_no_decision(
 ) -> None:
     """A replay of the first half is taken over by a live job; then come late events.
 
-    Two partitions, parallelism 2; ``lateness_s`` is larger than any start of the job.
+    Two partitions, parallelism 2, two workers; ``lateness_s`` is larger than any start of the job.
     """
     replay(session.config("first", tmp_path / "tables", keys), QUIET)
     kafka = Kafka(bootstrap=new_broker().bootstrap)
     create_topics(kafka, 2)
     publish(session.log("punctual"), kafka, console=QUIET)
     given = session.settings | {"windows": {"lateness_s": 1800}}
-    live = {"parallelism": 2, "bootstrap": True}
+    live = {"parallelism": 2, "workers": 2, "bootstrap": True}
     config = live_config(played(kafka, END), jars, tmp_path, keys, live=live, **given)
     whole, on_time = (
         {name: table(session.tables(log), name) for name in COMPARED}

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from rich.console import Console
+from live_runs import COMPARED, CONSTANT, QUIET, live_config, run_to_end, same, table
 
-from pipelines.config import load_config
+from pipelines.config import Kafka, load_config
+from pipelines.publish import publish
 from pipelines.query import query, tables
+from pipelines.record import record
 from pipelines.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.tables import REFUSALS
-from schemas.vocabularies import MODALITIES
 from transforms.land import TableWriter, prepare_tables
 
 pytestmark = pytest.mark.s3
@@ -58,11 +59,30 @@ def test_a_replay_into_the_store_gives_what_a_replay_into_a_folder_gives(
     given = {
         "log": tmp_path / "session" / "log",
         "keys": keys,
-        "models": {name: {"model": "constant"} for name in MODALITIES},
+        "models": CONSTANT,
     }
     counts = []
     for root in (f"{store}/replay", f"{store}/replay", tmp_path / "tables"):
-        replay(load_config(None, tables=root, **given), Console(quiet=True))
+        replay(load_config(None, tables=root, **given), QUIET)
         counts.append(tables(root))
     assert counts[0] == counts[1] == counts[2]
     assert counts[0]["emotion_features"] > 0
+
+
+@pytest.mark.kafka
+@pytest.mark.flink
+def test_a_live_job_lands_in_the_store_what_a_replay_lands_in_a_folder(
+    store: str, kafka: Kafka, jars: Path, keys: Path, tmp_path: Path
+) -> None:
+    log = write_bench_log(tmp_path / "session", 2_000, subjects=8).folder
+    publish(log, kafka, retime=True, console=QUIET)
+    local = live_config(kafka, jars, tmp_path, keys, models=CONSTANT)
+    config = local.model_copy(update={"tables": f"{store}/live"})
+    run_to_end(config)
+    recorded = tmp_path / "recorded"
+    record(recorded, kafka, console=QUIET)
+    expected = str(tmp_path / "expected")
+    replay(load_config(None, log=recorded, tables=expected, keys=keys, models=CONSTANT), QUIET)
+    assert len(table(expected, "observations")) > 1_900
+    for name in COMPARED:
+        same(table(expected, name), table(config.tables, name))
