@@ -20,6 +20,7 @@ from model_serving.nets import Net
 _RATE = 16_000
 _FFT, _WINDOW, _HOP = 1024, 640, 256  # 40 ms every 16 ms; lags up to 384 samples stand unfolded
 _MELS, _CEPSTRA = 40, 20
+_CLIPS = 4  # at a time, whose spectra stay in the processor's cache
 _FLOOR = 1e-3
 _ACTIVE = 0.05  # of the mean frame power: frames above it carry the voice, not a pause
 _PITCH = (60, 500)  # Hz
@@ -190,13 +191,12 @@ class Functionals(nn.Module):
             self.register_buffer(name, value)
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        window = functional.pad(self.window.float(), [(_FFT - _WINDOW) // 2] * 2)
-        power = _spectrogram(waveform, window, _HOP) / self.window.float().square().sum()
+        parts = zip(*map(self._spectral, torch.split(waveform, _CLIPS)), strict=True)
+        weighted, pitch, strength = (torch.cat(part) for part in parts)
         frames = _frames(lengths, _FFT, _HOP)
-        mel, sums = torch.split(power @ self.weights.float(), [_MELS, 4], dim=2)
+        mel, sums = torch.split(weighted, [_MELS, 4], dim=2)
         logs = torch.log(mel + _FLOOR)
         active = _active(mel.sum(dim=2), frames)
-        pitch, strength = self._pitch(power)
         voiced = active & (strength > _VOICED)
         tracks = self._tracks(sums, mel, logs, strength)
         either = torch.where(voiced.any(dim=1, keepdim=True), voiced, active)
@@ -209,6 +209,12 @@ class Functionals(nn.Module):
             _modulation(logs, active),
         ]
         return torch.cat(found, dim=1)
+
+    def _spectral(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Waveforms -> weighted sums of powers (n, frames, 44), pitch, how periodic frames are."""
+        window = functional.pad(self.window.float(), [(_FFT - _WINDOW) // 2] * 2)
+        power = _spectrogram(waveform, window, _HOP) / self.window.float().square().sum()
+        return power @ self.weights.float(), *self._pitch(power)
 
     def _pitch(self, power: Tensor) -> tuple[Tensor, Tensor]:
         """Powers (n, frames, bins) -> semitones over 100 Hz, and how periodic each frame is."""
