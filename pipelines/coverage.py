@@ -1,6 +1,7 @@
 """The picture of the recognition page: how right the models are on what they do not abstain on."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from model_serving.training.evaluation import COVERAGES, Evaluation, accuracy_at_name
 from schemas.vocabularies import MODALITIES
 
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "affectstream", "font.size": 8}
+_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "affectstream", "font.size": 8}
 
 
 def curves(found: Evaluation) -> dict[str, list[float]]:
