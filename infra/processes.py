@@ -40,9 +40,10 @@ def need(*programs: str) -> None:
         command, oldest = _OLDEST[name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         # Java tells first of options that it picked up from the environment
-        said = re.search(r"^.*version \D{0,3}(\d+(?:\.\d+)?).*$", done.stdout + done.stderr, re.M)
+        output = done.stdout + done.stderr
+        said = re.search(r"^.*version \D{0,3}(\d+(?:\.\d+)?).*$", output, re.M)
         if said is None or float(said[1]) < oldest:
-            told = said and said[0]
+            told = said[0] if said else output.partition("\n")[0]
             message = f"{name} is older than {oldest} ({told}); install with: {_install([name])}"
             raise ServerError(message)
 
