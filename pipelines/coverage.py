@@ -1,5 +1,6 @@
 """The picture of the recognition page: how right the models are on what they do not abstain on."""
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def draw(evaluations: list[Evaluation], path: Path) -> None:
 def _panel(axes: Axes, modality: str, evaluations: list[Evaluation]) -> None:
     splits = sorted({split for found in evaluations for split in curves(found)})
     colours = {split: f"C{place % 10}" for place, split in enumerate(splits)}
-    for style, found in zip(("-", "--", ":", "-."), evaluations, strict=False):
+    for style, found in zip(cycle(("-", "--", ":", "-.")), evaluations, strict=False):
         for split, accuracy in curves(found).items():
             axes.plot(COVERAGES, accuracy, style, color=colours[split], marker=".",
                       linewidth=1, label=f"{found.model}: {split}")  # fmt: skip
