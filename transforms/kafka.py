@@ -51,9 +51,15 @@ class _Payload(NamedTuple):
     lateness_ms: int
 
 
-def unpack(packed: bytes) -> pa.RecordBatch:
-    """Return the RAW batch of a pack: columns as ``affectstream.Columns`` lays them out."""
-    place = 0
+def unpack(packed: bytes) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Return the RAW batches of a pack: the records in time, and those later than allowed."""
+    in_time, place = _columns(packed, 0)
+    late, _ = _columns(packed, place)
+    return in_time, late
+
+
+def _columns(packed: bytes, place: int) -> tuple[pa.RecordBatch, int]:
+    """Return a batch as ``affectstream.Columns`` lays it out here, and where it ends."""
 
     def numbers(count: int, kind: str) -> np.ndarray:
         nonlocal place
@@ -83,14 +89,14 @@ def unpack(packed: bytes) -> pa.RecordBatch:
         pa.StructArray.from_arrays(named, fields=list(RAW.field("headers").type.value_type)),
     )
     columns = [topic, pa.array(partition), pa.array(offset), timestamp, key, headers, value]
-    return pa.record_batch(columns, schema=RAW)
+    return pa.record_batch(columns, schema=RAW), place
 
 
 class _Unpack(beam.DoFn):
     """Makes RAW batches of the packs of a bundle: each costs every stage about a millisecond.
 
-    Packs of late records stand at the end of time (``affectstream.PackRecords``) and are kept
-    apart; a batch of others is as old as the oldest of its records.
+    Late records are kept apart and stand at the end of time; a batch of others is as old as the
+    oldest of them (``affectstream.PackedSource``).
     """
 
     def start_bundle(self) -> None:
@@ -103,9 +109,10 @@ class _Unpack(beam.DoFn):
         self._earliest = LATE
 
     def process(self, packed: bytes, at: Any = beam.DoFn.TimestampParam) -> Iterator[WindowedValue]:
-        batch = unpack(packed)
-        if at >= LATE:
-            self._late.append(batch)
+        batch, late = unpack(packed)
+        if late.num_rows:
+            self._late.append(late)
+        if not batch.num_rows:
             return
         if self._rows + batch.num_rows > MAX_ROWS:
             yield from _batches(self._batches, self._earliest)

@@ -97,8 +97,12 @@ def test_the_streaming_graph_builds_for_dataflow_with_java_in_docker(
     graph = dataflow_graph(config.model_copy(update={"log": None, "live": live}))
     assert {"ReadKafka", "DecodeEvents", "Land:expression_decisions"} <= stages(graph)
     steps = graph.components.transforms.values()
-    (pack,) = [step for step in steps if step.unique_name.endswith("Pack/ParMultiDo(PackRecords)")]
-    environment = graph.components.environments[pack.environment_id]
+    (environment,) = {
+        step.environment_id
+        for step in steps
+        if step.unique_name.startswith("ReadKafka/Java") and step.environment_id
+    }
+    environment = graph.components.environments[environment]
     assert environment.urn == "beam:env:docker:v1"
     payload = beam_runner_api_pb2.DockerPayload.FromString(environment.payload)
     assert "java" in payload.container_image

@@ -59,21 +59,27 @@ final class Columns {
     return value.bytes.size();
   }
 
-  byte[] toByteArray() {
+  /** Lays out one after the other. */
+  static byte[] together(Columns first, Columns second) {
     try {
       Fixed all = new Fixed();
-      all.out.writeInt(rows);
-      all.out.writeInt(pairs);
-      for (Fixed column : new Fixed[] {partition, offset, timestamp, headers}) {
-        column.bytes.writeTo(all.out);
-      }
-      for (Text column : new Text[] {topic, key, value, headerKey, headerValue}) {
-        column.lengths.bytes.writeTo(all.out);
-        column.bytes.writeTo(all.out);
-      }
+      first.writeTo(all.out);
+      second.writeTo(all.out);
       return all.bytes.toByteArray();
     } catch (IOException e) {
       throw new UncheckedIOException(e);
+    }
+  }
+
+  private void writeTo(DataOutputStream out) throws IOException {
+    out.writeInt(rows);
+    out.writeInt(pairs);
+    for (Fixed column : new Fixed[] {partition, offset, timestamp, headers}) {
+      column.bytes.writeTo(out);
+    }
+    for (Text column : new Text[] {topic, key, value, headerKey, headerValue}) {
+      column.lengths.bytes.writeTo(out);
+      column.bytes.writeTo(out);
     }
   }
 

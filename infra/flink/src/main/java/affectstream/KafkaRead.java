@@ -8,15 +8,16 @@ import java.util.Set;
 import org.apache.beam.sdk.coders.ByteArrayCoder;
 import org.apache.beam.sdk.coders.NullableCoder;
 import org.apache.beam.sdk.expansion.ExternalTransformRegistrar;
+import org.apache.beam.sdk.io.Read;
 import org.apache.beam.sdk.io.kafka.KafkaIO;
+import org.apache.beam.sdk.io.kafka.KafkaSources;
 import org.apache.beam.sdk.transforms.ExternalTransformBuilder;
 import org.apache.beam.sdk.transforms.PTransform;
-import org.apache.beam.sdk.transforms.ParDo;
 import org.apache.beam.sdk.values.PBegin;
 import org.apache.beam.sdk.values.PCollection;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
-/** URN affectstream:kafka:read:v1: topics of CloudEvents, as columns of Kafka records (see PackRecords). */
+/** URN affectstream:kafka:read:v1: topics of CloudEvents, as columns of Kafka records (see PackedSource). */
 public class KafkaRead implements ExternalTransformRegistrar {
   @Override
   public Map<String, ExternalTransformBuilder<?, ?, ?>> knownBuilderInstances() {
@@ -88,14 +89,14 @@ public class KafkaRead implements ExternalTransformRegistrar {
   public static class Builder implements ExternalTransformBuilder<Config, PBegin, PCollection<byte[]>> {
     @Override
     public PTransform<PBegin, PCollection<byte[]>> buildExternal(Config config) {
-      return new Read(config);
+      return new Packs(config);
     }
   }
 
-  private static class Read extends PTransform<PBegin, PCollection<byte[]>> {
+  private static class Packs extends PTransform<PBegin, PCollection<byte[]>> {
     private final transient Config config;
 
-    Read(Config config) {
+    Packs(Config config) {
       this.config = config;
     }
 
@@ -109,29 +110,27 @@ public class KafkaRead implements ExternalTransformRegistrar {
       long delayMs = config.delayMs;
       long idleMs = config.idleMs;
       long aheadMs = config.aheadMs;
-      return begin
-          .apply(
-              "KafkaIO",
-              KafkaIO.<byte[], byte[]>read()
-                  .withBootstrapServers(config.consumer.get("bootstrap.servers"))
-                  .withTopics(config.topics)
-                  .withKeyDeserializerAndCoder(
-                      ByteArrayDeserializer.class, NullableCoder.of(ByteArrayCoder.of()))
-                  .withValueDeserializerAndCoder(
-                      ByteArrayDeserializer.class, NullableCoder.of(ByteArrayCoder.of()))
-                  .withConsumerConfigUpdates(new HashMap<>(config.consumer))
-                  .commitOffsetsInFinalize() // for the display of lag only
-                  .withTimestampPolicyFactory(
-                      (partition, previous) ->
-                          new PartitionClock(
-                              clock,
-                              delayMs,
-                              idleMs,
-                              aheadMs,
-                              PartitionClock.Role.of(partition.topic(), sessions, contexts),
-                              previous)))
-          .apply("Pack", ParDo.of(new PackRecords(clock, windowed, config.windowMs, config.latenessMs)))
-          .setCoder(ByteArrayCoder.of());
+      KafkaIO.Read<byte[], byte[]> read =
+          KafkaIO.<byte[], byte[]>read()
+              .withBootstrapServers(config.consumer.get("bootstrap.servers"))
+              .withTopics(config.topics)
+              .withKeyDeserializerAndCoder(
+                  ByteArrayDeserializer.class, NullableCoder.of(ByteArrayCoder.of()))
+              .withValueDeserializerAndCoder(
+                  ByteArrayDeserializer.class, NullableCoder.of(ByteArrayCoder.of()))
+              .withConsumerConfigUpdates(new HashMap<>(config.consumer))
+              .commitOffsetsInFinalize() // for the display of lag only
+              .withTimestampPolicyFactory(
+                  (partition, previous) ->
+                      new PartitionClock(
+                          clock,
+                          delayMs,
+                          idleMs,
+                          aheadMs,
+                          PartitionClock.Role.of(partition.topic(), sessions, contexts),
+                          previous));
+      Lateness lateness = new Lateness(windowed, config.windowMs, config.latenessMs);
+      return begin.apply(Read.from(new PackedSource(KafkaSources.of(read), clock, lateness)));
     }
   }
 }
