@@ -37,6 +37,7 @@ def flags(config: Config) -> list[str]:
         "--flink_version=1.19",
         f"--flink_job_server_jar={live.jars.absolute() / 'jobserver.jar'}",
         "--job_server_jvm_properties=-Xmx1g",
+        "--job_server_jvm_properties=-XX:TieredStopAtLevel=1",
         f"--flink_conf_dir={state / 'conf'}",
         f"--parallelism={live.parallelism}",
         "--experiments=use_deprecated_read",

@@ -53,6 +53,8 @@ def java_settings(kafka: Kafka) -> dict[str, str]:
         "group.id": kafka.group,
         "enable.auto.commit": "false",
         "auto.offset.reset": "earliest",
+        "max.partition.fetch.bytes": "65536",
+        "max.poll.records": "1024",
         "isolation.level": "read_committed",
         "security.protocol": _protocol(kafka),
     }

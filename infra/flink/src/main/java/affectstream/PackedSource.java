@@ -22,9 +22,9 @@ import org.joda.time.Instant;
  * taken from the records' reader is emitted before a checkpoint can ask how far that has come.
  */
 final class PackedSource extends UnboundedSource<byte[], KafkaCheckpointMark> {
-  private static final int MAX_ROWS = 1024;
+  private static final int MAX_ROWS = 2048;
   private static final int MAX_BYTES = 4 << 20;
-  private static final long FILL_NS = 20_000_000;
+  private static final long FILL_NS = 60_000_000;
   private static final Instant END = GlobalWindow.INSTANCE.maxTimestamp();
 
   private final UnboundedSource<KafkaRecord<byte[], byte[]>, KafkaCheckpointMark> records;
@@ -111,7 +111,10 @@ final class PackedSource extends UnboundedSource<byte[], KafkaCheckpointMark> {
           inTime.add(record, stamp);
           earliest = watermark.isBefore(earliest) ? watermark : earliest;
         }
-        more = !full(inTime, late) && System.nanoTime() < until && records.advance();
+        more = false;
+        while (!more && !full(inTime, late) && System.nanoTime() < until) {
+          more = records.advance();
+        }
       }
       filled = inTime.rows() + late.rows() > 0;
       pack = filled ? Columns.together(inTime, late) : null;
