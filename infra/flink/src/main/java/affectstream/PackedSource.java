@@ -68,7 +68,6 @@ final class PackedSource extends UnboundedSource<byte[], KafkaCheckpointMark> {
     private final UnboundedReader<KafkaRecord<byte[], byte[]>> records;
     private byte[] pack;
     private Instant earliest;
-    private boolean filled;
 
     Reader(PackedSource source, UnboundedReader<KafkaRecord<byte[], byte[]>> records) {
       this.source = source;
@@ -87,19 +86,22 @@ final class PackedSource extends UnboundedSource<byte[], KafkaCheckpointMark> {
      */
     @Override
     public boolean advance() throws IOException {
-      if (filled) {
-        filled = false;
+      if (pack != null) {
+        pack = null;
         return false;
       }
       return fill(records.advance());
     }
 
     private boolean fill(boolean there) throws IOException {
+      if (!there) {
+        return false;
+      }
       Columns inTime = new Columns();
       Columns late = new Columns();
       earliest = END;
       long until = System.nanoTime() + FILL_NS;
-      boolean more = there;
+      boolean more = true;
       while (more) {
         KafkaRecord<byte[], byte[]> record = records.getCurrent();
         Instant watermark = records.getCurrentTimestamp();
@@ -116,9 +118,8 @@ final class PackedSource extends UnboundedSource<byte[], KafkaCheckpointMark> {
           more = records.advance();
         }
       }
-      filled = inTime.rows() + late.rows() > 0;
-      pack = filled ? Columns.together(inTime, late) : null;
-      return filled;
+      pack = Columns.together(inTime, late);
+      return true;
     }
 
     private static boolean full(Columns inTime, Columns late) {
