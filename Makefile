@@ -11,8 +11,8 @@ help: ## this list
 demo: .venv/.ready ## run the sample session and show the result
 	@$(BIN)/affectstream demo
 
-test: needed .venv/.ready servers lint ## lint, then all tests
-	@$(BIN)/python -m pytest
+test: needed .venv/.ready servers lint ## lint, then all tests, two files at a time
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 needed: # said before the environment is made, which takes minutes
 	@$(HAS_PYTHON)
