@@ -20,7 +20,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 
 from pipelines.config import Config
-from pipelines.job_process import SERVER_LOST, UNUSABLE, write_private
+from pipelines.job_process import GRAPH_FILE, SERVER_LOST, UNUSABLE, write_private
 from schemas.errors import AffectstreamError
 
 
@@ -156,7 +156,7 @@ def main(argv: list[str]) -> int:
     config = Config.model_validate_json(Path(argv[0]).read_text(encoding="utf-8"))
     state = config.live.state.absolute()
     options = PipelineOptions(flags(config))
-    built = state / "pipeline.pb"
+    built = state / GRAPH_FILE
     try:
         if "--again" in argv and built.exists():
             proto = beam_runner_api_pb2.Pipeline.FromString(built.read_bytes())

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pipelines.state_folder import (
     processes,
 )
 
+GRAPH_FILE = "pipeline.pb"
+"""The graph as built, in the state folder: later starts of one supervisor take it as it is."""
 UNUSABLE = 3
 """Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
 SERVER_LOST = 4
@@ -36,6 +39,15 @@ def newest_checkpoint(state: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
+def forget_unused(state: Path, restored: Path | None, *, again: bool) -> None:
+    """Remove the graph of another supervisor's settings, and checkpoints that none restores."""
+    if not again:
+        (state / GRAPH_FILE).unlink(missing_ok=True)
+    for job in (state / "checkpoints").glob("*"):
+        if restored is None or job != restored.parent:
+            shutil.rmtree(job, ignore_errors=True)
+
+
 class JobProcess:
     """One start of the job, restored from a checkpoint where there is one."""
 
@@ -45,6 +57,7 @@ class JobProcess:
         self._state = config.live.state.absolute()
         self._fork_server = fork_server
         self.restored = newest_checkpoint(self._state)
+        forget_unused(self._state, self.restored, again=again)
         self._write_settings(rest_port)
         path = self._state / "config.json"
         write_private(path, config.model_dump_json().encode())

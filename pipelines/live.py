@@ -29,7 +29,9 @@ _CANCEL_S = 30.0
 _START_S = 300.0
 """A job that is not running by then is started anew; it takes 20 to 40 s, with models."""
 _STALL_S = 120.0
-"""A job that reads nothing for so long though records wait is started anew: seen once in Beam."""
+_STALL_CHECKPOINTS = 3
+"""A job that reads nothing for so long and so many checkpoints though records wait is started anew:
+seen once in Beam. What was read is told with a checkpoint, so a slow bundle is no stall."""
 _NO_CHECKPOINT_S = 600.0
 """Flink's own limit for one checkpoint; a job that Flink restarts on and on finishes none."""
 _HEALTHY_S = 60.0
@@ -61,6 +63,7 @@ class _Attempt:
     running_since: float | None = None
     read_total: int = -1
     moved_at: float = field(default_factory=time.monotonic)
+    moved_checkpoints: int = 0
     checkpoints: int = 0
     checkpoint_at: float = field(default_factory=time.monotonic)
     drain_from_ms: float | None = None
@@ -237,9 +240,12 @@ class Supervisor:
         if read is None:
             return
         total = sum(read.read.values())
-        if total != attempt.read_total or not sum(read.lag.values()):
+        if total != attempt.read_total or not read.waits:
             attempt.read_total, attempt.moved_at = total, now
-        if attempt.running_since and now - attempt.moved_at > _STALL_S:
+            attempt.moved_checkpoints = attempt.checkpoints
+        since = attempt.checkpoints - attempt.moved_checkpoints
+        stalled = now - attempt.moved_at > _STALL_S and since >= _STALL_CHECKPOINTS
+        if attempt.running_since and stalled:
             what = f"nothing was read for {_STALL_S:.0f} s though records wait"
             raise self._stuck(attempt, what)
 

@@ -10,7 +10,7 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
 from pipelines.config import Kafka
-from pipelines.kafka_clients import partitions_of, python_settings
+from pipelines.kafka_clients import partitions_of, reader_settings
 from pipelines.partitions import Counts
 from schemas.events import TOPICS
 from schemas.tables import TABLES, Root
@@ -32,6 +32,11 @@ class Read:
     per_s: float
     cut: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether records wait; the marker of a transaction at a partition's end looks like one."""
+        return any(lag > self.partitions.get(topic, 0) for topic, lag in self.lag.items())
+
 
 class TopicProgress:
     """The offsets that the job commits with each checkpoint, against the ends of the topics."""
@@ -45,9 +50,7 @@ class TopicProgress:
         """Return where the job stands, None while the broker does not answer."""
         try:
             consumer = self._consumer = self._consumer or KafkaConsumer(
-                **python_settings(self._kafka),
-                group_id=self._kafka.group,
-                enable_auto_commit=False,
+                **reader_settings(self._kafka), group_id=self._kafka.group
             )
             partitions = partitions_of(consumer, TOPICS)
             ends = consumer.end_offsets(partitions, timeout_ms=2000)
@@ -114,5 +117,6 @@ class TableProgress:
             known.compacted = known.version
             try:
                 known.table.optimize.compact()
+                known.table.vacuum(dry_run=False)  # what compactions left for more than a week
             except CommitFailedError:
                 known.compacted -= COMPACT_EACH // 2  # the writer was faster: soon again

@@ -154,6 +154,20 @@ def test_a_job_that_finishes_no_checkpoint_is_started_anew(
     assert not ended.value.killed
 
 
+def test_a_slow_bundle_is_no_stall_and_checkpoints_without_records_are(
+    supervisor: Supervisor, attempt: live._Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_STALL_S", 0.05)
+    waiting = Read({"session.text": 1}, {"session.text": 10}, {"session.text": 5}, 0.0)
+    supervisor._check_moving(attempt, Health("RUNNING", checkpoints=1), waiting)
+    time.sleep(0.1)
+    supervisor._check_moving(attempt, Health("RUNNING", checkpoints=3), waiting)
+    with pytest.raises(live._Ended, match="nothing was read for 0 s though records wait"):
+        supervisor._check_moving(attempt, Health("RUNNING", checkpoints=4), waiting)
+    moved = Read({"session.text": 1}, {"session.text": 11}, {"session.text": 5}, 0.0)
+    supervisor._check_moving(attempt, Health("RUNNING", checkpoints=5), moved)
+
+
 class _Broker:
     """Answers as told: an error is raised, None passes."""
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import apache_beam as beam
@@ -19,6 +20,7 @@ from pipelines.affect import build_pipeline
 from pipelines.config import Config, Kafka
 from pipelines.flink_job import check_graph, graph_version
 from pipelines.live import Supervisor
+from pipelines.progress import TopicProgress
 from pipelines.publish import publish
 from pipelines.topics import check_topics
 from schemas.errors import AffectstreamError
@@ -118,6 +120,34 @@ def test_a_topic_that_shrank_is_one_sentence(kafka: Kafka, tmp_path: Path) -> No
     consumer.close()
     with pytest.raises(AffectstreamError, match=r"session\.text, partition 0, .* cut or made anew"):
         check_topics(kafka)
+
+
+@pytest.mark.kafka
+def test_what_was_read_what_waits_and_what_was_cut_are_told(kafka: Kafka, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    rows = [record("motion", n, {"weights": {"jawOpen": 0.1}}) | {"key": b"k"} for n in range(10)]
+    pq.write_table(pa.Table.from_batches([raw(*rows)]), log / "part-0.parquet")
+    publish(log, kafka, console=QUIET)
+    own = kafka.model_copy(update={"group": "progress"})
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=own.group)
+    partitions = [TopicPartition("session.motion", number) for number in range(3)]
+    ends = consumer.end_offsets(partitions)
+    (full,) = [tp for tp, end in ends.items() if end]
+    with closing(TopicProgress(own)) as progress:
+        before = progress.look()
+        assert (before.read["session.motion"], before.lag["session.motion"]) == (0, 10)
+        assert before.partitions["session.motion"] == 3
+        consumer.commit({full: OffsetAndMetadata(4, "", -1)})
+        after = progress.look()
+        assert (after.read["session.motion"], after.lag["session.motion"]) == (4, 6)
+        assert after.per_s > 0
+        assert not after.cut
+        consumer.commit({full: OffsetAndMetadata(11, "", -1)})
+        assert progress.look().cut
+    consumer.close()
+    with closing(TopicProgress(Kafka(bootstrap="127.0.0.1:1"))) as lost:
+        assert lost.look() is None
 
 
 @pytest.mark.flink
