@@ -9,7 +9,7 @@ import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 
 from pipelines.config import Config
-from pipelines.kafka_clients import partitions_of, python_settings, read_to_end
+from pipelines.kafka_clients import partitions_of, read_to_end, reader_settings
 from pipelines.ledger import landed, ledger_of
 from schemas.events import GOVERNANCE
 from transforms.consent import UNKNOWN, Consents
@@ -25,9 +25,7 @@ class _Follower:
     def __init__(self, config: Config) -> None:
         self._pseudonyms = Pseudonyms(read_keys(config.keys))
         self._rows = landed(config.tables)
-        self._consumer = KafkaConsumer(
-            **python_settings(config.kafka), auto_offset_reset="earliest", enable_auto_commit=False
-        )
+        self._consumer = KafkaConsumer(**reader_settings(config.kafka))
         self._lock = threading.Lock()
         self._partitions: list[TopicPartition] = []
         self._consents = Consents.of(self._rows)

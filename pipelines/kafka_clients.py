@@ -1,11 +1,13 @@
 """Settings of the Kafka clients, Java's and Python's, and consumer records as RAW batches."""
 
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaTimeoutError
 
 from pipelines.config import Kafka
 from pipelines.header_names import read_any_header_name
@@ -45,6 +47,15 @@ def python_settings(kafka: Kafka) -> dict[str, Any]:
         settings["sasl_plain_username"] = kafka.username
         settings["sasl_plain_password"] = _password(kafka.password_file)
     return settings
+
+
+def reader_settings(kafka: Kafka) -> dict[str, Any]:
+    """Return the settings of a kafka-python consumer that reads all that was committed."""
+    return python_settings(kafka) | {
+        "auto_offset_reset": "earliest",
+        "enable_auto_commit": False,
+        "isolation_level": "read_committed",
+    }
 
 
 def java_settings(kafka: Kafka) -> dict[str, str]:
@@ -104,11 +115,23 @@ def partitions_of(consumer: KafkaConsumer, topics: Iterable[str]) -> list[TopicP
 
 
 def read_to_end(
-    consumer: KafkaConsumer, partitions: list[TopicPartition], timeout_ms: int = 30_000
+    consumer: KafkaConsumer, partitions: list[TopicPartition], patience_s: float = 30.0
 ) -> Iterator[pa.RecordBatch]:
-    """Yield what lies between the consumer's positions and the ends as they stand now."""
+    """Yield what lies between the consumer's positions and the ends as they stand now.
+
+    Raises:
+        KafkaTimeoutError: nothing came for ``patience_s``.
+    """
     ends = consumer.end_offsets(partitions)
-    while any(consumer.position(tp) < end for tp, end in ends.items()):
-        polled = consumer.poll(timeout_ms=1000)
-        for records in polled.values():
+    moved, before = time.monotonic(), None
+    while True:
+        places = [consumer.position(tp) for tp in ends]  # None: not known yet
+        if all(at is not None and at >= end for at, end in zip(places, ends.values(), strict=True)):
+            return
+        if places != before:  # also over records that a producer took back
+            moved, before = time.monotonic(), places
+        elif time.monotonic() - moved > patience_s:
+            message = f"the broker sent nothing for {patience_s:.0f} s though records wait"
+            raise KafkaTimeoutError(message)
+        for records in consumer.poll(timeout_ms=1000).values():
             yield raw_batch(records)

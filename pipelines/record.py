@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipelines.config import Kafka
-from pipelines.kafka_clients import partitions_of, python_settings, read_to_end
+from pipelines.kafka_clients import partitions_of, read_to_end, reader_settings
 from pipelines.topics import need_topics, told
 from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
@@ -72,8 +72,7 @@ def record(
 
 def _spool(folder: Path, kafka: Kafka, topics: list[str]) -> Iterator[int]:
     """Write what each partition holds to a file of its own; yield numbers of rows."""
-    settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False}
-    consumer = KafkaConsumer(**python_settings(kafka), **settings)
+    consumer = KafkaConsumer(**reader_settings(kafka))
     try:
         partitions = partitions_of(consumer, topics)
         consumer.assign(partitions)

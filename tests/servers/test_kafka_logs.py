@@ -84,6 +84,28 @@ def test_a_header_name_that_is_no_text_is_recorded(kafka: Kafka, tmp_path: Path)
         assert row["headers"] == [{"key": "x??bad", "value": b"\xff"}, *wanted]
 
 
+def test_what_a_producer_took_back_is_not_read(kafka: Kafka, tmp_path: Path) -> None:
+    """Neither by ``record`` nor by the gate, which has the same settings; as the source in Java."""
+    at = START + dt.timedelta(days=40)
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id="taken-back")
+    producer.init_transactions()
+    for number in range(3):
+        row = record("consent", number, {"granted": number == 1}) | {"timestamp": at}
+        producer.begin_transaction()
+        headers = [(h["key"], h["value"]) for h in row["headers"]]
+        producer.send(
+            row["topic"], row["value"], row["key"], headers, timestamp_ms=int(at.timestamp() * 1000)
+        )
+        producer.flush()  # what has not left is never written, and proves nothing
+        (producer.abort_transaction if number == 1 else producer.commit_transaction)()
+    producer.close()
+    since = int(at.timestamp() * 1000)
+    topics = ["governance.consent"]
+    assert record_log(tmp_path / "x", kafka, topics=topics, since_ms=since, console=QUIET) == 2
+    back = pq.read_table(tmp_path / "x")["value"].to_pylist()
+    assert [json.loads(value)["granted"] for value in back] == [False, False]
+
+
 def test_a_second_creation_of_the_topics_creates_none(kafka: Kafka) -> None:
     assert create_topics(kafka, 3) == []
 
