@@ -122,6 +122,35 @@ def test_hostile_payloads_harm_only_themselves(payload: bytes, code: str) -> Non
     assert [letter["code"] for letter in dead] == [code]
 
 
+_TIMES = {
+    "2026-09-01T10:00:01Z": 0,
+    "2026-09-01t10:00:01.5z": 500_000,
+    "2026-09-01 10:00:01.123456789+00:00": 123_456,
+    "2026-09-01T12:00:01+02:00": 0,
+}
+_NO_TIMES = (
+    "2026-09-01T10:00:01+0000", "2026-09-01T10:00:01+00", "2026-09-01T10Z", "2026-09-01T10:00:01",
+    "2026-09-01T10:00:01+19:00", "2026-09-31T10:00:01Z", "2026-09-01T25:00:00Z",
+    "2026-09-01T10:00:01.1234567890Z", "2026-09-01",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", [[], ["yesterday"], _NO_TIMES])
+def test_a_time_is_taken_or_refused_whatever_stands_beside_it(beside: list[str]) -> None:
+    """As the source in Java reads them: what it could not read would never be late."""
+    times = [*_TIMES, *beside]
+    rows = [record("text", n, {"text": "x"}, time=time) for n, time in enumerate(times)]
+    events, dead = decode(*(row | {"offset": n} for n, row in enumerate(rows)))
+    found = [event["event_time"] for event in events["text"]]
+    assert [time.microsecond for time in found] == list(_TIMES.values())
+    assert {time.replace(microsecond=0).isoformat() for time in found} == {
+        "2026-09-01T10:00:01+00:00"
+    }
+    assert {(letter["offset"], letter["code"]) for letter in dead} == {
+        (n, "bad_time") for n in range(len(_TIMES), len(times))
+    }
+
+
 def test_nan_in_motion_is_no_number() -> None:
     _, dead = decode(
         record("motion", 1, b'{"weights": {"jawOpen": NaN}}'),
