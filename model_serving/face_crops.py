@@ -1,7 +1,7 @@
 """From an image to the face in it, as FER+ crops faces, and how much of one can be seen.
 
-Images of up to 96 pixels are taken for crops already; in larger ones the most prominent face is
-looked for.
+An image whose shorter side has up to 96 pixels is taken for a crop already, whatever it shows, but
+a strip; in larger ones the most prominent face is looked for.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from schemas.errors import QualityCode
 
 CROP_SIDE: Final = 96
 _LONGEST = 8.0  # times the width: a strip has no face
+_CROP_LONGEST = 2.0  # times the width: a crop is nearly square
 _SEEN = 48  # pixels on which sharpness is measured: what the models see
 _FLAT = 25.0  # variance of grey levels under which detail is the noise of rounding
 _SMALL = 24  # pixels of a face under which detail is missing
@@ -38,7 +39,7 @@ def crop_face(image: Image.Image) -> Crop:
     if max(image.size) > _LONGEST * min(image.size):
         return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
     side = float(min(image.size))
-    if side > CROP_SIDE:
+    if side > CROP_SIDE or max(image.size) > _CROP_LONGEST * side:
         face = find_face(image)
         if face is None:
             return Crop(_blank(image), 0.0, QualityCode.NO_FACE)

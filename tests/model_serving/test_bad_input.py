@@ -83,7 +83,23 @@ def test_sound_without_a_voice_is_abstained_on_with_a_code(models, wave, code):
     assert found.scores.max() < models["voice"].threshold
 
 
-@pytest.mark.parametrize("size", [(640, 480), (20_000, 100), (3000, 3000)])
+@pytest.mark.parametrize(("rate", "near"), [(44_101, 44_100), (383_999, 384_000), (8_001, 8_000)])
+def test_an_odd_rate_is_heard_as_the_next_one_in_its_time_and_space(models, rate, near):
+    """Its filter bank would take 2.8 GB at 44,101 Hz."""
+    wave = np.sin(np.arange(rate // 2) * 900 / rate) * 0.3
+    odd, even = (_media(models["voice"], [_wav(wave, r)]).scores for r in (rate, near))
+    assert np.abs(odd - even).max() < 1e-3
+    plain = _seconds(models["voice"], _wav(wave, near))
+    assert _seconds(models["voice"], _wav(wave, rate)) < 3 * plain
+
+
+@pytest.mark.parametrize("rate", [1, 999, 384_001])
+def test_a_rate_that_no_voice_has_is_a_dead_letter(models, rate):
+    found = _media(models["voice"], [_wav(np.zeros(2000), rate)])
+    assert [str(failure.code) for failure in found.failures] == ["audio_undecodable"]
+
+
+@pytest.mark.parametrize("size", [(640, 480), (700, 96), (20_000, 100), (3000, 3000)])
 def test_an_image_without_a_face_is_abstained_on_with_a_code(models, size):
     found = _media(models["face"], [_image(Image.new("RGB", size, (20, 90, 40)))])
     assert found.codes == (QualityCode.NO_FACE,)

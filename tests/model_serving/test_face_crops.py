@@ -19,7 +19,9 @@ def test_a_small_image_is_a_crop_already():
     assert crop.code is None
 
 
-@pytest.mark.parametrize("size", [(640, 480), (97, 300), (20_000, 30), (30, 20_000), (3000, 2000)])
+@pytest.mark.parametrize(
+    "size", [(640, 480), (97, 300), (700, 96), (20_000, 30), (30, 20_000), (3000, 2000)]
+)
 def test_an_image_without_a_face_has_no_quality(size):
     crop = crop_face(Image.new("RGB", size, (90, 120, 90)))
     assert crop.quality == 0.0
