@@ -59,11 +59,18 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
     ``model`` is a local folder, a Hugging Face id, or ``constant``; ``card`` the path of a
     ``card.json`` where the folder holds none. A model is loaded once a process, and anew between
     two batches when the folder's card was replaced (files first, the card last): a folder that is
-    only half written does not fit its card, and the model at hand goes on.
+    only half written does not fit its card, and the model at hand goes on. So it does where
+    ``licence`` is open and the new weights are for research only.
     """
 
     def __init__(
-        self, *, modality: str, model: str, card: str | None = None, device: str = "cpu"
+        self,
+        *,
+        modality: str,
+        model: str,
+        card: str | None = None,
+        device: str = "cpu",
+        licence: str = "research",
     ) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         if modality not in MODALITIES:
@@ -71,6 +78,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
             raise AffectstreamError(message)
         self._modality = modality
         self._source = (model, card, device)
+        self._licence = licence
         self._stage = stage_of(modality)
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
@@ -79,7 +87,11 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
         self._looked = float("-inf")
 
     def load_model(self) -> Recogniser:
-        return load_recogniser(self._modality, *self._source)
+        found = load_recogniser(self._modality, *self._source)
+        if self._licence == "open" and found.licence != "open":
+            message = f"`licence: open` refuses {found.model_id}: its weights are for research only"
+            raise AffectstreamError(message)
+        return found
 
     def run_inference(
         self,
@@ -103,7 +115,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
             self._looked = now
             try:
                 self._held = self.load_model()
-            except AffectstreamError as error:
+            except (AffectstreamError, OSError, ValueError) as error:  # a file is being replaced
                 held = (self._held or given).model_id
                 _LOG.warning("%s goes on with %s: %s", self._stage, held, error)
         return self._held or given

@@ -81,7 +81,7 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
     try:
         net = _net(modality, model, options)
         front_end = _front_end(described, model, net, options)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # safetensors and torch raise their own of what is half written
         reason = str(error).strip().partition("\n")[0]
         message = f"the {modality} model can't be loaded from {source}: {reason}"
         raise AffectstreamError(message) from error
@@ -93,7 +93,12 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
 
 def _net(modality: str, model: str, options: dict[str, Any]) -> Any:
     net, found = _NET_CLASSES[modality].from_pretrained(
-        model, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+        model,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+        disable_mmap=True,  # a file that is overwritten in place would end the process
+        **options,
     )
     absent = sorted(found["missing_keys"])
     if absent:  # transformers would fill them at random: a base model without a trained head
@@ -110,6 +115,12 @@ def _card(modality: str, model: str, card: str | None) -> ModelCard:
         raise AffectstreamError(message)
     if folder.is_dir():
         check_files(folder, described)
+    elif described.sha256:
+        message = (
+            f"the card of {model} names sha256, which only a folder's files are checked against: "
+            "download the model and name its folder, or leave them out"
+        )
+        raise AffectstreamError(message)
     return described
 
 
@@ -154,6 +165,13 @@ def _label_map(card: ModelCard, config: Any) -> np.ndarray:
         message = (
             f"the card of {card.model_id} names {len(card.labels)} labels, the model gives "
             f"{len(names)}: list every label of the model, in the order of its outputs"
+        )
+        raise AffectstreamError(message)
+    mapped = sum(target is not None for target in targets)
+    if card.calibration.bias and len(card.calibration.bias) != mapped:
+        message = (
+            f"the card of {card.model_id} has a bias of {len(card.calibration.bias)} values for "
+            f"{mapped} labels that map to an expression: give one each"
         )
         raise AffectstreamError(message)
     matrix = np.zeros((len(targets), len(EXPRESSIONS)))

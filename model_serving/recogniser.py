@@ -16,7 +16,7 @@ from model_serving.card import CONSTANT, ModelCard
 from model_serving.front_ends import Failure, FrontEnd, Inputs, Prepared
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
-from schemas.vocabularies import EXPRESSIONS, VOCABULARY
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VOCABULARY
 
 VALUES = ("valence", "arousal")
 """Outputs of a model that gives valence and arousal itself."""
@@ -48,6 +48,9 @@ class Recogniser(Protocol):
     def model_id(self) -> str: ...
 
     @property
+    def licence(self) -> str: ...
+
+    @property
     def vocabulary(self) -> str: ...
 
     @property
@@ -61,6 +64,7 @@ class ConstantRecogniser:
     """Gives every row the uniform score vector without a forward pass: for load tests."""
 
     model_id: str = f"{CONSTANT}@1"
+    licence: str = "open"
     vocabulary: str = VOCABULARY
     threshold: float = 0.0
 
@@ -87,6 +91,10 @@ class NetRecogniser:
     @property
     def model_id(self) -> str:
         return self.card.model_id
+
+    @property
+    def licence(self) -> str:
+        return self.card.licence
 
     @property
     def vocabulary(self) -> str:
@@ -131,6 +139,7 @@ class NetRecogniser:
         if prepared.quality is not None:  # what can't be judged is as likely one as the other
             share = prepared.quality[:, None]
             scores = share * scores + (1 - share) / len(EXPRESSIONS)
+            values = share * values + (1 - share) * CIRCUMPLEX.mean(axis=0)
         codes = tuple(code for code, kept in zip(prepared.codes, done, strict=False) if kept)
         return Estimates(
             prepared.rows[done],

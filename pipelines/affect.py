@@ -54,7 +54,7 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     stream = fetched[MAIN] | ScrubText()
     dead = [decoded[DEAD], valid[DEAD], in_time[DEAD], fetched[DEAD]]
     for modality in MODALITIES:
-        settings = getattr(config.models, modality).model_dump()
+        settings = getattr(config.models, modality).model_dump() | {"licence": config.licence}
         recognised = stream | Recognise(modality=modality, **settings)
         stream = recognised[MAIN]  # this modality's batches are observations now
         dead.append(recognised[DEAD])

@@ -27,14 +27,13 @@ class Recognise(beam.PTransform):
     Its payload columns end here; batches of other kinds pass as they are. So the recognisers stand
     in a row and not side by side: nothing has to be flattened, which the embedded runner would do
     by holding all observations of a log in memory (docs/adr/0004). ``model`` is a folder, a
-    Hugging Face id or ``constant``.
+    Hugging Face id or ``constant``; ``settings`` are the handler's: its ``card``, ``device`` and
+    ``licence``.
     """
 
-    def __init__(
-        self, *, modality: str, model: str, card: str | None = None, device: str = "cpu"
-    ) -> None:
+    def __init__(self, *, modality: str, model: str, **settings: Any) -> None:
         super().__init__(stage_of(modality))
-        self._handler = RecogniserHandler(modality=modality, model=model, card=card, device=device)
+        self._handler = RecogniserHandler(modality=modality, model=model, **settings)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         types = {DEAD: pa.RecordBatch}

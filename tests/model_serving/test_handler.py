@@ -1,7 +1,7 @@
 """Any model of the task drops in; a bad element is a dead letter and its batch goes on."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apache_beam as beam
@@ -370,6 +370,48 @@ def test_a_folder_is_swapped_under_a_running_handler(
     folders.write_card(folder, "text", labels, version="2.0")
     assert ids() == ["tiny-text@2.0"] * 2
     assert load_recogniser("text", str(folder), None, "cpu") is handler.load_model()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda weights: weights[: len(weights) // 2],
+        lambda weights: b"\xff" * 8 + weights[8:],
+    ],
+    ids=["half", "no header"],
+)
+def test_weights_that_are_still_being_written_fail_no_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes]
+) -> None:
+    """Of a card without digests nothing tells beforehand that they are not whole."""
+    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
+    folder = folders.tiny_text(tmp_path / "live")
+    handler = RecogniserHandler(modality="text", model=str(folder))
+    model = handler.load_model()
+    weights = folder / "model.safetensors"
+    weights.write_bytes(spoil(weights.read_bytes()))
+    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
+    folders.write_card(folder, "text", labels, version="1")
+    (found,) = handler.run_inference([folders.events("text", ["abc"])], model)
+    assert found.observations["model_id"].to_pylist() == ["tiny-text@0"]
+
+
+def test_research_weights_do_not_take_the_place_of_open_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
+    folder = folders.tiny_text(tmp_path / "live")
+    strict = RecogniserHandler(modality="text", model=str(folder), licence="open")
+    lax = RecogniserHandler(modality="text", model=str(folder))
+    model = strict.load_model()
+    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
+    folders.write_card(folder, "text", labels, version="1", licence="research")
+    batch = folders.events("text", ["abc"])
+    for handler, version in ((strict, "0"), (lax, "1")):
+        (found,) = handler.run_inference([batch], model)
+        assert found.observations["model_id"].to_pylist() == [f"tiny-text@{version}"]
+    with pytest.raises(AffectstreamError, match="refuses tiny-text@1: its weights are for"):
+        strict.load_model()
 
 
 class _Swap(beam.DoFn):

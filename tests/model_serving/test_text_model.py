@@ -10,7 +10,7 @@ from model_serving.card import read_card
 from model_serving.handler import RecogniserHandler
 from model_serving.training.text_corpora import CORPORA
 from schemas.arrow import vectors
-from schemas.vocabularies import EXPRESSIONS
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "model_serving" / "weights" / "text-compact"
 
@@ -82,6 +82,17 @@ def test_scores_of_noise_are_sound() -> None:
     assert found.dead_letters.num_rows == 0
     scores = vectors(found.observations["scores"], len(EXPRESSIONS))
     assert scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_valence_of_a_text_that_cannot_be_judged_says_as_little_as_its_scores() -> None:
+    texts = ["Сегодня лучший день в моей жизни, я так счастлива!", "I am so happy!"]
+    handler = RecogniserHandler(modality="text", model=str(SHIPPED))
+    (found,) = handler.run_inference([folders.events("text", texts)], handler.load_model())
+    foreign, own = found.observations.select(["valence", "arousal", "abstained"]).to_pylist()
+    assert foreign["abstained"]
+    nothing = CIRCUMPLEX.mean(axis=0)
+    assert [foreign["valence"], foreign["arousal"]] == pytest.approx(nothing, abs=1e-3)
+    assert own["valence"] > nothing[0] + 0.2
 
 
 @pytest.mark.corpora
