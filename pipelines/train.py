@@ -8,6 +8,10 @@ from rich.table import Table
 
 from model_serving.training.harness import Run, is_main
 from model_serving.training.recipe import Recipe
+from schemas.errors import AffectstreamError
+
+_CLOSED = {"voice": "RAVDESS", "face": "FER+"}
+"""What the modalities learn from that no open weights may; text tells corpus by corpus."""
 
 
 def train(
@@ -17,6 +21,7 @@ def train(
 
     The card of a new model has no test figures: ``affectstream evaluate`` measures those.
     """
+    _check(task, recipe)
     module = import_module(f"model_serving.training.{task}")
     if run.folds:
         found = module.cross_validate(recipe, data, run)
@@ -28,6 +33,20 @@ def train(
     if is_main():
         error = card.calibration.ece
         console.print(f"{card.model_id} in {folder}" + (f"; dev ECE {error}" if error else ""))
+
+
+def _check(task: str, recipe: Recipe) -> None:
+    """Refuse a recipe of another modality, and an open licence where no corpus is open."""
+    if recipe.modality != task:
+        modality = recipe.modality
+        message = f"recipe {recipe.name} is for {modality}: affectstream train {modality}"
+        raise AffectstreamError(message)
+    if recipe.licence == "open" and task in _CLOSED:
+        message = (
+            f"recipe {recipe.name} has `licence: open`, but {_CLOSED[task]} may be used for "
+            "research only: set `licence: research`"
+        )
+        raise AffectstreamError(message)
 
 
 def _table(name: str, found: list[dict[str, float]]) -> Table:

@@ -21,6 +21,8 @@ _MEASURES: dict[str, Metric] = {
     "uar": lambda p, y: scores_of(p, y)["uar"],
     "ece": expected_calibration_error,
 }
+UNKNOWN = "unknown"
+"""The group of rows of which a corpus does not tell the speaker's sex or age."""
 ECE_ROWS = 3000
 """Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
 ECE_GOAL = 0.03
@@ -131,7 +133,8 @@ def measured_gaps(
 ) -> list[Measured]:
     """Return accuracy, UAR and ECE of each group of at least ``least`` rows, with intervals.
 
-    Then how far the groups lie apart in recall and in calibration.
+    Then how far the groups lie apart in recall and in calibration; rows whose group is
+    ``unknown`` are no group to be apart from.
     """
     figures: list[Measured] = []
     names = [name for name in np.unique(groups) if (groups == name).sum() >= least]
@@ -140,8 +143,9 @@ def measured_gaps(
             rows = np.flatnonzero(groups == name)
             found = partial(_measure, measure, probabilities[rows], labels[rows])
             figures.append(measured_one(f"{split}, {name}", metric, found, len(rows)))
-        if len(names) > 1:
-            apart = partial(_gap, measure, probabilities, labels, groups, names)
+        told = [name for name in names if name != UNKNOWN]
+        if len(told) > 1:
+            apart = partial(_gap, measure, probabilities, labels, groups, told)
             figures.append(measured_one(split, f"{metric} gap", apart, len(labels)))
     return figures
 

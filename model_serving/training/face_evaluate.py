@@ -14,6 +14,7 @@ from model_serving.training.evaluation import Evaluation, Measured, Tier, aside,
 from model_serving.training.face import FERPLUS
 from model_serving.training.face_data import FACE_LABELS, Faces, load_faces
 from model_serving.training.harness import as_made, predict
+from model_serving.training.kept import kept, model_files
 from schemas.vocabularies import to_ekman
 
 _SPLIT = "FER+ test, majority vote, 8 classes"
@@ -27,36 +28,37 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     faces = load_faces(data / FERPLUS, "test")
     clear = faces.take(faces.majority)
     labels = clear.votes.argmax(axis=1)
-    chances = answers(folder, clear, cache, "test")
+    chances = answers(folder, clear, cache)
     measured = measured_single(_SPLIT, chances, labels, keys={"accuracy": "ferplus_accuracy"})
-    every = answers(folder, faces, cache, "test-all")
+    every = answers(folder, faces, cache)
     largest = faces.votes.argmax(axis=1)
     measured += _part("FER+ test, largest vote, 8 classes", every, largest, "largest vote")
     some = clear.take(np.arange(min(_DISTURBED, len(clear))))
     for name, images in _harder(some.images):
-        harder = answers(folder, replace(some, images=images), cache, name)
+        harder = answers(folder, replace(some, images=images), cache)
         split = f"{_SPLIT}, first {len(some)}, {name}"
         measured += _part(split, harder, labels[: len(some)], "disturbed")
     for other in _others(folder):
-        mean = (chances + answers(other, clear, cache, "test")) / 2
+        mean = (chances + answers(other, clear, cache)) / 2
         measured += _part(f"{_SPLIT}, average with {other.name}", mean, labels, "average")
     card = read_card(folder / CARD_FILE)
     return Evaluation(card.name, "face", tier, card.licence, tuple(measured))
 
 
-def answers(folder: Path, faces: Faces, cache: Path, name: str) -> np.ndarray:
-    """Return calibrated (n, 8) probabilities, the logits kept by the digest of the weights.
+def answers(folder: Path, faces: Faces, cache: Path) -> np.ndarray:
+    """Return calibrated (n, 8) probabilities; the logits are kept for the next time.
 
     A model of the seven expressions gives none to contempt.
     """
     card = read_card(folder / CARD_FILE)
-    path = cache / card.sha256["model.safetensors"][:16] / f"{name}.npy"
-    if not path.is_file():
+
+    def answer() -> np.ndarray:
         net = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
         side = int(AutoImageProcessor.from_pretrained(folder).size["height"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, predict(net, replace(faces, side=side), as_made))
-    given = calibrated(card.calibration, np.load(path))
+        return predict(net, replace(faces, side=side), as_made)
+
+    logits = kept(cache, [*model_files(folder), faces.images.tobytes()], answer)
+    given = calibrated(card.calibration, logits)
     names = list(card.labels)
     found = np.zeros((len(given), len(FACE_LABELS)))
     for column, label in enumerate(FACE_LABELS):

@@ -1,6 +1,6 @@
 """Training of the fusion model on windows simulated from the dev splits of all modalities."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -108,7 +108,8 @@ def train(
     the parent of ``out`` where it is not given. About five minutes on one core.
     """
     rng = seed_everything(seed)
-    pools = _pools(data, weights or out.parent, rng)
+    models = {name: (weights or out.parent) / f"{name}-compact" for name in MODALITIES}
+    pools = _pools(data, models, rng)
     fitted = tuple(pool for pool, _ in pools)
     held_out = tuple(pool for _, pool in pools)
     net = AttentionFusion(AttentionFusionConfig(id2label=ID2LABEL, label2id=LABEL2ID))
@@ -129,7 +130,9 @@ def train(
     fit(net, batches, score, schedule)
     calibration = calibrate(_logits(net, dev), dev.labels)
     test = simulate(held_out, _CARD_WINDOWS, np.random.default_rng(seed + 2))
-    return save_model(out, net, None, _card(net, fitted, test, calibration, seed))
+    learnt = {read_card(folder / CARD_FILE).model_id: len(pool.labels)
+              for folder, pool in zip(models.values(), fitted, strict=True)}  # fmt: skip
+    return save_model(out, net, None, _card(net, learnt, test, calibration, seed))
 
 
 def build_average(out: Path) -> ModelCard:
@@ -158,24 +161,24 @@ def build_average(out: Path) -> ModelCard:
 
 def _card(
     net: AttentionFusion,
-    fitted: tuple[Pool, ...],
+    learnt: Mapping[str, int],
     test: Windows,
     calibration: Calibration,
     seed: int,
 ) -> ModelCard:
     return ModelCard(
         name="fusion-compact",
-        version="1.0.0",
+        version="1.1.0",
         modality="fusion",
         licence="research",
         labels=LABELS,
         training_data=tuple(
             Source(
-                name=f"{modality}: half of the recogniser's dev estimates",
+                name=f"half of the dev estimates of {model_id}",
                 licence="as the recogniser's data",
-                rows=len(pool.labels),
+                rows=rows,
             )
-            for modality, pool in zip(MODALITIES, fitted, strict=True)
+            for model_id, rows in learnt.items()
         ),
         figures=tuple(_figures(net, test, calibration.temperature)),
         calibration=calibration,
@@ -224,11 +227,13 @@ def _figures(net: AttentionFusion, test: Windows, temperature: float) -> list[Fi
     return found
 
 
-def _pools(data: Path, weights: Path, rng: np.random.Generator) -> list[tuple[Pool, Pool]]:
+def _pools(
+    data: Path, models: Mapping[str, Path], rng: np.random.Generator
+) -> list[tuple[Pool, Pool]]:
     """Estimate every modality's dev items and split them: half to fit, half held out."""
     pools = []
     for modality, (column, labels, fitted) in _items(data, rng).items():
-        model = load_recogniser(modality, str(weights / f"{modality}-compact"), None, "cpu")
+        model = load_recogniser(modality, str(models[modality]), None, "cpu")
         found = model.estimate(pa.record_batch({_COLUMNS[modality]: column}))
         labels_found, fitted_found = labels[found.rows], fitted[found.rows]
         pools.append(

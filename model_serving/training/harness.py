@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
 from model_serving.training.recipe import Recipe, Schedule
 from schemas.errors import AffectstreamError
@@ -91,9 +91,14 @@ def as_made(batch: Any) -> Batch:
     return made
 
 
+def rank() -> int:
+    """Return which of ``torchrun``'s processes this is; 0 where it is the only one."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """True in the one process that writes the model folder."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 def predict(
@@ -131,7 +136,23 @@ def _prepare(folder: Path, recipe: Recipe, run: Run) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     if is_main():
         state.write_text(written)
-    return None if run.fresh else get_last_checkpoint(str(folder))
+    return None if run.fresh else _last_whole(folder)
+
+
+def _last_whole(folder: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end, which is the trainer's state."""
+    states = folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")
+    whole = [state.parent for state in states if _is_json(state)]
+    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return None if newest is None else str(newest)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def _arguments(problem: Problem, recipe: Recipe, run: Run, folder: Path) -> TrainingArguments:

@@ -12,7 +12,16 @@ from model_serving.card import ModelCard, Source
 from model_serving.motion_synthesis import HARDER, PLAIN, MotionStyle, motion_frames
 from model_serving.nets import MotionMlp, MotionMlpConfig
 from model_serving.training.common import save_model
-from model_serving.training.harness import Batch, Problem, Run, as_made, fit, is_main, predict
+from model_serving.training.harness import (
+    Batch,
+    Problem,
+    Run,
+    as_made,
+    fit,
+    is_main,
+    predict,
+    rank,
+)
 from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label
 from model_serving.training.metrics import scores_of
 from model_serving.training.recipe import Recipe
@@ -64,7 +73,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     judged = Frames(len(truth), np.random.default_rng(0), dev)
     problem = Problem(
         net=net,
-        train=Frames(frames, np.random.default_rng(recipe.seed)),
+        train=Frames(frames, np.random.default_rng(recipe.seed + 1000 * rank())),
         dev={"generated": judged},
         collate=as_made,
         loss=HeadLoss(_HEADS),

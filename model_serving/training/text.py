@@ -101,7 +101,7 @@ def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float
     rows, labels = read_cped(data).single()
 
     def judge(fold: int, train_rows: np.ndarray, held: np.ndarray) -> dict[str, float]:
-        part = recipe.model_copy(update={"name": f"{recipe.name}-fold{fold}"})
+        part = recipe.model_copy(update={"name": f"{recipe.name}-fold{fold}of{run.folds}"})
         known = others | {"CPED": rows.take(train_rows)}
         learnt = learn(part, data, known, run)
         blank = blank_targets(len(held), heads)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from model_serving.corpora_splits import held_out_cped
+from model_serving.training.evaluation import UNKNOWN
 from model_serving.training.heads import Head
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
@@ -172,7 +173,7 @@ def read_cped(data: Path) -> Rows:
     path = data / "text" / "cped" / "valid_split.csv"
     table = pd.read_csv(path, encoding="utf-8-sig", dtype=str)
     names = {"dialogue": "Dialogue_ID", "sex": "Gender", "age": "Age"}
-    groups = {name: table[column].fillna("unknown").to_numpy() for name, column in names.items()}
+    groups = {name: table[column].fillna(UNKNOWN).to_numpy() for name, column in names.items()}
     shown = _marked(table["Emotion"].map(to_ekman), EXPRESSIONS)
     return _rows(table["Utterance"], shown, groups=groups)
 

@@ -20,6 +20,7 @@ from model_serving.training.evaluation import (
 )
 from model_serving.training.harness import predict
 from model_serving.training.heads import DEFAULT_HEADS, blank_targets
+from model_serving.training.kept import kept, model_files
 from model_serving.training.metrics import label_thresholds, multi_label_f1, pearson
 from model_serving.training.text_corpora import (
     CORPORA,
@@ -42,26 +43,24 @@ _SMP_KEYS = {"accuracy": "smp_usual_accuracy", "macro_f1": "smp_usual_macro_f1"}
 
 
 class Answers:
-    """The logits of one model to the splits of the corpora, kept by the digest of its weights."""
+    """The logits of one model to the texts of the corpora, kept for the next time."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.card: ModelCard = read_card(folder / CARD_FILE)
-        self._folder = folder
-        digest = self.card.sha256.get("model.safetensors", "none")[:16]
-        self._cache = cache / digest
+        self._folder, self._cache = folder, cache
+        self._files = model_files(folder)
         self.outputs = list(self.card.labels)
 
-    def to(self, name: str, texts: list[str]) -> np.ndarray:
-        """Return (n, outputs) logits of these texts; ``name`` is that of the split."""
-        path = self._cache / f"{name}.npy"
-        if not path.is_file():
-            net = load(self._folder)
+    def to(self, texts: list[str]) -> np.ndarray:
+        """Return (n, outputs) logits of these texts."""
+
+        def answer() -> np.ndarray:
             blank = blank_targets(len(texts), DEFAULT_HEADS)
             items = encode(tokenizer(self._folder), texts, blank, MAX_TOKENS)
-            found = predict(net, items, collate, batch=128, lengths=items.lengths.tolist())
-            self._cache.mkdir(parents=True, exist_ok=True)
-            np.save(path, found.astype(np.float16))
-        return np.load(path).astype(np.float32)
+            net = load(self._folder)
+            return predict(net, items, collate, batch=128, lengths=items.lengths.tolist())
+
+        return kept(self._cache, [*self._files, *texts], answer)
 
     def head(self, logits: np.ndarray, names: list[str]) -> np.ndarray | None:
         """Return the columns of these outputs; None where the model lacks one."""
@@ -101,7 +100,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
 
 def _shared(answers: Answers, corpus: Corpus, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return (n, 7) probabilities and labels of the test rows that show one expression."""
-    logits = answers.to(f"{corpus.name}-test", rows.texts)
+    logits = answers.to(rows.texts)
     kept = np.flatnonzero(_shown(rows).sum(axis=1) == 1)
     return answers.shared(logits[kept]), _shown(rows)[kept].argmax(axis=1)
 
@@ -111,7 +110,7 @@ def _shown(rows: Rows) -> np.ndarray:
 
 
 def _corpus(answers: Answers, corpus: Corpus, rows: Rows, data: Path) -> Iterator[Measured]:
-    logits = answers.to(f"{corpus.name}-test", rows.texts)
+    logits = answers.to(rows.texts)
     seen = corpus.name in {source.name for source in answers.card.training_data}
     split = f"{corpus.name} ({corpus.language}) test" + ("" if seen else ", corpus never seen")
     if rows.circumplex is not None:
@@ -132,7 +131,7 @@ def _unseen(answers: Answers, rows: Rows) -> Iterator[Measured]:
     """Yield the figures on EmoContext: its four labels, and micro-F1 as its task reports it."""
     if rows.own is None:
         return
-    logits = answers.to("EmoContext-test", rows.texts)
+    logits = answers.to(rows.texts)
     chances = answers.shared(logits) @ EMOCONTEXT_SHOWN.T
     labels = rows.own.argmax(axis=1)
     split = "EmoContext (English) test, last turn alone, corpus never seen"
@@ -158,7 +157,7 @@ def _own(
     names = [f"{head.name}:{label}" for label in head.labels]
     dev = corpus.splits["dev"](data)
     own = answers.head(logits, names)
-    known = answers.head(answers.to(f"{corpus.name}-dev", dev.texts), names)
+    known = answers.head(answers.to(dev.texts), names)
     if own is None or known is None or dev.own is None:
         return
     truth = rows.own

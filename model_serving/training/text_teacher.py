@@ -1,6 +1,5 @@
 """What the teachers of a compact model answer to its texts: the mean over one or more bases."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from model_serving.card import read_card
 from model_serving.front_ends import MAX_TOKENS
 from model_serving.training.harness import predict
 from model_serving.training.heads import blank_targets, id2label
+from model_serving.training.kept import kept, model_files
 from model_serving.training.recipe import Recipe
 from model_serving.training.text_data import collate, encode
 from schemas.errors import AffectstreamError
@@ -37,15 +37,14 @@ def _of(
     if recipe.licence == "open" and card.licence != "open":
         message = f"recipe {recipe.name} has `licence: open`, its teacher {card.name} has not"
         raise AffectstreamError(message)
-    key = hashlib.blake2b("\n".join([*card.sha256.values(), *texts]).encode(), digest_size=12)
-    path = cache / f"answers-{key.hexdigest()}.npy"
-    if not path.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        net, logits = load(folder), None
+    net = load(folder)
+
+    def answer() -> np.ndarray:
         encoded = encode(tokenizer(folder), texts, blank_targets(len(texts), heads), MAX_TOKENS)
-        logits = predict(net, encoded, collate, batch=256, lengths=encoded.lengths.tolist())
-        np.save(path, by_name(logits, net.config.id2label, id2label(heads)))
-    return np.load(path)
+        return predict(net, encoded, collate, batch=256, lengths=encoded.lengths.tolist())
+
+    logits = kept(cache, [*model_files(folder), *texts], answer)
+    return by_name(logits, net.config.id2label, id2label(heads))
 
 
 def load(folder: Path) -> Any:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from scipy.signal import fftconvolve, resample_poly
 from transformers import Wav2Vec2FeatureExtractor
 
 from model_serving.training.heads import SHARED, Head, blank_targets, columns
+from model_serving.training.kept import kept
 from model_serving.training.splits import Split, emodb_split, ravdess_split
 from model_serving.voice_nets import VoiceStatistics
 from schemas.vocabularies import EXPRESSIONS, to_ekman
@@ -128,13 +130,17 @@ def views(net: VoiceStatistics, clips: Clips, cache: Path, disturbed: int, seed:
 
     They are kept in ``cache``, from which a run that was killed goes on.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    found = []
-    for view in range(disturbed + 1):
-        path = cache / f"view-{view}-{seed}-{net.config.features}.npy"
-        if not path.is_file():
-            rng = np.random.default_rng([seed, view])
-            waves = [disturb(wave, rng) for wave in clips.waves] if view else clips.waves
-            np.save(path, statistics_of(net, waves, f"view {view}"))
-        found.append(np.load(path))
+    heard = [wave.tobytes() for wave in clips.waves]
+    if net.encoder is not None:
+        heard += [tensor.numpy().tobytes() for tensor in net.encoder.state_dict().values()]
+
+    def view(number: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, number])
+        waves = [disturb(wave, rng) for wave in clips.waves] if number else clips.waves
+        return statistics_of(net, waves, f"view {number}")
+
+    found = [
+        kept(cache, [f"{seed} {number} {net.config.features}", *heard], partial(view, number))
+        for number in range(disturbed + 1)
+    ]
     return np.stack(found, axis=1)

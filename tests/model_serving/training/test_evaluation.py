@@ -106,6 +106,15 @@ def test_gaps_between_groups_that_differ() -> None:
     assert gap.value == pytest.approx(0.3, abs=0.07)
 
 
+def test_those_of_whom_nothing_is_known_are_no_group_to_be_apart_from() -> None:
+    groups = np.repeat(["women", "men", "unknown"], 300)
+    labels = np.zeros(900, int)
+    guess = (groups == "unknown").astype(int)
+    found = measured_gaps("x test, sex", np.eye(2)[guess], labels, groups)
+    assert {m.value for m in found if m.metric == "accuracy gap"} == {0.0}
+    assert {m.value for m in found if m.split.endswith("unknown") and m.metric == "accuracy"} == {0}
+
+
 def test_only_large_test_sets_count_for_the_largest_ece() -> None:
     measured = (Measured("a", "ece", 0.2, 500), Measured("b", "ece", 0.02, 4000))
     assert Evaluation("m", "text", "compact", "open", measured).ece_max == 0.02

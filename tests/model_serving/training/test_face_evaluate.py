@@ -44,7 +44,7 @@ def figures(found: Evaluation, metric: str) -> dict[str, float]:
 def test_a_model_is_right_where_the_votes_say_what_it_says(tmp_path: Path) -> None:
     given = images(60)
     write(tmp_path, given, ["neutral"] * len(given))
-    chances = answers(FOLDER, load_faces(tmp_path / FERPLUS, "test"), tmp_path / "first", "test")
+    chances = answers(FOLDER, load_faces(tmp_path / FERPLUS, "test"), tmp_path / "first")
     said = [FACE_LABELS[place] for place in chances.argmax(axis=1)]
     assert len(set(said)) >= 3, said
     write(tmp_path, given, said)

@@ -31,6 +31,20 @@ def test_it_learns_writes_tensorboard_and_keeps_the_best_state(tmp_path: Path) -
     assert list((tmp_path / "tiny" / "tensorboard").glob("events*"))
 
 
+def test_it_learns_in_half_precision_too(tmp_path: Path) -> None:
+    found, _ = problem()
+    dtypes = set()
+    found.net.classifier.register_forward_hook(lambda *given: dtypes.add(given[2].dtype))
+    assert fit(found, recipe(), Run(folder=tmp_path, quiet=True, precision="bf16")) > 0.9
+    assert torch.bfloat16 in dtypes
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what happens without a GPU")
+def test_fp16_needs_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(AffectstreamError, match="fp16 needs a GPU: train with --precision bf16"):
+        fit(problem()[0], recipe(), Run(folder=tmp_path, precision="fp16"))
+
+
 def test_weights_and_biases_writes_offline_where_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +105,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "final.safetensors").exists()
+    (state,) = killed.glob("tiny/checkpoint-*/trainer_state.json")
+    first = int(state.parent.name.rpartition("-")[2])
+    (killed / "tiny" / f"checkpoint-{2 * first}").mkdir()  # as one that a kill cut short
     subprocess.run([sys.executable, SCRIPT, killed, "0"], env=ENV, check=True, timeout=300)
     expected = load_file(whole / "final.safetensors")
     found = load_file(killed / "final.safetensors")
@@ -109,7 +126,9 @@ def test_two_processes_share_a_training(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert float((tmp_path / "score.txt").read_text()) > 0.9
     steps = sorted(int(p.name.split("-")[1]) for p in (tmp_path / "tiny").glob("checkpoint-*"))
-    assert steps[-1] == 4 * ROWS // (16 * 2)  # each process takes half of the rows
+    assert steps[-1] == 4 * ROWS // (16 * 2)
+    own = [np.load(tmp_path / f"rows-{rank}.npy")[: ROWS // 2] for rank in (0, 1)]
+    assert len(np.unique(np.concatenate(own))) == ROWS  # in an epoch each row is of one process
 
 
 def _fields(found: object) -> dict[str, object]:

@@ -106,7 +106,7 @@ def test_it_learns_writes_a_folder_and_a_student_follows_its_teacher(
     assert isinstance(found, NetRecogniser)
     assert found.values == (7, 8)
     answers = Answers(tmp_path / "models" / "text-tiny", tmp_path / "answers")
-    shared = answers.shared(answers.to("probe", ["good good", "bad bad"]))
+    shared = answers.shared(answers.to(["good good", "bad bad"]))
     assert [EXPRESSIONS[i] for i in shared.argmax(axis=1)] == ["joy", "sadness"]
     student = recipe(
         name="student",
@@ -115,8 +115,32 @@ def test_it_learns_writes_a_folder_and_a_student_follows_its_teacher(
     )
     text.train(student, tiny, tmp_path / "models" / "student", run)
     taught = Answers(tmp_path / "models" / "student", tmp_path / "answers")
-    shared = taught.shared(taught.to("probe", ["good good", "bad bad"]))
+    shared = taught.shared(taught.to(["good good", "bad bad"]))
     assert [EXPRESSIONS[i] for i in shared.argmax(axis=1)] == ["joy", "sadness"]
+
+
+def test_other_folds_are_trained_anew_and_hold_out_whole_dialogues(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folds that went on from checkpoints of others would have learnt what they are judged on."""
+    (tiny / "text" / "cped").mkdir()
+    lines = ["Dialogue_ID,Gender,Age,Emotion,Utterance"]
+    for dialogue in range(12):
+        for turn in range(6):
+            emotion, word = (("happy", "good"), ("sadness", "bad"))[turn % 2]
+            lines.append(f"d{dialogue},male,young,{emotion},{word} {dialogue} {turn}")
+    (tiny / "text" / "cped" / "valid_split.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    cped = tuple(corpus for corpus in CORPORA if corpus.name == "CPED")
+    monkeypatch.setattr(text_data, "CORPORA", TWO + cped)
+    corpora = {"GoEmotions": 1, "BRIGHTER eng": 1, "CPED": 1}
+    mine = recipe(licence="research", corpora=corpora)
+    for count in (2, 3):
+        run = Run(folder=tmp_path / "runs", build=tmp_path, quiet=True, folds=count)
+        found = text.cross_validate(mine, tiny, run)
+        assert len(found) == count
+        assert np.mean([fold["accuracy"] for fold in found]) > 0.9
+        made = [tmp_path / "runs" / f"text-tiny-fold{n}of{count}" for n in range(count)]
+        assert all(list(folder.glob("checkpoint-*")) for folder in made)
 
 
 def test_an_open_recipe_refuses_research_corpora() -> None:

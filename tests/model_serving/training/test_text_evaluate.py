@@ -59,7 +59,7 @@ def judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def said(cache: Path) -> np.ndarray:
     answers = Answers(FOLDER, cache)
-    logits = answers.head(answers.to("said", TEXTS), NAMES)
+    logits = answers.head(answers.to(TEXTS), NAMES)
     assert logits is not None
     return logits.argmax(axis=1)
 

@@ -9,14 +9,15 @@ import soundfile
 
 from model_serving.training.evaluation import Evaluation
 from model_serving.training.heads import columns
-from model_serving.training.voice import answers_path, speakers_of
+from model_serving.training.voice import SHIPPED, answers_path, speakers_of
 from model_serving.training.voice_data import EMODB, HEADS, RATE, RAVDESS, load_clips, targets
-from model_serving.training.voice_evaluate import evaluate
+from model_serving.training.voice_evaluate import Answers, evaluate
 from pipelines.config import WEIGHTS
 from schemas.errors import AffectstreamError
 
 FOLDER = WEIGHTS / "voice-compact"
 ACTORS = ("A19", "A20", "A21", "A22")  # two of dev, two of test
+_PLACES = ("RAVDESS actors 21-24", "EMO-DB, speakers left out")
 SPEAKERS = ("03", "08")  # a man and a woman, on either side of 30
 
 
@@ -41,10 +42,11 @@ def data(tmp_path: Path) -> Path:
     return folder.parent
 
 
-def judged(data: Path, shift: int = 0) -> Evaluation:
+def judged(data: Path, shift: int = 0, away: float = 0.0) -> Evaluation:
     """Measure where the models that left speakers out are sure of the label this far from the true.
 
-    What the model says of a speaker whom it heard is nonsense, and must not count.
+    What the model says of a speaker whom it heard is nonsense, and must not count. The model that
+    was trained last gives logits that lie ``away`` from those of the shipped one.
     """
     clips = load_clips(data)
     own = columns(HEADS, EMODB.name)
@@ -55,6 +57,7 @@ def judged(data: Path, shift: int = 0) -> Evaluation:
         heard = (clips.speaker != speaker)[:, None]
         kept[speaker] = np.where(heard, -right, right)
     cache = data.parent / "build" / "answers"
+    kept[SHIPPED] = Answers(FOLDER, cache).to(clips, "all") + away
     path = answers_path(cache.parent / "training", FOLDER.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **kept)
@@ -69,6 +72,20 @@ def test_a_speaker_is_judged_by_the_model_that_did_not_hear_it(data: Path) -> No
     never = [m for m in measured if m.split.startswith("EMO-DB, corpus never heard")]
     assert {m.value for m in never if m.metric == "accuracy"} == {1}
     assert next(m for m in judged(data, 1).measured if m.key == "emodb_uar").value == 0
+
+
+def test_answers_of_another_training_are_no_figures_of_the_shipped_weights(data: Path) -> None:
+    with pytest.raises(AffectstreamError, match="made other weights than"):
+        judged(data, away=1.0)
+
+
+def test_the_confidence_that_ships_is_judged_too(data: Path) -> None:
+    found = [m for m in judged(data).measured if m.split.endswith("shared vocabulary")]
+    splits = {m.split: m for m in found if m.metric == "ece"}
+    assert set(splits) == {f"{name}, shared vocabulary" for name in _PLACES}
+    assert all(m.floor is not None for m in splits.values())
+    right = {m.split: m.value for m in found if m.metric == "accuracy"}
+    assert right["EMO-DB, speakers left out, shared vocabulary"] == 1
 
 
 def test_only_test_actors_are_judged_also_under_noise(data: Path) -> None:
