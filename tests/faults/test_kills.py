@@ -8,10 +8,10 @@ from faults.chaos import WAYS, run_chaos, wrong
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 KILLS = 12
-MOST_GROWN = 3.0
+MOST_GROWN = {"checkpoint_kb": 3.0, "rss_mb": 2.0}
 """Last third's median to the first's, after the warm-up. A job just started anew holds less, and a
-checkpoint more where a backlog waits: over 60 kills it was 1.46 and 1.09, over twelve beside other
-tests, when starts take twice as long, 2.08."""
+checkpoint more where a backlog waits: over 60 kills it was 1.46 and 1.09. Over twelve beside other
+tests, when starts take twice as long, a checkpoint's was 2.08."""
 
 
 def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
@@ -26,7 +26,8 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     assert outcome.reviews > 0
     # Four broker deaths, each of which may cost a few of some 55 windows; seen: 0 and 1.
     assert outcome.decisions_missing < outcome.decisions / 5
-    # Or of those after it, since the history differs: 17 to 43 %, by how long the broker was away.
+    # Or of those after it, since the history differs: 0 and 43 % were seen beside other tests.
     assert outcome.decisions_differ < outcome.decisions * 3 / 4
-    assert grown(outcome.checkpoint_kb) < MOST_GROWN, outcome.checkpoint_kb
-    assert grown(outcome.rss_mb) < MOST_GROWN, outcome.rss_mb
+    for name, most in MOST_GROWN.items():
+        measured = getattr(outcome, name)
+        assert grown(measured) < most, (name, measured)
