@@ -6,7 +6,7 @@ HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "$(PYTHON_NEEDED) $(MAKEC
 
 .PHONY: help demo test lint bench needed servers kafka flink s3 chaos bench-live
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 demo: .venv/.ready ## run the sample session and show the result
 	@$(BIN)/affectstream demo

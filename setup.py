@@ -27,7 +27,6 @@ setup(
         "deltalake==1.6.6",
         "great-expectations==1.24.1",
         "crc32c>=2.7",
-        "jsonschema>=4.23",
         "kafka-python==3.0.12",
         "lz4>=4.4",
         "matplotlib>=3.10",
@@ -62,8 +61,10 @@ setup(
         ],
         "dev": [
             "hypothesis>=6.130",
+            "jsonschema>=4.23",
             "mypy>=1.15",
             "pandas-stubs>=2.2,<3",
+            "psutil>=7",
             "pytest>=8.3",
             "pytest-xdist>=3.8",
             "ruff>=0.11",

@@ -113,6 +113,14 @@ def page(flat: dict[str, float], measured: dict[str, str], notes: list[str]) -> 
     )
 
 
+def by_hand(folder: Path) -> str:
+    """Return the sections of the newest live page: only what was written by hand has headings."""
+    newest = max(folder.glob("*-live.md"), default=None)
+    text = newest.read_text(encoding="utf-8") if newest else ""
+    _, heading, sections = text.partition("\n## ")
+    return heading + sections
+
+
 NOTES = [
     "*commit_…*: window closed → row committed, where a window is closed when its end and the "
     "out-of-orderness of 2 s have passed; text and motion, constant recognisers. *events_per_s*: "
@@ -217,7 +225,9 @@ def main() -> None:
         flat_file.write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
     figures = {name: value for name, value in flat.items() if name != "measured"}
     written = page(figures, flat["measured"], NOTES)
-    (DOCS / f"{datetime.now(UTC):%Y-%m-%d}-live.md").write_text(written, encoding="utf-8")
+    (DOCS / f"{datetime.now(UTC):%Y-%m-%d}-live.md").write_text(
+        written + by_hand(DOCS), encoding="utf-8"
+    )
     console.print(written, markup=False)
 
 

@@ -4,7 +4,6 @@ import csv
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from live_runs import CONSTANT, QUIET, Running, memory_parts_mb, servers, wait_f
 from processes import BUILD
 
 from pipelines.config import Config
-from pipelines.flink_rest import FlinkRest
-from pipelines.progress import TopicProgress
 from pipelines.publish import publish
 from pipelines.sessionlogs.bench_log import write_bench_log
 
@@ -54,7 +51,7 @@ def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
         paced = {"speed": 1.0, "retime": True, "console": QUIET}
         producer = threading.Thread(target=publish, args=(log, config.kafka), kwargs=paced)
         producer.start()
-        samples = list(_recorded(_samples(running, config, producer)))
+        samples = list(_recorded(_samples(running, producer)))
         wait_for(lambda: not producer.is_alive(), 60)
         running.supervisor.until_end = True
         running.join(300)
@@ -95,35 +92,23 @@ def landed_once(root: Path, events: int) -> dict[str, float]:
     }
 
 
-def _samples(running: Running, config: Config, producer: threading.Thread) -> Iterator[Sample]:
-    """Yield a sample each few seconds while the producer runs."""
+def _samples(running: Running, producer: threading.Thread) -> Iterator[Sample]:
+    """Yield a sample each few seconds while the producer runs, of what the supervisor sees."""
     began = time.monotonic()
-    settings = config.live.state / "config.json"
-    wait_for(lambda: settings.exists() or bool(running.error))
-    own = Config.model_validate_json(settings.read_text(encoding="utf-8"))  # the job's own group
-    with closing(TopicProgress(own.kafka)) as topics:
-        while producer.is_alive():
-            time.sleep(_EACH_S)
-            if running.error:
-                raise running.error
-            job = running.supervisor.job
-            rest = FlinkRest(f"127.0.0.1:{_rest_port(config.live.state)}", own.kafka.group)
-            if job is None or (health := rest.health()) is None:
-                continue
-            read, mark = topics.look(), rest.watermark_ms()
-            yield Sample(
-                time.monotonic() - began,
-                *memory_parts_mb(job),
-                health.checkpoint_bytes / 1024,
-                sum(read.lag.values()) if read else np.nan,
-                time.time() - mark / 1000 if mark else np.nan,
-            )
-
-
-def _rest_port(state: Path) -> str:
-    """Return the port of Flink's REST interface, which is another after each start."""
-    settings = (state / "conf" / "flink-conf.yaml").read_text(encoding="utf-8")
-    return settings.partition("rest.bind-port:")[2].split()[0]
+    while producer.is_alive():
+        time.sleep(_EACH_S)
+        if running.error:
+            raise running.error
+        job, view = running.supervisor.job, running.supervisor.view
+        if job is None or view is None or view.health is None:
+            continue
+        yield Sample(
+            time.monotonic() - began,
+            *memory_parts_mb(job),
+            view.health.checkpoint_bytes / 1024,
+            sum(view.read.lag.values()) if view.read else np.nan,
+            np.nan if view.delay_s is None else view.delay_s,
+        )
 
 
 def _recorded(samples: Iterator[Sample]) -> Iterator[Sample]:

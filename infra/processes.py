@@ -100,6 +100,13 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+def _identity(pid: int) -> str:
+    """Return pid, start in clock ticks and boot: a number is given again, all three are not."""
+    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{pid} {started} {boot}"
+
+
 @dataclass(slots=True)
 class Process:
     """One server process with a log and a pid file, so that another call finds it again.
@@ -119,12 +126,13 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """The running process, or None."""
+        """The running process, or None; a number that another process has by now is none."""
         try:
-            pid = int((self.folder / f"{self.name}.pid").read_text())
-        except (OSError, ValueError):
+            known = (self.folder / f"{self.name}.pid").read_text()
+            pid = int(known.split()[0])
+        except (OSError, ValueError, IndexError):
             return None
-        return pid if alive(pid) else None
+        return pid if alive(pid) and known == _identity(pid) else None
 
     def start(self, timeout_s: float = 60) -> None:
         """Start it, or do nothing where it runs, and wait until it is ready."""
@@ -142,7 +150,7 @@ class Process:
                     start_new_session=True,  # a Ctrl-C of the caller is not meant for it
                     env=os.environ | self.environment,
                 )
-            (self.folder / f"{self.name}.pid").write_text(str(process.pid))
+            (self.folder / f"{self.name}.pid").write_text(_identity(process.pid))
         end = time.monotonic() + timeout_s
         while self.port is not None and not self._listens():
             if self.pid is None or time.monotonic() > end:

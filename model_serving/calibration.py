@@ -1,8 +1,6 @@
-"""Calibration: temperature and bias, their error, and the confidence under which one abstains."""
+"""Calibration: a temperature, its error, and the confidence under which one abstains."""
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from model_serving.card import Calibration
 
@@ -65,47 +63,16 @@ def abstention_threshold(confidence: np.ndarray, coverage: float = 0.9) -> float
     return float(np.quantile(confidence, 1.0 - coverage, method="lower"))
 
 
-def fit_bias(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return temperature and a bias a label with the least negative log-likelihood on these rows.
-
-    Bias-corrected temperature scaling (Alexandari et al., 2020): it also mends shares of labels.
-    A slight pull to zero (1e-3) keeps the bias of a label that never occurs finite.
-    """
-    given = torch.from_numpy(np.asarray(logits, np.float64))
-    truth = torch.from_numpy(np.asarray(labels, np.int64))
-    heat = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(given.shape[1], dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS([heat, bias], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        solver.zero_grad()
-        value = functional.cross_entropy(given / heat.exp() + bias, truth)
-        value = value + 1e-3 * bias.square().mean()
-        torch.autograd.backward(value)
-        return value
-
-    solver.step(loss)  # type: ignore[no-untyped-call]
-    return float(heat.exp().detach()), (bias - bias.mean()).detach().numpy()
-
-
 def calibrated(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
     """Return the calibrated (n, k) probabilities of these logits of the mapped labels."""
     shift = np.asarray(calibration.bias) if calibration.bias else 0.0
     return softmax(np.asarray(logits, np.float64) / calibration.temperature + shift)
 
 
-def calibrate(
-    logits: np.ndarray, labels: np.ndarray, coverage: float = 0.9, *, bias: bool = False
-) -> Calibration:
-    """Fit temperature, bias where asked for, and threshold on dev rows; ``ece`` is theirs too."""
-    temperature, shift = fit_temperature(logits, labels), np.zeros(0)
-    if bias:
-        temperature, shift = fit_bias(logits, labels)
-    found = Calibration(
-        temperature=round(temperature, 4),
-        bias=tuple(np.round(shift, 4).tolist()),
-        coverage=coverage,
-    )
+def calibrate(logits: np.ndarray, labels: np.ndarray, coverage: float = 0.9) -> Calibration:
+    """Fit temperature and threshold on dev rows; ``ece`` is theirs too."""
+    temperature = round(fit_temperature(logits, labels), 4)
+    found = Calibration(temperature=temperature, coverage=coverage)
     probabilities = calibrated(found, logits)
     threshold = abstention_threshold(probabilities.max(axis=1), coverage)
     error = expected_calibration_error(probabilities, labels)

@@ -171,7 +171,7 @@ Estimates the expression that was shown in {card.modality}, never what a person 
 Vocabulary {card.vocabulary}. Licence class of the weights: **{card.licence}**.
 
 {card.notes}
-
+{_derived(card)}
 ## Training data
 | data | licence | rows |
 |---|---|---|
@@ -187,6 +187,15 @@ Rebuild: `{card.command}`
 Calibration: temperature {card.calibration.temperature:.3f}; abstains under a confidence of
 {card.calibration.threshold:.2f}{_coverage(card.calibration)}.
 """
+
+
+def _derived(card: ModelCard) -> str:
+    if card.modality == "fusion" or not card.labels or {"valence", "arousal"} <= set(card.labels):
+        return ""
+    return (
+        "\nValence and arousal were not learnt: they are derived from the scores, by the place of "
+        "each\nexpression on the circumplex (`schemas/vocabularies.py`).\n"
+    )
 
 
 def _interval(figure: Figure) -> str:

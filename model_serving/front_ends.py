@@ -39,6 +39,8 @@ _LARGE = 1024  # pixels of a side: more shows no more of a face than is used
 _RATES = range(1_000, 384_001)
 _MAX_KERNEL = 1_000_000  # taps; 44,100 to 16,000 Hz takes 70,000, 44,101 would take 700,000,000
 _MAX_CHANNELS = 8
+_MOST_SAMPLES = int(MAX_SECONDS) * _RATES[-1]
+_MOST_SCANS = 32  # of a progressive JPEG; encoders write about ten, and each goes over all blocks
 _AUDIO_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG"}
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 
@@ -282,6 +284,9 @@ def waveform(media: bytes, rate: int) -> np.ndarray:
             seconds = audio.frames / audio.samplerate
             detail = f"{seconds:.1f} s of audio, {MAX_SECONDS:.0f} s are allowed"
             _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
+        if audio.frames * audio.channels > _MOST_SAMPLES:  # silence packs 46 million in some kB
+            detail = f"more than {_MOST_SAMPLES:,} samples in all its channels"
+            _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
         sound = audio.read(dtype="float32", always_2d=True)
         wave = sound[:, 0] if audio.channels == 1 else sound.mean(axis=1)
         if not len(wave) or len(wave) < audio.frames:
@@ -317,6 +322,8 @@ def picture(media: bytes) -> Image.Image:
             _refuse(DeadLetterCode.IMAGE_UNDECODABLE, "the image has more than 4096 x 4096 pixels")
         if getattr(image, "is_animated", False):
             _refuse(DeadLetterCode.IMAGE_UNDECODABLE, "the image is animated: send one frame")
+        if image.format == "JPEG" and media.count(b"\xff\xda") > _MOST_SCANS:
+            _refuse(DeadLetterCode.IMAGE_UNDECODABLE, f"the JPEG has more than {_MOST_SCANS} scans")
         image.draft(None, (_LARGE, _LARGE))  # a JPEG is decoded at a half, quarter or eighth
         image.load()
         if max(image.size) > _LARGE:

@@ -53,7 +53,14 @@ class _RecognisedCoder(FastPrimitivesCoder):
 registry.register_coder(Recognised, _RecognisedCoder)
 
 
-class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
+class Loaded:
+    """The one recogniser that a process holds for a handler; a swap lets go of the one before."""
+
+    def __init__(self, model: Recogniser) -> None:
+        self.model = model
+
+
+class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
     """Loads a recogniser and turns each EVENT batch of its modality into one ``Recognised``.
 
     ``model`` is a local folder, a Hugging Face id, or ``constant``; ``card`` the path of a
@@ -83,10 +90,12 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
         self._forward_us = Metrics.counter(self._stage, "forward_us")
-        self._held: Recogniser | None = None
         self._looked = float("-inf")
 
-    def load_model(self) -> Recogniser:
+    def load_model(self) -> Loaded:
+        return Loaded(self._load())
+
+    def _load(self) -> Recogniser:
         found = load_recogniser(self._modality, *self._source)
         if self._licence == "open" and found.licence != "open":
             message = f"`licence: open` refuses {found.model_id}: its weights are for research only"
@@ -96,29 +105,28 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Recogniser]):
     def run_inference(
         self,
         batch: Sequence[pa.RecordBatch],
-        model: Recogniser,
+        model: Loaded,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Recognised]:
-        model = self._newest(model)
+        newest = self._newest(model)
         return [
-            self._recognise(events, model) if self._mine(events) else Recognised(events, _NOTHING)
+            self._recognise(events, newest) if self._mine(events) else Recognised(events, _NOTHING)
             for events in batch
         ]
 
     def get_num_bytes(self, batch: Sequence[pa.RecordBatch]) -> int:
         return sum(events.get_total_buffer_size() for events in batch)
 
-    def _newest(self, given: Recogniser) -> Recogniser:
+    def _newest(self, held: Loaded) -> Recogniser:
         """Return the model as its folder holds it now, looking at most once a second."""
         now = time.monotonic()
         if now - self._looked >= _LOOK_S:
             self._looked = now
             try:
-                self._held = self.load_model()
-            except (AffectstreamError, OSError, ValueError) as error:  # a file is being replaced
-                held = (self._held or given).model_id
-                _LOG.warning("%s goes on with %s: %s", self._stage, held, error)
-        return self._held or given
+                held.model = self._load()
+            except AffectstreamError as error:  # a file is being replaced
+                _LOG.warning("%s goes on with %s: %s", self._stage, held.model.model_id, error)
+        return held.model
 
     def _mine(self, batch: pa.RecordBatch) -> bool:
         if "topic" not in batch.schema.names:

@@ -74,13 +74,15 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
     if model == CONSTANT:
         return ConstantRecogniser()
     place = _device(device)
-    described = _card(modality, model, card)
     local = Path(model).is_dir()
     options = {"trust_remote_code": False, "local_files_only": local}
     source = f"folder {model}" if local else f"Hugging Face id {model} (no such folder is here)"
     try:
+        described = _card(modality, model, card)
         net = _net(modality, model, options)
         front_end = _front_end(described, model, net, options)
+    except AffectstreamError:
+        raise
     except Exception as error:  # safetensors and torch raise their own of what is half written
         reason = str(error).strip().partition("\n")[0]
         message = f"the {modality} model can't be loaded from {source}: {reason}"

@@ -154,23 +154,21 @@ class NetRecogniser:
     def _attempt(
         self, prepared: Prepared, picked: np.ndarray
     ) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray, int] | str]]:
-        """Yield (rows, result) of one forward pass; where it fails, row by row to the culprit."""
+        """Yield (rows, result) of one forward pass; where it raises, row by row to the culprit."""
         try:
             result = self._forward(prepared.collate(picked))
         except Exception as error:  # any model may raise anything; only the culprit is lost
             if len(picked) == 1:
                 yield picked, f"{type(error).__name__} in the forward pass"
                 return
-        else:
-            finite = np.isfinite(result[0]).all(axis=1) & np.isfinite(result[1]).all(axis=1)
-            if finite.all():
-                yield picked, result
-                return
-            if len(picked) == 1:
-                yield picked, "the model gave scores that are not finite"
-                return
-        for row in picked:
-            yield from self._attempt(prepared, np.array([row]))
+            for row in picked:
+                yield from self._attempt(prepared, np.array([row]))
+            return
+        logits, states, spent = result
+        finite = np.isfinite(logits).all(axis=1) & np.isfinite(states).all(axis=1)
+        yield picked[finite], (logits[finite], states[finite], spent)
+        for row in picked[~finite]:
+            yield np.array([row]), "the model gave scores that are not finite"
 
     def _forward(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray, int]:
         inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}

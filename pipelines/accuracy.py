@@ -227,4 +227,4 @@ def _risk(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     order = np.argsort(-confidence, kind="stable")
     accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
     steps = np.unique(np.ceil(np.linspace(0, 1, _CURVE_POINTS + 1)[1:] * len(order)).astype(int))
-    return np.column_stack([steps / len(order), accuracy[steps - 1], confidence[order][steps - 1]])
+    return np.column_stack([steps / len(order), accuracy[steps - 1]])

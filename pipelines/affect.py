@@ -13,6 +13,7 @@ from pipelines.consent_feed import ConsentFeed
 from pipelines.kafka_clients import java_settings
 from pipelines.ledger import recorded_consents
 from schemas.errors import AffectstreamError
+from schemas.events import AHEAD_S
 from schemas.vocabularies import MODALITIES
 from transforms.decide import REVIEWS, DecideExpressions
 from transforms.decode import DecodeEvents
@@ -31,7 +32,7 @@ from transforms.stage import DEAD, MAIN, REFUSED
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions, is_observed
 
-_CLOCK = {"delay_s", "idle_s", "ahead_s", "clock_offset_s"}
+_CLOCK = {"delay_s", "idle_s", "clock_offset_s"}
 
 _AWAITED = ("emotion_features", "expression_decisions", "review_queue")
 """Tables whose rows are committed as they come: somebody waits for them."""
@@ -81,6 +82,7 @@ def _source(config: Config) -> beam.PTransform:
 def _clock(config: Config) -> EventClock:
     return EventClock(
         **config.kafka.model_dump(include=_CLOCK),
+        ahead_s=AHEAD_S,
         window_s=config.windows.length_s,
         lateness_s=config.windows.lateness_s,
     )

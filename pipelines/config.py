@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from model_serving.card import CARD_FILE, CONSTANT, read_card
 from schemas.errors import AffectstreamError
-from schemas.events import AHEAD_S
 from schemas.vocabularies import MODALITIES
 
 _HERE = Path(__file__).resolve().parent.parent
@@ -103,8 +102,7 @@ class Kafka(_Frozen):
     """The broker, how to reach it, and the rules of event time; durations in seconds.
 
     ``delay_s`` is the bounded out-of-orderness; a partition that was read to its end and brought
-    nothing for ``idle_s`` follows the clock ``delay_s`` behind; an event further ahead of its
-    record's time than ``ahead_s`` does not move the watermark; ``clock_offset_s`` is event clock
+    nothing for ``idle_s`` follows the clock ``delay_s`` behind; ``clock_offset_s`` is event clock
     minus wall clock, for an old log.
     ``password_file`` holds the password of ``username``, alone.
     """
@@ -116,7 +114,6 @@ class Kafka(_Frozen):
     password_file: Path | None = None
     delay_s: float = Field(default=2.0, ge=0)
     idle_s: float = Field(default=3.0, ge=0)
-    ahead_s: float = Field(default=AHEAD_S, ge=0)
     clock_offset_s: float = 0.0
 
     @model_validator(mode="after")

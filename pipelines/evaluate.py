@@ -33,10 +33,13 @@ GOALS = {
     "brighter_chn_macro_f1": ("XLM-R 58.5, LaBSE 53.5", 58.5, None),
     "brighter_eng_macro_f1": ("RemBERT 70.8, XLM-R 67.3", 67.3, None),
     "ferplus_accuracy": ("VGG13 83.3", 85.0, 82.0),
-    "ravdess_uar": ("60 to 85 by setup", 65.0, 60.0),
+    "ravdess_uar": ("60 to 85 by setup", 70.0, 60.0),
     "emodb_uar": ("ComParE and SVM, 86 to 88", 80.0, 70.0),
 }
 """What is published on the split, and what base and compact are to reach, in per cent."""
+
+RATES = {"text": (600, 0.5), "voice": (300, 0.5), "face": (1_000, 0.25), "motion": (20_000, None)}
+"""Items a second that a compact model is to reach, and its share of the matrix product's rate."""
 
 COMMAND = "affectstream evaluate --data CORPORA"
 
@@ -222,13 +225,16 @@ def _speeds(rates: list[Speed]) -> str:
         "",
         "Batch 64 (motion 1,024), in turns with a 1,024³ float32 matrix product; medians.",
         "",
-        "| model | input | items/s | MFLOP an item | GFLOP/s | matrix product GFLOP/s | share |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| model | input | items/s | to reach | MFLOP an item | GFLOP/s | matrix product GFLOP/s | "
+        "share | to reach |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for s in rates:
+        items, share = RATES[s.model.partition("-")[0]]
         lines.append(
-            f"| {s.model} | {s.item} | {s.items_per_s:,.0f} | {s.mflop:.2f} | {s.gflops:.1f} | "
-            f"{s.matmul_gflops:.1f} | {s.gflops / s.matmul_gflops:.2f} |"
+            f"| {s.model} | {s.item} | {s.items_per_s:,.0f} | {items:,} | {s.mflop:.2f} | "
+            f"{s.gflops:.1f} | {s.matmul_gflops:.1f} | {s.gflops / s.matmul_gflops:.2f} | "
+            f"{'' if share is None else share} |"
         )
     return "\n".join(lines)
 

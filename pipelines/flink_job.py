@@ -21,6 +21,7 @@ from apache_beam.runners.portability.flink_runner import FlinkRunner
 
 from pipelines.config import Config
 from pipelines.job_process import GRAPH_FILE, SERVER_LOST, UNUSABLE, write_private
+from pipelines.kafka_clients import java_settings
 from schemas.errors import AffectstreamError
 
 
@@ -92,11 +93,11 @@ def graph_version(proto: Any, config: Config) -> str:
 
     These are all steps by name and what each holds in state, how they window, the kinds of coders,
     the schemas of what is held, the windows' settings, since shards stand only in pickled
-    functions, and Kafka's, since the source goes on with those that the checkpoint has of it. Ids
+    functions, and Kafka's and the jars', since the checkpoint holds the source as made. Ids
     and pickles are left out: the same graph may be given others when it is built again.
     """
     kafka = config.kafka.model_dump_json(exclude={"group"})
-    parts = [config.windows.model_dump_json(), kafka, *_schemas()]
+    parts = [config.windows.model_dump_json(), kafka, *_source(config), *_schemas()]
     for step in proto.components.transforms.values():
         parts.append(f"step {step.unique_name} {step.spec.urn} {_held(step.spec)}")
     for strategy in proto.components.windowing_strategies.values():
@@ -110,6 +111,13 @@ def graph_version(proto: Any, config: Config) -> str:
         parts.append(f"coder {coder.spec.urn} {inner}")
     text = "\n".join(sorted(set(parts)))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _source(config: Config) -> list[str]:
+    """Return what the source was made of: a checkpoint holds it whole, with the password."""
+    made = config.live.jars / "fetched"
+    jars = made.read_text(encoding="utf-8") if made.is_file() else ""
+    return [json.dumps(java_settings(config.kafka) | {"group.id": ""}), jars]
 
 
 def _schemas() -> list[str]:
@@ -139,8 +147,8 @@ def check_graph(proto: Any, config: Config, *, restoring: bool) -> None:
     if restoring and path.exists() and path.read_text() != version:
         message = (
             f"the checkpoints in {state} are of another version of the graph, or of other "
-            "`windows` or `kafka` in the configuration, which they hold: start anew with `--state` "
-            "naming a new folder; what has landed is not landed twice"
+            "`windows` or `kafka` in the configuration, which they hold, the password too: start "
+            "anew with `--state` naming a new folder; what has landed is not landed twice"
         )
         raise AffectstreamError(message)
     path.write_text(version)

@@ -11,13 +11,12 @@ _ACTIVE = ("CREATED", "RUNNING", "RESTARTING", "INITIALIZING", "FAILING", "RECON
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A running job: state, restarts, and its last complete checkpoint (bytes, ms, number).
+    """A running job: state, and its last complete checkpoint (bytes, ms, number).
 
     ``began_ms`` is when that one began and ``now_ms`` is now, both by the job manager's clock.
     """
 
     state: str
-    restarts: int = 0
     checkpoints: int = 0
     checkpoint_bytes: int = 0
     checkpoint_ms: int = 0
@@ -60,7 +59,6 @@ class FlinkRest:
         counts = kept.get("counts") or {}
         return Health(
             state=told["state"],
-            restarts=int(counts.get("restored", 0)),
             checkpoints=int(counts.get("completed", 0)),
             checkpoint_bytes=int(latest.get("state_size", 0)),
             checkpoint_ms=int(latest.get("end_to_end_duration", 0)),

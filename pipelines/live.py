@@ -8,6 +8,7 @@ import uuid
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -20,7 +21,7 @@ from pipelines.job_process import JobProcess
 from pipelines.live_screen import Screen, View
 from pipelines.partitions import check_partitions, forget_partitions
 from pipelines.progress import Read, TableProgress, TopicProgress
-from pipelines.state_folder import held
+from pipelines.state_folder import held, usable
 from pipelines.topics import check_topics
 from schemas.errors import AffectstreamError, BrokerAwayError
 
@@ -66,6 +67,7 @@ class _Attempt:
     moved_checkpoints: int = 0
     checkpoints: int = 0
     checkpoint_at: float = field(default_factory=time.monotonic)
+    drain_since: float | None = None
     drain_from_ms: float | None = None
     versions: dict[str, int] = field(default_factory=dict)
 
@@ -87,6 +89,7 @@ class Supervisor:
         self._doubtful = False
         self._away_since: float | None = None
         self.starts = 0
+        self.view: View | None = None
         self.job: JobProcess | None = None
 
     def stop(self) -> None:
@@ -111,12 +114,13 @@ class Supervisor:
             Screen(self._console) as screen,
             closing(ForkServer(state / "worker.log")) as fork_server,
         ):
+            check_room(self._config)
             while (ended := self._attempt(fork_server, screen)) is not None:
                 if self._broker_was_there(ended, screen):
                     failures.add(str(ended), killed=ended.killed, of_use=ended.of_use)
                 screen.note(f"restarting: {ended}")
                 if self._stopping.wait(failures.pause_s):
-                    return
+                    self._not_drained(f"it ended before: {ended}")
 
     def _attempt(self, fork_server: ForkServer, screen: Screen) -> _Ended | None:
         """Start the job and follow it; return how it ended, None where it was drained."""
@@ -134,8 +138,7 @@ class Supervisor:
         if self._cannot_go_on:
             raise self._cannot_go_on
         if ended and self._stopping.is_set():
-            message = f"the job was not drained, it ended before: {ended}; {_GOES_ON}"
-            raise AffectstreamError(message)
+            self._not_drained(f"it ended before: {ended}")
         return ended
 
     def _broker_was_there(self, ended: _Ended, screen: Screen) -> bool:
@@ -185,11 +188,12 @@ class Supervisor:
         self._rest = FlinkRest(address, self._config.kafka.group)
         if master != _LOCAL:
             self._cancel()  # of a supervisor that was killed
-        job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
+        with usable(self._config.live.state):
+            job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
         if job.restored is None:
             forget_partitions(self._config.live.state)
         self.starts += 1
-        self.job = job
+        self.job, self.view = job, None
         return _Attempt(job, time.monotonic(), versions=self._versions())
 
     def _watch(self, attempt: _Attempt, screen: Screen) -> None:
@@ -203,14 +207,14 @@ class Supervisor:
             self._check_moving(attempt, health, read)
             watermark = self._rest.watermark_ms() if health else None
             view = View(health, read, watermark, self._clock_ms(), self._tables.look(), self.starts)
+            self.view = view
             screen.show(view)
             if self.until_end and not self._stopping.is_set() and self._caught_up(view):
                 self._all_collected = True
                 self._stopping.set()
             if self._stopping.is_set() and self._drained(attempt, health):
                 return
-            self._stopping.wait(0.2 if self._stopping.is_set() else 1.0)
-            if self._stopping.is_set():
+            if self._stopping.wait(1.0):
                 time.sleep(0.2)
 
     def _check_alive(self, attempt: _Attempt) -> None:
@@ -295,10 +299,13 @@ class Supervisor:
         a second checkpoint, which begins after that, has them committed ahead of its barrier.
         """
         if attempt.running_since is None:
+            if self.starts > 1:
+                self._not_drained("it was being started again")
             return health is None  # not yet running: nothing to drain
-        if attempt.drain_from_ms is None:
-            attempt.checkpoint_at = time.monotonic()
-            attempt.drain_from_ms = health.now_ms if health else None
+        if attempt.drain_since is None:
+            attempt.drain_since = attempt.checkpoint_at = time.monotonic()
+        if attempt.drain_from_ms is None and health:
+            attempt.drain_from_ms = health.now_ms
         self._check_draining(attempt)
         if health is None or attempt.drain_from_ms is None:
             return False
@@ -315,13 +322,16 @@ class Supervisor:
     def _check_draining(self, attempt: _Attempt) -> None:
         """Raise where no checkpoint has been finished for a long time."""
         if time.monotonic() - attempt.checkpoint_at > _DRAIN_S:
-            why = f"{self._cannot_go_on}; and " if self._cannot_go_on else ""
-            message = (
-                f"{why}the job was not drained: it finished no checkpoint for {_DRAIN_S:.0f} s "
-                f"({attempt.job.reason()}), and what it has read since the last one may not have "
-                f"landed; {_GOES_ON}"
-            )
-            raise AffectstreamError(message)
+            what = f"it finished no checkpoint for {_DRAIN_S:.0f} s ({attempt.job.reason()})"
+            self._not_drained(what)
+
+    def _not_drained(self, what: str) -> NoReturn:
+        why = f"{self._cannot_go_on}; and " if self._cannot_go_on else ""
+        message = (
+            f"{why}the job was not drained: {what}; what it has read since its last checkpoint may "
+            f"not have landed; {_GOES_ON}"
+        )
+        raise AffectstreamError(message)
 
     def _cancel(self) -> None:
         end = time.monotonic() + _CANCEL_S
@@ -349,10 +359,11 @@ def _with_own_group(config: Config) -> Config:
     folder needs a new group.
     """
     path = config.live.state / "run"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
-    group = f"{config.kafka.group}.{path.read_text(encoding='utf-8')}"
+    with usable(config.live.state):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
+        group = f"{config.kafka.group}.{path.read_text(encoding='utf-8')}"
     absolute = {"tables": _absolute(config.tables), "keys": config.keys.absolute()}
     kafka = config.kafka.model_copy(update={"group": group})
     return config.model_copy(update=absolute | {"kafka": kafka, "log": None})

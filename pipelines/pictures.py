@@ -212,7 +212,7 @@ def calibration(score: Score) -> str:
         left.scatter(sure, correct, s=12 + 150 * rows / rows.max(), color=_BLUE, linewidths=0)
         left.set(xlabel="confidence", ylabel="share that agrees", xlim=(0, 1), ylim=(0, 1.05))
         left.set_title(f"Reliability (ECE {score.ece:.3f}); point size: windows")
-        coverage, kept, _ = score.risk.T
+        coverage, kept = score.risk.T
         right.plot(coverage, kept, color=_BLUE)
         right.axhline(score.chance, color=_VALENCE)
         right.text(0.01, score.chance + 0.02, "chance", fontsize=8)

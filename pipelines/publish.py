@@ -22,7 +22,6 @@ from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from transforms.log import count_records, log_files, read_records
 
-Header = tuple[str, bytes]
 _NULL = object()
 """Stands for a null key or value, since kafka-python refuses a record of which both are null."""
 
@@ -91,7 +90,7 @@ def publish(
             for number, record in enumerate(_records(log, shift_ms)):
                 if speed:
                     due = now + (record["timestamp"] - shift_ms - first) / 1000 / speed
-                    _wait(sender, due)
+                    time.sleep(max(0.0, due - time.time()))
                 sender.send(record)
                 if number % 500 == 0:
                     bar.update(task, completed=number)
@@ -118,12 +117,6 @@ def _producer(kafka: Kafka, compression: str | None) -> KafkaProducer:
         key_serializer=plain,
         value_serializer=plain,
     )
-
-
-def _wait(sender: _Sender, due: float) -> None:
-    ahead = due - time.time()
-    if ahead > 0:
-        time.sleep(ahead)
 
 
 def _survey(log: Path) -> tuple[int, int, set[str]]:

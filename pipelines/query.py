@@ -1,4 +1,4 @@
-"""Read-only access to the tables: SQL in, Arrow or pandas out, and a result written for a person.
+"""Read-only access to the tables: SQL in, Arrow or pandas out.
 
 The engine is DataFusion inside ``deltalake``: it downloads nothing and reads deletion vectors.
 """

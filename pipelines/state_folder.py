@@ -17,14 +17,29 @@ _END_S = 10.0
 
 
 @contextmanager
+def usable(state: Path) -> Iterator[None]:
+    """Say what is wrong where the folder can't be written to."""
+    try:
+        yield
+    except OSError as error:
+        message = (
+            f"cannot write to the state folder {state} ({error.strerror}): make room there, or "
+            "name a folder that you may write to with `--state`"
+        )
+        raise AffectstreamError(message) from error
+
+
+@contextmanager
 def held(state: Path) -> Iterator[None]:
     """Hold the folder for this process, after the job of a supervisor that was killed has ended.
 
     Raises:
         AffectstreamError: another supervisor runs with this folder.
     """
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / _LOCK).open("w") as lock:  # the kernel lets go of it however this process ends
+    with usable(state):
+        state.mkdir(parents=True, exist_ok=True)
+        lock = (state / _LOCK).open("w")
+    with lock:  # the kernel lets go of it however this process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from pipelines.config import Kafka
-from pipelines.kafka_clients import partitions_of, python_settings
+from pipelines.kafka_clients import partitions_of, python_settings, reader_settings
 from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.events import GOVERNANCE, TOPICS
 
@@ -104,16 +104,9 @@ def need_topics(kafka: Kafka, topics: Iterable[str], right: str = "READ") -> Non
 def check_topics(kafka: Kafka) -> None:
     """Raise where a topic is missing, or holds less than the job has read of it already."""
     need_topics(kafka, TOPICS)
-    with told(kafka):
-        consumer = KafkaConsumer(
-            **python_settings(kafka),
-            group_id=kafka.group,
-            enable_auto_commit=False,
-        )
-        try:
-            _check_offsets(consumer)
-        finally:
-            consumer.close()
+    settings = reader_settings(kafka) | {"group_id": kafka.group}
+    with told(kafka), closing(KafkaConsumer(**settings)) as consumer:
+        _check_offsets(consumer)
 
 
 def _check_offsets(consumer: KafkaConsumer) -> None:

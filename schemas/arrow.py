@@ -1,4 +1,4 @@
-"""The element of every collection is an Arrow record batch; this is its coder."""
+"""Arrow record batches, the element of every collection: their coder, and helpers on columns."""
 
 from collections.abc import Iterator
 

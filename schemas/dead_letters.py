@@ -20,19 +20,21 @@ def dead_letters(
     count = rows.num_rows
     codes = _column(str(code) if isinstance(code, str) else code, count)
     stages = pa.repeat(stage, count)
-    nothing = pa.nulls(count, TIME)
     names = rows.schema.names
-    times = rows["event_time"] if "event_time" in names else nothing
+    times = rows["event_time"] if "event_time" in names else pa.nulls(count, TIME)
+    ids = rows["event_id"] if "event_id" in names else pa.nulls(count, pa.string())
     days = pc.coalesce(times, rows["timestamp"].cast(TIME)) if "timestamp" in names else times
     place = [rows["topic"], rows["partition"].cast(pa.string()), rows["offset"].cast(pa.string())]
+    # A topic that was made anew, or another log, has the same places again.
+    record = pc.coalesce(ids, days.cast(pa.int64()).cast(pa.string()))
     columns = {
-        "dead_letter_id": stable_ids(*place, stages, codes),
+        "dead_letter_id": stable_ids(*place, stages, codes, record),
         "stage": stages,
         "code": codes,
         "topic": rows["topic"],
         "partition": rows["partition"],
         "offset": rows["offset"],
-        "event_id": rows["event_id"] if "event_id" in names else pa.nulls(count, pa.string()),
+        "event_id": ids,
         "event_time": times,
         "detail": _column(detail, count),
         "event_date": days.cast(pa.date32()),

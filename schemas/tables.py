@@ -115,7 +115,11 @@ EXPRESSION_DECISIONS = pa.schema(
 
 DEAD_LETTERS = pa.schema(
     [
-        _field("dead_letter_id", pa.string(), "row id: hash of the reference, stage and code"),
+        _field(
+            "dead_letter_id",
+            pa.string(),
+            "row id: hash of reference, event id or time, stage, code",
+        ),
         _field("stage", pa.string(), "stage that could not go on"),
         _field("code", pa.string(), "stable code, see schemas.errors.DeadLetterCode"),
         _field("topic", pa.string(), "topic of the source record"),

@@ -29,13 +29,13 @@ _DETAIL = {
     DeadLetterCode.UNKNOWN_EVENT_TYPE: "the CloudEvents type is not the one of this topic",
     DeadLetterCode.NULL_VALUE: "the record has no value",
     DeadLetterCode.BAD_HEADERS: "id or source is missing, or an attribute is not UTF-8",
-    DeadLetterCode.BAD_TIME: "the time attribute is not an RFC 3339 time with a zone",
+    DeadLetterCode.BAD_TIME: "the time attribute is no RFC 3339 time with a zone, of 1000 to 8999",
     DeadLetterCode.CLOCK_AHEAD: f"the event's time is {AHEAD_S:.0f} s ahead of its record's",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
 }
 _ZONE = r"([Zz]|[+-]((0\d|1[0-7]):[0-5]\d|18:00))"
-_RFC3339 = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
+_RFC3339 = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
 
 
 class DecodeEvents(beam.PTransform):
@@ -141,7 +141,8 @@ def _nulls(column: pa.Array) -> np.ndarray:
 def _times(column: pa.Array) -> pa.Array:
     """Return RFC 3339 strings as UTC times, null where one is none, whatever stands beside it.
 
-    The source in Java takes the same for times, or an event would be judged late by neither.
+    The source in Java takes the same for times, or an event would be judged late by neither; and
+    more, times before 1000 and after 8999, which no calendar here can count a day back or on from.
     """
     formed = pc.if_else(pc.match_substring_regex(column, _RFC3339), column, None)
     try:

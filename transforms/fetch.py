@@ -4,8 +4,8 @@ After the gate, so nothing is fetched of what may not be looked at, and before t
 where media end. A few are fetched at a time, and each few go on as a batch of their own.
 """
 
+import functools
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -22,7 +22,7 @@ from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import MEDIA_KINDS, kind_of
 from transforms.payloads import media_columns
-from transforms.stage import DEAD, MAIN, Outputs, Tagged, stage_counters, timed
+from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
 
 STAGE = "FetchMedia"
 AT_ONCE = 8
@@ -80,7 +80,9 @@ def _get(uri: str, rules: MediaRules) -> bytes:
     """Get by HTTP; no redirect is followed, since it could lead out of the place."""
     end = time.monotonic() + rules.timeout_s
     media = bytearray()
-    with requests.get(uri, stream=True, timeout=rules.timeout_s, allow_redirects=False) as response:
+    with requests.get(
+        uri, headers=_AS_IT_IS, stream=True, timeout=rules.timeout_s, allow_redirects=False
+    ) as response:
         if response.status_code != _OK:
             detail = f"the place answered {response.status_code}"
             raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail)
@@ -110,19 +112,37 @@ def fetch_batch(batch: pa.RecordBatch, rules: MediaRules) -> Tagged:
     rows = np.flatnonzero(named)
     if not len(rows):
         return
+    silent: set[str] = set()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(0, len(rows), AT_ONCE):
-            yield from _few(take_rows(batch, rows[start : start + AT_ONCE]), rules, pool)
+            yield from _few(take_rows(batch, rows[start : start + AT_ONCE]), rules, pool, silent)
 
 
-def _few(batch: pa.RecordBatch, rules: MediaRules, pool: ThreadPoolExecutor) -> Tagged:
+def _few(
+    batch: pa.RecordBatch, rules: MediaRules, pool: ThreadPoolExecutor, silent: set[str]
+) -> Tagged:
+    """Fetch these at once; ``silent`` are hosts that are asked no more, and learns of others.
+
+    A host that answers none of the few in time would hold a batch of thousands for many minutes,
+    and with it all that is behind; the next batch asks it again.
+    """
+    in_time: set[str] = set()
+
     def attempt(uri: str) -> bytes | _FetchError:
+        if _host(uri) in silent:
+            return _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, "its host did not answer others")
+        begun = time.monotonic()
         try:
             return fetch(uri, rules)
         except _FetchError as error:
             return error
+        finally:
+            if time.monotonic() - begun < rules.timeout_s:
+                in_time.add(_host(uri))
 
-    found = list(pool.map(attempt, batch["media_ref"].to_pylist()))
+    uris = batch["media_ref"].to_pylist()
+    found = list(pool.map(attempt, uris))
+    silent |= set(map(_host, uris)) - in_time
     failed = [item for item in found if isinstance(item, _FetchError)]
     lost = np.array([isinstance(item, _FetchError) for item in found], bool)
     if not lost.all():
@@ -141,28 +161,11 @@ def _few(batch: pa.RecordBatch, rules: MediaRules, pool: ThreadPoolExecutor) -> 
         )
 
 
-class _Fetch(beam.DoFn):
-    """Hands each few on before the next are fetched: a batch could name gigabytes."""
-
-    def __init__(self, rules: MediaRules) -> None:
-        self._rules = rules
-
-    def setup(self) -> None:
-        self._rows_in, self._rows_out, self._busy_us = stage_counters(STAGE)
-
-    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        self._rows_in.inc(batch.num_rows)
-        steps = iter(fetch_batch(batch, self._rules))
-        while True:
-            with timed(self._busy_us):
-                tag, out = next(steps, (MAIN, None))
-            if out is None:
-                return
-            if tag == MAIN:
-                self._rows_out.inc(out.num_rows)
-                yield out
-            else:
-                yield beam.pvalue.TaggedOutput(tag, out)
+def _host(uri: str) -> str:
+    try:
+        return urlsplit(uri).netloc
+    except ValueError:
+        return uri
 
 
 class FetchMedia(beam.PTransform):
@@ -173,6 +176,5 @@ class FetchMedia(beam.PTransform):
         self._rules = rules
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        types = {DEAD: pa.RecordBatch}
-        step = beam.ParDo(_Fetch(self._rules)).with_output_types(pa.RecordBatch, **types)
-        return pcoll | "Fetch" >> step.with_outputs(DEAD, main=MAIN)
+        step = functools.partial(fetch_batch, rules=self._rules)
+        return run_stage(pcoll, STAGE, lambda: step, DEAD)

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -26,10 +26,15 @@ _MARGIN = timedelta(seconds=75)
 """How far back a writer remembers rows at least: the allowed lateness, a window and some more."""
 _MOST_KNOWN = 1_000_000  # ids in one generation: about 130 MB
 _TRIES = 30
-_TIME_OF = {"emotion_features": "window_start", "expression_decisions": "window_end"} | {
-    name: "event_time" for name in ("observations", "refusals", "consent_ledger")
+_TIME_OF = {
+    "emotion_features": "window_start",
+    "expression_decisions": "window_end",
+    "review_queue": "window_end",
+    **dict.fromkeys(("observations", "refusals", "consent_ledger"), "event_time"),
 }
-"""Table → a time column that is never null: Delta's file statistics prune lookups by it."""
+"""Table → a time column that is never null, which the live job's rows hardly go back in."""
+_PRUNED_BY = {"dead_letters": "offset", "runs": "run_id", **_TIME_OF}
+"""Table → a column that is never null: Delta's file statistics prune lookups by it."""
 
 
 def prepare_tables(root: Root) -> None:
@@ -62,10 +67,9 @@ class TableWriter:
         # Without the fields' docs: a table made under another wording would refuse the rows.
         self._schema = pa.schema([field.remove_metadata() for field in TABLES[table]])
         self._id = ROW_ID[table]
-        self._time = _TIME_OF.get(table, PARTITION)
+        self._along = _PRUNED_BY[table]
         self._revised = "revision" in self._schema.names
-        margin = timedelta(days=1) if self._time == PARTITION else _MARGIN
-        self._recent = _Recent(margin) if remember else None
+        self._recent = _Recent(_MARGIN) if remember and table in _TIME_OF else None
 
     def commit(self, batches: list[pa.RecordBatch]) -> int:
         """Commit what is new in these rows and return how many rows that was."""
@@ -125,27 +129,24 @@ class TableWriter:
 
     def _before(self, recent: "_Recent", rows: pa.Table) -> np.ndarray:
         """Return the revision that the table has of each row, -1 where it has none."""
-        lowest = pc.min(rows[self._time]).as_py()
+        lowest = pc.min(rows[self._along]).as_py()
         if not recent.covers(self._table.version(), lowest):
             since = lowest - recent.margin
-            day = since.date() if isinstance(since, datetime) else since
-            after = (pc.field(PARTITION) >= day) & (pc.field(self._time) > since)
-            known = self._known(self._read(after, self._time))
+            after = (pc.field(PARTITION) >= since.date()) & (pc.field(self._along) > since)
+            known = self._known(self._read(after, self._along))
             recent.recall(known, self._table.version(), since)
         return recent.revisions(rows[self._id])
 
     def _known(self, rows: pa.Table) -> "_Known":
         """Return the rows' ids and revisions, and their latest time."""
         pairs = zip(rows[self._id].to_pylist(), self._revisions(rows).tolist(), strict=True)
-        return _Known(dict(pairs), pc.max(rows[self._time]).as_py())
+        return _Known(dict(pairs), pc.max(rows[self._along]).as_py())
 
     def _near(self, rows: pa.Table) -> pc.Expression:
         """Select the part of the table in which these ids can stand."""
         near = pc.field(PARTITION).isin(pc.unique(rows[PARTITION]))
-        if self._time == PARTITION:
-            return near
-        span = pc.min_max(rows[self._time])
-        return near & (pc.field(self._time) >= span["min"]) & (pc.field(self._time) <= span["max"])
+        place, span = pc.field(self._along), pc.min_max(rows[self._along])
+        return near & (place >= span["min"]) & (place <= span["max"])
 
     def _write(self, rows: pa.Table, *, merge: bool) -> None:
         version = (self._table.transaction_version(_APP) or 0) + 1

@@ -55,12 +55,21 @@ class RunStage(beam.DoFn):
         self._rows_in, self._rows_out, self._busy_us = stage_counters(self._stage)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        with timed(self._busy_us):
-            results = [(tag, out) for tag, out in self._run(batch) if out.num_rows]
+        """Hand each result on before the next is made: media of a batch could be gigabytes."""
         self._rows_in.inc(batch.num_rows)
-        self._rows_out.inc(sum(out.num_rows for tag, out in results if tag == MAIN))
-        for tag, out in results:
-            yield out if tag == MAIN else beam.pvalue.TaggedOutput(tag, out)
+        results = iter(self._run(batch))
+        while True:
+            with timed(self._busy_us):
+                tag, out = next(results, (MAIN, None))
+            if out is None:
+                return
+            if not out.num_rows:
+                continue
+            if tag == MAIN:
+                self._rows_out.inc(out.num_rows)
+                yield out
+            else:
+                yield beam.pvalue.TaggedOutput(tag, out)
 
 
 def run_stage(

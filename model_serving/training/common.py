@@ -5,7 +5,7 @@ the net returns an object with ``logits`` of width 7.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,12 @@ from schemas.vocabularies import EXPRESSIONS
 
 Batch = dict[str, Tensor]
 
+_WEIGHT_DECAY = 0.01
+_WARM_UP = 0.06
+
 _SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 
 ID2LABEL = dict(enumerate(EXPRESSIONS))
-LABEL2ID = {name: index for index, name in ID2LABEL.items()}
 LABELS: dict[str, str | None] = {name: name for name in EXPRESSIONS}
 """The ``labels`` of the card of a model that was trained on the vocabulary itself."""
 
@@ -39,10 +41,7 @@ class Schedule:
 
     epochs: int
     steps_per_epoch: int
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.01
-    warm_up: float = 0.06
-    label_smoothing: float = 0.05
+    learning_rate: float
     patience: int = 3
 
 
@@ -59,22 +58,18 @@ def fit(
     batches: Callable[[int], Iterable[Batch]],
     score: Callable[[], float],
     schedule: Schedule,
-    *,
-    weights: Tensor | None = None,
-    groups: Sequence[dict[str, Any]] | None = None,
 ) -> float:
     """Train in place and keep the state with the best dev score, which is returned.
 
     ``batches(epoch)`` gives the shuffled batches of an epoch, ``score()`` the dev score (higher
-    is better) of the net as it stands, ``groups`` AdamW parameter groups where rates differ.
+    is better) of the net as it stands.
     """
-    parameters = groups or [{"params": [p for p in net.parameters() if p.requires_grad]}]
     optimiser = torch.optim.AdamW(
-        parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+        net.parameters(), lr=schedule.learning_rate, weight_decay=_WEIGHT_DECAY
     )
     steps = schedule.epochs * schedule.steps_per_epoch
-    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, _warm_up_cosine(schedule.warm_up, steps))
-    criterion = nn.CrossEntropyLoss(weight=weights, label_smoothing=schedule.label_smoothing)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, _warm_up_cosine(steps))
+    criterion = nn.CrossEntropyLoss()
     best, kept, stale = -np.inf, _state(net), 0
     for epoch in range(schedule.epochs):
         net.train()
@@ -95,12 +90,12 @@ def fit(
     return float(best)
 
 
-def figures(split: str, found: dict[str, float], metrics: Sequence[str] = ()) -> list[Figure]:
-    """Return these scores as dated figures for the card; all of them where none are named."""
+def figures(split: str, found: dict[str, float]) -> list[Figure]:
+    """Return these scores as dated figures for the card."""
     day = datetime.now(UTC).date().isoformat()
     return [
-        Figure(split=split, metric=name, value=round(found[name], 4), date=day)
-        for name in metrics or found
+        Figure(split=split, metric=name, value=round(value, 4), date=day)
+        for name, value in found.items()
     ]
 
 
@@ -153,8 +148,8 @@ def _state(net: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
 
 
-def _warm_up_cosine(warm_up: float, steps: int) -> Callable[[int], float]:
-    first = max(1, int(warm_up * steps))
+def _warm_up_cosine(steps: int) -> Callable[[int], float]:
+    first = max(1, int(_WARM_UP * steps))
 
     def rate(step: int) -> float:
         if step < first:

@@ -26,7 +26,7 @@ from model_serving.training.common import find_model, save_model
 from model_serving.training.face_data import FACE_LABELS, MEAN, STD, Faces, load_faces
 from model_serving.training.face_start import build_faceres, fetch_faceres, renormalise
 from model_serving.training.harness import Problem, Run, as_made, fit, is_main, predict
-from model_serving.training.heads import Head, HeadLoss
+from model_serving.training.heads import Head, HeadLoss, named
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import to_ekman
@@ -83,8 +83,7 @@ def build_resnet() -> ResNetForImageClassification:
         hidden_sizes=[32, 64, 128, 256],
         depths=[1, 1, 1, 1],
         layer_type="basic",
-        id2label=_LABELS,
-        label2id={name: index for index, name in _LABELS.items()},
+        **named(_LABELS),
     )
     return ResNetForImageClassification(config)
 
@@ -113,25 +112,16 @@ def _start(net: ResNetForImageClassification, folder: Path) -> None:
 def _problem(
     recipe: Recipe, net: nn.Module, frozen: list[nn.Module], known: Faces, dev: Faces, run: Run
 ) -> Problem:
-    distil = recipe.distil
     training = replace(known, generator=torch.Generator().manual_seed(recipe.seed))
-    if distil:
-        training = replace(
-            training,
-            teacher=teach([find_model(name, run.build) for name in distil.teachers], known),
-        )
-    loss = HeadLoss(
-        (HEAD,),
-        smoothing=recipe.schedule.label_smoothing,
-        share=distil.share if distil else 0.0,
-        temperature=distil.temperature if distil else 1.0,
-    )
+    if recipe.distil:
+        teachers = [find_model(name, run.build) for name in recipe.distil.teachers]
+        training = replace(training, teacher=teach(teachers, known))
     return Problem(
         net=Averaged(net, float(recipe.net["average"]), frozen),
         train=training,
         dev={"valid": dev},
         collate=as_made,
-        loss=loss,
+        loss=HeadLoss.of(recipe, (HEAD,)),
         score=lambda found: majority_accuracy(found["valid"], dev),
         heads=("net.classifier",),
     )

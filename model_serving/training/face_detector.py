@@ -4,8 +4,6 @@
 """
 
 import io
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from safetensors.torch import save_file
 
 from model_serving.card import ModelCard, Source, write_card
 from model_serving.face_detector import FOLDER, FaceDetector
-from schemas.errors import AffectstreamError
+from model_serving.training.wheels import fetch_wheel
 
 _WHEEL = "facenet-pytorch==2.6.0"
 _NOTES = """MTCNN (Zhang et al., 2016), the three nets of facenet-pytorch 2.6.0 (MIT) in half
@@ -25,17 +23,8 @@ are missed more often."""
 
 def unpack(build: Path, folder: Path) -> None:
     """Download the wheel into ``build`` where it is not yet, and write the model folder."""
-    build.mkdir(parents=True, exist_ok=True)
-    wheels = sorted(build.glob("facenet_pytorch-*.whl"))
-    if not wheels:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(build)]
-        done = subprocess.run([*command, _WHEEL], capture_output=True, text=True, check=False)
-        wheels = sorted(build.glob("facenet_pytorch-*.whl"))
-        if done.returncode or not wheels:
-            message = f"pip can't download {_WHEEL} into {build}: {done.stderr.strip()[-200:]}"
-            raise AffectstreamError(message)
     tensors: dict[str, torch.Tensor] = {}
-    with zipfile.ZipFile(wheels[-1]) as wheel:
+    with zipfile.ZipFile(fetch_wheel(_WHEEL, build)) as wheel:
         for net in ("pnet", "rnet", "onet"):
             file = io.BytesIO(wheel.read(f"facenet_pytorch/data/{net}.pt"))
             found = torch.load(file, weights_only=True)

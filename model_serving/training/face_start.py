@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import MobileNetV1Config, MobileNetV1ForImageClassification
 
 from model_serving.training.face_data import MEAN, STD
+from model_serving.training.heads import named
 from schemas.errors import AffectstreamError
 
 _PACKAGE = "@vladmandic/human@3.3.6"
@@ -74,8 +75,7 @@ def build_faceres(
         hidden_act="relu6",
         tf_padding=True,
         classifier_dropout_prob=0.3,
-        id2label=labels,
-        label2id={name: index for index, name in labels.items()},
+        **named(labels),
     )
     net = MobileNetV1ForImageClassification(config)
     body = net.mobilenet_v1

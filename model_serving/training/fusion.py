@@ -18,7 +18,6 @@ from model_serving.loader import load_recogniser
 from model_serving.motion_synthesis import HARDER, PLAIN, motion_frames
 from model_serving.training.common import (
     ID2LABEL,
-    LABEL2ID,
     LABELS,
     Batch,
     Schedule,
@@ -28,6 +27,7 @@ from model_serving.training.common import (
     seed_everything,
 )
 from model_serving.training.face_data import FACE_LABELS, load_faces
+from model_serving.training.heads import named
 from model_serving.training.text_corpora import CORPORA
 from model_serving.training.voice_data import RATE, load_clips
 from schemas.arrow import vector_column
@@ -112,7 +112,7 @@ def train(
     pools = _pools(data, models, rng)
     fitted = tuple(pool for pool, _ in pools)
     held_out = tuple(pool for _, pool in pools)
-    net = AttentionFusion(AttentionFusionConfig(id2label=ID2LABEL, label2id=LABEL2ID))
+    net = AttentionFusion(AttentionFusionConfig(**named(ID2LABEL)))
     dev = simulate(fitted, 8192, np.random.default_rng(seed + 1))
 
     def batches(_: int) -> Iterator[Batch]:
@@ -124,9 +124,7 @@ def train(
         chances = softmax(_logits(net, dev))[np.arange(len(dev.labels)), dev.labels]
         return float(np.log(chances).mean())
 
-    schedule = Schedule(
-        epochs=epochs, steps_per_epoch=_STEPS, learning_rate=2e-3, label_smoothing=0.0
-    )
+    schedule = Schedule(epochs=epochs, steps_per_epoch=_STEPS, learning_rate=2e-3)
     fit(net, batches, score, schedule)
     calibration = calibrate(_logits(net, dev), dev.labels)
     test = simulate(held_out, _CARD_WINDOWS, np.random.default_rng(seed + 2))
@@ -141,7 +139,7 @@ def build_average(out: Path) -> ModelCard:
     With every parameter at zero the net weighs all modalities alike, so its scores are the
     geometric mean of theirs; one modality alone stays as it is, and so does its threshold.
     """
-    net = AttentionFusion(AttentionFusionConfig(id2label=ID2LABEL, label2id=LABEL2ID))
+    net = AttentionFusion(AttentionFusionConfig(**named(ID2LABEL)))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()

@@ -179,6 +179,7 @@ def _arguments(problem: Problem, recipe: Recipe, run: Run, folder: Path) -> Trai
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # patience counts on after a kill
         load_best_model_at_end=True,
         metric_for_best_model="eval_score",
         greater_is_better=True,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model_serving.training.recipe import Recipe
 from schemas.vocabularies import EXPRESSIONS
 
 Kind = Literal["single", "multi", "value"]
@@ -43,6 +44,11 @@ def id2label(heads: Sequence[Head]) -> dict[int, str]:
         for label in head.labels
     ]
     return dict(enumerate(names))
+
+
+def named(labels: Mapping[int, str]) -> dict[str, Any]:
+    """Return what a transformers configuration wants to know of these outputs' names."""
+    return {"id2label": labels, "label2id": {name: index for index, name in labels.items()}}
 
 
 def card_labels(heads: Sequence[Head]) -> dict[str, str | None]:
@@ -92,6 +98,16 @@ class HeadLoss:
     smoothing: float = 0.0
     share: float = 0.0
     temperature: float = 1.0
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, heads: tuple[Head, ...], weights: Mapping[str, Tensor] | None = None
+    ) -> "HeadLoss":
+        """Return the recipe's loss: its label smoothing, and its teachers' share."""
+        taught = recipe.distil
+        share, temperature = (taught.share, taught.temperature) if taught else (0.0, 1.0)
+        smoothing = recipe.schedule.label_smoothing
+        return cls(heads, weights or {}, smoothing, share, temperature)
 
     def __call__(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
         logits = output.logits.float()

@@ -22,7 +22,7 @@ from model_serving.training.harness import (
     predict,
     rank,
 )
-from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label
+from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, named
 from model_serving.training.metrics import scores_of
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
@@ -65,8 +65,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     del data
     torch.manual_seed(recipe.seed)
     labels = id2label(_HEADS)
-    names = {name: index for index, name in labels.items()}
-    net = MotionMlp(MotionMlpConfig(id2label=labels, label2id=names))
+    net = MotionMlp(MotionMlpConfig(**named(labels)))
     frames = int(recipe.net["frames"])
     dev = _dev(np.random.default_rng(recipe.seed + 1))
     truth = dev["labels"].argmax(dim=1).numpy()
@@ -76,7 +75,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
         train=Frames(frames, np.random.default_rng(recipe.seed + 1000 * rank())),
         dev={"generated": judged},
         collate=as_made,
-        loss=HeadLoss(_HEADS),
+        loss=HeadLoss.of(recipe, _HEADS),
         score=lambda found: scores_of(found["generated"], truth)["accuracy"],
     )
     fit(problem, recipe, run)

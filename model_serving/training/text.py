@@ -43,6 +43,7 @@ from model_serving.training.text_data import (
     read_training,
     read_unlabelled,
     targets,
+    without,
 )
 from schemas.errors import AffectstreamError
 
@@ -91,7 +92,8 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
 def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float]]:
     """Return the figures on CPED, which has no published split, in folds by dialogue.
 
-    The other corpora of the recipe stay in training in every fold.
+    The other corpora of the recipe stay in training in every fold, a teacher does not: it saw what
+    the fold holds out.
     """
     if "CPED" not in recipe.corpora:
         message = f"recipe {recipe.name} does not learn from CPED, which the folds are made of"
@@ -101,8 +103,9 @@ def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float
     rows, labels = read_cped(data).single()
 
     def judge(fold: int, train_rows: np.ndarray, held: np.ndarray) -> dict[str, float]:
-        part = recipe.model_copy(update={"name": f"{recipe.name}-fold{fold}of{run.folds}"})
-        known = others | {"CPED": rows.take(train_rows)}
+        name = f"{recipe.name}-fold{fold}of{run.folds}"
+        part = recipe.model_copy(update={"name": name, "distil": None})
+        known = without(others | {"CPED": rows.take(train_rows)}, [rows.take(held)])
         learnt = learn(part, data, known, run)
         blank = blank_targets(len(held), heads)
         items = encode(learnt.tokenizer, rows.take(held).texts, blank, MAX_TOKENS)
@@ -204,14 +207,7 @@ def _loss(recipe: Recipe, heads: tuple[Head, ...], found: np.ndarray) -> HeadLos
     for head in heads:
         if power and head.kind == "single":
             weights[head.name] = class_weights(found[:, columns(heads, head.name)], power)
-    distil = recipe.distil
-    return HeadLoss(
-        heads,
-        weights,
-        recipe.schedule.label_smoothing,
-        distil.share if distil else 0.0,
-        distil.temperature if distil else 1.0,
-    )
+    return HeadLoss.of(recipe, heads, weights)
 
 
 def _problem(

@@ -10,7 +10,7 @@ from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
 from model_serving.front_ends import MAX_TOKENS
 from model_serving.training.harness import Run
-from model_serving.training.heads import Head, id2label
+from model_serving.training.heads import Head, id2label, named
 from model_serving.training.recipe import Recipe
 from model_serving.training.text_start import build_base, fetch_start, prune
 
@@ -51,8 +51,7 @@ def build_compact(
         mlp_dropout=0.1,
         classifier_dropout=0.1,
         attn_implementation="sdpa",
-        id2label=labels,
-        label2id={name: index for index, name in labels.items()},
+        **named(labels),
         bos_token_id=0,
         cls_token_id=0,
         pad_token_id=1,

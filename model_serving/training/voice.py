@@ -19,8 +19,15 @@ from model_serving.card import ModelCard, Source
 from model_serving.training.average import Averaged
 from model_serving.training.common import save_model
 from model_serving.training.harness import Batch, Problem, Run, as_made, fit, is_main, predict
-from model_serving.training.heads import SHARED, HeadLoss, card_labels, class_weights, columns
-from model_serving.training.heads import id2label as names_of
+from model_serving.training.heads import (
+    SHARED,
+    HeadLoss,
+    card_labels,
+    class_weights,
+    columns,
+    id2label,
+    named,
+)
 from model_serving.training.metrics import scores_of
 from model_serving.training.recipe import Recipe
 from model_serving.training.voice_data import (
@@ -166,18 +173,20 @@ def _heard_without(clips: Clips, speaker: str) -> np.ndarray:
 
 def build(recipe: Recipe, run: Run) -> VoiceStatistics:
     """Return the net before training, its speaker encoder filled where it has one."""
-    settings, labels = recipe.net, names_of(HEADS)
-    config = VoiceStatisticsConfig(
-        encoder=bool(settings["encoder"]),
-        hidden=int(settings["hidden"]),
-        dropout=float(settings["dropout"]),
-        id2label=labels,
-        label2id={name: index for index, name in labels.items()},
-    )
-    net = VoiceStatistics(config)
+    net = VoiceStatistics(_config(recipe))
     if net.encoder is not None:
         load_speaker_states(net.encoder, run.build)
     return net.eval()
+
+
+def _config(recipe: Recipe) -> VoiceStatisticsConfig:
+    settings = recipe.net
+    return VoiceStatisticsConfig(
+        encoder=bool(settings["encoder"]),
+        hidden=int(settings["hidden"]),
+        dropout=float(settings["dropout"]),
+        **named(id2label(HEADS)),
+    )
 
 
 def fit_perceptron(
@@ -188,15 +197,9 @@ def fit_perceptron(
     There is one evaluation, at the end: no split is spent on choosing an epoch.
     """
     torch.manual_seed(recipe.seed)
-    settings, distil = recipe.net, recipe.distil
+    settings = recipe.net
     flat = heard.reshape(-1, heard.shape[2])
-    config = VoiceStatisticsConfig(
-        encoder=bool(settings["encoder"]),
-        hidden=int(settings["hidden"]),
-        dropout=float(settings["dropout"]),
-        num_labels=len(names_of(HEADS)),
-    )
-    perceptron = Perceptron(config)
+    perceptron = Perceptron(_config(recipe))
     spread = flat.std(axis=0) + 1e-4
     perceptron.centre.copy_(torch.from_numpy(flat.mean(axis=0)))
     perceptron.spread.copy_(torch.from_numpy(spread))
@@ -210,19 +213,15 @@ def fit_perceptron(
         teacher=teacher,
     )
     power = recipe.schedule.class_weight_power
-    loss = HeadLoss(
-        HEADS,
-        {head.name: class_weights(truth[:, columns(HEADS, head.name)], power) for head in HEADS},
-        recipe.schedule.label_smoothing,
-        distil.share if distil else 0.0,
-        distil.temperature if distil else 1.0,
-    )
+    weights = {
+        head.name: class_weights(truth[:, columns(HEADS, head.name)], power) for head in HEADS
+    }
     problem = Problem(
         net=Averaged(perceptron, float(settings["average"])),
         train=training,
         dev={},
         collate=as_made,
-        loss=loss,
+        loss=HeadLoss.of(recipe, HEADS, weights),
         score=lambda _: 1.0,
     )
     fit(problem, recipe, replace(run, fresh=True))

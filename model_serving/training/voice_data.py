@@ -16,7 +16,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from model_serving.training.heads import SHARED, Head, blank_targets, columns
 from model_serving.training.kept import kept
-from model_serving.training.splits import Split, emodb_split, ravdess_split
+from model_serving.training.splits import emodb_split, ravdess_split
 from model_serving.voice_nets import VoiceStatistics
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
@@ -67,11 +67,6 @@ def load_clips(data: Path, corpora: Sequence[str] = tuple(CORPORA)) -> Clips:
                 waves.append(soundfile.read(data / "audio" / row["path"], dtype="float32")[0])
     table = np.array(rows, dtype=object).reshape(-1, 4)
     return Clips(waves, *(table[:, i].astype(str) for i in range(4)))
-
-
-def split_of(clips: Clips, corpus: str, split: Split) -> Clips:
-    """Return the clips that this corpus' speakers of this split spoke."""
-    return clips.take((clips.corpus == corpus) & (clips.split == split))
 
 
 def targets(clips: Clips) -> np.ndarray:

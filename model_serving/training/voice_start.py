@@ -6,31 +6,20 @@ used, never its embedding: nobody is recognised.
 """
 
 import io
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import torch
 
+from model_serving.training.wheels import fetch_wheel
 from model_serving.voice_nets import SpeakerStates
-from schemas.errors import AffectstreamError
 
 _WHEEL = "Resemblyzer==0.1.4"
 
 
 def load_speaker_states(states: SpeakerStates, build: Path) -> None:
     """Fill the encoder's layers, after ``pip download`` of the wheel into ``build``."""
-    build.mkdir(parents=True, exist_ok=True)
-    wheels = sorted(build.glob("[Rr]esemblyzer-*.whl"))
-    if not wheels:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(build)]
-        done = subprocess.run([*command, _WHEEL], capture_output=True, text=True, check=False)
-        wheels = sorted(build.glob("[Rr]esemblyzer-*.whl"))
-        if done.returncode or not wheels:
-            message = f"pip can't download {_WHEEL} into {build}: {done.stderr.strip()[-200:]}"
-            raise AffectstreamError(message)
-    with zipfile.ZipFile(wheels[-1]) as wheel:
+    with zipfile.ZipFile(fetch_wheel(_WHEEL, build)) as wheel:
         file = io.BytesIO(wheel.read("resemblyzer/pretrained.pt"))
     found = torch.load(file, map_location="cpu", weights_only=True)["model_state"]
     for number, layer in enumerate(states.layers):

@@ -232,7 +232,7 @@ def _context(subject: Subject, ids: Iterator[str], rng: np.random.Generator) -> 
         activity = str(rng.choice(_ACTIVITY[subject.scenario]))
         said: dict[str, str | None] = {"scene": subject.scene, "activity": activity}
         if subject.scenario == "game":
-            said["game_result"] = str(rng.choice(["win", "loss", "draw"]))
+            said["game_result"] = str(rng.choice(["won", "lost", "draw"]))
         if subject.scenario == "learning":
             said["lesson_state"] = str(rng.choice(["started", "exercise", "review"]))
         yield Event(

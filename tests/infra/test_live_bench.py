@@ -1,10 +1,11 @@
 """What the live benchmark makes of its samples, and what it keeps."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
-from live_bench import page, store
+from live_bench import by_hand, page, store
 from live_soak import Sample, trends
 
 _RUN = {"soak_minutes": 10.0, "soak_lost": 0.0, "rss_mb_last_third": 5.0, "commit_p50_s": 0.5}
@@ -40,3 +41,13 @@ def test_the_page_says_when_each_part_was_measured() -> None:
     written = page({"commit_p50_s": 0.5}, {"soak": "2026-11-25, abc, 60 minutes"}, ["note"])
     assert "| commit_p50_s | 0.50 | < 1 |" in written
     assert "| soak | 2026-11-25, abc, 60 minutes |" in written
+
+
+def test_what_was_written_by_hand_goes_on_to_the_next_page(tmp_path: Path) -> None:
+    assert by_hand(tmp_path) == ""
+    written = page({"commit_p50_s": 0.5}, {}, ["note"])
+    (tmp_path / "2026-11-25-live.md").write_text(written + "\n## Older\n", encoding="utf-8")
+    newest = tmp_path / "2026-11-26-live.md"
+    newest.write_text(written + "\n## An hour\nIt ran.\n\n## More\n", encoding="utf-8")
+    newest.write_text(written + by_hand(tmp_path), encoding="utf-8")
+    assert newest.read_text(encoding="utf-8").endswith("note\n\n## An hour\nIt ran.\n\n## More\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import kafka_server
 import pytest
-from processes import HOST, ROOT, free_ports, listens
+from processes import HOST, ROOT, Process, free_ports, listens
 
 _KAFKA = ROOT / "infra" / "kafka" / "kafka_server.py"
 
@@ -66,6 +66,25 @@ def test_make_test_says_so_before_it_makes_the_environment(tmp_path: Path) -> No
     assert done.stderr.startswith("java, javac, mvn, go not found; install with: apt-get")
     assert done.stdout == ""
     assert not (tmp_path / ".venv").exists()
+
+
+def test_a_number_that_another_process_has_by_now_is_not_ours(tmp_path: Path) -> None:
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        ours = Process("server", tmp_path, ["sleep", "60"])
+        ours.start()
+        known = (tmp_path / "server.pid").read_text()
+        assert ours.pid == int(known.split()[0])
+        (tmp_path / "server.pid").write_text(known.replace(str(ours.pid), str(stranger.pid), 1))
+        assert ours.pid is None
+        ours.stop()
+        assert stranger.poll() is None
+        (tmp_path / "server.pid").write_text(known)
+        ours.stop()
+        assert ours.pid is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 @pytest.mark.kafka

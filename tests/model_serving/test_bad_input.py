@@ -63,6 +63,13 @@ def _bomb():
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+def _scans(count):
+    """A progressive JPEG of 4096 x 4096 pixels that goes over them again and again."""
+    plain = _image(Image.new("L", (4096, 4096), 90), "JPEG", progressive=True)
+    last = plain[plain.rindex(b"\xff\xda") : -2]
+    return plain[:-2] + last * count + plain[-2:]
+
+
 def _media(model, payloads):
     return model.estimate(pa.record_batch({"media": pa.array(payloads, pa.binary())}))
 
@@ -240,12 +247,19 @@ def test_no_bad_item_takes_three_times_the_time_of_a_sound_one(models):
         assert _seconds(models["text"], bad, "text") < 3 * text
 
 
+def test_silence_in_many_channels_is_a_dead_letter(models):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((3_000_000, 8), np.float32), 384_000, format="FLAC")
+    found = _media(models["voice"], [file.getvalue()])
+    assert [str(failure.code) for failure in found.failures] == ["audio_too_long"]
+
+
 def test_no_huge_image_takes_three_times_the_time_of_a_sound_one(models):
     """Refused or shrunk, each costs less than a plain image of the most pixels that are allowed."""
     sound = _seconds(models["face"], _image(Image.new("L", (4096, 4096), 90)))
     strip, square = Image.new("L", (20_000, 800)), Image.new("1", (20_000, 20_000))
     moving = [Image.new("L", (1000, 1000), shade) for shade in range(16)]
-    bad = [_image(strip), _image(square), _bomb(),
+    bad = [_image(strip), _image(square), _bomb(), _scans(5000),
            _image(moving[0], save_all=True, append_images=moving[1:])]  # fmt: skip
     for payload in bad:
         assert _seconds(models["face"], payload) < 3 * sound

@@ -1,6 +1,8 @@
 """Any model of the task drops in; a bad element is a dead letter and its batch goes on."""
 
+import gc
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -218,7 +220,10 @@ def test_scores_that_are_not_finite_are_dead_letters(
     assert isinstance(recogniser, NetRecogniser)
     whole = recogniser.net.forward
 
+    passes = []
+
     def sick(input_ids: torch.Tensor, **rest: torch.Tensor) -> object:
+        passes.append(len(input_ids))
         output = whole(input_ids=input_ids, **rest)
         output.logits[(input_ids == 4).any(dim=1)] = torch.nan
         return output
@@ -227,6 +232,23 @@ def test_scores_that_are_not_finite_are_dead_letters(
     found = recognise("text", text, folders.events("text", ["bcd", "abc"]))
     assert found.observations["event_id"].to_pylist() == ["event-0"]
     assert codes(found) == [(101, "recogniser_failed")]
+    assert passes == [2], "its neighbours were recognised twice"
+
+
+def test_texts_of_like_length_share_a_forward_pass(
+    text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recogniser = load_recogniser("text", str(text), None, "cpu")
+    assert isinstance(recogniser, NetRecogniser)
+    whole, shapes = recogniser.net.forward, []
+
+    def seen(input_ids: torch.Tensor, **rest: torch.Tensor) -> object:
+        shapes.append(tuple(input_ids.shape))
+        return whole(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(recogniser.net, "forward", seen)
+    recognise("text", text, folders.events("text", ["ab", "abcdefghijklmn"] * 64))
+    assert shapes == [(64, 4), (64, 16)]
 
 
 def test_labels_map_sum_and_drop(tmp_path: Path, text: Path) -> None:
@@ -369,7 +391,22 @@ def test_a_folder_is_swapped_under_a_running_handler(
     assert ids() == ["tiny-text@0"] * 2
     folders.write_card(folder, "text", labels, version="2.0")
     assert ids() == ["tiny-text@2.0"] * 2
-    assert load_recogniser("text", str(folder), None, "cpu") is handler.load_model()
+    assert load_recogniser("text", str(folder), None, "cpu") is model.model
+
+
+def test_a_swap_lets_go_of_the_model_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
+    folder = folders.tiny_text(tmp_path / "live")
+    handler = RecogniserHandler(modality="text", model=str(folder))
+    loaded = handler.load_model()
+    first = weakref.ref(loaded.model)
+    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
+    folders.write_card(folder, "text", labels, version="2.0")
+    handler.run_inference([folders.events("text", ["abc"])], loaded)
+    gc.collect()
+    assert first() is None
 
 
 @pytest.mark.parametrize(
@@ -403,12 +440,12 @@ def test_research_weights_do_not_take_the_place_of_open_ones(
     folder = folders.tiny_text(tmp_path / "live")
     strict = RecogniserHandler(modality="text", model=str(folder), licence="open")
     lax = RecogniserHandler(modality="text", model=str(folder))
-    model = strict.load_model()
+    held = {"0": strict.load_model(), "1": lax.load_model()}
     labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
     folders.write_card(folder, "text", labels, version="1", licence="research")
     batch = folders.events("text", ["abc"])
     for handler, version in ((strict, "0"), (lax, "1")):
-        (found,) = handler.run_inference([batch], model)
+        (found,) = handler.run_inference([batch], held[version])
         assert found.observations["model_id"].to_pylist() == [f"tiny-text@{version}"]
     with pytest.raises(AffectstreamError, match="refuses tiny-text@1: its weights are for"):
         strict.load_model()

@@ -14,7 +14,6 @@ from model_serving.loader import load_recogniser
 from model_serving.recogniser import NetRecogniser
 from model_serving.training.common import (
     ID2LABEL,
-    LABEL2ID,
     LABELS,
     Schedule,
     find_model,
@@ -22,6 +21,7 @@ from model_serving.training.common import (
     save_model,
     seed_everything,
 )
+from model_serving.training.heads import named
 from schemas.errors import AffectstreamError
 
 
@@ -79,8 +79,7 @@ def test_saved_folder_loads_as_float32(tmp_path: Path) -> None:
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=16,
-        id2label=ID2LABEL,
-        label2id=LABEL2ID,
+        **named(ID2LABEL),
     )
     net = BertForSequenceClassification(config)
     card = ModelCard(name="x", version="1", modality="text", licence="open", labels=LABELS)

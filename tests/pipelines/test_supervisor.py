@@ -141,6 +141,45 @@ def test_a_drain_without_checkpoints_is_given_up(
         supervisor._drained(attempt, None)
 
 
+def test_a_drain_of_a_job_that_never_answers_is_given_up(
+    supervisor: Supervisor, attempt: live._Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_DRAIN_S", 0.05)
+    assert not supervisor._drained(attempt, None)
+    time.sleep(0.1)
+    with pytest.raises(AffectstreamError, match="no checkpoint for 0 s"):
+        supervisor._drained(attempt, None)
+
+
+def test_a_stop_while_the_job_is_started_again_says_that_it_was_not_drained(
+    supervisor: Supervisor, attempt: live._Attempt
+) -> None:
+    attempt.running_since = None
+    supervisor.starts = 1
+    assert supervisor._drained(attempt, None)  # nothing was read yet
+    supervisor.starts = 2
+    with pytest.raises(AffectstreamError, match="not drained: it was being started again; what"):
+        supervisor._drained(attempt, None)
+
+
+def test_a_stop_between_two_starts_says_that_it_was_not_drained(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attempted(*_: object) -> live._Ended:
+        supervisor.stop()
+        return live._Ended("the job server's JVM died", killed=True)
+
+    monkeypatch.setattr(supervisor, "_attempt", attempted)
+    with pytest.raises(AffectstreamError, match=r"not drained: it ended before: the job server's"):
+        supervisor.run()
+
+
+def test_a_state_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(AffectstreamError, match=r"cannot write to the state folder .*/state \("):
+        Supervisor(live_config(Kafka(), tmp_path, tmp_path, tmp_path / "keys"), QUIET)
+
+
 def test_a_job_that_finishes_no_checkpoint_is_started_anew(
     supervisor: Supervisor, attempt: live._Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:

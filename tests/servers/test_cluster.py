@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 from flink_server import Cluster
 from live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
@@ -48,6 +49,10 @@ def test_a_standalone_cluster_lands_each_event_once_over_a_restart(
         os.killpg(running.supervisor.job.driver_pid, signal.SIGKILL)
         running.join(240)  # the cluster's job went on without its driver, and was cancelled
     assert running.supervisor.starts == 2
+    assert running.supervisor.job.restored is not None
     with urllib.request.urlopen(f"http://{cluster}/jobs/overview") as answer:
         assert {job["state"] for job in json.load(answer)["jobs"]} == {"CANCELED"}
     assert len(table(config.tables, "observations")) == EVENTS
+    windows = table(config.tables, "emotion_features")
+    counted = sum(pc.sum(windows[name]).as_py() for name in ("n_text", "n_motion"))
+    assert counted == EVENTS  # what an open window had counted was in the checkpoint

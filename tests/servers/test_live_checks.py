@@ -43,7 +43,7 @@ def build(config: Config) -> beam_runner_api_pb2.Pipeline:
     return pipeline.to_runner_api()
 
 
-def test_a_checkpoint_of_another_graph_is_not_restored(config: Config) -> None:
+def test_a_checkpoint_of_another_graph_is_not_restored(config: Config, tmp_path: Path) -> None:
     graph = build(config)
     check_graph(graph, config, restoring=False)
     check_graph(build(config), config, restoring=True)
@@ -60,6 +60,12 @@ def test_a_checkpoint_of_another_graph_is_not_restored(config: Config) -> None:
         changed = config.model_copy(update={name: part})
         with pytest.raises(AffectstreamError, match="of other `windows` or `kafka`"):
             check_graph(graph, changed, restoring=True)
+    (tmp_path / "password").write_text("new")
+    login = {"username": "me", "password_file": tmp_path / "password"}
+    secured = config.model_copy(update={"kafka": config.kafka.model_copy(update=login)})
+    version = graph_version(graph, secured)
+    (tmp_path / "password").write_text("newer")
+    assert graph_version(graph, secured) != version
     other_group = config.kafka.model_copy(update={"group": "another"})
     check_graph(graph, config.model_copy(update={"kafka": other_group}), restoring=True)
     check_graph(_without_a_step(graph), config, restoring=False)

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 TEXT = {"text": "hello", "lang": "en"}
 GRANTED = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text", "voice"]}
 HOUR = 3600
+NEVER = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59-18:00")
 OBSERVED = 200 + 1 + 1 + 2  # steady, late, with an unreadable header, with hostile ones
 
 
@@ -39,6 +40,12 @@ def old_log(scene: str, first: int, step_s: float, folder: Path) -> Path:
         row = record("text", first + number, TEXT, time=moment.isoformat(), **who)
         rows.append(row | {"timestamp": moment})
     return written(folder / scene, rows)
+
+
+def two_times(row: dict, first: int) -> dict:
+    """Put another time before an event's own; readers of JSON take the last."""
+    moment = dt.datetime.fromtimestamp(first, dt.UTC).isoformat()
+    return row | {"value": f'{{"time":"{moment}",'.encode() + row["value"][1:]}
 
 
 def hostile(row: dict, headers: list[dict]) -> dict:
@@ -80,6 +87,8 @@ def test_every_record_ends_in_one_place(
         event("text", 8000, 203, TEXT) | {"headers": HOSTILE},  # its id is no text
         hostile(event("text", 8001, 203, TEXT), HOSTILE[1:]),  # its first id counts
         hostile(event("text", 8002, 203, TEXT, structured=True), HOSTILE),
+        two_times(event("text", 9000, 62, TEXT, structured=True), begin + 203),
+        *[record("text", 9001 + n, TEXT, time=never) for n, never in enumerate(NEVER)],
     ]
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
     unreadable = [event("consent", 1, -10, GRANTED), event("text", 7000, 0, TEXT)]
@@ -105,7 +114,8 @@ def test_every_record_ends_in_one_place(
     letters = Counter(table(config.tables, "dead_letters")["code"].to_pylist())
     assert letters == {
         "clock_ahead": 2,
-        "late": 2 + too_late,
+        "late": 3 + too_late,
+        "bad_time": len(NEVER),
         "null_value": 2,
         "bad_headers": 3,
         "bad_json": 1,

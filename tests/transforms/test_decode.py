@@ -1,10 +1,11 @@
+import datetime as dt
 import json
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import raw, record
+from records import START, raw, record
 
 from schemas.events import PAYLOADS, event_schema, kind_of
 from transforms.decode import decode_batch
@@ -101,6 +102,18 @@ def test_a_bad_record_is_a_dead_letter_and_its_neighbours_go_on(code: str) -> No
     assert "half" not in json.dumps(letter, default=str)
 
 
+def test_another_record_at_the_same_place_is_another_dead_letter() -> None:
+    """A topic that was made anew, or another log, counts its offsets from 0 again."""
+    first = record("text", 1, b"{")
+    bare = first | {"headers": []}
+    later = {"timestamp": START + dt.timedelta(days=1)}
+    others = [first, record("text", 1, b"{", id="another"), bare, bare | later]
+    ids = [letter["dead_letter_id"] for row in others for letter in decode(row)[1]]
+    assert len(set(ids)) == 4
+    assert decode(first)[1][0]["dead_letter_id"] == ids[0]
+    assert decode(first | later)[1][0]["dead_letter_id"] == ids[0]
+
+
 @pytest.mark.parametrize(
     ("payload", "code"),
     [
@@ -131,7 +144,8 @@ _TIMES = {
 _NO_TIMES = (
     "2026-09-01T10:00:01+0000", "2026-09-01T10:00:01+00", "2026-09-01T10Z", "2026-09-01T10:00:01",
     "2026-09-01T10:00:01+19:00", "2026-09-31T10:00:01Z", "2026-09-01T25:00:00Z",
-    "2026-09-01T10:00:01.1234567890Z", "2026-09-01",
+    "2026-09-01T10:00:01.1234567890Z", "2026-09-01", "0000-01-01T00:00:00Z",
+    "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-18:00",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Media by reference, from a real HTTP server and from files."""
 
+import gzip
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ class Place(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(404 if "gone" in self.path else 200)
+        packs = "gzip" in self.headers.get("Accept-Encoding", "")
+        if packs:
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         try:
             if "large" in self.path:
@@ -38,7 +42,7 @@ class Place(BaseHTTPRequestHandler):
                     self.wfile.write(b"x")
                     time.sleep(0.1)
             else:
-                self.wfile.write(CLIP)
+                self.wfile.write(gzip.compress(CLIP) if packs else CLIP)
         except OSError:  # the reader left
             return
 
@@ -105,6 +109,17 @@ def test_every_way_to_get_no_media_has_its_code(host: str) -> None:
 def test_nobody_there_is_a_dead_letter() -> None:
     rules = MediaRules(("http://127.0.0.1:1/",), LIMIT, 0.5)
     assert outcome(named("http://127.0.0.1:1/clip"), rules) == ({}, {0: "media_unreachable"})
+
+
+def test_a_host_that_hangs_is_not_asked_for_all_of_a_batch(host: str) -> None:
+    other = host.replace("127.0.0.1", "localhost")
+    places = [f"{host}/slow/{n}" for n in range(8)] + [f"{other}/gone"]
+    places += [f"{host}/clips/{n}" for n in range(100)] + [f"{other}/clips/1"]
+    begun = time.monotonic()
+    media, codes = outcome(named(*places), MediaRules((f"{host}/", f"{other}/"), LIMIT, 0.5))
+    assert time.monotonic() - begun < 3
+    assert media == {len(places) - 1: CLIP}
+    assert codes == dict.fromkeys(range(len(places) - 1), "media_unreachable")
 
 
 def test_files_are_read_in_their_place_alone(tmp_path: Path) -> None:

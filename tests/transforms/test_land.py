@@ -90,10 +90,17 @@ def test_writers_side_by_side_lose_nothing(root: Path) -> None:
 
 
 def test_rows_without_event_time_land_by_day(root: Path) -> None:
-    row = dict.fromkeys(DEAD_LETTERS.names) | {"dead_letter_id": "d", "event_date": START.date()}
-    letters = pa.RecordBatch.from_pylist([row], schema=DEAD_LETTERS)
+    def letters(*numbers: int) -> pa.RecordBatch:
+        rows = [
+            dict.fromkeys(DEAD_LETTERS.names)
+            | {"dead_letter_id": f"d{n}", "offset": n, "event_date": START.date()}
+            for n in numbers
+        ]
+        return pa.RecordBatch.from_pylist(rows, schema=DEAD_LETTERS)
+
     writer = TableWriter(root, "dead_letters", remember=True)
-    assert [writer.commit([letters]), writer.commit([letters])] == [1, 0]
+    assert [writer.commit([letters(*part)]) for part in ((7, 9), (7,), (8, 9))] == [2, 0, 1]
+    assert writer._recent is None, "a day of them would be held in memory"
 
 
 def test_every_table_is_partitioned_and_documented(root: Path) -> None:
@@ -101,6 +108,7 @@ def test_every_table_is_partitioned_and_documented(root: Path) -> None:
         table = DeltaTable(str(root / name))
         assert table.metadata().partition_columns == [PARTITION]
         assert all(field.metadata.get("doc") for field in table.schema().fields)
+        TableWriter(root, name)
 
 
 def test_a_table_whose_docs_are_worded_otherwise_takes_rows(tmp_path: Path) -> None:

@@ -65,6 +65,23 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:
     assert next(scores) == 0.9  # the fourth evaluation never came
 
 
+def test_patience_counts_on_after_a_kill(tmp_path: Path) -> None:
+    scores = iter([0.5, 0.4, KeyboardInterrupt(), 0.3, 0.9, 0.9, 0.9])
+
+    def score(_: object) -> float:
+        found = next(scores)
+        if isinstance(found, KeyboardInterrupt):
+            raise found
+        return found
+
+    run = Run(folder=tmp_path, quiet=True)
+    stuck = [type(p)(**_fields(p) | {"score": score}) for p in (problem()[0], problem()[0])]
+    with pytest.raises(KeyboardInterrupt):
+        fit(stuck[0], recipe(evaluations=6, patience=2), run)
+    assert fit(stuck[1], recipe(evaluations=6, patience=2), run) == 0.5
+    assert list(scores) == [0.9, 0.9, 0.9]  # none of them was asked for
+
+
 def test_predictions_are_in_the_order_of_the_items() -> None:
     found, _ = problem()
     lengths = np.random.default_rng(0).permutation(ROWS).tolist()

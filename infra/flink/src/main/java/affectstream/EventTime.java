@@ -45,6 +45,7 @@ final class EventTime {
     }
   }
 
+  /** Returns the time of the whole object; of several the last, as JSON's readers in Python do. */
   private static String structured(byte[] value) {
     if (value == null) {
       return null;
@@ -53,17 +54,18 @@ final class EventTime {
       if (json.nextToken() != JsonToken.START_OBJECT) {
         return null;
       }
+      String time = null;
       while (json.nextToken() == JsonToken.FIELD_NAME) {
         String name = json.currentName();
         JsonToken token = json.nextToken();
         if (name.equals("time")) {
-          return token == JsonToken.VALUE_STRING ? json.getText() : null;
+          time = token == JsonToken.VALUE_STRING ? json.getText() : null;
         }
         json.skipChildren();
       }
+      return time;
     } catch (IOException e) {
       return null;
     }
-    return null;
   }
 }

@@ -75,8 +75,9 @@ final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
     }
     if (context.getMessageBacklog() == 0) {
       long checked = clock.atMs(context.getBacklogCheckTime().getMillis());
-      boolean idle = now - lastReadMs >= idleMs && now - checked <= FRESH_MS;
-      long reached = role == Role.CONTEXT ? now : (idle ? now : checked) - delayMs;
+      boolean fresh = now - checked <= FRESH_MS; // else what the broker holds by now is not known
+      boolean idle = role == Role.CONTEXT || now - lastReadMs >= idleMs;
+      long reached = (fresh && idle ? now : checked) - (role == Role.CONTEXT ? 0 : delayMs);
       watermarkMs = Math.max(watermarkMs, reached);
     }
     return new Instant(watermarkMs);
