@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import kafka_server
@@ -70,6 +71,7 @@ def test_make_test_says_so_before_it_makes_the_environment(tmp_path: Path) -> No
 
 def test_a_number_that_another_process_has_by_now_is_not_ours(tmp_path: Path) -> None:
     stranger = subprocess.Popen(["sleep", "60"])
+    time.sleep(0.05)  # a start is told apart by ticks of 10 ms
     try:
         ours = Process("server", tmp_path, ["sleep", "60"])
         ours.start()
