@@ -27,7 +27,8 @@ class _Frozen(BaseModel):
 class Figure(_Frozen):
     """One measured figure: on which split, by which metric, when; with its 95 % interval.
 
-    ``floor`` is the ECE that luck alone gives a perfectly calibrated model on so many rows.
+    ``floor`` is what luck alone gives: the ECE of a perfectly calibrated model on so many rows, the
+    gap between groups that are alike.
     """
 
     split: str
@@ -180,7 +181,7 @@ Vocabulary {card.vocabulary}. Licence class of the weights: **{card.licence}**.
 Rebuild: `{card.command}`
 
 ## Measured
-| split | metric | value (95 % interval) | rows | date |
+| split | metric | value (95 % interval; what luck alone gives) | rows | date |
 |---|---|---|---|---|
 {figures}
 
@@ -201,7 +202,8 @@ def _derived(card: ModelCard) -> str:
 def _interval(figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
-    return f" ({figure.low:.3f} to {figure.high:.3f})"
+    luck = "" if figure.floor is None else f"; luck {figure.floor:.3f}"
+    return f" ({figure.low:.3f} to {figure.high:.3f}{luck})"
 
 
 def _coverage(calibration: Calibration) -> str:

@@ -243,9 +243,12 @@ def _model(found: Evaluation, day: str) -> str:
     lines = [
         f"## {found.model} ({found.tier}, {found.licence}), measured {found.day or day}",
         "",
-        "| split | metric | value | 95 % interval | rows |",
-        "| --- | --- | --- | --- | --- |",
+        "| split | metric | value | 95 % interval | by luck | rows |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for m in found.measured:
-        lines.append(f"| {m.split} | {m.metric} | {m.value:.3f} | {_interval(m)} | {m.rows:,} |")
+        luck = "" if m.floor is None else f"{m.floor:.3f}"
+        lines.append(
+            f"| {m.split} | {m.metric} | {m.value:.3f} | {_interval(m)} | {luck} | {m.rows:,} |"
+        )
     return "\n".join(lines)

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from model_serving.calibration import expected_calibration_error, least_calibration_error
 from model_serving.card import CARD_FILE, Figure, read_card, write_card
+from model_serving.loader import load_recogniser
+from model_serving.training.common import find_model
 from model_serving.training.metrics import bootstrap, bootstrap_all, scores_of
+from schemas.errors import AffectstreamError
 
 Tier = Literal["base", "compact"]
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
@@ -26,14 +30,16 @@ UNKNOWN = "unknown"
 ECE_ROWS = 3000
 """Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
 ECE_GOAL = 0.03
+_LUCK_DRAWS = 100
+_OTHER = {"base": "compact", "compact": "base"}
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One figure (a share, not per cent) with its 95 % bootstrap interval.
 
-    ``key`` is its name in ``recognition.json``, without the tier; ``floor`` of an ECE is what luck
-    alone gives a perfectly calibrated model on so many rows.
+    ``key`` is its name in ``recognition.json``, without the tier; ``floor`` is what luck alone
+    gives: as ECE a perfectly calibrated model on so many rows, as gap groups that are alike.
     """
 
     split: str
@@ -82,9 +88,18 @@ class Evaluation:
 
 
 def measured_single(
-    split: str, probabilities: np.ndarray, labels: np.ndarray, *, keys: dict[str, str] | None = None
+    split: str,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    *,
+    keys: dict[str, str] | None = None,
+    threshold: float | None = None,
 ) -> list[Measured]:
-    """Return accuracy, macro-F1, UAR and ECE with intervals, and accuracy by coverage."""
+    """Return accuracy, macro-F1, UAR and ECE with intervals, and accuracy by coverage.
+
+    ``threshold`` is the confidence under which the shipped model abstains: then also the share of
+    the rows that it does not abstain on, and the accuracy there.
+    """
     keys = keys or {}
     whole = scores_of(probabilities, labels)
     ranges = bootstrap_all(lambda rows: scores_of(probabilities[rows], labels[rows]), len(labels))
@@ -97,7 +112,33 @@ def measured_single(
     for coverage in COVERAGES[1:]:
         value = accuracy_at(probabilities, labels, coverage)
         figures.append(Measured(split, accuracy_at_name(coverage), value, len(labels)))
+    if threshold is None:
+        return figures
+    told = probabilities.max(axis=1) >= threshold
+    figures.append(Measured(split, "coverage as shipped", float(told.mean()), len(labels)))
+    if told.any():
+        right = float((probabilities[told].argmax(axis=1) == labels[told]).mean())
+        figures.append(Measured(split, "accuracy as shipped", right, int(told.sum())))
     return figures
+
+
+def as_shipped(modality: str, folder: Path, media: Sequence[bytes]) -> np.ndarray:
+    """Return the (n, 7) scores that the pipeline would give: front end, quality and all."""
+    batch = pa.record_batch({"media": pa.array(media, pa.binary())})
+    found = load_recogniser(modality, str(folder), None, "cpu").estimate(batch)
+    if found.failures:
+        message = f"{folder.name} could not read an item: {found.failures[0].detail}"
+        raise AffectstreamError(message)
+    return found.scores
+
+
+def other_tier(folder: Path, build: Path) -> Path | None:
+    """Return base's folder for compact's and the other way, None where it is not there."""
+    modality, _, tier = folder.name.partition("-")
+    try:
+        return find_model(f"{modality}-{_OTHER[tier]}", build)
+    except (AffectstreamError, KeyError):
+        return None
 
 
 def accuracy_at_name(coverage: float) -> str:
@@ -133,8 +174,9 @@ def measured_gaps(
 ) -> list[Measured]:
     """Return accuracy, UAR and ECE of each group of at least ``least`` rows, with intervals.
 
-    Then how far the groups lie apart in recall and in calibration; rows whose group is
-    ``unknown`` are no group to be apart from.
+    Then how far the groups lie apart in recall and in calibration, with the gap that luck alone
+    gives groups of their sizes as its ``floor``; rows whose group is ``unknown`` are no group to be
+    apart from.
     """
     figures: list[Measured] = []
     names = [name for name in np.unique(groups) if (groups == name).sum() >= least]
@@ -146,7 +188,9 @@ def measured_gaps(
         told = [name for name in names if name != UNKNOWN]
         if len(told) > 1:
             apart = partial(_gap, measure, probabilities, labels, groups, told)
-            figures.append(measured_one(split, f"{metric} gap", apart, len(labels)))
+            gap = measured_one(split, f"{metric} gap", apart, len(labels))
+            by_luck = _luck(measure, probabilities, labels, groups, told)
+            figures.append(replace(gap, floor=by_luck))
     return figures
 
 
@@ -168,6 +212,24 @@ def _gap(
     parts = [rows[groups[rows] == name] for name in names]
     found = [measure(probabilities[part], labels[part]) for part in parts if len(part)]
     return max(found) - min(found)
+
+
+def _luck(
+    measure: Metric,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    names: Sequence[str],
+) -> float:
+    """Return the mean gap where it is drawn who belongs to which of the named groups."""
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero(np.isin(groups, names))
+    found = []
+    for _ in range(_LUCK_DRAWS):
+        drawn = groups.copy()
+        drawn[rows] = rng.permutation(groups[rows])
+        found.append(_gap(measure, probabilities, labels, drawn, names, rows))
+    return float(np.mean(found))
 
 
 def write_figures(folder: Path, found: Evaluation) -> None:

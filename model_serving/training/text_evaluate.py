@@ -17,6 +17,7 @@ from model_serving.training.evaluation import (
     measured_gaps,
     measured_one,
     measured_single,
+    other_tier,
 )
 from model_serving.training.harness import predict
 from model_serving.training.heads import DEFAULT_HEADS, blank_targets
@@ -80,19 +81,28 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     Then on all of a language together, and on EmoContext, which no model here learnt from.
     """
     answers = Answers(folder, cache)
+    beside = other_tier(folder, cache.parent)
+    other = None if beside is None else Answers(beside, cache)
     measured: list[Measured] = []
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for corpus in CORPORA:
         if "test" not in corpus.splits:
             continue
         rows = corpus.splits["test"](data)
-        measured += _corpus(answers, corpus, rows, data)
+        measured += _corpus(answers, other, corpus, rows, data)
         if rows.shown is not None:
             parts.setdefault(corpus.language, []).append(_shared(answers, corpus, rows))
-    for language, found in parts.items():
-        chances, labels = (np.concatenate(part) for part in zip(*found, strict=True))
+    together = {
+        language: [np.concatenate(part) for part in zip(*found, strict=True)]
+        for language, found in parts.items()
+    }
+    for language, (chances, labels) in together.items():
         split = f"{language}, all test splits together, shared vocabulary"
         measured += aside(measured_single(split, chances, labels), "pooled")
+    if len(together) > 1:
+        names = np.repeat(list(together), [len(labels) for _, labels in together.values()])
+        chances, labels = (np.concatenate(p) for p in zip(*together.values(), strict=True))
+        measured += measured_gaps("all test splits together, language", chances, labels, names)
     measured += _unseen(answers, EMOCONTEXT.splits["test"](data))
     card = answers.card
     return Evaluation(card.name, "text", tier, card.licence, tuple(measured))
@@ -109,7 +119,9 @@ def _shown(rows: Rows) -> np.ndarray:
     return np.zeros((len(rows), len(EXPRESSIONS))) if rows.shown is None else rows.shown
 
 
-def _corpus(answers: Answers, corpus: Corpus, rows: Rows, data: Path) -> Iterator[Measured]:
+def _corpus(
+    answers: Answers, other: Answers | None, corpus: Corpus, rows: Rows, data: Path
+) -> Iterator[Measured]:
     logits = answers.to(rows.texts)
     seen = corpus.name in {source.name for source in answers.card.training_data}
     split = f"{corpus.name} ({corpus.language}) test" + ("" if seen else ", corpus never seen")
@@ -119,8 +131,14 @@ def _corpus(answers: Answers, corpus: Corpus, rows: Rows, data: Path) -> Iterato
         return
     yield from _own(answers, corpus, split, logits, rows, data)
     shared, labels = _shared(answers, corpus, rows)
-    found = measured_single(f"{split}, shared vocabulary", shared, labels)
+    threshold = answers.card.calibration.threshold
+    found = measured_single(f"{split}, shared vocabulary", shared, labels, threshold=threshold)
     yield from found if seen else aside(found, "corpus never seen")
+    if seen and other and corpus.name in {s.name for s in other.card.training_data}:
+        mean = (shared + _shared(other, corpus, rows)[0]) / 2
+        title = f"{split}, shared vocabulary, average with {other.card.name}"
+        figures = aside(measured_single(title, mean, labels), "average")
+        yield from (m for m in figures if m.metric in {"accuracy", "macro_f1", "ece, average"})
     kept = np.flatnonzero(rows.shown.sum(axis=1) == 1)
     for name, groups in rows.groups.items():
         if name != "dialogue":

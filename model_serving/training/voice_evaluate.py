@@ -6,10 +6,12 @@ heard one corpus only: ``affectstream train voice`` keeps what they answered.
 """
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import soundfile
 import torch
 from transformers import AutoModelForAudioClassification
 
@@ -19,9 +21,11 @@ from model_serving.training.evaluation import (
     Evaluation,
     Measured,
     Tier,
+    as_shipped,
     aside,
     measured_gaps,
     measured_single,
+    other_tier,
 )
 from model_serving.training.heads import SHARED, Head, columns
 from model_serving.training.kept import kept, model_files
@@ -29,6 +33,7 @@ from model_serving.training.voice import SHIPPED, answers_path, speakers_of
 from model_serving.training.voice_data import (
     EMODB,
     HEADS,
+    RATE,
     RAVDESS,
     Clips,
     load_clips,
@@ -45,6 +50,7 @@ _AGES: Final = {
 
 _WOMEN = frozenset({"08", "09", "13", "14", "16"})
 _NOISES = (20, 10, 0)  # dB of speech over white noise
+_SHIPPED_METRICS = {"uar", "ece, disturbed", "coverage as shipped", "accuracy as shipped"}
 _ROUNDING = 0.05  # mean difference of logits, of weights in half precision
 
 
@@ -74,14 +80,18 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     ):  # as the pipeline calibrates them
         chances = calibrated(card.calibration, logits[:, shared])
         truth = targets(heard)[:, shared].argmax(axis=1)
-        measured += measured_single(f"{title}, shared vocabulary", chances, truth)
+        threshold = card.calibration.threshold
+        split = f"{title}, shared vocabulary"
+        measured += measured_single(split, chances, truth, threshold=threshold)
     for corpus, title in ((RAVDESS, "RAVDESS"), (EMODB, "EMO-DB")):
         rows = clips.corpus == corpus.name
         chances = calibrated(card.calibration, found[corpus.name][rows][:, shared])
         truth = targets(clips.take(rows))[:, shared].argmax(axis=1)
         split = f"{title}, corpus never heard, 7 expressions"
         measured += aside(measured_single(split, chances, truth), "corpus never heard")
-    measured += _noisy(given, actors.take(test), calibration)
+    if other := other_tier(folder, cache.parent):
+        measured += _averaged(folder, other, actors.take(test), cache)
+    measured += _noisy(folder, given, actors.take(test), calibration)
     return Evaluation(card.name, "voice", tier, card.licence, tuple(measured))
 
 
@@ -171,10 +181,31 @@ def _groups(clips: Clips) -> dict[str, np.ndarray]:
     return groups
 
 
-def _noisy(given: Answers, clips: Clips, calibration: Calibration) -> list[Measured]:
-    """Judge RAVDESS' test actors under white noise."""
-    part = columns(HEADS, RAVDESS.name)
+def _averaged(folder: Path, other: Path, clips: Clips, cache: Path) -> list[Measured]:
+    """Judge the mean of both tiers' shared scores on RAVDESS' test actors."""
+    shared = columns(HEADS, SHARED.name)
+    parts = []
+    for one in (folder, other):
+        logits = Answers(one, cache).to(clips, one.name)[:, shared]
+        parts.append(calibrated(read_card(one / CARD_FILE).calibration, logits))
+    truth = targets(clips)[:, shared].argmax(axis=1)
+    split = f"RAVDESS actors 21-24, shared vocabulary, average with {other.name}"
+    found = aside(measured_single(split, np.mean(parts, axis=0), truth), "average")
+    return [m for m in found if m.metric in {"uar", "ece, average"}]
+
+
+def _wav(wave: np.ndarray) -> bytes:
+    file = BytesIO()
+    soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+def _noisy(folder: Path, given: Answers, clips: Clips, calibration: Calibration) -> list[Measured]:
+    """Judge RAVDESS' test actors under white noise, in their labels and as the model ships."""
+    part, shared = columns(HEADS, RAVDESS.name), columns(HEADS, SHARED.name)
     truth = targets(clips)[:, part].argmax(axis=1)
+    shown = targets(clips)[:, shared].argmax(axis=1)
+    threshold = read_card(folder / CARD_FILE).calibration.threshold
     found = []
     for level in _NOISES:
         rng = np.random.default_rng(level)
@@ -188,4 +219,8 @@ def _noisy(given: Answers, clips: Clips, calibration: Calibration) -> list[Measu
         split = f"RAVDESS actors 21-24, 8 classes, {level} dB over white noise"
         figures = aside(measured_single(split, chances, truth), "disturbed")
         found += [m for m in figures if m.metric in {"uar", "ece, disturbed"}]
+        scores = as_shipped("voice", folder, [_wav(wave) for wave in noisy.waves])
+        split = f"RAVDESS actors 21-24, as shipped, 7 expressions, {level} dB over white noise"
+        figures = aside(measured_single(split, scores, shown, threshold=threshold), "disturbed")
+        found += [m for m in figures if m.metric in _SHIPPED_METRICS]
     return found

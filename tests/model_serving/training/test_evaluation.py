@@ -104,6 +104,25 @@ def test_gaps_between_groups_that_differ() -> None:
     assert gap.low is not None
     assert gap.low > 0.15
     assert gap.value == pytest.approx(0.3, abs=0.07)
+    assert gap.floor is not None
+    assert gap.floor < 0.05 < gap.low
+    alike = measured_gaps("x test, sex", np.eye(2)[guess], labels, rng.permutation(groups))
+    (gap,) = [m for m in alike if m.metric == "accuracy gap"]
+    assert gap.floor is not None
+    assert gap.value < 4 * gap.floor
+
+
+def test_what_the_shipped_threshold_lets_through() -> None:
+    chances = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45]])
+    labels = np.array([0, 1, 1, 0])
+    found = {m.metric: m for m in measured_single("x test", chances, labels, threshold=0.6)}
+    assert (found["coverage as shipped"].value, found["coverage as shipped"].rows) == (0.75, 4)
+    assert found["accuracy as shipped"].value == pytest.approx(1 / 3)
+    assert found["accuracy as shipped"].rows == 3
+    assert "coverage as shipped" not in {m.metric for m in measured_single("x", chances, labels)}
+    nobody = {m.metric: m.value for m in measured_single("x", chances, labels, threshold=0.95)}
+    assert nobody["coverage as shipped"] == 0
+    assert "accuracy as shipped" not in nobody
 
 
 def test_those_of_whom_nothing_is_known_are_no_group_to_be_apart_from() -> None:
@@ -145,7 +164,7 @@ def test_figures_stand_on_the_card_with_their_intervals(tmp_path: Path) -> None:
     (figure,) = read_card(tmp_path / "card.json").figures
     assert (figure.value, figure.low, figure.high, figure.rows) == (0.5, 0.4, 0.6, 100)
     assert of_card(tmp_path, "text", "compact").measured == measured
-    assert "0.500 (0.400 to 0.600)" in (tmp_path / "CARD.md").read_text()
+    assert "0.500 (0.400 to 0.600; luck 0.100)" in (tmp_path / "CARD.md").read_text()
 
 
 def test_no_group_stands_on_both_sides_of_a_fold() -> None:

@@ -54,6 +54,12 @@ def test_a_model_is_right_where_the_votes_say_what_it_says(tmp_path: Path) -> No
     assert accuracy["FER+ test, largest vote, 8 classes"] == 1
     assert accuracy[f"{SPLIT}, first 60, blur of 2.0 px"] < 1
     assert f"{SPLIT}, average with face-base" in accuracy
+    shipped = "FER+ test, majority vote, as shipped, 7 expressions"
+    assert accuracy[shipped] == 1
+    blurred = f"{shipped}, first 60, blur of 2.0 px"
+    assert accuracy[blurred] < 1
+    coverage = figures(found, "coverage as shipped")
+    assert coverage[blurred] < coverage[shipped], "blur lowers the confidence that ships"
     (goal,) = [m for m in found.measured if m.key]
     assert (goal.key, goal.metric, goal.value, goal.rows) == ("ferplus_accuracy", "accuracy", 1, 60)
     other = [FACE_LABELS[FACE_LABELS.index(label) - 1] for label in said]

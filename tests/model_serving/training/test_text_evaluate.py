@@ -74,6 +74,17 @@ def test_a_model_is_right_where_the_labels_are_its_own(tmp_path: Path, judge) ->
     assert keyed == {"smp_usual_accuracy": 0.0, "smp_usual_macro_f1": 0.0}
 
 
+def test_the_mean_of_both_tiers_is_judged_beside_each(
+    tmp_path: Path, judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any("average" in m.split for m in judge(said(tmp_path)).measured)
+    monkeypatch.setattr(text_evaluate, "other_tier", lambda folder, build: FOLDER)
+    found = {(m.split, m.metric): m.value for m in judge(said(tmp_path)).measured}
+    split = "SMP2020 usual (Chinese) test, shared vocabulary"
+    alone, mean = found[split, "accuracy"], found[f"{split}, average with text-compact", "accuracy"]
+    assert mean == alone
+
+
 def test_what_was_never_seen_is_told_apart(tmp_path: Path, judge) -> None:
     measured = judge(said(tmp_path)).measured
     unseen = [m for m in measured if m.split.startswith("EmoContext")]

@@ -93,8 +93,13 @@ def test_only_test_actors_are_judged_also_under_noise(data: Path) -> None:
     (plain,) = [m for m in measured if m.key == "ravdess_uar"]
     assert plain.rows == 2 * len(RAVDESS.labels) * 2
     noisy = [m for m in measured if "dB over white noise" in m.split and m.metric == "uar"]
-    assert [m.rows for m in noisy] == [plain.rows] * 3
+    assert [m.rows for m in noisy] == [plain.rows] * 6
     assert not any(m.key for m in noisy)
+    shipped = [m for m in noisy if "as shipped" in m.split]
+    assert len(shipped) == 3
+    covered = [m.value for m in measured if m.metric == "coverage as shipped"]
+    assert len(covered) == len(_PLACES) + 3
+    assert any("average with voice-base" in m.split for m in measured)
 
 
 def test_without_the_answers_of_its_recipe_it_says_which_command_writes_them(
