@@ -15,15 +15,13 @@ import soundfile
 from live_runs import QUIET, Running, memory_mb, servers, table
 from records import raw, record
 
-from model_serving.fusion import load_fusion
-from model_serving.loader import load_recogniser
 from pipelines.config import Models, load_config
+from pipelines.preflight import load_models
 from pipelines.publish import publish
 from pipelines.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
 from pipelines.sessionlogs.sample_data import clips
 from schemas.events import RAW, kind_of
-from schemas.vocabularies import MODALITIES
 from transforms.decode import decode_batch
 from transforms.log import log_files, read_records
 from transforms.stage import MAIN
@@ -86,11 +84,7 @@ def models_alone(log: Path) -> dict[str, float]:
     Imports are done by then, as they are in the process that live workers are forked from.
     """
     started = time.perf_counter()
-    recognisers = {}
-    for modality in MODALITIES:
-        chosen = getattr(_DEFAULT, modality)
-        recognisers[modality] = load_recogniser(modality, chosen.model, None, chosen.device)
-    load_fusion(_DEFAULT.fusion)
+    recognisers = load_models(_DEFAULT)
     loaded_s = time.perf_counter() - started
     events, seconds = 0, 0.0
     for path in log_files(log):

@@ -120,13 +120,13 @@ def live(
         config,
         tables=tables,
         keys=keys,
-        kafka=_given(bootstrap=kafka),
-        live=_given(
-            state=state,
-            flink_master=flink_master,
-            parallelism=parallelism,
-            bootstrap=bootstrap or None,
-        ),
+        kafka={"bootstrap": kafka},
+        live={
+            "state": state,
+            "flink_master": flink_master,
+            "parallelism": parallelism,
+            "bootstrap": bootstrap or None,
+        },
     )
     run(settings, console, until_end=until_end)
 
@@ -228,10 +228,6 @@ def record(
 
 def _ms(time: datetime | None) -> int | None:
     return None if time is None else int(time.replace(tzinfo=UTC).timestamp() * 1000)
-
-
-def _given(**flags: object) -> dict[str, object]:
-    return {name: value for name, value in flags.items() if value is not None}
 
 
 @app.command()

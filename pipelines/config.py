@@ -213,7 +213,8 @@ def load_config(path: Path | None, **flags: Any) -> Config:
     settings = _read(path)
     for name, value in flags.items():
         if isinstance(value, dict):  # flags of one section, the rest of it stays
-            settings[name] = (settings.get(name) or {}) | value
+            given = {key: flag for key, flag in value.items() if flag is not None}
+            settings[name] = (settings.get(name) or {}) | given
         elif value is not None:
             settings[name] = value
     try:

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -63,10 +62,8 @@ def evaluate(data: Path, build: Path, only: list[str], docs: Path, console: Cons
             if modality in (only or MODALITIES):
                 found = _measure(modality, tier, folder, data, build, console)
             if found is not None:
-                fresh.append(replace(found, model=folder.name))
-            # A folder that holds another version of a shipped model is not that model.
-            found = replace(found or of_card(folder, modality, tier), model=folder.name)
-            every.append(found)
+                fresh.append(found)
+            every.append(found or of_card(folder, modality, tier))
     if not fresh:
         message = "no model was measured, so nothing was written: the lines above say why"
         raise AffectstreamError(message)

@@ -75,7 +75,7 @@ def build(config: Config, options: PipelineOptions) -> Any:
     import apache_beam as beam  # noqa: PLC0415  the imports take seconds, a restart needs none
 
     from pipelines.affect import build_pipeline  # noqa: PLC0415
-    from pipelines.live_checks import check_live  # noqa: PLC0415
+    from pipelines.preflight import check_live  # noqa: PLC0415
 
     check_live(config)
     runner = FlinkRunner()

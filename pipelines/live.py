@@ -148,7 +148,7 @@ class Supervisor:
             AffectstreamError: something that the job needs can no more be used.
         """
         if not ended.killed:
-            from pipelines.live_checks import check_files  # noqa: PLC0415  imports Beam: seconds
+            from pipelines.preflight import check_files  # noqa: PLC0415  imports Beam: seconds
 
             check_files(self._config)
         if self._topics_usable(screen):

@@ -21,20 +21,16 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from model_serving.fusion import load_fusion
 from model_serving.handler import stage_of
-from model_serving.loader import load_recogniser
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
+from pipelines.preflight import check_rules, load_models
 from schemas.errors import AffectstreamError
 from schemas.ids import stable_ids
 from schemas.tables import RUNS
 from schemas.vocabularies import MODALITIES
-from transforms.decide import read_scenarios
-from transforms.gate import read_policy
 from transforms.land import TableWriter, prepare_tables
 from transforms.log import PROGRESS, count_records, log_files
-from transforms.pseudonymise import read_keys
 
 Stages = dict[str, dict[str, float]]
 
@@ -68,13 +64,8 @@ def check_world(config: Config) -> None:
     if not count_records(config.recorded):
         message = f"{config.recorded} holds no record: there is nothing to replay"
         raise AffectstreamError(message)
-    read_keys(config.keys)
-    read_policy(config.policy)
-    read_scenarios(config.scenarios)
-    for modality in MODALITIES:
-        chosen = getattr(config.models, modality)
-        load_recogniser(modality, chosen.model, chosen.card, chosen.device)
-    load_fusion(config.models.fusion)
+    check_rules(config)
+    load_models(config.models)
     prepare_tables(config.tables)
 
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -247,10 +247,9 @@ class _Commit(beam.DoFn):
         if self._rows >= ROWS_A_COMMIT:
             self._commit()
 
-    def finish_bundle(self) -> Iterator[None]:
+    def finish_bundle(self) -> None:
         if self._rows:
             self._commit()
-        yield from ()
 
     def _commit(self) -> None:
         with timed(self._busy_us):

@@ -64,7 +64,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All figures of one model; ``day`` is empty where they were measured just now."""
+    """All figures of one model; ``day`` is empty where they were measured just now.
+
+    ``model`` is its folder's name: one with another version of a shipped model is not that model.
+    """
 
     model: str
     modality: str
@@ -260,4 +263,4 @@ def of_card(folder: Path, modality: str, tier: Tier) -> Evaluation:
         for f in card.figures
     )
     days = {figure.date for figure in card.figures}
-    return Evaluation(card.name, modality, tier, card.licence, measured, max(days, default=""))
+    return Evaluation(folder.name, modality, tier, card.licence, measured, max(days, default=""))

@@ -58,7 +58,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
         mean = (chances + answers(other, clear, cache)) / 2
         measured += _part(f"{_SPLIT}, average with {other.name}", mean, labels, "average")
     card = read_card(folder / CARD_FILE)
-    return Evaluation(card.name, "face", tier, card.licence, tuple(measured))
+    return Evaluation(folder.name, "face", tier, card.licence, tuple(measured))
 
 
 def answers(folder: Path, faces: Faces, cache: Path) -> np.ndarray:

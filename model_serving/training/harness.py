@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +67,7 @@ class Run:
     precision: Precision = "fp32"
     quiet: bool = False
     folds: int = 0
-    build: Path = field(default=Path("build"))
+    build: Path = Path("build")
 
 
 def fit(problem: Problem, recipe: Recipe, run: Run) -> float:

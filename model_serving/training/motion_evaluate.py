@@ -30,4 +30,4 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
             logits = net(test["motion_values"]).logits.numpy()
         chances = calibrated(card.calibration, logits)
         measured += measured_single(split, chances, test["labels"].argmax(dim=1).numpy())
-    return Evaluation(card.name, "motion", tier, card.licence, tuple(measured))
+    return Evaluation(folder.name, "motion", tier, card.licence, tuple(measured))

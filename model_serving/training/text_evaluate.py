@@ -105,7 +105,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
         measured += measured_gaps("all test splits together, language", chances, labels, names)
     measured += _unseen(answers, EMOCONTEXT.splits["test"](data))
     card = answers.card
-    return Evaluation(card.name, "text", tier, card.licence, tuple(measured))
+    return Evaluation(folder.name, "text", tier, card.licence, tuple(measured))
 
 
 def _shared(answers: Answers, corpus: Corpus, rows: Rows) -> tuple[np.ndarray, np.ndarray]:

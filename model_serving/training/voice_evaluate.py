@@ -92,7 +92,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     if other := other_tier(folder, cache.parent):
         measured += _averaged(folder, other, actors.take(test), cache)
     measured += _noisy(folder, given, actors.take(test), calibration)
-    return Evaluation(card.name, "voice", tier, card.licence, tuple(measured))
+    return Evaluation(folder.name, "voice", tier, card.licence, tuple(measured))
 
 
 class Answers:
