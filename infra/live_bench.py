@@ -113,10 +113,9 @@ def page(flat: dict[str, float], measured: dict[str, str], notes: list[str]) -> 
     )
 
 
-def by_hand(folder: Path) -> str:
-    """Return the sections of the newest live page: only what was written by hand has headings."""
-    newest = max(folder.glob("*-live.md"), default=None)
-    text = newest.read_text(encoding="utf-8") if newest else ""
+def by_hand(page: Path) -> str:
+    """Return the sections that a page has so far: only what was written by hand has headings."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
     _, heading, sections = text.partition("\n## ")
     return heading + sections
 
@@ -225,9 +224,8 @@ def main() -> None:
         flat_file.write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
     figures = {name: value for name, value in flat.items() if name != "measured"}
     written = page(figures, flat["measured"], NOTES)
-    (DOCS / f"{datetime.now(UTC):%Y-%m-%d}-live.md").write_text(
-        written + by_hand(DOCS), encoding="utf-8"
-    )
+    today = DOCS / f"{datetime.now(UTC):%Y-%m-%d}-live.md"
+    today.write_text(written + by_hand(today), encoding="utf-8")
     console.print(written, markup=False)
 
 

@@ -130,9 +130,9 @@ class Process:
         try:
             known = (self.folder / f"{self.name}.pid").read_text()
             pid = int(known.split()[0])
+            return pid if alive(pid) and known == _identity(pid) else None
         except (OSError, ValueError, IndexError):
             return None
-        return pid if alive(pid) and known == _identity(pid) else None
 
     def start(self, timeout_s: float = 60) -> None:
         """Start it, or do nothing where it runs, and wait until it is ready."""

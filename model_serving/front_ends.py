@@ -5,6 +5,7 @@ they are, and how to collate any of them into the inputs of one forward pass.
 """
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ _MAX_KERNEL = 1_000_000  # taps; 44,100 to 16,000 Hz takes 70,000, 44,101 would 
 _MAX_CHANNELS = 8
 _MOST_SAMPLES = int(MAX_SECONDS) * _RATES[-1]
 _MOST_SCANS = 32  # of a progressive JPEG; encoders write about ten, and each goes over all blocks
+_MOST_SEGMENTS = 1_000
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # in coded data only 00 and RST follow FF
 _AUDIO_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG"}
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 
@@ -322,13 +325,25 @@ def picture(media: bytes) -> Image.Image:
             _refuse(DeadLetterCode.IMAGE_UNDECODABLE, "the image has more than 4096 x 4096 pixels")
         if getattr(image, "is_animated", False):
             _refuse(DeadLetterCode.IMAGE_UNDECODABLE, "the image is animated: send one frame")
-        if image.format == "JPEG" and media.count(b"\xff\xda") > _MOST_SCANS:
+        if image.format == "JPEG" and _scans(media) > _MOST_SCANS:
             _refuse(DeadLetterCode.IMAGE_UNDECODABLE, f"the JPEG has more than {_MOST_SCANS} scans")
         image.draft(None, (_LARGE, _LARGE))  # a JPEG is decoded at a half, quarter or eighth
         image.load()
         if max(image.size) > _LARGE:
             image.thumbnail((_LARGE, _LARGE), Image.Resampling.BOX)
         return image.convert("L" if image.mode in {"1", "L", "LA", "I;16"} else "RGB")
+
+
+def _scans(media: bytes) -> int:
+    """Count the scans of a JPEG up to its end, whatever stands in its segments and behind it."""
+    place, found = 2, 0
+    for _ in range(_MOST_SEGMENTS):
+        marker = _MARKER.search(media, place)
+        if marker is None or marker[1] == b"\xd9":
+            return found
+        found += marker[1] == b"\xda"
+        place = marker.end() + int.from_bytes(media[marker.end() : marker.end() + 2], "big")
+    return _MOST_SCANS + 1
 
 
 def _refuse(code: DeadLetterCode, detail: str) -> NoReturn:

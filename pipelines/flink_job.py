@@ -21,7 +21,6 @@ from apache_beam.runners.portability.flink_runner import FlinkRunner
 
 from pipelines.config import Config
 from pipelines.job_process import GRAPH_FILE, SERVER_LOST, UNUSABLE, write_private
-from pipelines.kafka_clients import java_settings
 from schemas.errors import AffectstreamError
 
 
@@ -114,7 +113,12 @@ def graph_version(proto: Any, config: Config) -> str:
 
 
 def _source(config: Config) -> list[str]:
-    """Return what the source was made of: a checkpoint holds it whole, with the password."""
+    """Return what the source was made of: a checkpoint holds it whole, with the password.
+
+    ``make flink`` writes what its jars were made of beside them; of others nothing is known.
+    """
+    from pipelines.kafka_clients import java_settings  # noqa: PLC0415  a restart needs it not
+
     made = config.live.jars / "fetched"
     jars = made.read_text(encoding="utf-8") if made.is_file() else ""
     return [json.dumps(java_settings(config.kafka) | {"group.id": ""}), jars]

@@ -76,7 +76,11 @@ class JobProcess:
                 env=os.environ | ALLOCATION | {VARIABLE: str(fork_server.socket)},
                 start_new_session=True,  # its process group is what ``kill`` ends
             )
-        note_driver(self._state, self._driver.pid)
+        try:
+            note_driver(self._state, self._driver.pid)
+        except OSError:
+            self.kill()
+            raise
 
     def _write_settings(self, rest_port: int) -> None:
         """Write what only Flink's own settings can say; ``--savepoint_path`` is ignored locally."""

@@ -67,7 +67,7 @@ class _Attempt:
     moved_checkpoints: int = 0
     checkpoints: int = 0
     checkpoint_at: float = field(default_factory=time.monotonic)
-    drain_since: float | None = None
+    draining: bool = False
     drain_from_ms: float | None = None
     versions: dict[str, int] = field(default_factory=dict)
 
@@ -108,13 +108,13 @@ class Supervisor:
                 reads from, or was not drained; or another one runs with the same state.
         """
         state, failures = self._config.live.state, Failures(self._config.live.tries)
+        check_room(self._config)
         with (
             held(state),
             closing(self._topics),
             Screen(self._console) as screen,
             closing(ForkServer(state / "worker.log")) as fork_server,
         ):
-            check_room(self._config)
             while (ended := self._attempt(fork_server, screen)) is not None:
                 if self._broker_was_there(ended, screen):
                     failures.add(str(ended), killed=ended.killed, of_use=ended.of_use)
@@ -302,8 +302,8 @@ class Supervisor:
             if self.starts > 1:
                 self._not_drained("it was being started again")
             return health is None  # not yet running: nothing to drain
-        if attempt.drain_since is None:
-            attempt.drain_since = attempt.checkpoint_at = time.monotonic()
+        if not attempt.draining:
+            attempt.draining, attempt.checkpoint_at = True, time.monotonic()
         if attempt.drain_from_ms is None and health:
             attempt.drain_from_ms = health.now_ms
         self._check_draining(attempt)
@@ -360,7 +360,7 @@ def _with_own_group(config: Config) -> Config:
     """
     path = config.live.state / "run"
     with usable(config.live.state):
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:  # empty: the disk was full then
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
         group = f"{config.kafka.group}.{path.read_text(encoding='utf-8')}"

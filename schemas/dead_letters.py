@@ -25,10 +25,9 @@ def dead_letters(
     ids = rows["event_id"] if "event_id" in names else pa.nulls(count, pa.string())
     days = pc.coalesce(times, rows["timestamp"].cast(TIME)) if "timestamp" in names else times
     place = [rows["topic"], rows["partition"].cast(pa.string()), rows["offset"].cast(pa.string())]
-    # A topic that was made anew, or another log, has the same places again.
-    record = pc.coalesce(ids, days.cast(pa.int64()).cast(pa.string()))
     columns = {
-        "dead_letter_id": stable_ids(*place, stages, codes, record),
+        # With the event: a topic that was made anew, or another log, has the same places again.
+        "dead_letter_id": stable_ids(*place, stages, codes, ids),
         "stage": stages,
         "code": codes,
         "topic": rows["topic"],

@@ -118,7 +118,7 @@ DEAD_LETTERS = pa.schema(
         _field(
             "dead_letter_id",
             pa.string(),
-            "row id: hash of reference, event id or time, stage, code",
+            "row id: hash of reference, event id, stage and code",
         ),
         _field("stage", pa.string(), "stage that could not go on"),
         _field("code", pa.string(), "stable code, see schemas.errors.DeadLetterCode"),

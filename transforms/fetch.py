@@ -6,6 +6,7 @@ where media end. A few are fetched at a time, and each few go on as a batch of t
 
 import functools
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -112,24 +113,23 @@ def fetch_batch(batch: pa.RecordBatch, rules: MediaRules) -> Tagged:
     rows = np.flatnonzero(named)
     if not len(rows):
         return
-    silent: set[str] = set()
+    waited: Counter[str] = Counter()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(0, len(rows), AT_ONCE):
-            yield from _few(take_rows(batch, rows[start : start + AT_ONCE]), rules, pool, silent)
+            yield from _few(take_rows(batch, rows[start : start + AT_ONCE]), rules, pool, waited)
 
 
 def _few(
-    batch: pa.RecordBatch, rules: MediaRules, pool: ThreadPoolExecutor, silent: set[str]
+    batch: pa.RecordBatch, rules: MediaRules, pool: ThreadPoolExecutor, waited: Counter[str]
 ) -> Tagged:
-    """Fetch these at once; ``silent`` are hosts that are asked no more, and learns of others.
+    """Fetch these at once; ``waited`` counts how often a host did not answer in time.
 
-    A host that answers none of the few in time would hold a batch of thousands for many minutes,
-    and with it all that is behind; the next batch asks it again.
+    Eight times a batch are enough: with thousands of media one host would hold all that is behind
+    for many minutes. The next batch asks it again.
     """
-    in_time: set[str] = set()
 
     def attempt(uri: str) -> bytes | _FetchError:
-        if _host(uri) in silent:
+        if waited[_host(uri)] >= AT_ONCE:
             return _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, "its host did not answer others")
         begun = time.monotonic()
         try:
@@ -137,12 +137,10 @@ def _few(
         except _FetchError as error:
             return error
         finally:
-            if time.monotonic() - begun < rules.timeout_s:
-                in_time.add(_host(uri))
+            if time.monotonic() - begun >= rules.timeout_s:
+                waited[_host(uri)] += 1
 
-    uris = batch["media_ref"].to_pylist()
-    found = list(pool.map(attempt, uris))
-    silent |= set(map(_host, uris)) - in_time
+    found = list(pool.map(attempt, batch["media_ref"].to_pylist()))
     failed = [item for item in found if isinstance(item, _FetchError)]
     lost = np.array([isinstance(item, _FetchError) for item in found], bool)
     if not lost.all():

@@ -30,6 +30,7 @@ UNKNOWN = "unknown"
 ECE_ROWS = 3000
 """Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
 ECE_GOAL = 0.03
+COVERAGE, ACCURACY = "coverage at the shipped threshold", "accuracy at the shipped threshold"
 _LUCK_DRAWS = 100
 _OTHER = {"base": "compact", "compact": "base"}
 
@@ -118,10 +119,10 @@ def measured_single(
     if threshold is None:
         return figures
     told = probabilities.max(axis=1) >= threshold
-    figures.append(Measured(split, "coverage as shipped", float(told.mean()), len(labels)))
+    figures.append(Measured(split, COVERAGE, float(told.mean()), len(labels)))
     if told.any():
         right = float((probabilities[told].argmax(axis=1) == labels[told]).mean())
-        figures.append(Measured(split, "accuracy as shipped", right, int(told.sum())))
+        figures.append(Measured(split, ACCURACY, right, int(told.sum())))
     return figures
 
 
@@ -136,11 +137,16 @@ def as_shipped(modality: str, folder: Path, media: Sequence[bytes]) -> np.ndarra
 
 
 def other_tier(folder: Path, build: Path) -> Path | None:
-    """Return base's folder for compact's and the other way, None where it is not there."""
+    """Return base's folder for compact's and the other way: beside it, else where models are."""
     modality, _, tier = folder.name.partition("-")
+    if tier not in _OTHER:
+        return None
+    name = f"{modality}-{_OTHER[tier]}"
+    if (folder.parent / name / CARD_FILE).is_file():
+        return folder.parent / name
     try:
-        return find_model(f"{modality}-{_OTHER[tier]}", build)
-    except (AffectstreamError, KeyError):
+        return find_model(name, build)
+    except AffectstreamError:
         return None
 
 

@@ -13,6 +13,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from model_serving.calibration import calibrated
 from model_serving.card import CARD_FILE, read_card
 from model_serving.training.evaluation import (
+    ACCURACY,
+    COVERAGE,
     Evaluation,
     Measured,
     Tier,
@@ -30,7 +32,7 @@ from schemas.vocabularies import EXPRESSIONS, to_ekman
 _SPLIT = "FER+ test, majority vote, 8 classes"
 _SHIPPED = "FER+ test, majority vote, as shipped, 7 expressions"
 _SHOWN = np.array([EXPRESSIONS.index(str(to_ekman(label))) for label in FACE_LABELS])
-_DISTURBED_METRICS = {"accuracy", "ece, disturbed", "coverage as shipped", "accuracy as shipped"}
+_DISTURBED_METRICS = {"accuracy", "ece, disturbed", COVERAGE, ACCURACY}
 _BLURS = (0.5, 1.0, 1.5, 2.0)  # pixels of a 48 x 48 face
 _NOISES = (10, 25, 50)  # grey levels
 _DISTURBED = 600  # faces of the test split

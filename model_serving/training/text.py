@@ -92,8 +92,8 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
 def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float]]:
     """Return the figures on CPED, which has no published split, in folds by dialogue.
 
-    The other corpora of the recipe stay in training in every fold, a teacher does not: it saw what
-    the fold holds out.
+    The other corpora of the recipe stay in training in every fold, less the texts that are held
+    out; a teacher does not, since it saw them.
     """
     if "CPED" not in recipe.corpora:
         message = f"recipe {recipe.name} does not learn from CPED, which the folds are made of"

@@ -48,6 +48,7 @@ class Answers:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.card: ModelCard = read_card(folder / CARD_FILE)
+        self.name = folder.name
         self._folder, self._cache = folder, cache
         self._files = model_files(folder)
         self.outputs = list(self.card.labels)
@@ -136,7 +137,7 @@ def _corpus(
     yield from found if seen else aside(found, "corpus never seen")
     if seen and other and corpus.name in {s.name for s in other.card.training_data}:
         mean = (shared + _shared(other, corpus, rows)[0]) / 2
-        title = f"{split}, shared vocabulary, average with {other.card.name}"
+        title = f"{split}, shared vocabulary, average with {other.name}"
         figures = aside(measured_single(title, mean, labels), "average")
         yield from (m for m in figures if m.metric in {"accuracy", "macro_f1", "ece, average"})
     kept = np.flatnonzero(rows.shown.sum(axis=1) == 1)

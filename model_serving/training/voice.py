@@ -146,9 +146,9 @@ def answers(recipe: Recipe, clips: Clips, net: VoiceStatistics, run: Run) -> dic
     parts |= {corpus: trained & (clips.corpus != corpus) for corpus in CORPORA}
     found = {}
     for name, known in [*parts.items(), (SHIPPED, trained)]:
-        named = recipe.model_copy(update={"name": f"{recipe.name}-{name}"})
+        part = recipe.model_copy(update={"name": f"{recipe.name}-{name}"})
         taught = teachers[name][known] if teachers else None
-        state = fit_perceptron(named, heard[known], clips.take(known), taught, run)
+        state = fit_perceptron(part, heard[known], clips.take(known), taught, run)
         net.perceptron.load_state_dict(state)
         found[name] = predict(net.perceptron, Voices(heard, targets(clips)), as_made)
     np.savez(answers_path(run.folder, recipe.name), **found)  # type: ignore[arg-type]

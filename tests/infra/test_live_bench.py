@@ -43,11 +43,10 @@ def test_the_page_says_when_each_part_was_measured() -> None:
     assert "| soak | 2026-11-25, abc, 60 minutes |" in written
 
 
-def test_what_was_written_by_hand_goes_on_to_the_next_page(tmp_path: Path) -> None:
-    assert by_hand(tmp_path) == ""
+def test_what_was_written_by_hand_stays_on_the_page_of_the_day(tmp_path: Path) -> None:
+    today = tmp_path / "2026-11-26-live.md"
+    assert by_hand(today) == ""
     written = page({"commit_p50_s": 0.5}, {}, ["note"])
-    (tmp_path / "2026-11-25-live.md").write_text(written + "\n## Older\n", encoding="utf-8")
-    newest = tmp_path / "2026-11-26-live.md"
-    newest.write_text(written + "\n## An hour\nIt ran.\n\n## More\n", encoding="utf-8")
-    newest.write_text(written + by_hand(tmp_path), encoding="utf-8")
-    assert newest.read_text(encoding="utf-8").endswith("note\n\n## An hour\nIt ran.\n\n## More\n")
+    today.write_text(written + "\n## An hour\nIt ran.\n\n## More\n", encoding="utf-8")
+    today.write_text(written + by_hand(today), encoding="utf-8")
+    assert today.read_text(encoding="utf-8").endswith("note\n\n## An hour\nIt ran.\n\n## More\n")

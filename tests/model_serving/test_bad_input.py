@@ -247,6 +247,12 @@ def test_no_bad_item_takes_three_times_the_time_of_a_sound_one(models):
         assert _seconds(models["text"], bad, "text") < 3 * text
 
 
+def test_what_looks_like_scans_beside_a_jpegs_own_is_none(models):
+    """A motion photo has a film behind its picture, and comments may hold any bytes."""
+    plain = _image(_noise(48, 48), "JPEG", comment=b"\xff\xda" * 100) + b"\xff\xda" * 100
+    assert _media(models["face"], [plain]).failures == ()
+
+
 def test_silence_in_many_channels_is_a_dead_letter(models):
     file = io.BytesIO()
     soundfile.write(file, np.zeros((3_000_000, 8), np.float32), 384_000, format="FLAC")

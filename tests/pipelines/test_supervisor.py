@@ -170,6 +170,8 @@ def test_a_stop_between_two_starts_says_that_it_was_not_drained(
         return live._Ended("the job server's JVM died", killed=True)
 
     monkeypatch.setattr(supervisor, "_attempt", attempted)
+    monkeypatch.setattr(supervisor, "_broker_was_there", lambda *_: False)
+    monkeypatch.setattr(live, "ForkServer", lambda _: io.StringIO())
     with pytest.raises(AffectstreamError, match=r"not drained: it ended before: the job server's"):
         supervisor.run()
 

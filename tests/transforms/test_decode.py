@@ -105,13 +105,12 @@ def test_a_bad_record_is_a_dead_letter_and_its_neighbours_go_on(code: str) -> No
 def test_another_record_at_the_same_place_is_another_dead_letter() -> None:
     """A topic that was made anew, or another log, counts its offsets from 0 again."""
     first = record("text", 1, b"{")
-    bare = first | {"headers": []}
-    later = {"timestamp": START + dt.timedelta(days=1)}
-    others = [first, record("text", 1, b"{", id="another"), bare, bare | later]
+    others = [first, record("text", 1, b"{", id="another"), first | {"headers": []}]
     ids = [letter["dead_letter_id"] for row in others for letter in decode(row)[1]]
-    assert len(set(ids)) == 4
-    assert decode(first)[1][0]["dead_letter_id"] == ids[0]
-    assert decode(first | later)[1][0]["dead_letter_id"] == ids[0]
+    assert len(set(ids)) == 3
+    # The source tells no time later than its own: a time may be another when it reads again.
+    again = [row | {"timestamp": START + dt.timedelta(days=1)} for row in others]
+    assert [letter["dead_letter_id"] for row in again for letter in decode(row)[1]] == ids
 
 
 @pytest.mark.parametrize(

@@ -113,12 +113,11 @@ def test_nobody_there_is_a_dead_letter() -> None:
 
 def test_a_host_that_hangs_is_not_asked_for_all_of_a_batch(host: str) -> None:
     other = host.replace("127.0.0.1", "localhost")
-    places = [f"{host}/slow/{n}" for n in range(8)] + [f"{other}/gone"]
-    places += [f"{host}/clips/{n}" for n in range(100)] + [f"{other}/clips/1"]
+    places = [f"{other}/slow", *[f"{host}/slow/{n}" for n in range(100)], f"{other}/clips/1"]
     begun = time.monotonic()
     media, codes = outcome(named(*places), MediaRules((f"{host}/", f"{other}/"), LIMIT, 0.5))
-    assert time.monotonic() - begun < 3
-    assert media == {len(places) - 1: CLIP}
+    assert time.monotonic() - begun < 4, "asked for all of them it takes 6 s and more"
+    assert media == {len(places) - 1: CLIP}, "one slow item does not silence its host"
     assert codes == dict.fromkeys(range(len(places) - 1), "media_unreachable")
 
 

@@ -9,6 +9,8 @@ from sklearn import metrics
 
 from model_serving.card import read_card
 from model_serving.training.evaluation import (
+    ACCURACY,
+    COVERAGE,
     Evaluation,
     Measured,
     accuracy_at,
@@ -116,13 +118,16 @@ def test_what_the_shipped_threshold_lets_through() -> None:
     chances = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45]])
     labels = np.array([0, 1, 1, 0])
     found = {m.metric: m for m in measured_single("x test", chances, labels, threshold=0.6)}
-    assert (found["coverage as shipped"].value, found["coverage as shipped"].rows) == (0.75, 4)
-    assert found["accuracy as shipped"].value == pytest.approx(1 / 3)
-    assert found["accuracy as shipped"].rows == 3
-    assert "coverage as shipped" not in {m.metric for m in measured_single("x", chances, labels)}
+    assert (
+        found[COVERAGE].value,
+        found[COVERAGE].rows,
+    ) == (0.75, 4)
+    assert found[ACCURACY].value == pytest.approx(1 / 3)
+    assert found[ACCURACY].rows == 3
+    assert COVERAGE not in {m.metric for m in measured_single("x", chances, labels)}
     nobody = {m.metric: m.value for m in measured_single("x", chances, labels, threshold=0.95)}
-    assert nobody["coverage as shipped"] == 0
-    assert "accuracy as shipped" not in nobody
+    assert nobody[COVERAGE] == 0
+    assert ACCURACY not in nobody
 
 
 def test_those_of_whom_nothing_is_known_are_no_group_to_be_apart_from() -> None:

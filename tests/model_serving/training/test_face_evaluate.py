@@ -58,7 +58,7 @@ def test_a_model_is_right_where_the_votes_say_what_it_says(tmp_path: Path) -> No
     assert accuracy[shipped] == 1
     blurred = f"{shipped}, first 60, blur of 2.0 px"
     assert accuracy[blurred] < 1
-    coverage = figures(found, "coverage as shipped")
+    coverage = figures(found, "coverage at the shipped threshold")
     assert coverage[blurred] < coverage[shipped], "blur lowers the confidence that ships"
     (goal,) = [m for m in found.measured if m.key]
     assert (goal.key, goal.metric, goal.value, goal.rows) == ("ferplus_accuracy", "accuracy", 1, 60)

@@ -20,7 +20,7 @@ import org.joda.time.Instant;
  * the whole source is the minimum over partitions, so it is never ahead of that timestamp.
  */
 final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
-  /** How a topic takes part in the watermark; context is nearly always idle, and then never does. */
+  /** How a topic takes part in the watermark; context does only where records may wait in it. */
   enum Role {
     SESSION,
     CONTEXT,
