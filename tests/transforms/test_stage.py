@@ -1,0 +1,48 @@
+"""The one DoFn of all stateless stages counts what goes through it and the time that it takes."""
+
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from transforms.stage import DEAD, MAIN, RunStage, Tagged
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def inc(self, by: int) -> None:
+        self.count += by
+
+
+def _at_once(batch: pa.RecordBatch) -> Tagged:
+    time.sleep(0.05)
+    return [(MAIN, batch), (DEAD, batch.slice(0, 0)), (DEAD, batch.slice(1))]
+
+
+def _one_by_one(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    yield from _at_once(batch)
+
+
+@pytest.mark.parametrize("work", [_at_once, _one_by_one])
+def test_a_stage_counts_its_rows_and_its_time(work) -> None:
+    stage = RunStage("Work", lambda: work)
+    stage.setup()
+    stage._rows_in, stage._rows_out, stage._busy_us = _Counter(), _Counter(), _Counter()
+    batch = pa.record_batch({"x": [1, 2, 3]})
+    main, dead = stage.process(batch)
+    assert main is batch
+    assert (dead.tag, dead.value.num_rows) == (DEAD, 2)
+    assert (stage._rows_in.count, stage._rows_out.count) == (3, 3)
+    assert 50_000 <= stage._busy_us.count < 500_000
+
+
+def test_what_is_handed_on_takes_no_time_of_the_stage() -> None:
+    stage = RunStage("Work", lambda: _one_by_one)
+    stage.setup()
+    stage._busy_us = _Counter()
+    for _ in stage.process(pa.record_batch({"x": [1, 2, 3]})):
+        time.sleep(0.2)
+    assert stage._busy_us.count < 200_000
