@@ -94,17 +94,20 @@ def listens(port: int) -> bool:
 def alive(pid: int) -> bool:
     """Tell whether a process runs; a zombie does not."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return _stat(pid)[0] != "Z"
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on; OSError where it is no more."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _identity(pid: int) -> str:
     """Return pid, start in clock ticks and boot: a number is given again, all three are not."""
-    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{pid} {started} {boot}"
+    return f"{pid} {_stat(pid)[19]} {boot}"
 
 
 @dataclass(slots=True)

@@ -213,8 +213,7 @@ def load_config(path: Path | None, **flags: Any) -> Config:
     settings = _read(path)
     for name, value in flags.items():
         if isinstance(value, dict):  # flags of one section, the rest of it stays
-            given = {key: flag for key, flag in value.items() if flag is not None}
-            settings[name] = (settings.get(name) or {}) | given
+            settings[name] = (settings.get(name) or {}) | _given(value)
         elif value is not None:
             settings[name] = value
     try:
@@ -226,11 +225,15 @@ def load_config(path: Path | None, **flags: Any) -> Config:
 def load_kafka(path: Path | None, **flags: Any) -> Kafka:
     """Build the broker's settings alone, from the same file and flags."""
     given = _read(path).get("kafka") or {}
-    given |= {name: value for name, value in flags.items() if value is not None}
+    given |= _given(flags)
     try:
         return Kafka.model_validate(given)
     except ValidationError as error:
         raise AffectstreamError(_explain(error)) from error
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _read(path: Path | None) -> dict[str, Any]:

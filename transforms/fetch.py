@@ -129,7 +129,8 @@ def _few(
     """
 
     def attempt(uri: str) -> bytes | _FetchError:
-        if waited[_host(uri)] >= AT_ONCE:
+        host = _host(uri)
+        if waited[host] >= AT_ONCE:
             return _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, "its host did not answer others")
         begun = time.monotonic()
         try:
@@ -138,7 +139,7 @@ def _few(
             return error
         finally:
             if time.monotonic() - begun >= rules.timeout_s:
-                waited[_host(uri)] += 1
+                waited[host] += 1
 
     found = list(pool.map(attempt, batch["media_ref"].to_pylist()))
     failed = [item for item in found if isinstance(item, _FetchError)]

@@ -126,14 +126,17 @@ def measured_single(
     return figures
 
 
-def as_shipped(modality: str, folder: Path, media: Sequence[bytes]) -> np.ndarray:
-    """Return the (n, 7) scores that the pipeline would give: front end, quality and all."""
+def measured_as_shipped(
+    split: str, modality: str, folder: Path, media: Sequence[bytes], labels: np.ndarray
+) -> list[Measured]:
+    """Judge the scores that the pipeline would give of these media: front end, quality and all."""
     batch = pa.record_batch({"media": pa.array(media, pa.binary())})
-    found = load_recogniser(modality, str(folder), None, "cpu").estimate(batch)
+    model = load_recogniser(modality, str(folder), None, "cpu")
+    found = model.estimate(batch)
     if found.failures:
         message = f"{folder.name} could not read an item: {found.failures[0].detail}"
         raise AffectstreamError(message)
-    return found.scores
+    return measured_single(split, found.scores, labels, threshold=model.threshold)
 
 
 def other_tier(folder: Path, build: Path) -> Path | None:

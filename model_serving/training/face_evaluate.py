@@ -18,8 +18,8 @@ from model_serving.training.evaluation import (
     Evaluation,
     Measured,
     Tier,
-    as_shipped,
     aside,
+    measured_as_shipped,
     measured_single,
     other_tier,
 )
@@ -115,6 +115,4 @@ def _shipped(split: str, folder: Path, images: np.ndarray, labels: np.ndarray) -
         file = BytesIO()
         Image.fromarray(image).save(file, "PNG")
         media.append(file.getvalue())
-    threshold = read_card(folder / CARD_FILE).calibration.threshold
-    scores = as_shipped("face", folder, media)
-    return measured_single(split, scores, _SHOWN[labels], threshold=threshold)
+    return measured_as_shipped(split, "face", folder, media, _SHOWN[labels])

@@ -23,8 +23,8 @@ from model_serving.training.evaluation import (
     Evaluation,
     Measured,
     Tier,
-    as_shipped,
     aside,
+    measured_as_shipped,
     measured_gaps,
     measured_single,
     other_tier,
@@ -207,7 +207,6 @@ def _noisy(folder: Path, given: Answers, clips: Clips, calibration: Calibration)
     part, shared = columns(HEADS, RAVDESS.name), columns(HEADS, SHARED.name)
     truth = targets(clips)[:, part].argmax(axis=1)
     shown = targets(clips)[:, shared].argmax(axis=1)
-    threshold = read_card(folder / CARD_FILE).calibration.threshold
     found = []
     for level in _NOISES:
         rng = np.random.default_rng(level)
@@ -221,8 +220,8 @@ def _noisy(folder: Path, given: Answers, clips: Clips, calibration: Calibration)
         split = f"RAVDESS actors 21-24, 8 classes, {level} dB over white noise"
         figures = aside(measured_single(split, chances, truth), "disturbed")
         found += [m for m in figures if m.metric in {"uar", "ece, disturbed"}]
-        scores = as_shipped("voice", folder, [_wav(wave) for wave in noisy.waves])
         split = f"RAVDESS actors 21-24, as shipped, 7 expressions, {level} dB over white noise"
-        figures = aside(measured_single(split, scores, shown, threshold=threshold), "disturbed")
+        media = [_wav(wave) for wave in noisy.waves]
+        figures = aside(measured_as_shipped(split, "voice", folder, media, shown), "disturbed")
         found += [m for m in figures if m.metric in _SHIPPED_METRICS]
     return found
