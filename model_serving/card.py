@@ -6,10 +6,11 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from model_serving.text_language import Language
 from schemas.errors import AffectstreamError
+from schemas.strict import Frozen, first_problem
 from schemas.vocabularies import EXPRESSIONS, VOCABULARY
 
 _LOG = logging.getLogger(__name__)
@@ -20,11 +21,7 @@ CONSTANT = "constant"
 """The recogniser that answers without a model, for load tests; it has no card."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Figure(_Frozen):
+class Figure(Frozen):
     """One measured figure: on which split, by which metric, when; with its 95 % interval.
 
     ``floor`` is what luck alone gives: the ECE of a perfectly calibrated model on so many rows, the
@@ -41,7 +38,7 @@ class Figure(_Frozen):
     floor: float | None = None
 
 
-class Source(_Frozen):
+class Source(Frozen):
     """One data set that the weights saw."""
 
     name: str
@@ -49,7 +46,7 @@ class Source(_Frozen):
     rows: int
 
 
-class Calibration(_Frozen):
+class Calibration(Frozen):
     """Temperature and bias on the logits, and the confidence under which the model abstains.
 
     ``bias`` has a value for each label that maps to an expression, in the order of the outputs.
@@ -63,7 +60,7 @@ class Calibration(_Frozen):
     ece: float | None = None
 
 
-class ModelCard(_Frozen):
+class ModelCard(Frozen):
     """What ``card.json`` holds; a folder without one is not loaded.
 
     ``labels`` maps the model's own labels, in the order of its outputs, to expressions of the
@@ -83,7 +80,7 @@ class ModelCard(_Frozen):
     calibration: Calibration = Calibration()
     command: str | None = None
     notes: str = ""
-    sha256: dict[str, str] = {}
+    sha256: dict[str, str] = Field(default_factory=dict)
 
     @property
     def model_id(self) -> str:
@@ -102,9 +99,7 @@ def read_card(path: Path) -> ModelCard:
     try:
         card = ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = f"model card {path}: {where}: {first['msg']}"
+        message = f"model card {path}: {first_problem(error)}"
         raise AffectstreamError(message) from error
     unknown = sorted({t for t in card.labels.values() if t is not None} - set(EXPRESSIONS))
     if unknown:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from model_serving.card import CARD_FILE, CONSTANT, read_card
 from schemas.errors import AffectstreamError
+from schemas.strict import Frozen
 from schemas.vocabularies import MODALITIES
 
 _HERE = Path(__file__).resolve().parent.parent
@@ -16,11 +17,7 @@ WEIGHTS = _HERE / "model_serving" / "weights"
 POLICIES = _HERE / "schemas" / "policies"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelConfig(_Frozen):
+class ModelConfig(Frozen):
     """One recogniser: a model folder or Hugging Face id (``constant`` for load tests).
 
     ``card`` is the path of a card.json for a model that carries none; ``device`` is a torch
@@ -36,7 +33,7 @@ def _shipped(name: str) -> ModelConfig:
     return ModelConfig(model=str(WEIGHTS / name))
 
 
-class Models(_Frozen):
+class Models(Frozen):
     """The four recognisers and the fusion model; what is not named is what ships."""
 
     text: ModelConfig = _shipped("text-compact")
@@ -58,7 +55,7 @@ class Models(_Frozen):
         }
 
 
-class Windows(_Frozen):
+class Windows(Frozen):
     """Fixed windows of event time, in seconds, and the number of shards that hold them."""
 
     length_s: float = Field(default=5.0, gt=0)
@@ -66,7 +63,7 @@ class Windows(_Frozen):
     shards: int = Field(default=8, ge=1, le=1024)
 
 
-class Decisions(_Frozen):
+class Decisions(Frozen):
     """How the history follows what is shown (see ``transforms.history.Smoothing``)."""
 
     follow: float = Field(default=0.6, gt=0, le=1)
@@ -77,7 +74,7 @@ class Decisions(_Frozen):
     valid_s: float = Field(default=30.0, gt=0)
 
 
-class Media(_Frozen):
+class Media(Frozen):
     """Media that events name by ``dataref``: where they may be fetched from, and how much.
 
     ``places`` are URIs that end in a slash (``https://media.example/clips/``, ``file:///media/``);
@@ -98,7 +95,7 @@ class Media(_Frozen):
         return given
 
 
-class Kafka(_Frozen):
+class Kafka(Frozen):
     """The broker, how to reach it, and the rules of event time; durations in seconds.
 
     ``delay_s`` is the bounded out-of-orderness; a partition that was read to its end and brought
@@ -124,7 +121,7 @@ class Kafka(_Frozen):
         return self
 
 
-class Live(_Frozen):
+class Live(Frozen):
     """The streaming job: where it runs and what it keeps; durations in seconds.
 
     ``state`` holds checkpoints, settings and logs of the job; ``jars`` is what ``make flink``
@@ -147,7 +144,7 @@ class Live(_Frozen):
     least_free_mb: int = Field(default=500, ge=0)
 
 
-class Config(_Frozen):
+class Config(Frozen):
     """Everything a run hangs on; without ``log`` the events come from Kafka.
 
     ``tables`` is a folder or an object store's URI (``s3://bucket/…``, reached by AWS_ variables).

@@ -11,7 +11,6 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import (
@@ -22,13 +21,13 @@ from apache_beam.transforms.userstate import (
 )
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.arkit import EXPRESSION_WEIGHTS
 from schemas.arrow import ArrowBatchCoder, filled, runs, vector_column
 from schemas.errors import AffectstreamError
 from schemas.events import TIME
 from schemas.ids import stable_ids
+from schemas.strict import Frozen, read_yaml
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.history import NOTHING, History, Smoothing, Step
@@ -40,11 +39,7 @@ Landed = Callable[[str, datetime], pa.Table]
 _MIRRORING = "avatar_mirroring"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Rule(_Frozen):
+class Rule(Frozen):
     """What follows when an expression was held for ``after`` windows in a row.
 
     ``at_once_after`` is a game result that makes it follow in the first window.
@@ -56,7 +51,7 @@ class Rule(_Frozen):
     at_once_after: str | None = None
 
 
-class ScenarioPolicy(_Frozen):
+class ScenarioPolicy(Frozen):
     """Scenario → expression → rule; in high-stakes scenarios a person looks at weak estimates."""
 
     version: str
@@ -66,11 +61,7 @@ class ScenarioPolicy(_Frozen):
 
 def read_scenarios(path: Path) -> ScenarioPolicy:
     """Read and check a scenario policy."""
-    try:
-        policy = ScenarioPolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        message = f"{path} is not a scenario policy: {str(error).splitlines()[0]}"
-        raise AffectstreamError(message) from error
+    policy = read_yaml(path, ScenarioPolicy, "a scenario policy")
     unknown = {e for rules in policy.scenarios.values() for e in rules} - set(EXPRESSIONS)
     if unknown:
         message = f"{path} has rules for {sorted(unknown)}, which are no expressions"

@@ -11,12 +11,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import model_validator
 
 from schemas.arrow import distinct, filled, take_rows
-from schemas.errors import AffectstreamError, RefusalCode
+from schemas.errors import RefusalCode
 from schemas.events import kind_of
+from schemas.strict import Frozen, read_yaml
 from schemas.tables import REFUSALS
 from transforms.consent import GRANTED, WITHDRAWN, ledger_rows
 from transforms.stage import MAIN, REFUSED, Outputs, Tagged, run_stage
@@ -28,11 +28,7 @@ NO_CONSENT = "GDPR Art. 6 and 9"
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Rule(_Frozen):
+class Rule(Frozen):
     """One row of the policy table; a condition that is None matches everything."""
 
     verdict: Literal["allow", "refuse"]
@@ -54,7 +50,7 @@ class Rule(_Frozen):
         return self
 
 
-class Policy(_Frozen):
+class Policy(Frozen):
     """The policy table: known regions and purposes, and rules of which the first match decides."""
 
     version: str
@@ -101,11 +97,7 @@ def _matches(rule: Rule, case: Case) -> bool:
 
 def read_policy(path: Path) -> Policy:
     """Read and check a policy table."""
-    try:
-        return Policy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        message = f"{path} is not a policy table: {str(error).splitlines()[0]}"
-        raise AffectstreamError(message) from error
+    return read_yaml(path, Policy, "a policy table")
 
 
 class Asked(Protocol):

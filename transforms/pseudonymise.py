@@ -12,20 +12,20 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AwareDatetime, ValidationError, field_validator
 
 from schemas.arrow import distinct, filled
 from schemas.errors import AffectstreamError
 from schemas.events import TIME, kind_of, pseudonymous_schema
+from schemas.strict import Frozen
 from transforms.stage import MAIN, Tagged, run_stage
 
 _CACHE_LIMIT = 200_000  # references held a process: about 40 MB
 
 
-class KeyPeriod(BaseModel):
+class KeyPeriod(Frozen):
     """One key and the event time from which it holds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     since: AwareDatetime
     key: bytes
 
@@ -39,8 +39,7 @@ class KeyPeriod(BaseModel):
         return key
 
 
-class _KeyFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _KeyFile(Frozen):
     periods: tuple[KeyPeriod, ...]
 
 

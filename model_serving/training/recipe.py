@@ -4,19 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from schemas.errors import AffectstreamError
+from schemas.strict import Frozen, read_yaml
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Schedule(_Frozen):
+class Schedule(Frozen):
     """Epochs of AdamW with linear warm-up and cosine decay.
 
     ``patience`` counts evaluations on dev without a better score before the training stops;
@@ -36,7 +32,7 @@ class Schedule(_Frozen):
     accumulate: int = Field(default=1, ge=1)
 
 
-class Distil(_Frozen):
+class Distil(Frozen):
     """The teachers, by the names of their folders (see ``find_model``), and their part of the loss.
 
     The rest of the loss is the labels'. ``unlabelled`` names texts that only the teachers answer.
@@ -48,7 +44,7 @@ class Distil(_Frozen):
     temperature: float = Field(default=2.0, gt=0)
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """One model: what it learns from, how, and what it may be used for.
 
     ``corpora`` maps the name of a corpus to how often its rows stand in an epoch; ``net`` holds
@@ -59,11 +55,11 @@ class Recipe(_Frozen):
     modality: Literal["text", "voice", "face", "motion"]
     licence: Literal["open", "research"]
     seed: int = 13
-    corpora: dict[str, int] = {}
+    corpora: dict[str, int] = Field(default_factory=dict)
     coverage: float = Field(default=0.9, gt=0, le=1)
     schedule: Schedule = Schedule()
     distil: Distil | None = None
-    net: dict[str, Any] = {}
+    net: dict[str, Any] = Field(default_factory=dict)
     notes: str = ""
 
     def changed(self, seed: int | None, without: Sequence[str]) -> "Recipe":
@@ -94,8 +90,4 @@ def read_recipe(name: str) -> Recipe:
         shipped = ", ".join(sorted(found.stem for found in RECIPES.glob("*.yaml")))
         message = f"no recipe at {path}: name one of {shipped}, or a YAML file"
         raise AffectstreamError(message)
-    try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
-        message = f"recipe {path}: {error}"
-        raise AffectstreamError(message) from error
+    return read_yaml(path, Recipe, "a recipe")
