@@ -1,7 +1,7 @@
 """From an image to the face in it, as FER+ crops faces, and how much of one can be seen.
 
-An image whose shorter side has up to 96 pixels is taken for a crop already, whatever it shows, but
-a strip; in larger ones the most prominent face is looked for.
+An image whose shorter side has up to 96 pixels is a crop already, unless it is a strip or the
+detector's nets deny that it is a face; in larger ones the most prominent face is looked for.
 """
 
 from dataclasses import dataclass
@@ -44,6 +44,8 @@ def crop_face(image: Image.Image) -> Crop:
         if face is None:
             return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
         image, side, turned = _cut(image, face), _height(face), frontality(face.landmarks)
+    elif not load_detector().accepts(np.array(image.convert("RGB"))):
+        return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
     shares = {
         QualityCode.SMALL_FACE: min(1.0, side / _SMALL),
         QualityCode.BLURRED: sharpness(image),
@@ -58,7 +60,7 @@ def find_face(image: Image.Image) -> Face | None:
     """Return the most prominent face of an image, in its own pixels."""
     small = image.convert("RGB")
     small.thumbnail((SEARCHED, SEARCHED), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    found = load_detector().detect(np.asarray(small))
+    found = load_detector().detect(np.array(small))
     if not found:
         return None
     scale = image.width / small.width

@@ -24,6 +24,7 @@ SEARCHED: Final = 320
 _SMALLEST = 40.0
 _FACTOR = 0.709  # of the image pyramid: half of the area a step
 _THRESHOLDS = (0.6, 0.7, 0.7)
+_SURE, _DENIED = 0.5, 0.1  # of a crop: scores of the second and the third net
 _MOST = 48  # boxes that go on from the first net: bounds the time that an image can take
 
 
@@ -115,6 +116,18 @@ class FaceDetector(nn.Module):
         if len(boxes):
             boxes = self._refine(pixels, boxes)
         return self._output(pixels, boxes) if len(boxes) else []
+
+    @torch.inference_mode()
+    def accepts(self, crop: np.ndarray) -> bool:
+        """Tell whether an (h, w, 3) uint8 crop may be a face.
+
+        It may not where the second net is not sure and the third denies it. Of FER+'s validation
+        faces .7 % are denied: turned away, covered or small in the crop.
+        """
+        pixels = torch.from_numpy(crop).permute(2, 0, 1).unsqueeze(0).float()
+        if float(self.rnet(_scaled(pixels, (24, 24)))[0]) >= _SURE:
+            return True
+        return float(self.onet(_scaled(pixels, (48, 48)))[0]) >= _DENIED
 
     def _propose(self, pixels: Tensor) -> np.ndarray:
         """Slide the first net over the pyramid; return boxes (n, 5) with their scores."""

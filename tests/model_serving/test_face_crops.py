@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from model_serving.face_crops import crop_face, find_face, frontality, sharpness
 from model_serving.face_detector import load_detector, suppress
+from model_serving.motion_synthesis import motion_frames
+from pipelines.sessionlogs import faces
 from schemas.errors import QualityCode
 
 
@@ -12,11 +14,29 @@ def _textured(side, seed=0):
     return Image.fromarray(noise)
 
 
+def _face(side):
+    rng = np.random.default_rng(0)
+    (drawn,) = faces.draw(faces.identity(rng), motion_frames(np.array([3]), rng), rng)
+    return drawn.resize((side, side))
+
+
 def test_a_small_image_is_a_crop_already():
-    crop = crop_face(_textured(64))
+    crop = crop_face(_face(64))
     assert crop.image.size == (64, 64)
     assert crop.quality == 1.0
     assert crop.code is None
+
+
+def test_a_small_image_without_a_face_has_no_quality():
+    shapes = Image.new("L", (64, 64), 200)
+    draw = ImageDraw.Draw(shapes)
+    draw.rectangle((5, 10, 30, 60), fill=90)
+    draw.text((20, 20), "exit", fill=10)
+    rng = np.random.default_rng(2)
+    grey = [Image.fromarray(rng.integers(0, 255, (48, 48), np.uint8)) for _ in range(50)]
+    found = [crop_face(image) for image in (shapes, Image.new("L", (48, 48), 7), *grey)]
+    assert sum(crop.quality > 0 for crop in found) <= 1
+    assert {crop.code for crop in found if crop.quality == 0} == {QualityCode.NO_FACE}
 
 
 @pytest.mark.parametrize(
@@ -29,17 +49,17 @@ def test_an_image_without_a_face_has_no_quality(size):
 
 
 def test_blur_lowers_quality_step_by_step():
-    image = _textured(12).resize((48, 48), Image.Resampling.NEAREST)  # as much contrast as a face
-    found = [sharpness(image.filter(ImageFilter.GaussianBlur(r))) for r in (0, 3, 4, 6)]
+    image = _face(48)
+    found = [sharpness(image.filter(ImageFilter.GaussianBlur(r))) for r in (0, 1.5, 2, 3)]
     assert found[0] == 1.0
     assert found == sorted(found, reverse=True)
-    blurred = crop_face(image.filter(ImageFilter.GaussianBlur(6)))
+    blurred = crop_face(image.filter(ImageFilter.GaussianBlur(3)))
     assert blurred.quality < 0.3
     assert blurred.code is QualityCode.BLURRED
 
 
 def test_a_thumbnail_is_too_small():
-    crop = crop_face(_textured(10))
+    crop = crop_face(_face(10))
     assert crop.quality < 0.5
     assert crop.code is QualityCode.SMALL_FACE
 
