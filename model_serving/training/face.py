@@ -112,7 +112,7 @@ def _start(net: ResNetForImageClassification, folder: Path) -> None:
 def _problem(
     recipe: Recipe, net: nn.Module, frozen: list[nn.Module], known: Faces, dev: Faces, run: Run
 ) -> Problem:
-    training = replace(known, generator=torch.Generator().manual_seed(recipe.seed))
+    training = replace(known, augmented=True)
     if recipe.distil:
         teachers = [find_model(name, run.build) for name in recipe.distil.teachers]
         training = replace(training, teacher=teach(teachers, known))
@@ -133,7 +133,7 @@ def teach(folders: Sequence[Path], faces: Faces) -> np.ndarray:
     for folder in folders:
         teacher = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
         seen = replace(faces, side=int(getattr(teacher.config, "image_size", faces.side)))
-        found.append(predict(teacher, seen, as_made))
+        found.append(predict(teacher, seen, as_made, title=f"answers of {folder.name}"))
     return np.asarray(np.mean(found, axis=0))
 
 

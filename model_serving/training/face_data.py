@@ -25,15 +25,15 @@ class Faces(Dataset[Batch]):
     """Images (n, 48, 48) uint8 and votes over ``FACE_LABELS`` (n, 8), which sum to 1.
 
     ``majority`` marks rows that one expression has more than half of the votes of. Batches come
-    at ``side`` pixels, moved at random where there is a ``generator``; ``teacher`` (n, 8) are the
-    logits of a model to learn from.
+    at ``side`` pixels; ``augmented`` ones are moved at random, by torch's own generator, whose
+    state a checkpoint holds. ``teacher`` (n, 8) are the logits of a model to learn from.
     """
 
     images: np.ndarray
     votes: np.ndarray
     majority: np.ndarray
     side: int = 48
-    generator: torch.Generator | None = None
+    augmented: bool = False
     teacher: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -45,8 +45,8 @@ class Faces(Dataset[Batch]):
     def __getitems__(self, rows: list[int]) -> Batch:
         """Return the whole batch at once: the loader hands on as it is."""
         pixels = to_pixels(self.images[rows])
-        if self.generator is not None:
-            pixels = augment(pixels, self.side, self.generator)
+        if self.augmented:
+            pixels = augment(pixels, self.side)
         elif self.side != pixels.shape[-1]:
             pixels = functional.interpolate(pixels, size=(self.side, self.side), mode="bilinear")
         batch = {
@@ -94,12 +94,12 @@ def to_pixels(images: np.ndarray) -> Tensor:
     return (torch.from_numpy(images).unsqueeze(1).float() / 255.0 - MEAN) / STD
 
 
-def augment(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, side: int) -> Tensor:
     """Turn, shift, scale, mirror, light and blot images (n, 1, 48, 48) onto ``side`` pixels."""
     n = len(images)
 
     def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=generator) * (high - low) + low
+        return torch.rand(n) * (high - low) + low
 
     angle, scale = uniform(-0.26, 0.26), uniform(0.82, 1.12)  # 15 degrees
     flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
@@ -112,20 +112,20 @@ def augment(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     column = (n, 1, 1, 1)
     contrast, light = uniform(0.7, 1.35).view(column), uniform(-0.5, 0.5).view(column)
     moved = moved * contrast + light
-    noise = torch.randn(moved.shape, generator=generator) * uniform(0, 0.12).view(column)
-    return _blot(moved + noise, generator)
+    noise = torch.randn(moved.shape) * uniform(0, 0.12).view(column)
+    return _blot(moved + noise)
 
 
-def _blot(images: Tensor, generator: torch.Generator) -> Tensor:
+def _blot(images: Tensor) -> Tensor:
     """Grey out one rectangle in half of the images, as hands and hair do."""
     n, side = len(images), images.shape[-1]
-    size = (torch.rand(2, n, generator=generator) * 0.3 + 0.1) * side
-    corner = torch.rand(2, n, generator=generator) * (side - size)
+    size = (torch.rand(2, n) * 0.3 + 0.1) * side
+    corner = torch.rand(2, n) * (side - size)
     line = torch.arange(side).view(1, -1)
     inside = [
         (line >= corner[axis].view(-1, 1)) & (line < (corner[axis] + size[axis]).view(-1, 1))
         for axis in (0, 1)
     ]
     hit = inside[0].unsqueeze(2) & inside[1].unsqueeze(1)
-    hit &= (torch.rand(n, generator=generator) < 0.5).view(-1, 1, 1)
+    hit &= (torch.rand(n) < 0.5).view(-1, 1, 1)
     return images.masked_fill(hit.unsqueeze(1), 0.0)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
@@ -108,8 +109,12 @@ def predict(
     *,
     batch: int = 64,
     lengths: Sequence[int] | None = None,
+    title: str = "",
 ) -> np.ndarray:
-    """Return the (n, outputs) logits of all items in their order, without dropout."""
+    """Return the (n, outputs) logits of all items in their order, without dropout.
+
+    With a ``title`` it shows how far it is.
+    """
     count = len(_sized(items))
     order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
     device = next(net.parameters()).device
@@ -117,7 +122,8 @@ def predict(
     net.eval()
     found = []
     with torch.inference_mode():
-        for part in DataLoader(items, batch, sampler=order.tolist(), collate_fn=collate):
+        parts = DataLoader(items, batch, sampler=order.tolist(), collate_fn=collate)
+        for part in track(parts, description=title, disable=not title):
             inputs = {k: v.to(device) for k, v in part.items() if k not in TARGETS}
             found.append(net(**inputs).logits.float().cpu().numpy())
     net.train(was)

@@ -36,11 +36,11 @@ _HEADS = (SHARED,)
 class Frames(Dataset[Batch]):
     """``count`` frames an epoch, drawn anew for every batch; or those of ``fixed``, as they are.
 
-    Every other batch is a hard one in part: intensities and trackers differ in life.
+    Every other batch is a hard one in part: intensities and trackers differ in life. What is drawn
+    hangs on torch's generator, whose state a checkpoint holds, and on the process.
     """
 
     count: int
-    rng: np.random.Generator
     fixed: Batch | None = None
 
     def __len__(self) -> int:
@@ -53,8 +53,8 @@ class Frames(Dataset[Batch]):
         """Return the whole batch at once: the loader hands on as it is."""
         if self.fixed is not None:
             return {name: values[rows] for name, values in self.fixed.items()}
-        hard = self.rng.random() < 0.5
-        return draw(len(rows), self.rng, between(self.rng) if hard else PLAIN)
+        rng = np.random.default_rng([rank(), int(torch.randint(2**62, ()))])
+        return draw(len(rows), rng, between(rng) if rng.random() < 0.5 else PLAIN)
 
 
 def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
@@ -69,10 +69,10 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     frames = int(recipe.net["frames"])
     dev = _dev(np.random.default_rng(recipe.seed + 1))
     truth = dev["labels"].argmax(dim=1).numpy()
-    judged = Frames(len(truth), np.random.default_rng(0), dev)
+    judged = Frames(len(truth), dev)
     problem = Problem(
         net=net,
-        train=Frames(frames, np.random.default_rng(recipe.seed + 1000 * rank())),
+        train=Frames(frames),
         dev={"generated": judged},
         collate=as_made,
         loss=HeadLoss.of(recipe, _HEADS),

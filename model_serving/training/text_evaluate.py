@@ -60,7 +60,8 @@ class Answers:
             blank = blank_targets(len(texts), DEFAULT_HEADS)
             items = encode(tokenizer(self._folder), texts, blank, MAX_TOKENS)
             net = load(self._folder)
-            return predict(net, items, collate, batch=128, lengths=items.lengths.tolist())
+            lengths, title = items.lengths.tolist(), f"{self.name}, {len(texts):,} texts"
+            return predict(net, items, collate, batch=128, lengths=lengths, title=title)
 
         return kept(self._cache, [*self._files, *texts], answer)
 

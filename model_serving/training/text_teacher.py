@@ -41,7 +41,8 @@ def _of(
 
     def answer() -> np.ndarray:
         encoded = encode(tokenizer(folder), texts, blank_targets(len(texts), heads), MAX_TOKENS)
-        return predict(net, encoded, collate, batch=256, lengths=encoded.lengths.tolist())
+        lengths, title = encoded.lengths.tolist(), f"answers of {card.name}"
+        return predict(net, encoded, collate, batch=256, lengths=lengths, title=title)
 
     logits = kept(cache, [*model_files(folder), *texts], answer)
     return by_name(logits, net.config.id2label, id2label(heads))

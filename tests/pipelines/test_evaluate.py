@@ -137,4 +137,5 @@ def test_speed_counts_the_arithmetic_of_every_compact_model() -> None:
         assert speed.mflop > 0
         assert 0 < speed.gflops / speed.matmul_gflops < 5
     assert 40 < found["text-compact"].mflop < 70
+    assert 15 < found["voice-compact"].mflop < 25  # half of it in Fourier transforms
     assert found["motion-compact"].mflop < 0.1
