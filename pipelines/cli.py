@@ -320,16 +320,12 @@ def train(
 ) -> None:
     """Train a model by its recipe; goes on from the last checkpoint after a kill."""
     if task is Task.FUSION:
-        from model_serving.training.fusion import build_average
-        from model_serving.training.fusion import train as train_fusion
-        from pipelines.config import WEIGHTS
+        from pipelines.train import train_fusion
 
-        if recipe == "fusion-open":
-            card = build_average(out or WEIGHTS / recipe)
-        else:
-            card = train_fusion(data, out or WEIGHTS / "fusion", seed=seed or 13)
-        for figure in card.figures:
-            console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
+        if folds or without or fresh or wandb or precision is not Precision.FP32:
+            message = "fusion takes --data, --build, --recipe, --out and --seed alone"
+            raise AffectstreamError(message)
+        train_fusion(recipe or "fusion", data, out, seed, build, console)
         return
     from model_serving.training.harness import Run
     from model_serving.training.recipe import read_recipe

@@ -22,6 +22,7 @@ from model_serving.training.evaluation import (
 from pipelines.config import WEIGHTS
 from pipelines.coverage import draw
 from pipelines.throughput import Speed, speeds
+from pipelines.train import reading
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import MODALITIES
 
@@ -86,7 +87,8 @@ def _measure(
     console.print(f"measuring {folder}")
     module = import_module(f"model_serving.training.{modality}_evaluate")
     try:
-        found: Evaluation = module.evaluate(folder, data, tier, build / "answers")
+        with reading(data):
+            found: Evaluation = module.evaluate(folder, data, tier, build / "answers")
     except AffectstreamError as error:
         console.print(f"{folder.name} is not measured and its last figures stand: {error}")
         return None

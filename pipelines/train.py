@@ -1,13 +1,17 @@
 """``affectstream train``: one recipe, or its cross-validation."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from model_serving.training import fusion
 from model_serving.training.harness import Run, is_main
 from model_serving.training.recipe import Recipe
+from pipelines.config import WEIGHTS
 from schemas.errors import AffectstreamError
 
 _CLOSED = {"voice": "RAVDESS", "face": "FER+"}
@@ -24,15 +28,47 @@ def train(
     _check(task, recipe)
     module = import_module(f"model_serving.training.{task}")
     if run.folds:
-        found = module.cross_validate(recipe, data, run)
+        with reading(data):
+            found = module.cross_validate(recipe, data, run)
         if is_main():
             console.print(_table(recipe.name, found))
         return
     folder = out or run.build / "models" / recipe.name
-    card = module.train(recipe, data, folder, run)
+    with reading(data):
+        card = module.train(recipe, data, folder, run)
     if is_main():
         error = card.calibration.ece
         console.print(f"{card.model_id} in {folder}" + (f"; dev ECE {error}" if error else ""))
+
+
+def train_fusion(
+    recipe: str, data: Path, out: Path | None, seed: int | None, build: Path, console: Console
+) -> None:
+    """Train the fusion on the shipped compact models, or write the one that learnt nothing."""
+    folder = out or build / "models" / recipe
+    if recipe == "fusion-open":
+        card = fusion.build_average(folder, WEIGHTS)
+    elif recipe == "fusion":
+        with reading(data):
+            card = fusion.train(data, folder, WEIGHTS, 13 if seed is None else seed)
+    else:
+        message = f"no recipe {recipe} of fusion: name fusion or fusion-open"
+        raise AffectstreamError(message)
+    for figure in card.figures:
+        console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
+    console.print(f"{card.model_id} in {folder}")
+
+
+@contextmanager
+def reading(data: Path) -> Iterator[None]:
+    """Say in a sentence which file of the corpora is not there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if not Path(str(error.filename)).is_relative_to(data):
+            raise
+        message = f"{error.filename} is not there: --data needs the folder of labelled corpora"
+        raise AffectstreamError(message) from error
 
 
 def _check(task: str, recipe: Recipe) -> None:

@@ -182,13 +182,19 @@ def accuracy_at(probabilities: np.ndarray, labels: np.ndarray, coverage: float) 
 
 
 def measured_gaps(
-    split: str, probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, least: int = 100
+    split: str,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    least: int = 100,
+    people: np.ndarray | None = None,
 ) -> list[Measured]:
     """Return accuracy, UAR and ECE of each group of at least ``least`` rows, with intervals.
 
     Then how far the groups lie apart in recall and in calibration, with the gap that luck alone
     gives groups of their sizes as its ``floor``; rows whose group is ``unknown`` are no group to be
-    apart from.
+    apart from. ``people`` (n,) names whose row it is: luck then deals people, not rows, to groups.
     """
     figures: list[Measured] = []
     names = [name for name in np.unique(groups) if (groups == name).sum() >= least]
@@ -201,7 +207,8 @@ def measured_gaps(
         if len(told) > 1:
             apart = partial(_gap, measure, probabilities, labels, groups, told)
             gap = measured_one(split, f"{metric} gap", apart, len(labels))
-            by_luck = _luck(measure, probabilities, labels, groups, told)
+            whose = np.arange(len(labels)) if people is None else people
+            by_luck = _luck(measure, probabilities, labels, groups, whose, told)
             figures.append(replace(gap, floor=by_luck))
     return figures
 
@@ -231,15 +238,17 @@ def _luck(
     probabilities: np.ndarray,
     labels: np.ndarray,
     groups: np.ndarray,
+    people: np.ndarray,
     names: Sequence[str],
 ) -> float:
     """Return the mean gap where it is drawn who belongs to which of the named groups."""
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(np.isin(groups, names))
+    _, first, person = np.unique(people[rows], return_index=True, return_inverse=True)
     found = []
     for _ in range(_LUCK_DRAWS):
         drawn = groups.copy()
-        drawn[rows] = rng.permutation(groups[rows])
+        drawn[rows] = rng.permutation(groups[rows][first])[person]
         found.append(_gap(measure, probabilities, labels, drawn, names, rows))
     return float(np.mean(found))
 

@@ -63,7 +63,7 @@ def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float
 def build(recipe: Recipe, known: Faces, run: Run) -> tuple[nn.Module, list[nn.Module]]:
     """Return the net before training, and the parts of it that stay as they are."""
     settings = recipe.net
-    if settings["body"] == "mobilenet":
+    if recipe.body("mobilenet", "resnet") == "mobilenet":
         net = build_faceres(fetch_faceres(run.build), _LABELS, int(settings["side"]))
         first = known.take(np.arange(min(_NORM_ROWS, len(known))))
         renormalise(net, first.__getitems__(list(range(len(first))))["pixel_values"])
@@ -142,12 +142,12 @@ def _card(recipe: Recipe, rows: int, net: Any, dev: Faces) -> ModelCard:
     logits = predict(net, clear, as_made)
     return ModelCard(
         name=recipe.name,
-        version="2.0.0",
+        version=recipe.version,
         modality="face",
         licence=recipe.licence,
         labels={name: to_ekman(name) for name in FACE_LABELS},
         training_data=(Source(name="FER+", licence="labels MIT, images unclear", rows=rows),),
         calibration=calibrate(logits, clear.votes.argmax(axis=1), recipe.coverage),
-        command=f"affectstream train face --recipe {recipe.name} --data DATA",
+        command=recipe.command,
         notes=recipe.notes.strip(),
     )

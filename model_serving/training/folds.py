@@ -5,14 +5,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from schemas.errors import AffectstreamError
+
 
 def folds(
     labels: np.ndarray, groups: np.ndarray, count: int, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (training rows, held-out rows) of each fold, stratified by label (n,).
 
-    All rows of one group (n,) stay together.
+    All rows of one group (n,) stay together. Raises AffectstreamError for fewer than two folds, or
+    more than there are groups.
     """
+    most = len(np.unique(groups))
+    if not 2 <= count <= most:
+        message = f"{count} folds can't be made, 2 to {most:,} can: one a speaker or dialogue"
+        raise AffectstreamError(message)
     splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
     yield from splitter.split(np.zeros(len(labels)), labels, groups)
 

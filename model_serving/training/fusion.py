@@ -41,14 +41,16 @@ _TEXT = ("GoEmotions", "SMP2020 usual", "MELD")
 _CARD_WINDOWS = 20_000
 # Neutral is what windows mostly show; with the corpora's own shares joy would crowd out disgust.
 _SHARES = np.where(np.array(EXPRESSIONS) == "neutral", 0.28, 0.12)
+_PARTS = (0.5, 0.2, 0.3)  # of the items: to fit, to choose by, held out
 _MEAN_COUNT = (1.3, 1.3, 5.0, 25.0)
 
 _NOTES = """Attention over the four modalities of a window. **The windows it learned from are
 simulated**: no corpus holds these four modalities of the same person, so each window pairs
 estimates of texts, clips, faces and generated motion frames that carry the same label and come
 from different people, out of the dev splits of the recognisers' corpora; modalities are missing
-at random, and a fifth of them shows an expression drawn anew. Held-out windows pair items that no
-fitted window used. Figures by number of modalities tell how fusion compares on
+at random, and a fifth of them shows an expression drawn anew. Three parts of the items are apart:
+to fit, to choose the epoch and calibrate by, and held out for the figures; voices of the same
+three speakers stand in all of them. Figures by number of modalities tell how fusion compares on
 such windows with plain averaging and with the most confident modality; on recorded sessions, where
 modalities belong together, they may be better or worse."""
 
@@ -99,21 +101,17 @@ def simulate(pools: tuple[Pool, ...], count: int, rng: np.random.Generator) -> W
     return Windows(counts, scores, confidence, labels)
 
 
-def train(
-    data: Path, out: Path, seed: int = 13, epochs: int = 25, weights: Path | None = None
-) -> ModelCard:
+def train(data: Path, out: Path, weights: Path, seed: int = 13, epochs: int = 25) -> ModelCard:
     """Train on estimates of the models beside ``out`` and write the folder ``out``.
 
-    ``weights`` holds the folders text-compact, voice-compact, face-compact and motion-compact;
-    the parent of ``out`` where it is not given. About five minutes on one core.
+    ``weights`` holds the folders text-compact, voice-compact, face-compact and motion-compact.
+    About five minutes on one core.
     """
     rng = seed_everything(seed)
-    models = {name: (weights or out.parent) / f"{name}-compact" for name in MODALITIES}
-    pools = _pools(data, models, rng)
-    fitted = tuple(pool for pool, _ in pools)
-    held_out = tuple(pool for _, pool in pools)
+    models = {name: weights / f"{name}-compact" for name in MODALITIES}
+    fitted, known, held_out, learnt = _pools(data, models, rng)
     net = AttentionFusion(AttentionFusionConfig(**named(ID2LABEL)))
-    dev = simulate(fitted, 8192, np.random.default_rng(seed + 1))
+    dev = simulate(known, 8192, np.random.default_rng(seed + 1))
 
     def batches(_: int) -> Iterator[Batch]:
         for _step in range(_STEPS):
@@ -128,13 +126,13 @@ def train(
     fit(net, batches, score, schedule)
     calibration = calibrate(_logits(net, dev), dev.labels)
     test = simulate(held_out, _CARD_WINDOWS, np.random.default_rng(seed + 2))
-    learnt = {read_card(folder / CARD_FILE).model_id: len(pool.labels)
-              for folder, pool in zip(models.values(), fitted, strict=True)}  # fmt: skip
     return save_model(out, net, None, _card(net, learnt, test, calibration, seed))
 
 
-def build_average(out: Path) -> ModelCard:
+def build_average(out: Path, weights: Path) -> ModelCard:
     """Write the fusion that learnt nothing and may be used for anything: a plain average.
+
+    It abstains where text-compact-open in the folder ``weights`` does.
 
     With every parameter at zero the net weighs all modalities alike, so its scores are the
     geometric mean of theirs; one modality alone stays as it is, and so does its threshold.
@@ -143,7 +141,7 @@ def build_average(out: Path) -> ModelCard:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()
-    text = read_card(out.parent / "text-compact-open" / CARD_FILE).calibration
+    text = read_card(weights / "text-compact-open" / CARD_FILE).calibration
     card = ModelCard(
         name="fusion-open",
         version="1.0.0",
@@ -166,13 +164,13 @@ def _card(
 ) -> ModelCard:
     return ModelCard(
         name="fusion-compact",
-        version="1.1.0",
+        version="2.0.0",
         modality="fusion",
         licence="research",
         labels=LABELS,
         training_data=tuple(
             Source(
-                name=f"half of the dev estimates of {model_id}",
+                name=f"dev estimates of {model_id}, the part to fit",
                 licence="as the recogniser's data",
                 rows=rows,
             )
@@ -227,32 +225,26 @@ def _figures(net: AttentionFusion, test: Windows, temperature: float) -> list[Fi
 
 def _pools(
     data: Path, models: Mapping[str, Path], rng: np.random.Generator
-) -> list[tuple[Pool, Pool]]:
-    """Estimate every modality's dev items and split them: half to fit, half held out."""
-    pools = []
-    for modality, (column, labels, fitted) in _items(data, rng).items():
-        model = load_recogniser(modality, str(models[modality]), None, "cpu")
-        found = model.estimate(pa.record_batch({_COLUMNS[modality]: column}))
-        labels_found, fitted_found = labels[found.rows], fitted[found.rows]
-        pools.append(
-            (
-                _pool(found.scores, labels_found, fitted_found),
-                _pool(found.scores, labels_found, ~fitted_found),
-            )
-        )
-    return pools
+) -> tuple[tuple[Pool, ...], tuple[Pool, ...], tuple[Pool, ...], dict[str, int]]:
+    """Estimate every modality's dev items: those to fit, to choose by, held out.
 
-
-def _items(
-    data: Path, rng: np.random.Generator
-) -> dict[str, tuple[pa.Array, np.ndarray, np.ndarray]]:
-    """Payload column, labels, and which rows are to fit, of every modality."""
-    items = {}
+    Then how many items there are to fit, by the id of the model that estimated them.
+    """
+    pools: list[list[Pool]] = [[], [], []]
+    learnt = {}
     for modality in MODALITIES:
         column, labels = _READERS[modality](data, rng)
-        items[modality] = (column, labels, rng.random(len(labels)) < 0.5)
-    # The dev speakers have few clips: those to fit are heard again in other rooms.
-    return items | {"voice": _more_clips(*items["voice"], rng)}
+        part = rng.choice(3, len(labels), p=_PARTS)
+        model = load_recogniser(modality, str(models[modality]), None, "cpu")
+        learnt[model.model_id] = int((part == 0).sum())
+        if modality == "voice":  # few clips: those to fit are heard again in other rooms
+            column, labels, part = _more_clips(column, labels, part, rng)
+        found = model.estimate(pa.record_batch({_COLUMNS[modality]: column}))
+        for number, pool in enumerate(pools):
+            rows = part[found.rows] == number
+            pool.append(_pool(found.scores, labels[found.rows], rows))
+    fitted, known, held_out = (tuple(pool) for pool in pools)
+    return fitted, known, held_out, learnt
 
 
 _COLUMNS = {"text": "text", "voice": "media", "face": "media", "motion": "weights"}
@@ -277,13 +269,13 @@ def _clips(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
 
 
 def _more_clips(
-    column: pa.Array, labels: np.ndarray, fitted: np.ndarray, rng: np.random.Generator
+    column: pa.Array, labels: np.ndarray, part: np.ndarray, rng: np.random.Generator
 ) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    rows = np.repeat(np.flatnonzero(fitted), 4)
+    rows = np.repeat(np.flatnonzero(part == 0), 4)
     waves = [soundfile.read(BytesIO(column[row].as_py()), dtype="float32")[0] for row in rows]
     more = pa.array([_wav(_another_take(wave, rng)) for wave in waves])
     labels = np.concatenate([labels, labels[rows]])
-    return pa.concat_arrays([column, more]), labels, np.concatenate([fitted, fitted[rows]])
+    return pa.concat_arrays([column, more]), labels, np.concatenate([part, part[rows]])
 
 
 def _another_take(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -5,8 +5,10 @@ stops early, and keeps the state with the best dev score. Under ``torchrun`` it 
 processes.
 """
 
+import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -30,7 +32,8 @@ TARGETS = ("labels", "teacher")
 """Entries of a batch that the loss sees and the net does not."""
 
 _POOL = 50  # batches drawn at once and sorted by length: 40 % less padding
-_STATE = "recipe.json"
+_STATE = "started_from.json"
+_SAID = {"version", "notes", "given"}  # of a recipe: what is said of a model, not how it is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Problem:
     ``labels`` and ``teacher`` (see ``heads``). ``net(**inputs)`` gives an object with ``logits``.
     ``score`` gets the logits of each dev set in its order; higher is better. ``lengths`` of the
     training items make batches of similar length. ``heads`` are the names of parameters, by
-    their beginning, that learn at ``head_learning_rate``.
+    their beginning, that learn at ``head_learning_rate``. ``train`` holds arrays and
+    no tensors, which pickle otherwise each time: a run goes on only with the data it began with.
     """
 
     net: nn.Module
@@ -74,10 +78,10 @@ class Run:
 def fit(problem: Problem, recipe: Recipe, run: Run) -> float:
     """Train ``problem.net`` in place to its best state on dev, and return that dev score.
 
-    Raises AffectstreamError where the run's folder holds checkpoints of another recipe.
+    Raises AffectstreamError where the run's folder holds checkpoints of another recipe or data.
     """
     folder = run.folder / recipe.name
-    last = _prepare(folder, recipe, run)
+    last = _prepare(folder, problem, recipe, run)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     if run.wandb:
         os.environ |= {"WANDB_MODE": "offline", "WANDB_DIR": str(folder)}
@@ -130,18 +134,21 @@ def predict(
     return np.concatenate(found)[np.argsort(order)]
 
 
-def _prepare(folder: Path, recipe: Recipe, run: Run) -> str | None:
+def _prepare(folder: Path, problem: Problem, recipe: Recipe, run: Run) -> str | None:
     """Make the run's folder and return its last checkpoint, if there is one to go on from."""
-    written = recipe.model_dump_json()
     state = folder / _STATE
+    data = hashlib.blake2b(pickle.dumps(problem.train), digest_size=16).hexdigest()
+    asked = {"recipe": recipe.model_dump(mode="json", exclude=_SAID), "data": data}
     if is_main() and run.fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    if state.is_file() and not run.fresh and json.loads(state.read_text()) != json.loads(written):
-        message = f"{folder} holds checkpoints of another recipe or seed: go on with --fresh"
+    if not run.fresh and state.is_file() and json.loads(state.read_text()) != asked:
+        message = f"{folder} holds checkpoints of another recipe, seed or data: go on with --fresh"
         raise AffectstreamError(message)
     folder.mkdir(parents=True, exist_ok=True)
-    if is_main():
-        state.write_text(written)
+    if is_main() and not state.is_file():
+        aside = state.with_suffix(".part")
+        aside.write_text(json.dumps(asked))
+        aside.replace(state)
     return None if run.fresh else _last_whole(folder)
 
 
@@ -251,6 +258,8 @@ class _Trainer(Trainer):
             optimizers=(_optimiser(problem, schedule), None),
             callbacks=[EarlyStoppingCallback(schedule.patience)],
         )
+        # Else a net that takes any keyword gets the sum of accumulated losses, not their mean.
+        self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         rows = self.args.train_batch_size

@@ -82,7 +82,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     calibration = calibrate(predict(net, judged, as_made), truth, recipe.coverage)
     card = ModelCard(
         name=recipe.name,
-        version="2.0.0",
+        version=recipe.version,
         modality="motion",
         licence=recipe.licence,
         labels=card_labels(_HEADS),
@@ -94,7 +94,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
             ),
         ),
         calibration=calibration,
-        command=f"affectstream train motion --recipe {recipe.name} --data DATA",
+        command=recipe.command,
         notes=recipe.notes.strip(),
     )
     return save_model(out, net, None, card) if is_main() else card

@@ -1,5 +1,6 @@
 """Recipes: everything that a training hangs on, in one committed YAML file a model."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +36,10 @@ class Schedule(Frozen):
 class Distil(Frozen):
     """The teachers, by the names of their folders (see ``find_model``), and their part of the loss.
 
-    The rest of the loss is the labels'. ``unlabelled`` names texts that only the teachers answer.
+    The rest of the loss is the labels'.
     """
 
     teachers: tuple[str, ...]
-    unlabelled: tuple[str, ...] = ()
     share: float = Field(default=0.5, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
 
@@ -48,10 +48,13 @@ class Recipe(Frozen):
     """One model: what it learns from, how, and what it may be used for.
 
     ``corpora`` maps the name of a corpus to how often its rows stand in an epoch; ``net`` holds
-    the settings of the modality's own network, ``notes`` what its card says.
+    the settings of the modality's own network, ``notes`` what its card says. ``version`` rises
+    with every change of what it makes. ``given`` is how the command line names it, where that is
+    not by ``name`` alone.
     """
 
     name: str
+    version: str = "1.0.0"
     modality: Literal["text", "voice", "face", "motion"]
     licence: Literal["open", "research"]
     seed: int = 13
@@ -61,6 +64,20 @@ class Recipe(Frozen):
     distil: Distil | None = None
     net: dict[str, Any] = Field(default_factory=dict)
     notes: str = ""
+    given: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command that rebuilds the model."""
+        return f"affectstream train {self.modality} --recipe {self.given or self.name} --data DATA"
+
+    def body(self, *known: str) -> str:
+        """Return which of the ``known`` networks the recipe is for."""
+        body = str(self.net.get("body"))
+        if body not in known:
+            message = f"recipe {self.name}: net.body is {body}: name one of {', '.join(known)}"
+            raise AffectstreamError(message)
+        return body
 
     def changed(self, seed: int | None, without: Sequence[str]) -> "Recipe":
         """Return the recipe with another seed, or without some corpora, under a name that says so.
@@ -72,15 +89,16 @@ class Recipe(Frozen):
             message = f"recipe {self.name} has no corpora {unknown}: {sorted(self.corpora)}"
             raise AffectstreamError(message)
         update: dict[str, Any] = {}
-        name = self.name
+        name, given = self.name, self.given or self.name
         if seed is not None and seed != self.seed:
             update["seed"] = seed
-            name = f"{name}-seed{seed}"
+            name, given = f"{name}-seed{seed}", f"{given} --seed {seed}"
         if without:
             left = {corpus: n for corpus, n in self.corpora.items() if corpus not in without}
             update |= {"corpora": left, "distil": None}
             name += "-without-" + "-".join(corpus.lower().replace(" ", "_") for corpus in without)
-        return self.model_copy(update=update | {"name": name})
+            given += "".join(f" --without {shlex.quote(corpus)}" for corpus in without)
+        return self.model_copy(update=update | {"name": name, "given": given})
 
 
 def read_recipe(name: str) -> Recipe:
@@ -90,4 +108,5 @@ def read_recipe(name: str) -> Recipe:
         shipped = ", ".join(sorted(found.stem for found in RECIPES.glob("*.yaml")))
         message = f"no recipe at {path}: name one of {shipped}, or a YAML file"
         raise AffectstreamError(message)
-    return read_yaml(path, Recipe, "a recipe")
+    recipe = read_yaml(path, Recipe, "a recipe")
+    return recipe.model_copy(update={"given": shlex.quote(name)})

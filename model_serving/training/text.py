@@ -41,7 +41,6 @@ from model_serving.training.text_data import (
     encode,
     heads_of,
     read_training,
-    read_unlabelled,
     targets,
     without,
 )
@@ -74,7 +73,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     learnt = learn(recipe, data, known, run)
     card = ModelCard(
         name=recipe.name,
-        version="2.0.0",
+        version=recipe.version,
         modality="text",
         licence=recipe.licence,
         labels=card_labels(heads),
@@ -83,7 +82,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
             Source(name=c.name, licence=c.licence, rows=len(known[c.name])) for c in corpora
         ),
         calibration=_calibration(recipe, learnt, heads),
-        command=f"affectstream train text --recipe {recipe.name} --data DATA",
+        command=recipe.command,
         notes=recipe.notes,
     )
     return save_model(out, learnt.net, learnt.tokenizer, card) if is_main() else card
@@ -120,10 +119,9 @@ def learn(recipe: Recipe, data: Path, known: Mapping[str, Rows], run: Run) -> Le
     corpora = corpora_of(recipe)
     heads = heads_of(corpora)
     torch.manual_seed(recipe.seed)
-    unlabelled = read_unlabelled(recipe, data)
-    texts = [text for rows in known.values() for text in rows.texts] + unlabelled
+    texts = [text for rows in known.values() for text in rows.texts]
     tokenizer, net = build(recipe, texts, heads, run)
-    training = _training(recipe, corpora, known, unlabelled, heads, tokenizer)
+    training = _training(recipe, corpora, known, heads, tokenizer)
     if recipe.distil:
         teachers = [find_model(name, run.build) for name in recipe.distil.teachers]
         cache = run.folder / "answers"
@@ -179,19 +177,15 @@ def _training(
     recipe: Recipe,
     corpora: list[Corpus],
     known: Mapping[str, Rows],
-    unlabelled: list[str],
     heads: tuple[Head, ...],
     tokenizer: Any,
 ) -> Encoded:
-    """Encode all labelled rows, then those that only a teacher answers."""
-    texts = [text for rows in known.values() for text in rows.texts] + unlabelled
+    texts = [text for rows in known.values() for text in rows.texts]
     found = [targets(c, known[c.name], heads) for c in corpora]
-    found.append(blank_targets(len(unlabelled), heads))
     encoded = encode(
         tokenizer, texts, np.concatenate(found), int(recipe.net.get("train_tokens", MAX_TOKENS))
     )
     repeats = [np.full(len(known[c.name]), recipe.corpora[c.name]) for c in corpora]
-    repeats.append(np.ones(len(unlabelled), int))
     return replace(encoded, picked=np.repeat(np.arange(len(texts)), np.concatenate(repeats)))
 
 

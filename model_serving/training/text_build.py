@@ -21,9 +21,9 @@ def build(
     """Return the tokenizer and the untrained net of the recipe."""
     settings = recipe.net
     start = fetch_start(run.build)
-    lower = settings["body"] == "compact"
-    tokenizer, kept = prune(start, texts, int(settings["vocabulary"]), lower=lower)
-    if settings["body"] == "compact":
+    compact = recipe.body("base", "compact") == "compact"
+    tokenizer, kept = prune(start, texts, int(settings["vocabulary"]), lower=compact)
+    if compact:
         return tokenizer, build_compact(start.embeddings[kept], settings, id2label(heads))
     net = build_base(start, kept, id2label(heads))
     frozen = int(settings.get("frozen_layers", 0))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from model_serving.training.harness import Batch
 from model_serving.training.heads import CIRCUMPLEX, SHARED, Head, blank_targets, columns
 from model_serving.training.recipe import Recipe
-from model_serving.training.text_corpora import CORPORA, UNLABELLED, Corpus, Rows
+from model_serving.training.text_corpora import CORPORA, Corpus, Rows
 from schemas.errors import AffectstreamError
 
 PAD = 1
@@ -73,18 +73,6 @@ def read_training(recipe: Recipe, data: Path) -> dict[str, Rows]:
         if split in corpus.splits
     ]
     return without({corpus.name: corpus.splits["train"](data) for corpus in corpora}, unseen)
-
-
-def read_unlabelled(recipe: Recipe, data: Path) -> list[str]:
-    """Read the texts that the recipe's teachers answer without a label, each once."""
-    if recipe.distil is None:
-        return []
-    chosen = [UNLABELLED[name] for name in recipe.distil.unlabelled]
-    closed = [source.name for source in chosen if not source.open]
-    if recipe.licence == "open" and closed:
-        message = f"recipe {recipe.name} has `licence: open`, but {closed} are for research only"
-        raise AffectstreamError(message)
-    return list(dict.fromkeys(text for source in chosen for text in source.read(data)))
 
 
 @dataclass(frozen=True)

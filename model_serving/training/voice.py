@@ -121,6 +121,9 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
 def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float]]:
     """Return the figures on EMO-DB's own labels, each of its speakers left out in turn."""
     clips = load_clips(data)
+    if run.folds != (speakers := len(speakers_of(clips))):
+        message = f"voice leaves each of EMO-DB's speakers out in turn: --folds {speakers}"
+        raise AffectstreamError(message)
     found = answers(recipe, clips, build(recipe, run), run)
     part = columns(HEADS, EMODB.name)
     truth = targets(clips)[:, part].argmax(axis=1)
@@ -141,18 +144,27 @@ def answers(recipe: Recipe, clips: Clips, net: VoiceStatistics, run: Run) -> dic
     disturbed = int(recipe.net["disturbed"])
     heard = views(net, clips, run.folder / "voice-views", disturbed, recipe.seed)
     teachers = _teachers(recipe, run, len(clips))
-    trained = clips.split == "train"
-    parts = {speaker: _heard_without(clips, speaker) for speaker in speakers_of(clips)}
-    parts |= {corpus: trained & (clips.corpus != corpus) for corpus in CORPORA}
     found = {}
-    for name, known in [*parts.items(), (SHIPPED, trained)]:
+    for name, known in hearings(clips).items():
         part = recipe.model_copy(update={"name": f"{recipe.name}-{name}"})
         taught = teachers[name][known] if teachers else None
         state = fit_perceptron(part, heard[known], clips.take(known), taught, run)
         net.perceptron.load_state_dict(state)
         found[name] = predict(net.perceptron, Voices(heard, targets(clips)), as_made)
-    np.savez(answers_path(run.folder, recipe.name), **found)  # type: ignore[arg-type]
+    if is_main():
+        path = answers_path(run.folder, recipe.name)
+        aside = path.with_suffix(".part.npz")
+        np.savez(aside, **found)  # type: ignore[arg-type]
+        aside.replace(path)
     return found
+
+
+def hearings(clips: Clips) -> dict[str, np.ndarray]:
+    """Mark the clips that each model hears, by what it leaves out; the shipped one stands last."""
+    trained = clips.split == "train"
+    found = {speaker: _heard_without(clips, speaker) for speaker in speakers_of(clips)}
+    found |= {corpus: trained & (clips.corpus != corpus) for corpus in CORPORA}
+    return found | {SHIPPED: trained}
 
 
 def answers_path(folder: Path, name: str) -> Path:
@@ -258,7 +270,7 @@ def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
     }
     return ModelCard(
         name=recipe.name,
-        version="2.0.0",
+        version=recipe.version,
         modality="voice",
         licence=recipe.licence,
         labels=card_labels(HEADS),
@@ -267,6 +279,6 @@ def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
             Source(name="EMO-DB", licence="CC BY 4.0", rows=rows["emodb"]),
         ),
         calibration=calibrate(answers[dev][:, shared], truth, recipe.coverage),
-        command=f"affectstream train voice --recipe {recipe.name} --data DATA",
+        command=recipe.command,
         notes=recipe.notes.strip(),
     )

@@ -167,7 +167,9 @@ def _judged(head: Head, clips: Clips, chances: np.ndarray, split: str) -> list[M
     title = f"{split}, {len(head.labels)} classes"
     found = measured_single(title, chances, truth, keys={"uar": f"{head.name}_uar"})
     for name, groups in _groups(clips).items():
-        found += measured_gaps(f"{title}, {name}", chances, truth, groups, least=40)
+        found += measured_gaps(
+            f"{title}, {name}", chances, truth, groups, least=40, people=clips.speaker
+        )
     return found
 
 

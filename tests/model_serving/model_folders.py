@@ -24,10 +24,23 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
+from model_serving.motion_synthesis import motion_frames
+from pipelines.sessionlogs import faces
 from schemas.events import MOTION_FEATURES, TOPICS, pseudonymous_schema
+from schemas.vocabularies import EXPRESSIONS
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 START = dt.datetime(2026, 9, 1, 23, 59, 58, tzinfo=dt.UTC)
+
+
+def drawn_faces(count: int, side: int = 48) -> np.ndarray:
+    """Return drawn grey faces (n, side, side) of all expressions in turn."""
+    rng = np.random.default_rng(0)
+    frames = motion_frames(np.arange(count) % len(EXPRESSIONS), rng)
+    drawn = [faces.draw(faces.identity(rng), frame[None], rng)[0] for frame in frames]
+    return np.stack([np.asarray(face.convert("L").resize((side, side))) for face in drawn])
+
+
 TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 
 

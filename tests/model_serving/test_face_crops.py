@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
+from model_folders import drawn_faces
 from PIL import Image, ImageDraw, ImageFilter
 
 from model_serving.face_crops import crop_face, find_face, frontality, sharpness
 from model_serving.face_detector import load_detector, suppress
-from model_serving.motion_synthesis import motion_frames
-from pipelines.sessionlogs import faces
 from schemas.errors import QualityCode
 
 
@@ -15,9 +14,7 @@ def _textured(side, seed=0):
 
 
 def _face(side):
-    rng = np.random.default_rng(0)
-    (drawn,) = faces.draw(faces.identity(rng), motion_frames(np.array([3]), rng), rng)
-    return drawn.resize((side, side))
+    return Image.fromarray(drawn_faces(1, side)[0])
 
 
 def test_a_small_image_is_a_crop_already():
@@ -59,8 +56,8 @@ def test_blur_lowers_quality_step_by_step():
 
 
 def test_a_thumbnail_is_too_small():
-    crop = crop_face(_face(10))
-    assert crop.quality < 0.5
+    crop = crop_face(_face(14))
+    assert crop.quality < 0.6
     assert crop.code is QualityCode.SMALL_FACE
 
 

@@ -13,7 +13,13 @@ from model_serving.training.harness import Run
 from model_serving.training.heads import SHARED, columns
 from model_serving.training.recipe import read_recipe
 from model_serving.training.splits import emodb_split, ravdess_split
-from model_serving.training.voice import Voices, answers_path, train
+from model_serving.training.voice import (
+    Voices,
+    answers_path,
+    cross_validate,
+    hearings,
+    train,
+)
 from model_serving.training.voice_data import (
     EMODB,
     HEADS,
@@ -126,10 +132,26 @@ def test_training_leaves_speakers_out_teaches_a_pupil_and_writes_a_folder_that_l
     assert model.estimate(_column([np.ones(9000)])).scores.shape == (1, 7)
 
 
+def test_who_is_left_out_is_not_heard(tmp_path):
+    actors = [("ravdess", f"A{n:02d}", "sad") for n in range(1, 25)]
+    speakers = [("emodb", name, "angry") for name in ("03", "08", "09", "15")]
+    _corpus(tmp_path, [*actors, *speakers], 900)
+    clips = load_clips(tmp_path)
+    found = {name: set(clips.speaker[heard]) for name, heard in hearings(clips).items()}
+    training, learning = {f"A{n:02d}" for n in range(1, 19)}, {"03", "08"}
+    assert found.pop("shipped") == training | learning
+    assert found.pop("emodb") == training
+    assert found.pop("ravdess") == learning
+    everyone = {name for _, name, _ in speakers}
+    assert found == {name: training | everyone - {name} for name in everyone}
+
+
 def test_a_pupil_without_its_teachers_answers_is_told(tmp_path):
     _corpus(tmp_path, [("ravdess", "A01", "sad"), ("emodb", "03", "sad")], 900)
     with pytest.raises(AffectstreamError, match="train the teacher"):
         train(_tiny("voice-compact"), tmp_path, tmp_path / "out", Run(folder=tmp_path))
+    with pytest.raises(AffectstreamError, match="out in turn: --folds 1"):
+        cross_validate(_tiny("voice-base"), tmp_path, Run(folder=tmp_path, folds=5))
 
 
 def test_statistics_of_a_clip_do_not_hang_on_its_neighbours():

@@ -28,6 +28,7 @@ from model_serving.training.metrics import (
     pearson,
     scores_of,
 )
+from schemas.errors import AffectstreamError
 
 
 def test_figures_by_hand() -> None:
@@ -112,6 +113,30 @@ def test_gaps_between_groups_that_differ() -> None:
     (gap,) = [m for m in alike if m.metric == "accuracy gap"]
     assert gap.floor is not None
     assert gap.value < 4 * gap.floor
+
+
+def test_luck_deals_people_and_not_their_rows_to_groups() -> None:
+    rng = np.random.default_rng(3)
+    people = np.repeat(["a", "b", "c", "d"], 500)
+    labels = rng.integers(0, 2, len(people))
+    right = rng.random(len(people)) < np.where(people == "a", 0.5, 0.9)
+    chances = np.eye(2)[np.where(right, labels, 1 - labels)]
+    groups = np.where(np.isin(people, ["a", "b"]), "men", "women")
+
+    def by_luck(**more: np.ndarray) -> float:
+        found = measured_gaps("x test, sex", chances, labels, groups, **more)
+        (gap,) = [m for m in found if m.metric == "accuracy gap"]
+        assert gap.value == pytest.approx(0.2, abs=0.05)
+        return gap.floor or 0.0
+
+    assert by_luck() < 0.05  # as if 2,000 people had spoken once each
+    assert by_luck(people=people) == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize("count", [-1, 1, 4])
+def test_folds_that_cannot_be_made_are_told(count: int) -> None:
+    with pytest.raises(AffectstreamError, match="2 to 3 can: one a speaker or dialogue"):
+        list(folds(np.array([0, 1, 0]), np.array(["a", "b", "c"]), count, 0))
 
 
 def test_what_the_shipped_threshold_lets_through() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,30 @@ def test_checkpoints_of_another_recipe_are_not_gone_on_from(tmp_path: Path) -> N
     with pytest.raises(AffectstreamError, match="another recipe"):
         fit(problem()[0], recipe(epochs=2), Run(folder=tmp_path, quiet=True))
     fit(problem()[0], recipe(epochs=2), Run(folder=tmp_path, quiet=True, fresh=True))
+
+
+def test_checkpoints_of_other_data_are_not_gone_on_from(tmp_path: Path) -> None:
+    run = Run(folder=tmp_path, quiet=True)
+    fit(problem()[0], recipe(epochs=1, evaluations=1), run)
+    fit(problem()[0], recipe(epochs=1, evaluations=1), run)
+    found, _ = problem()
+    found.train[0]["labels"][:7] = np.eye(7)[6]  # type: ignore[index]
+    with pytest.raises(AffectstreamError, match="another recipe, seed or data"):
+        fit(found, recipe(epochs=1, evaluations=1), run)
+
+
+def test_accumulated_batches_are_averaged(tmp_path: Path) -> None:
+    def state_after(**schedule: Any) -> dict[str, torch.Tensor]:
+        found, _ = problem()
+        found.net.body[2].p = 0.0  # type: ignore[index]
+        settings = {"epochs": 1, "evaluations": 1, "learning_rate": 0.1, "warm_up": 0}
+        name = f"batch-{schedule['batch']}"
+        fit(found, recipe(**settings | schedule), Run(folder=tmp_path / name, quiet=True))
+        return found.net.state_dict()
+
+    whole, parts = state_after(batch=ROWS), state_after(batch=ROWS // 4, accumulate=4)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, atol=1e-4, rtol=0)
 
 
 def test_batches_hold_similar_lengths_and_every_item_once() -> None:

@@ -46,17 +46,14 @@ def recipe(**schedule: Any) -> Recipe:
 def problem(wait: float = 0.0) -> tuple[Problem, np.ndarray]:
     """The sign of the first of four values decides between the first two expressions."""
     torch.manual_seed(1)
-    values = torch.randn(ROWS, 4)
-    truth = (values[:, 0] > 0).long().numpy()
+    values = torch.randn(ROWS, 4).numpy()
+    truth = (values[:, 0] > 0).astype(int)
     targets = blank_targets(ROWS, DEFAULT_HEADS)
     targets[:, :7] = np.eye(7)[truth]
-    items = [
-        {"values": row, "labels": torch.from_numpy(target)}
-        for row, target in zip(values, targets, strict=True)
-    ]
+    items = [{"values": row, "labels": target} for row, target in zip(values, targets, strict=True)]
 
-    def collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    def collate(rows: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(np.stack([r[name] for r in rows])) for name in rows[0]}
 
     def score(logits: Any) -> float:
         return float((logits["dev"][:, :7].argmax(axis=1) == truth).mean())
