@@ -115,7 +115,7 @@ def check_files(folder: Path, card: ModelCard) -> None:
     name, and for a pickle, which could run anything. A card without digests is warned about: a
     folder of another's is dropped in with a card by hand.
     """
-    files = {path.name: path for path in folder.iterdir() if _is_content(path)}
+    files = _contents(folder)
     pickles = sorted(name for name in files if name.endswith(_PICKLES))
     if pickles:
         message = (
@@ -136,10 +136,16 @@ def check_files(folder: Path, card: ModelCard) -> None:
         _LOG.warning("the card of %s names no sha256: its files are loaded unchecked", folder)
 
 
-def _is_content(path: Path) -> bool:
-    """True for what a model is loaded from: no card, no page, nothing hidden."""
-    told = path.name == CARD_FILE or path.suffix == ".md" or path.name.startswith(".")
-    return path.is_file() and not told
+def _contents(folder: Path) -> dict[str, Path]:
+    """Return by name what a model is loaded from, below too: no card, no page, nothing hidden."""
+    found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))}
+    return {
+        name: path
+        for name, path in found.items()
+        if path.is_file()
+        and not (name == CARD_FILE or path.suffix == ".md")
+        and not any(part.startswith(".") for part in Path(name).parts)
+    }
 
 
 def _digest(path: Path) -> str:
@@ -148,7 +154,7 @@ def _digest(path: Path) -> str:
 
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write ``card.json`` with the digests of the folder's files, and ``CARD.md`` beside it."""
-    digests = {path.name: _digest(path) for path in sorted(folder.iterdir()) if _is_content(path)}
+    digests = {name: _digest(path) for name, path in _contents(folder).items()}
     card = card.model_copy(update={"sha256": digests})
     text = json.dumps(card.model_dump(), indent=2, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """From an image to the face in it, as FER+ crops faces, and how much of one can be seen.
 
 An image whose shorter side has up to 96 pixels is a crop already, unless it is a strip or the
-detector's nets deny that it is a face; in larger ones the most prominent face is looked for.
+detector's nets deny that it is a face; in all others the most prominent face is looked for.
 """
 
 from dataclasses import dataclass
@@ -39,13 +39,12 @@ def crop_face(image: Image.Image) -> Crop:
     if max(image.size) > _LONGEST * min(image.size):
         return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
     side = float(min(image.size))
-    if side > CROP_SIDE or max(image.size) > _CROP_LONGEST * side:
+    cropped = side <= CROP_SIDE and max(image.size) <= _CROP_LONGEST * side
+    if not (cropped and load_detector().accepts(np.array(image.convert("RGB")))):
         face = find_face(image)
         if face is None:
             return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
         image, side, turned = _cut(image, face), _height(face), frontality(face.landmarks)
-    elif not load_detector().accepts(np.array(image.convert("RGB"))):
-        return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
     shares = {
         QualityCode.SMALL_FACE: min(1.0, side / _SMALL),
         QualityCode.BLURRED: sharpness(image),

@@ -159,10 +159,17 @@ def _load(folder: Path) -> Fusion:
         raise AffectstreamError(message)
     check_files(folder, card)
     try:
-        net = AttentionFusion.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
+        net, found = AttentionFusion.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # safetensors and torch raise their own
         message = f"the fusion model can't be loaded from folder {folder}: {error}"
         raise AffectstreamError(message) from error
+    if found["missing_keys"]:  # they would be filled at random
+        message = f"the fusion model in {folder} lacks {min(found['missing_keys'])}: train it again"
+        raise AffectstreamError(message)
     return Fusion(net.double().eval(), card)

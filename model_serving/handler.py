@@ -23,6 +23,7 @@ from schemas.tables import DEAD_LETTERS, OBSERVATIONS
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES
 
 _LOOK_S = 1.0
+_FLAT = np.float32(1 / len(EXPRESSIONS) + 1e-6)  # the confidence in what can't be judged at all
 _LOG = logging.getLogger(__name__)
 
 
@@ -152,7 +153,9 @@ def observations(
     count = rows.num_rows
     scores = estimates.scores.astype(np.float32)
     confidence = scores.max(axis=1, initial=0.0)
+    coded = np.array([code is not None for code in estimates.codes or [None] * count], bool)
     abstained = confidence < np.float32(model.threshold)
+    abstained |= coded & (confidence < _FLAT)  # a card may name no threshold
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
     circumplex = scores @ CIRCUMPLEX if estimates.circumplex is None else estimates.circumplex
     circumplex = np.clip(circumplex, -1.0, 1.0)

@@ -1,11 +1,15 @@
 """Loads recognisers: a classifier of Hugging Face and its front end, as the model's card says."""
 
 import threading
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import soundfile
 import torch
+from PIL import Image
 from transformers import (
     AutoFeatureExtractor,
     AutoImageProcessor,
@@ -29,7 +33,9 @@ from model_serving.front_ends import (
     VoiceFrontEnd,
 )
 from model_serving.recogniser import VALUES, ConstantRecogniser, NetRecogniser, Recogniser
+from schemas.arrow import vector_column
 from schemas.errors import AffectstreamError
+from schemas.events import MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
 
 disable_progress_bar()  # a bar a model would break the bar of the run
@@ -91,7 +97,30 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
         raise AffectstreamError(message) from error
     net.config.output_hidden_states = True
     matrix, values = _label_map(described, net.config), _value_outputs(net.config)
-    return NetRecogniser(net, front_end, described, matrix, place, values)
+    found = NetRecogniser(net, front_end, described, matrix, place, values)
+    failures = found.estimate(_PROBES[modality]).failures
+    if failures:
+        message = f"the {modality} model of {source} does not answer: {failures[0].detail}"
+        raise AffectstreamError(message)
+    return found
+
+
+def _probes() -> dict[str, pa.RecordBatch]:
+    """Return a payload of each modality that every model has to answer."""
+    wave, image = BytesIO(), BytesIO()
+    tone = 0.1 * np.sin(np.arange(16_000) / 10)
+    soundfile.write(wave, tone, 16_000, format="WAV", subtype="PCM_16")
+    Image.new("L", (48, 48), 128).save(image, "PNG")
+    columns = {
+        "text": {"text": pa.array(["yes"])},
+        "voice": {"media": pa.array([wave.getvalue()], pa.binary())},
+        "face": {"media": pa.array([image.getvalue()], pa.binary())},
+        "motion": {"weights": vector_column(np.zeros((1, len(MOTION_FEATURES))))},
+    }
+    return {name: pa.record_batch(column) for name, column in columns.items()}
+
+
+_PROBES = _probes()
 
 
 def _net(modality: str, model: str, options: dict[str, Any]) -> Any:
@@ -160,16 +189,20 @@ def _front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -
 
 def _label_map(card: ModelCard, config: Any) -> np.ndarray:
     names = [config.id2label[i] for i in sorted(config.id2label)]
-    if set(names) == set(card.labels):
-        targets = [card.labels[name] for name in names]
-    else:
-        targets = list(card.labels.values())
-    if len(targets) != len(names) or not any(targets):
+    if len(card.labels) != len(names) or not any(card.labels.values()):
         message = (
             f"the card of {card.model_id} names {len(card.labels)} labels, the model gives "
             f"{len(names)}: list every label of the model, in the order of its outputs"
         )
         raise AffectstreamError(message)
+    odd = sorted(set(card.labels) - set(names))
+    if odd and set(names) & set(card.labels):
+        message = (
+            f"the card of {card.model_id} names {odd[0]}, which its model does not: name its own "
+            f"labels ({', '.join(names)}), or as many others, in the order of its outputs"
+        )
+        raise AffectstreamError(message)
+    targets = list(card.labels.values()) if odd else [card.labels[name] for name in names]
     mapped = sum(target is not None for target in targets)
     if card.calibration.bias and len(card.calibration.bias) != mapped:
         message = (

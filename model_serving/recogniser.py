@@ -194,7 +194,8 @@ class NetRecogniser:
         calibration = self.card.calibration
         kept = logits[:, known].astype(np.float64)
         if self.net.config.problem_type == "multi_label_classification":
-            single = 1 / (1 + np.exp(-np.clip(kept / calibration.temperature, -60, 60)))
+            shift = np.asarray(calibration.bias) if calibration.bias else 0.0
+            single = 1 / (1 + np.exp(-np.clip(kept / calibration.temperature + shift, -60, 60)))
             chances = single / single.sum(axis=1, keepdims=True)
         else:
             chances = calibrated(calibration, kept)

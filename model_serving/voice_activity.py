@@ -28,8 +28,8 @@ _SILENCE = 1e-4  # root mean square of the loudest second: -80 dB of full scale
 _LEVEL = 0.05
 _SPEECH = 0.5
 _SHORT, _LONG_ENOUGH = 0.3, 0.8  # seconds: a syllable, and the shortest clips of the corpora
-_FULL = 0.98  # of the largest sample: where a clipped wave is cut off
-_CLIPPED = 0.1  # share of such samples at which little of the wave's shape is left
+_FRAME = 1024  # samples
+_SQUARE, _ROUND = 1.5, 2.0  # crest factor: of clipped speech in any codec, and least of the corpora
 _DOUBT = 0.6
 
 
@@ -103,14 +103,24 @@ def _judge(wave: np.ndarray, *, silent: bool) -> tuple[float, QualityCode | None
         return 0.0, QualityCode.TOO_SHORT
     if silent:
         return 0.0, QualityCode.NO_SPEECH
-    size = np.abs(wave)
-    flat = (size[1:] >= _FULL * size.max()) & (np.abs(np.diff(wave)) < 1e-3)
     length = float(np.clip(seconds / _LONG_ENOUGH, 0.0, 1.0))
-    clean = float(np.clip(1.0 - flat.mean() / _CLIPPED, 0.0, 1.0))
+    clean = float(np.clip((_crest(wave) - _SQUARE) / (_ROUND - _SQUARE), 0.0, 1.0))
     share = length * clean
     if share >= _DOUBT:
         return share, None
     return share, QualityCode.CLIPPED if clean < length else QualityCode.TOO_SHORT
+
+
+def _crest(wave: np.ndarray) -> float:
+    """Return the median crest factor of the loudest third of frames: how far peaks stand out.
+
+    Clipping takes the peaks. Cut-off samples themselves are gone after resampling or a codec: of
+    clips at forty times full scale it is 1.0 to 1.8 in each, of the corpora's clips 1.9 and more.
+    """
+    frames = wave[: len(wave) // _FRAME * _FRAME].reshape(-1, _FRAME)
+    power = np.square(frames).mean(axis=1)
+    loud = power >= np.sort(power)[-max(1, len(power) // 3)]
+    return float(np.median(np.abs(frames[loud]).max(axis=1) / np.sqrt(power[loud] + 1e-12)))
 
 
 def _loudest(wave: np.ndarray) -> np.ndarray:
@@ -133,5 +143,7 @@ def _speech(waves: Sequence[np.ndarray]) -> np.ndarray:
         for place, row in enumerate(rows):
             level = float(np.sqrt(np.mean(np.square(waves[row])))) + 1e-9
             batch[place, : len(waves[row])] = torch.from_numpy(waves[row] * (_LEVEL / level))
-        found[rows] = load_voice_activity()(batch).amax(dim=1).numpy()
+        heard = load_voice_activity()(batch)
+        for place, row in enumerate(rows):  # what follows a clip is its neighbour's length
+            found[row] = float(heard[place, : -(-len(waves[row]) // CHUNK)].max())
     return found

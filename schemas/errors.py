@@ -37,6 +37,14 @@ class DeadLetterCode(StrEnum):
     RECOGNISER_FAILED = "recogniser_failed"
 
 
+class UndecodableError(Exception):
+    """A payload that can't be decoded: its code, and a detail that holds nothing of it."""
+
+    def __init__(self, code: DeadLetterCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 class QualityCode(StrEnum):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import time
+import unicodedata
 import zlib
 
 import model_folders as folders
@@ -90,7 +91,9 @@ def test_sound_without_a_voice_is_abstained_on_with_a_code(models, wave, code):
     assert found.scores.max() < models["voice"].threshold
 
 
-@pytest.mark.parametrize(("rate", "near"), [(44_101, 44_100), (383_999, 384_000), (8_001, 8_000)])
+@pytest.mark.parametrize(
+    ("rate", "near"), [(44_101, 44_100), (383_999, 384_000), (8_001, 8_000), (15_984, 16_000)]
+)
 def test_an_odd_rate_is_heard_as_the_next_one_in_its_time_and_space(models, rate, near):
     """Its filter bank would take 2.8 GB at 44,101 Hz."""
     wave = np.sin(np.arange(rate // 2) * 900 / rate) * 0.3
@@ -243,7 +246,17 @@ def test_no_bad_item_takes_three_times_the_time_of_a_sound_one(models):
     line = "I am so happy that we won today! "
     text = _seconds(models["text"], (line * 304)[:10_000], "text")
     emoji = "".join(EMOJI) * 3
-    for bad in ("a" * 10_000, " " * 10_000, "\u0301" * 10_000, "\ufdfa" * 10_000, emoji[:10_000]):
+    marks = sorted(filter(unicodedata.combining, map(chr, range(0x300, 0x1ABF))),
+                   key=unicodedata.combining, reverse=True)  # fmt: skip
+    stacked = "".join(marks * 10)[:4_000]
+    for bad in (
+        "a" * 10_000,
+        " " * 10_000,
+        "\u0301" * 10_000,
+        "\ufdfa" * 10_000,
+        emoji[:10_000],
+        stacked,
+    ):
         assert _seconds(models["text"], bad, "text") < 3 * text
 
 
@@ -251,6 +264,17 @@ def test_what_looks_like_scans_beside_a_jpegs_own_is_none(models):
     """A motion photo has a film behind its picture, and comments may hold any bytes."""
     plain = _image(_noise(48, 48), "JPEG", comment=b"\xff\xda" * 100) + b"\xff\xda" * 100
     assert _media(models["face"], [plain]).failures == ()
+
+
+def test_a_flac_that_does_not_tell_its_length_is_a_dead_letter_that_says_so(models):
+    file = io.BytesIO()
+    soundfile.write(file, np.sin(np.arange(32_000) * 0.05) * 0.3, 16_000, format="FLAC")
+    told = bytearray(file.getvalue())
+    told[21] &= 0xF0  # the low half of a byte and the next four are the number of samples
+    told[22:26] = bytes(4)
+    (failure,) = _media(models["voice"], [bytes(told)]).failures
+    assert str(failure.code) == "audio_undecodable"
+    assert "does not tell the length" in failure.detail
 
 
 def test_silence_in_many_channels_is_a_dead_letter(models):

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
-from model_serving.card import Calibration, ModelCard, read_card
+from model_serving.card import Calibration, ModelCard, read_card, write_card
 from model_serving.fusion import (
     SHIPPED,
     AttentionFusion,
@@ -100,12 +102,19 @@ def test_folder_round_trip_and_what_a_broken_one_says(fusion, tmp_path):
     found = loaded.fuse(*windows).scores
     assert np.abs(found - fusion.fuse(*windows).scores).max() < 5e-3  # half precision on disk
     other = tmp_path / "other"
-    folder.rename(other)
+    shutil.copytree(folder, other)
+    folder = folder.rename(tmp_path / "lacking")
     (other / "model.safetensors").write_bytes(b"not what the card describes")
     with pytest.raises(AffectstreamError, match="not the file its card describes"):
         load_fusion(other)
     with pytest.raises(AffectstreamError, match="no model card"):
         load_fusion(tmp_path / "nowhere")
+    weights = load_file(folder / "model.safetensors")
+    del weights["correct.bias"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    write_card(folder, CARD)
+    with pytest.raises(AffectstreamError, match=r"lacks correct\.bias: train it again"):
+        load_fusion(folder)
     motion = Path(SHIPPED).parent / "motion-compact"
     with pytest.raises(AffectstreamError, match="for motion by its card"):
         load_fusion(motion)

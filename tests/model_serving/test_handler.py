@@ -1,6 +1,7 @@
 """Any model of the task drops in; a bad element is a dead letter and its batch goes on."""
 
 import gc
+import io
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ import torch
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification
 
 import model_serving.handler as handler_module
@@ -431,6 +434,37 @@ def test_weights_that_are_still_being_written_fail_no_batch(
     folders.write_card(folder, "text", labels, version="1")
     (found,) = handler.run_inference([folders.events("text", ["abc"])], model)
     assert found.observations["model_id"].to_pylist() == ["tiny-text@0"]
+
+
+def test_a_model_that_can_not_answer_does_not_take_the_place_of_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
+    folder = folders.tiny_text(tmp_path / "live")
+    handler = RecogniserHandler(modality="text", model=str(folder))
+    model = handler.load_model()
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"].fill_(float("nan"))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
+    folders.write_card(folder, "text", labels, version="1")
+    (found,) = handler.run_inference([folders.events("text", ["abc"])], model)
+    assert found.observations["model_id"].to_pylist() == ["tiny-text@0"]
+    with pytest.raises(AffectstreamError, match=r"does not answer: .* not finite"):
+        handler.load_model()
+
+
+def test_what_can_not_be_judged_is_abstained_on_without_a_threshold_too(tmp_path: Path) -> None:
+    folder = folders.tiny_face(tmp_path / "face")
+    file = io.BytesIO()
+    Image.new("RGB", (640, 480), (20, 90, 40)).save(file, format="PNG")
+    handler = RecogniserHandler(modality="face", model=str(folder))
+    (found,) = handler.run_inference(
+        [folders.events("face", [file.getvalue()])], handler.load_model()
+    )
+    assert found.observations["quality"].to_pylist() == ["no_face"]
+    assert found.observations["abstained"].to_pylist() == [True]
+    assert found.observations["expression"].to_pylist() == [None]
 
 
 def test_research_weights_do_not_take_the_place_of_open_ones(

@@ -79,10 +79,25 @@ def test_a_pickle_is_refused(name: str, tmp_path: Path) -> None:
         load_recogniser("text", str(model), None, "cpu")
 
 
+def test_what_stands_in_a_folder_below_is_checked_too(tmp_path: Path) -> None:
+    model = folders.tiny_text(tmp_path)
+    write_card(model, read_card(model / "card.json"))
+    (model / "shards").mkdir()
+    (model / "shards" / "more.safetensors").write_bytes(b"weights")
+    with pytest.raises(AffectstreamError, match=r"no sha256 of shards/more\.safetensors"):
+        load_recogniser("text", str(model), None, "cpu")
+    (model / "shards" / "w.bin").write_bytes(b"pickle")
+    with pytest.raises(AffectstreamError, match=r"holds shards/w\.bin, and a pickle is never"):
+        load_recogniser("text", str(model), None, "cpu")
+
+
 def test_card_that_does_not_fit(tmp_path: Path, text: Path) -> None:
     card = tmp_path / "card.json"
     folders.write_card(tmp_path, "text", {"NEG": "sadness", "POS": "joy"})
     with pytest.raises(AffectstreamError, match="names 2 labels, the model gives 3"):
+        load_recogniser("text", str(text), str(card), "cpu")
+    folders.write_card(tmp_path, "text", {"MAD": "anger", "POS": "joy", "NEGG": "sadness"})
+    with pytest.raises(AffectstreamError, match=r"names NEGG, .* labels \(NEG, POS, MAD\)"):
         load_recogniser("text", str(text), str(card), "cpu")
     labels = {"NEG": "sadness", "POS": "joy", "MAD": None}
     folders.write_card(tmp_path, "text", labels, calibration={"bias": [0.1, 0.2, 0.3]})

@@ -1,10 +1,12 @@
 import csv
+import io
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from model_serving.front_ends import resampled, waveform
 from model_serving.voice_activity import CHUNK, RATE, judge_speech, load_voice_activity
 from schemas.errors import QualityCode
 
@@ -61,7 +63,20 @@ def test_speech_is_heard_quiet_and_loud_and_clipping_is_told(corpora):
         shares, codes = judge_speech([wave * factor for wave in waves])
         assert codes == [None] * len(waves)
         assert shares.min() > 0.9
-    clipped = [np.clip(wave / np.abs(wave).max() * 40, -1, 1) for wave in waves]
-    shares, codes = judge_speech(clipped)
+
+
+@pytest.mark.corpora
+@pytest.mark.parametrize(
+    ("rate", "form", "subtype"),
+    [(16_000, "WAV", "PCM_16"), (48_000, "WAV", "PCM_16"), (48_000, "OGG", "OPUS")],
+)
+def test_clipping_is_told_at_any_rate_and_through_a_codec(corpora, rate, form, subtype):
+    heard = []
+    for wave in _speech(corpora, 20):
+        loud = resampled(wave / np.abs(wave).max(), 16_000, rate) * 40
+        file = io.BytesIO()
+        soundfile.write(file, np.clip(loud, -1, 1), rate, format=form, subtype=subtype)
+        heard.append(waveform(file.getvalue(), 16_000))
+    shares, codes = judge_speech(heard)
     assert shares.max() < 0.6
     assert set(codes) == {QualityCode.CLIPPED}

@@ -1,0 +1,102 @@
+"""Decoding of still images: what would take long, or much memory, is refused first."""
+
+import re
+import struct
+from io import BytesIO
+from typing import Final, NoReturn
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from schemas.errors import DeadLetterCode, UndecodableError
+
+MAX_PIXELS: Final = 4096 * 4096
+_LARGE = 1024  # pixels of a side: more shows no more of a face than is used
+_FORMATS = ("JPEG", "PNG", "WEBP")
+_MOST_SCANS = 16  # of a progressive JPEG; encoders write about ten, and each goes over all blocks
+_MOST_SEGMENTS = 1_000
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # in coded data only 00 and RST follow FF
+_EXIF = re.compile(rb"Exif\0\0|eXIf(?:Exif\0\0)?|EXIF....(?:Exif\0\0)?", re.DOTALL)
+_MOST_FIELDS = 500  # of an EXIF block; cameras write 50, and Pillow copies what each points at
+_ORIENTATION = 0x112
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+PngImagePlugin.MAX_TEXT_MEMORY = 1024 * 1024  # of all text chunks, inflated; 64 times that before
+
+
+def picture(media: bytes) -> Image.Image:
+    """Decode a still JPEG, PNG or WebP file of at most 4096 x 4096 pixels, all of it.
+
+    It comes upright, in grey or RGB. Raises UndecodableError.
+    """
+    orientation = _orientation(media)
+    if media.count(b"iCCP") > 1:  # each inflates to a megabyte
+        _refuse("the PNG has more than one colour profile")
+    with Image.open(BytesIO(media), formats=_FORMATS) as image:
+        # The size stands in the header: a bomb is refused before anything is inflated.
+        if image.width * image.height > MAX_PIXELS:
+            _refuse("the image has more than 4096 x 4096 pixels")
+        # A camera's MPO is a JPEG with others behind it: the first is a still.
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            _refuse("the image is animated: send one frame")
+        if image.format in {"JPEG", "MPO"} and _scans(media) > _MOST_SCANS:
+            _refuse(f"the JPEG has more than {_MOST_SCANS} scans")
+        image.draft(None, (_LARGE, _LARGE))  # a JPEG is decoded at a half, quarter or eighth
+        image.load()
+        if max(image.size) > _LARGE:
+            image.thumbnail((_LARGE, _LARGE), Image.Resampling.BOX)
+        found = _shown(image)
+    return found.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else found
+
+
+def _shown(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits; Pillow would cut them off at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")
+
+
+def _orientation(media: bytes) -> int:
+    """Return how the camera was held, 1 to 8, by the first EXIF block; 1 where none tells.
+
+    Read here, since Pillow would read, and copy, every field of the block.
+    """
+    found = _EXIF.search(media)
+    if found is None:
+        return 1
+    block = media[found.end() :]
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    if order is None:
+        return 1
+    field = struct.Struct(f"{order}HHIH")
+    try:
+        (start,) = struct.unpack_from(f"{order}I", block, 4)
+        (count,) = struct.unpack_from(f"{order}H", block, start)
+        if count > _MOST_FIELDS:
+            _refuse(f"the EXIF block names more than {_MOST_FIELDS} fields")
+        fields = [field.unpack_from(block, start + 2 + 12 * i) for i in range(count)]
+    except struct.error:  # it ends before it says
+        return 1
+    return next((int(value) for tag, _, _, value in fields if tag == _ORIENTATION), 1)
+
+
+def _scans(media: bytes) -> int:
+    """Count the scans of a JPEG up to its end, whatever stands in its segments and behind it."""
+    place, found = 2, 0
+    for _ in range(_MOST_SEGMENTS):
+        marker = _MARKER.search(media, place)
+        if marker is None or marker[1] == b"\xd9":
+            return found
+        found += marker[1] == b"\xda"
+        place = marker.end() + int.from_bytes(media[marker.end() : marker.end() + 2], "big")
+    return _MOST_SCANS + 1
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise UndecodableError(DeadLetterCode.IMAGE_UNDECODABLE, detail)
