@@ -16,7 +16,13 @@ _FORMATS = ("JPEG", "PNG", "WEBP")
 _MOST_SCANS = 16  # of a progressive JPEG; encoders write about ten, and each goes over all blocks
 _MOST_SEGMENTS = 1_000
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # in coded data only 00 and RST follow FF
-_EXIF = re.compile(rb"Exif\0\0|eXIf(?:Exif\0\0)?|EXIF....(?:Exif\0\0)?", re.DOTALL)
+_EXIF = b"Exif\0\0"
+_EXIF_MARKS: Final = {
+    b"\xff\xd8": _EXIF,
+    b"\x89P": b"eXIf",
+    b"RI": b"EXIF",
+}  # by a file's beginning
+_MOST_EXIF = 65_536
 _MOST_FIELDS = 500  # of an EXIF block; cameras write 50, and Pillow copies what each points at
 _ORIENTATION = 0x112
 _UPRIGHT: Final = {
@@ -67,10 +73,12 @@ def _orientation(media: bytes) -> int:
 
     Read here, since Pillow would read, and copy, every field of the block.
     """
-    found = _EXIF.search(media)
-    if found is None:
+    mark = _EXIF_MARKS.get(media[:2])
+    place = media.find(mark) if mark else -1
+    if mark is None or place < 0:
         return 1
-    block = media[found.end() :]
+    start = place + len(mark) + (4 if mark == b"EXIF" else 0)  # WebP's chunk tells its size first
+    block = media[start : start + _MOST_EXIF].removeprefix(_EXIF)
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:
         return 1
