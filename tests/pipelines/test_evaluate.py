@@ -29,6 +29,23 @@ COMPACT = Evaluation("text-compact", "text", "compact", "research", MEASURED)
 OPEN = Evaluation("text-compact-open", "text", "compact", "open", (MEASURED[0],))
 
 
+def test_a_corpus_that_was_never_seen_has_a_line_of_its_own() -> None:
+    split = "GoEmotions test, corpus never seen"
+    unseen = (
+        Measured(split, "accuracy", 0.39, 4968),
+        Measured(split, "macro_f1", 0.28, 4968),
+        Measured(split, "ece, corpus never seen", 0.13, 4968, floor=0.016),
+        Measured(f"{split}, sex, women", "accuracy", 0.4, 2000),
+    )
+    less = Evaluation("text-compact-without-goemotions", "text", "compact", "research", unseen)
+    page = page_of([COMPACT, less], {}, [], "2026-11-26")
+    assert (
+        "| text-compact-without-goemotions | GoEmotions test | 4,968 | 0.390 | 0.280 | 0.130 |"
+        in page
+    )
+    assert page.count("text-compact-without-goemotions") == 1
+
+
 def test_flat_figures_are_of_the_main_models_in_per_cent() -> None:
     more = (
         Measured("x", "ece", 0.5, 9000),
