@@ -4,7 +4,9 @@ An image whose shorter side has up to 96 pixels is a crop already, unless it is 
 detector's nets deny that it is a face; in all others the most prominent face is looked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Final
 
 import numpy as np
@@ -33,14 +35,36 @@ class Crop:
     code: QualityCode | None = None
 
 
-def crop_face(image: Image.Image) -> Crop:
-    """Return the face that an image shows; quality 0 where it shows none."""
+def look(image: Image.Image) -> Image.Image | Crop:
+    """Return the face that a large image shows; one as small as a crop as it is."""
+    small = min(image.size) <= CROP_SIDE and max(image.size) <= _CROP_LONGEST * min(image.size)
+    return image if small else _crop(image, cropped=False)
+
+
+def crop_faces(seen: Sequence[Image.Image | Crop]) -> tuple[list[Crop], int]:
+    """Return the face of each that was looked at, and the microseconds that nets took to say so.
+
+    The detector's nets take small images for crops, all at once, or deny it; quality is 0 where
+    there is no face.
+    """
+    small = {row: item for row, item in enumerate(seen) if isinstance(item, Image.Image)}
+    started = perf_counter_ns()
+    taken = load_detector().accepts([np.array(image.convert("RGB")) for image in small.values()])
+    spent = (perf_counter_ns() - started) // 1000
+    accepted = dict(zip(small, taken, strict=True))
+    crops = [
+        item if isinstance(item, Crop) else _crop(item, cropped=bool(accepted[row]))
+        for row, item in enumerate(seen)
+    ]
+    return crops, spent
+
+
+def _crop(image: Image.Image, cropped: bool) -> Crop:
     turned = 1.0
     if max(image.size) > _LONGEST * min(image.size):
         return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
     side = float(min(image.size))
-    cropped = side <= CROP_SIDE and max(image.size) <= _CROP_LONGEST * side
-    if not (cropped and load_detector().accepts(np.array(image.convert("RGB")))):
+    if not cropped:
         face = find_face(image)
         if face is None:
             return Crop(_blank(image), 0.0, QualityCode.NO_FACE)

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from model_serving import voice_activity
-from model_serving.face_crops import Crop, crop_face
+from model_serving.face_crops import crop_faces, look
 from model_serving.images import picture
 from model_serving.text_language import EMOJI, Language, language_share, name_emoji
 from schemas.arrow import vectors
@@ -212,7 +212,10 @@ class FaceFrontEnd:
         self._mode = "L" if channels == 1 else "RGB"
 
     def prepare(self, column: pa.Array) -> Prepared:
-        rows, crops, failures = _decode(column, self._crop, DeadLetterCode.IMAGE_UNDECODABLE)
+        rows, seen, failures = _decode(
+            column, lambda media: look(picture(media)), DeadLetterCode.IMAGE_UNDECODABLE
+        )
+        crops, net_us = crop_faces(seen)
         grids = [self._grid(crop.image) for crop in crops]
 
         def collate(picked: np.ndarray) -> Inputs:
@@ -225,10 +228,7 @@ class FaceFrontEnd:
         quality = np.array([crop.quality for crop in crops])
         codes = tuple(crop.code for crop in crops)
         lengths = np.zeros(len(rows), np.int64)
-        return Prepared(rows, lengths, collate, failures, quality, codes)
-
-    def _crop(self, media: bytes) -> Crop:
-        return crop_face(picture(media))
+        return Prepared(rows, lengths, collate, failures, quality, codes, net_us)
 
     def _grid(self, image: Image.Image) -> np.ndarray:
         # As an array with its channels last: a 48 x 48 array alone leaves the layout to guessing.

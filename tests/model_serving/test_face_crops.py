@@ -3,9 +3,14 @@ import pytest
 from model_folders import drawn_faces
 from PIL import Image, ImageDraw, ImageFilter
 
-from model_serving.face_crops import crop_face, find_face, frontality, sharpness
+from model_serving.face_crops import crop_faces, find_face, frontality, look, sharpness
 from model_serving.face_detector import load_detector, suppress
 from schemas.errors import QualityCode
+
+
+def crop_face(image):
+    (crop,), _ = crop_faces([look(image)])
+    return crop
 
 
 def _textured(side, seed=0):
