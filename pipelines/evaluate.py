@@ -145,7 +145,7 @@ def page_of(
 ) -> str:
     """Return the page: goals first, then speed, then every model's figures.
 
-    Of a model that lacks a corpus only what it makes of that one is shown.
+    Of a model that lacks a corpus only what it makes of those that it never saw is shown.
     """
     whole = [found for found in evaluations if _WITHOUT not in found.model]
     sections = [
@@ -221,7 +221,8 @@ def _across(evaluations: list[Evaluation]) -> str:
         "",
         "In the shared vocabulary, EmoContext in its own labels. `MODEL-without-CORPUS` is of the "
         "recipe less that corpus (`affectstream train --without CORPUS`) and less the teacher, "
-        "which saw it.",
+        "which saw it. Rows of voice are of the recipe less that corpus too, not of the shipped "
+        "weights.",
         "",
         "| model | test set | rows | accuracy | macro-F1 | ECE |",
         "| --- | --- | --- | --- | --- | --- |",

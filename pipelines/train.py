@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from model_serving.training import fusion
 from model_serving.training.harness import Run, is_main
 from model_serving.training.recipe import Recipe
 from pipelines.config import WEIGHTS
@@ -45,6 +44,8 @@ def train_fusion(
     recipe: str, data: Path, out: Path | None, seed: int | None, build: Path, console: Console
 ) -> None:
     """Train the fusion on the shipped compact models, or write the one that learnt nothing."""
+    from model_serving.training import fusion  # noqa: PLC0415 - as every trainer, when it is asked for
+
     folder = out or build / "models" / recipe
     if recipe == "fusion-open":
         card = fusion.build_average(folder, WEIGHTS)
@@ -65,9 +66,10 @@ def reading(data: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if not Path(str(error.filename)).is_relative_to(data):
+        missing = error.filename
+        if missing is None or not Path(missing).resolve().is_relative_to(data.resolve()):
             raise
-        message = f"{error.filename} is not there: --data needs the folder of labelled corpora"
+        message = f"{missing} is not there: --data needs the folder of labelled corpora"
         raise AffectstreamError(message) from error
 
 

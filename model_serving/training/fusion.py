@@ -110,7 +110,7 @@ def _lowered(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def train(data: Path, out: Path, weights: Path, seed: int = 13, epochs: int = 25) -> ModelCard:
-    """Train on estimates of the models beside ``out`` and write the folder ``out``.
+    """Train on estimates of the models in ``weights`` and write the folder ``out``.
 
     ``weights`` holds the folders text-compact, voice-compact, face-compact and motion-compact.
     About five minutes on one core.
@@ -140,10 +140,9 @@ def train(data: Path, out: Path, weights: Path, seed: int = 13, epochs: int = 25
 def build_average(out: Path, weights: Path) -> ModelCard:
     """Write the fusion that learnt nothing and may be used for anything: a plain average.
 
-    It abstains where text-compact-open in the folder ``weights`` does.
-
     With every parameter at zero the net weighs all modalities alike, so its scores are the
-    geometric mean of theirs; one modality alone stays as it is, and so does its threshold.
+    geometric mean of theirs; one modality alone stays as it is, and so does its threshold, which is
+    that of text-compact-open in the folder ``weights``.
     """
     net = AttentionFusion(AttentionFusionConfig(**named(ID2LABEL)))
     with torch.no_grad():

@@ -109,4 +109,4 @@ def read_recipe(name: str) -> Recipe:
         message = f"no recipe at {path}: name one of {shipped}, or a YAML file"
         raise AffectstreamError(message)
     recipe = read_yaml(path, Recipe, "a recipe")
-    return recipe.model_copy(update={"given": shlex.quote(name)})
+    return recipe.model_copy(update={"given": shlex.quote(Path(name).name)})

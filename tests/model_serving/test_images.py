@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -72,16 +73,29 @@ def test_a_broken_exif_block_is_none(block: bytes) -> None:
     assert picture(_with_chunks(_chunk(b"eXIf", block), 1)).size == (64, 48)
 
 
-def test_an_exif_block_of_thousands_of_fields_is_refused() -> None:
-    block = b"II*\0\x08\0\0\0" + struct.pack("<H", 5_000) + bytes(12 * 5_000)
-    with pytest.raises(UndecodableError, match="more than 500 fields"):
-        picture(_with_chunks(_chunk(b"eXIf", block), 1))
+def test_what_exif_fields_point_at_is_not_copied() -> None:
+    """Pillow joins all segments, and copies for each field what it points at: half a gigabyte."""
+    size, fields = 60_000, 1_500
+    entries = b"".join(struct.pack("<HHII", 1000 + i, 1, size, 8) for i in range(fields))
+    block = b"II*\0\x08\0\0\0" + struct.pack("<H", fields) + entries
+    body = b"Exif\0\0" + block + bytes(65_000 - len(block))
+    segment = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+    plain = _file(_slope(), "JPEG")
+    end = plain.index(b"\xff\xdb")  # in place of JFIF's header, which would tell the resolution
+    tracemalloc.start()
+    assert picture(plain[:2] + segment * 5 + plain[end:]).size == (64, 48)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 def test_sixteen_bits_of_grey_are_as_bright_as_eight() -> None:
     eight = np.asarray(_slope())
     sixteen = Image.fromarray(eight.astype(np.uint16) * 257)
     assert np.array_equal(np.asarray(picture(_file(sixteen, "PNG"))), eight)
+    large = picture(_file(Image.fromarray(np.full((4096, 4096), 40_000, np.uint16)), "PNG"))
+    assert large.size == (1024, 1024)
+    assert np.asarray(large).mean() == 40_000 // 256
 
 
 def test_of_a_camera_s_two_pictures_the_first_is_a_still() -> None:
