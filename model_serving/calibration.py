@@ -65,8 +65,13 @@ def abstention_threshold(confidence: np.ndarray, coverage: float = 0.9) -> float
 
 def calibrated(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
     """Return the calibrated (n, k) probabilities of these logits of the mapped labels."""
+    return softmax(scaled(calibration, logits))
+
+
+def scaled(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
+    """Return the (n, k) logits over the temperature, with the bias."""
     shift = np.asarray(calibration.bias) if calibration.bias else 0.0
-    return softmax(np.asarray(logits, np.float64) / calibration.temperature + shift)
+    return np.asarray(logits, np.float64) / calibration.temperature + shift
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray, coverage: float = 0.9) -> Calibration:

@@ -138,13 +138,13 @@ def check_files(folder: Path, card: ModelCard) -> None:
 
 def _contents(folder: Path) -> dict[str, Path]:
     """Return by name what a model is loaded from, below too: no card, no page, nothing hidden."""
-    found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))}
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return {
-        name: path
-        for name, path in found.items()
-        if path.is_file()
-        and not (name == CARD_FILE or path.suffix == ".md")
-        and not any(part.startswith(".") for part in Path(name).parts)
+        str(name): folder / name
+        for name in names
+        if name != Path(CARD_FILE)
+        and name.suffix != ".md"
+        and not any(part.startswith(".") for part in name.parts)
     }
 
 

@@ -153,9 +153,9 @@ def observations(
     count = rows.num_rows
     scores = estimates.scores.astype(np.float32)
     confidence = scores.max(axis=1, initial=0.0)
-    coded = np.array([code is not None for code in estimates.codes or [None] * count], bool)
-    abstained = confidence < np.float32(model.threshold)
-    abstained |= coded & (confidence < _FLAT)  # a card may name no threshold
+    quality = pa.array(estimates.codes or [None] * count, pa.string())
+    flat = quality.is_valid().to_numpy(zero_copy_only=False) & (confidence < _FLAT)
+    abstained = (confidence < np.float32(model.threshold)) | flat  # a card may name no threshold
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
     circumplex = scores @ CIRCUMPLEX if estimates.circumplex is None else estimates.circumplex
     circumplex = np.clip(circumplex, -1.0, 1.0)
@@ -168,7 +168,7 @@ def observations(
         "abstained": pa.array(abstained),
         "valence": pa.array(circumplex[:, 0], pa.float32()),
         "arousal": pa.array(circumplex[:, 1], pa.float32()),
-        "quality": pa.array(estimates.codes or [None] * count, pa.string()),
+        "quality": quality,
         "embedding": vector_column(estimates.embeddings),
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),

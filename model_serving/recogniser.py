@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from model_serving.calibration import calibrated
+from model_serving.calibration import calibrated, scaled
 from model_serving.card import CONSTANT, ModelCard
 from model_serving.front_ends import Failure, FrontEnd, Inputs, Prepared
 from schemas.errors import DeadLetterCode, QualityCode
@@ -191,11 +191,9 @@ class NetRecogniser:
         renormalising after.
         """
         known = self.label_map.any(axis=1)
-        calibration = self.card.calibration
-        kept = logits[:, known].astype(np.float64)
+        calibration, kept = self.card.calibration, logits[:, known]
         if self.net.config.problem_type == "multi_label_classification":
-            shift = np.asarray(calibration.bias) if calibration.bias else 0.0
-            single = 1 / (1 + np.exp(-np.clip(kept / calibration.temperature + shift, -60, 60)))
+            single = 1 / (1 + np.exp(-np.clip(scaled(calibration, kept), -60, 60)))
             chances = single / single.sum(axis=1, keepdims=True)
         else:
             chances = calibrated(calibration, kept)

@@ -20,6 +20,7 @@ from model_serving.training.evaluation import (
     of_card,
     write_figures,
 )
+from model_serving.training.recipe import WITHOUT
 from pipelines.config import WEIGHTS
 from pipelines.coverage import draw
 from pipelines.throughput import Speed, speeds
@@ -41,8 +42,6 @@ GOALS = {
 
 RATES = {"text": (600, 0.5), "voice": (300, 0.5), "face": (1_000, 0.25), "motion": (20_000, None)}
 """Items a second that a compact model is to reach, and its share of the matrix product's rate."""
-
-_WITHOUT = "-without-"  # in the name of a model that was to see less
 
 COMMAND = "affectstream evaluate --data CORPORA"
 
@@ -79,7 +78,7 @@ def evaluate(data: Path, build: Path, only: list[str], docs: Path, console: Cons
     day = datetime.now(UTC).date().isoformat()
     page = docs / f"{day}-recognition.md"
     page.write_text(page_of(every, flat, speeds(), day), encoding="utf-8")
-    draw([found for found in every if _WITHOUT not in found.model], page.with_suffix(".svg"))
+    draw([found for found in every if WITHOUT not in found.model], page.with_suffix(".svg"))
     console.print(f"page: {page}")
 
 
@@ -147,7 +146,7 @@ def page_of(
 
     Of a model that lacks a corpus only what it makes of those that it never saw is shown.
     """
-    whole = [found for found in evaluations if _WITHOUT not in found.model]
+    whole = [found for found in evaluations if WITHOUT not in found.model]
     sections = [
         f"# Recognition, {day}",
         f"`{COMMAND}` on {platform.machine()}, {os.cpu_count()} cores; Python "

@@ -142,7 +142,8 @@ def _prepare(folder: Path, problem: Problem, recipe: Recipe, run: Run) -> str | 
     if is_main() and run.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     began = json.loads(state.read_text()) if state.is_file() else None
-    if not run.fresh and began != asked and (began or _last_whole(folder)):
+    last = None if run.fresh else _last_whole(folder)
+    if not run.fresh and began != asked and (began or last):
         message = f"{folder} holds checkpoints of another recipe, seed or data: go on with --fresh"
         raise AffectstreamError(message)
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +151,7 @@ def _prepare(folder: Path, problem: Problem, recipe: Recipe, run: Run) -> str | 
         aside = state.with_suffix(".part")
         aside.write_text(json.dumps(asked))
         aside.replace(state)
-    return None if run.fresh else _last_whole(folder)
+    return last
 
 
 def _untaught(train: Dataset[Any]) -> Dataset[Any]:

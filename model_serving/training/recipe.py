@@ -11,6 +11,8 @@ from schemas.errors import AffectstreamError
 from schemas.strict import Frozen, read_yaml
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
+WITHOUT = "-without-"
+"""Stands in the name of a recipe, and of its model, before the corpora that it leaves out."""
 
 
 class Schedule(Frozen):
@@ -96,7 +98,7 @@ class Recipe(Frozen):
         if without:
             left = {corpus: n for corpus, n in self.corpora.items() if corpus not in without}
             update |= {"corpora": left, "distil": None}
-            name += "-without-" + "-".join(corpus.lower().replace(" ", "_") for corpus in without)
+            name += WITHOUT + "-".join(corpus.lower().replace(" ", "_") for corpus in without)
             given += "".join(f" --without {shlex.quote(corpus)}" for corpus in without)
         return self.model_copy(update=update | {"name": name, "given": given})
 

@@ -121,7 +121,7 @@ def learn(recipe: Recipe, data: Path, known: Mapping[str, Rows], run: Run) -> Le
     torch.manual_seed(recipe.seed)
     texts = [text for rows in known.values() for text in rows.texts]
     tokenizer, net = build(recipe, texts, heads, run)
-    training = _training(recipe, corpora, known, heads, tokenizer)
+    training = _training(recipe, corpora, known, texts, heads, tokenizer)
     if recipe.distil:
         teachers = [find_model(name, run.build) for name in recipe.distil.teachers]
         cache = run.folder / "answers"
@@ -177,10 +177,10 @@ def _training(
     recipe: Recipe,
     corpora: list[Corpus],
     known: Mapping[str, Rows],
+    texts: list[str],
     heads: tuple[Head, ...],
     tokenizer: Any,
 ) -> Encoded:
-    texts = [text for rows in known.values() for text in rows.texts]
     found = [targets(c, known[c.name], heads) for c in corpora]
     encoded = encode(
         tokenizer, texts, np.concatenate(found), int(recipe.net.get("train_tokens", MAX_TOKENS))

@@ -371,13 +371,18 @@ def test_valence_and_arousal_of_a_model_that_gives_them(tmp_path: Path) -> None:
     assert other["valence"] != pytest.approx(row["valence"], abs=1e-3)
 
 
-def test_a_folder_is_swapped_under_a_running_handler(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+LABELS = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A text model's folder, which handlers look at before each batch."""
     monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
-    folder = folders.tiny_text(tmp_path / "live")
-    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
-    handler = RecogniserHandler(modality="text", model=str(folder))
+    return folders.tiny_text(tmp_path / "live")
+
+
+def test_a_folder_is_swapped_under_a_running_handler(live: Path) -> None:
+    handler = RecogniserHandler(modality="text", model=str(live))
     model = handler.load_model()
     batch = folders.events("text", ["abc", "hello"])
 
@@ -388,25 +393,18 @@ def test_a_folder_is_swapped_under_a_running_handler(
 
     assert ids() == ["tiny-text@0"] * 2
     digest = {"model.safetensors": "0" * 64}
-    folders.write_card(
-        folder, "text", labels, version="1", sha256=digest
-    )  # its weights are to come
+    folders.write_card(live, "text", LABELS, version="1", sha256=digest)  # its weights are to come
     assert ids() == ["tiny-text@0"] * 2
-    folders.write_card(folder, "text", labels, version="2.0")
+    folders.write_card(live, "text", LABELS, version="2.0")
     assert ids() == ["tiny-text@2.0"] * 2
-    assert load_recogniser("text", str(folder), None, "cpu") is model.model
+    assert load_recogniser("text", str(live), None, "cpu") is model.model
 
 
-def test_a_swap_lets_go_of_the_model_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
-    folder = folders.tiny_text(tmp_path / "live")
-    handler = RecogniserHandler(modality="text", model=str(folder))
+def test_a_swap_lets_go_of_the_model_before(live: Path) -> None:
+    handler = RecogniserHandler(modality="text", model=str(live))
     loaded = handler.load_model()
     first = weakref.ref(loaded.model)
-    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
-    folders.write_card(folder, "text", labels, version="2.0")
+    folders.write_card(live, "text", LABELS, version="2.0")
     handler.run_inference([folders.events("text", ["abc"])], loaded)
     gc.collect()
     assert first() is None
@@ -421,33 +419,25 @@ def test_a_swap_lets_go_of_the_model_before(
     ids=["half", "no header"],
 )
 def test_weights_that_are_still_being_written_fail_no_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes]
+    live: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
     """Of a card without digests nothing tells beforehand that they are not whole."""
-    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
-    folder = folders.tiny_text(tmp_path / "live")
-    handler = RecogniserHandler(modality="text", model=str(folder))
+    handler = RecogniserHandler(modality="text", model=str(live))
     model = handler.load_model()
-    weights = folder / "model.safetensors"
+    weights = live / "model.safetensors"
     weights.write_bytes(spoil(weights.read_bytes()))
-    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
-    folders.write_card(folder, "text", labels, version="1")
+    folders.write_card(live, "text", LABELS, version="1")
     (found,) = handler.run_inference([folders.events("text", ["abc"])], model)
     assert found.observations["model_id"].to_pylist() == ["tiny-text@0"]
 
 
-def test_a_model_that_can_not_answer_does_not_take_the_place_of_one_that_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
-    folder = folders.tiny_text(tmp_path / "live")
-    handler = RecogniserHandler(modality="text", model=str(folder))
+def test_a_model_that_can_not_answer_does_not_take_the_place_of_one_that_does(live: Path) -> None:
+    handler = RecogniserHandler(modality="text", model=str(live))
     model = handler.load_model()
-    weights = load_file(folder / "model.safetensors")
+    weights = load_file(live / "model.safetensors")
     weights["classifier.weight"].fill_(float("nan"))
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
-    folders.write_card(folder, "text", labels, version="1")
+    save_file(weights, live / "model.safetensors", {"format": "pt"})
+    folders.write_card(live, "text", LABELS, version="1")
     (found,) = handler.run_inference([folders.events("text", ["abc"])], model)
     assert found.observations["model_id"].to_pylist() == ["tiny-text@0"]
     with pytest.raises(AffectstreamError, match=r"does not answer: .* not finite"):
@@ -467,16 +457,11 @@ def test_what_can_not_be_judged_is_abstained_on_without_a_threshold_too(tmp_path
     assert found.observations["expression"].to_pylist() == [None]
 
 
-def test_research_weights_do_not_take_the_place_of_open_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
-    folder = folders.tiny_text(tmp_path / "live")
-    strict = RecogniserHandler(modality="text", model=str(folder), licence="open")
-    lax = RecogniserHandler(modality="text", model=str(folder))
+def test_research_weights_do_not_take_the_place_of_open_ones(live: Path) -> None:
+    strict = RecogniserHandler(modality="text", model=str(live), licence="open")
+    lax = RecogniserHandler(modality="text", model=str(live))
     held = {"0": strict.load_model(), "1": lax.load_model()}
-    labels = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
-    folders.write_card(folder, "text", labels, version="1", licence="research")
+    folders.write_card(live, "text", LABELS, version="1", licence="research")
     batch = folders.events("text", ["abc"])
     for handler, version in ((strict, "0"), (lax, "1")):
         (found,) = handler.run_inference([batch], held[version])
@@ -500,11 +485,8 @@ class _Swap(beam.DoFn):
         yield batch
 
 
-def test_a_job_loses_no_row_while_its_model_is_swapped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
-    live, new = folders.tiny_text(tmp_path / "live"), folders.tiny_text(tmp_path / "new")
+def test_a_job_loses_no_row_while_its_model_is_swapped(live: Path, tmp_path: Path) -> None:
+    new = folders.tiny_text(tmp_path / "new")
     net = BertForSequenceClassification.from_pretrained(new)
     net.classifier.bias.data[:] = torch.tensor([9.0, 0.0, 0.0])
     net.save_pretrained(new)
