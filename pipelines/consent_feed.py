@@ -10,10 +10,9 @@ from kafka import KafkaConsumer, TopicPartition
 
 from pipelines.config import Config
 from pipelines.kafka_clients import partitions_of, read_to_end, reader_settings
-from pipelines.ledger import landed, ledger_of
+from pipelines.ledger import LedgerReader, landed
 from schemas.events import GOVERNANCE
 from transforms.consent import UNKNOWN, Consents
-from transforms.pseudonymise import Pseudonyms, read_keys
 
 _FRESH_S = 1.0
 """A withdrawal closes the gate within this time at most, and a window is 5 s."""
@@ -23,12 +22,11 @@ class _Follower:
     """One process's view: everything was read once before the first question."""
 
     def __init__(self, config: Config) -> None:
-        self._pseudonyms = Pseudonyms(read_keys(config.keys))
-        self._rows = landed(config.tables)
+        self._reader = LedgerReader(config)
+        self._consents = Consents(landed(config.tables))
         self._consumer = KafkaConsumer(**reader_settings(config.kafka))
         self._lock = threading.Lock()
         self._partitions: list[TopicPartition] = []
-        self._consents = Consents.of(self._rows)
         self._read_at = 0.0
         self.read()
 
@@ -36,10 +34,8 @@ class _Follower:
         """Read the governance topics to their present end."""
         self._assign()
         read_at = time.monotonic()
-        new = ledger_of(read_to_end(self._consumer, self._partitions), self._pseudonyms)
-        if new:
-            self._rows += new
-            self._consents = Consents.of(self._rows)
+        for rows in self._reader.rows(read_to_end(self._consumer, self._partitions)):
+            self._consents.add(rows)
         self._read_at = read_at
 
     def _assign(self) -> None:
@@ -49,16 +45,14 @@ class _Follower:
             self._consumer.assign(found)
             self._partitions = found
 
-    def ask(
-        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
-    ) -> np.ndarray:
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         with self._lock:
             if time.monotonic() - self._read_at > _FRESH_S:
                 self.read()
-            said = self._consents.ask(subject, purpose, modality, times)
+            said = self._consents.ask(events, modality)
             if (said == UNKNOWN).any():  # perhaps said since: look once before refusing
                 self.read()
-                said = self._consents.ask(subject, purpose, modality, times)
+                said = self._consents.ask(events, modality)
         return said
 
 
@@ -77,8 +71,6 @@ class ConsentFeed:
     def __init__(self, config: Config) -> None:
         self._follower = _follower(config.model_dump_json())
 
-    def ask(
-        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
-    ) -> np.ndarray:
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         """Return UNKNOWN, WITHDRAWN or GRANTED a row, see ``transforms.consent.Consents``."""
-        return self._follower.ask(subject, purpose, modality, times)
+        return self._follower.ask(events, modality)

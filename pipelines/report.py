@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines import pictures
-from pipelines.accuracy import Accuracy, Score, measure
+from pipelines.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.query import tables
 from pipelines.show import losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import AffectstreamError
@@ -40,7 +40,7 @@ _FIRST = (
 )
 
 
-def write_report(root: Root, out: Path, truth: Path | None = None) -> Path:
+def write_report(root: Root, out: Path, truth: GroundTruth | None = None) -> Path:
     """Write the report of the tables under this root as one HTML file and return its path."""
     accuracy = None if truth is None else measure(root, truth)
     features = windows_with_decisions(root)

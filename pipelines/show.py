@@ -4,7 +4,6 @@ Every expression printed is an estimate of what was shown, never of what a perso
 """
 
 import json
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.accuracy import Accuracy, Score, measure
+from pipelines.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.query import read_table, tables
+from schemas.errors import DeadLetterCode
 from schemas.tables import Root
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 
@@ -37,13 +37,15 @@ SHORT_REF = 6
 """Hex digits of a pseudonym that are shown; two of 12 subjects share them once in 250,000 runs."""
 
 _LETTERS = MappingProxyType(dict(zip(EXPRESSIONS, "ADFJSUN", strict=True)))
+_UNREADABLE = str(DeadLetterCode.GOVERNANCE_UNREADABLE)
 _SESSIONS_SHOWN = 12
 _WINDOWS_LISTED = 12
 _DARK_INK = {"joy", "surprise", "fear", "neutral"}
 
 
-def show(root: Root, console: Console, truth: Path | None = None) -> None:
+def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None:
     """Print what stands under this root; with ground truth, how well it agrees."""
+    _print_unreadable(losses(root), console)
     _print_counts(tables(root), console)
     features = windows_with_decisions(root)
     if len(features):
@@ -69,11 +71,11 @@ def windows_with_decisions(root: Root) -> pd.DataFrame:
 
 
 def stages_of_last_run(root: Root) -> pd.DataFrame:
-    """Return one row a stage of the newest run: rows_in, rows_out, seconds, forward_seconds."""
+    """Return one row a stage of the newest run: rows, seconds, and events that came again."""
     runs = read_table(root, "runs", "started_at", "stages").to_pandas()
     newest = runs.sort_values("started_at").tail(1)
     stages = json.loads(newest["stages"].iloc[0]) if len(newest) else {}
-    columns = ["rows_in", "rows_out", "seconds", "forward_seconds"]
+    columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated"]
     frame = pd.DataFrame.from_dict(stages, orient="index").reindex(columns=columns)
     return frame.rename_axis("stage").reset_index()
 
@@ -216,8 +218,29 @@ def _window_cells(row: dict[Any, Any]) -> list[Text]:
     ]
 
 
+def _print_unreadable(counted: pd.DataFrame, console: Console) -> None:
+    """Print loudly that somebody may have withdrawn and nobody knows who."""
+    number = int(counted.loc[counted["code"] == _UNREADABLE, "n"].sum())
+    if number:
+        console.print(Text(f" {unreadable(number)} ", "bold white on red"), soft_wrap=True)
+        console.print()
+
+
+def unreadable(number: int) -> str:
+    """Say how many governance records name nobody, and where to look."""
+    what = "governance record names" if number == 1 else "governance records name"
+    return (
+        f"{number:,} {what} no subject: somebody may have withdrawn or asked for erasure. Look up "
+        f"topic, partition and offset in dead_letters, code {_UNREADABLE}"
+    )
+
+
 def _print_losses(root: Root, console: Console) -> None:
     counted = losses(root)
+    again = int(stages_of_last_run(root)["repeated"].fillna(0).sum())
+    if again:
+        what = "event" if again == 1 else "events"
+        console.print(f"{again:,} {what} of the last run came again, unchanged; each counts once.")
     if not len(counted):
         console.print(Text("No dead letter and no refusal.\n"))
         return

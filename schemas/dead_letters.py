@@ -5,6 +5,7 @@ import pyarrow.compute as pc
 
 from schemas.events import TIME
 from schemas.ids import stable_ids
+from schemas.record_time import record_times
 from schemas.tables import DEAD_LETTERS
 
 
@@ -23,7 +24,8 @@ def dead_letters(
     names = rows.schema.names
     times = rows["event_time"] if "event_time" in names else pa.nulls(count, TIME)
     ids = rows["event_id"] if "event_id" in names else pa.nulls(count, pa.string())
-    days = pc.coalesce(times, rows["timestamp"].cast(TIME)) if "timestamp" in names else times
+    recorded = record_times(rows["timestamp"])[0] if "timestamp" in names else times
+    when = pc.coalesce(times, recorded, pa.scalar(0, TIME))
     place = [rows["topic"], rows["partition"].cast(pa.string()), rows["offset"].cast(pa.string())]
     columns = {
         # With the event: a topic that was made anew, or another log, has the same places again.
@@ -36,7 +38,7 @@ def dead_letters(
         "event_id": ids,
         "event_time": times,
         "detail": _column(detail, count),
-        "event_date": days.cast(pa.date32()),
+        "event_date": when.cast(pa.date32()),
     }
     return pa.record_batch(list(columns.values()), schema=DEAD_LETTERS)
 

@@ -23,9 +23,9 @@ from pipelines.config import Config, Kafka, load_config
 from pipelines.job_process import JobProcess
 from pipelines.live import Supervisor
 from pipelines.topics import create_topics
+from schemas.keys import write_keys
 from schemas.tables import ROW_ID, TABLES
 from schemas.vocabularies import MODALITIES
-from transforms.pseudonymise import write_keys
 
 QUIET = Console(quiet=True)
 CONSTANT = {modality: {"model": "constant"} for modality in MODALITIES}

@@ -35,8 +35,8 @@ class Balance(HTMLParser):
 def page(tmp_path_factory):
     root = tmp_path_factory.mktemp("tables")
     truth = tmp_path_factory.mktemp("truth") / "truth.parquet"
-    write_session(root, truth, subjects=5, windows=12)
-    return write_report(root, truth.with_name("report.html"), truth).read_text(encoding="utf-8")
+    known = write_session(root, truth, subjects=5, windows=12)
+    return write_report(root, truth.with_name("report.html"), known).read_text(encoding="utf-8")
 
 
 def test_the_page_is_whole_and_holds_every_picture(page):
@@ -83,8 +83,8 @@ def test_pictures_follow_the_pages_ink_and_name_each_expression(page):
 
 def test_figures_of_the_page_are_those_of_the_tables(tmp_path):
     root = tmp_path / "tables"
-    write_session(root, tmp_path / "t.parquet", subjects=2, windows=6)
-    page = write_report(root, tmp_path / "r.html", tmp_path / "t.parquet").read_text()
+    truth = write_session(root, tmp_path / "t.parquet", subjects=2, windows=6)
+    page = write_report(root, tmp_path / "r.html", truth).read_text()
     assert "<td>dead_letters</td><td>4</td>" in page
     assert "consent_withdrawn · GDPR 7(3)" in page
     assert "78% of the time was spent inside model forward passes" in page
@@ -117,9 +117,8 @@ def test_an_unwritable_page_is_one_sentence(tmp_path):
 
 
 def test_two_reports_of_the_same_tables_are_equal(tmp_path):
-    write_session(tmp_path / "t", tmp_path / "t.parquet", subjects=2, windows=4)
+    truth = write_session(tmp_path / "t", tmp_path / "t.parquet", subjects=2, windows=4)
     pages = [
-        write_report(tmp_path / "t", tmp_path / f"{n}.html", tmp_path / "t.parquet").read_bytes()
-        for n in range(2)
+        write_report(tmp_path / "t", tmp_path / f"{n}.html", truth).read_bytes() for n in range(2)
     ]
     assert pages[0] == pages[1]

@@ -29,8 +29,7 @@ def printed(root, truth=None, width=100) -> str:
 def session(tmp_path_factory):
     root = tmp_path_factory.mktemp("tables")
     truth = tmp_path_factory.mktemp("truth") / "truth.parquet"
-    write_session(root, truth, subjects=8, windows=36)
-    return root, truth
+    return root, write_session(root, truth, subjects=8, windows=36)
 
 
 def test_show_prints_every_part_within_eighty_columns(session):
