@@ -2,7 +2,7 @@
 
 An observation is compared with the label of its own event, a window with the label that most of
 its labelled events carry. Nothing here needs the key of the pseudonyms: an event id is a hash of
-source and id, and the observations tie it to the pseudonymous subject.
+source and id, and the observations tie it to the pseudonymous subject and to the window's key.
 """
 
 from collections.abc import Iterable
@@ -16,14 +16,15 @@ import pyarrow.parquet as pq
 
 from pipelines.query import read_table
 from schemas.errors import AffectstreamError
+from schemas.events import WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.tables import Root
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from transforms.history import history_ids
 
 _TRUTH_COLUMNS = ("source", "id", "expression", "kind", "lang", "corpus")
 _BINS = 10
 _CURVE_POINTS = 50
-_SESSION = ["subject_ref", "session_ref"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +76,7 @@ class Accuracy:
 def measure(root: Root, truth: Path) -> Accuracy:
     """Compare the tables under this root with a ground truth file or folder."""
     labels = _read_truth(truth)
-    names = ("event_id", *_SESSION, "event_time", "modality", "scores", "confidence", "abstained")
+    names = ("event_id", "event_time", "modality", "scores", "confidence", "abstained")
     events = _estimates(root, "observations", *names).drop_duplicates("event_id")
     events = events.merge(labels, on="event_id")
     features = _features(root)
@@ -147,7 +148,7 @@ def _read_truth(path: Path) -> pd.DataFrame:
 
 def _features(root: Root) -> pd.DataFrame:
     counts = [f"n_{modality}" for modality in MODALITIES]
-    names = ("window_id", *_SESSION, "window_start", "window_end")
+    names = ("window_id", "window_start", "window_end")
     estimates = ("scores", "confidence", "abstained")
     frame = _estimates(root, "emotion_features", *names, *estimates, *counts)
     frame = frame.drop_duplicates("window_id", ignore_index=True)
@@ -156,11 +157,17 @@ def _features(root: Root) -> pd.DataFrame:
 
 
 def _estimates(root: Root, table: str, *columns: str) -> pd.DataFrame:
-    """Read columns, ``scores`` as the position of the largest one, which an abstained row has."""
-    rows = read_table(root, table, *columns)
+    """Read columns, ``scores`` as the position of the largest one, which an abstained row has.
+
+    ``history_id`` stands for the row's WINDOW_KEY, in which a null is a value of its own.
+    """
+    rows = read_table(root, table, *WINDOW_KEY, *columns)
     scores = rows["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     estimate = scores.reshape(rows.num_rows, len(EXPRESSIONS)).argmax(axis=1)
-    return rows.drop_columns("scores").to_pandas().assign(estimate=estimate)
+    key = {name: rows[name].combine_chunks() for name in WINDOW_KEY}
+    histories = history_ids(pa.record_batch(key)).to_pandas()
+    frame = rows.drop_columns(["scores", *WINDOW_KEY]).to_pandas()
+    return frame.assign(estimate=estimate, history_id=histories)
 
 
 def _window_truth(events: pd.DataFrame, features: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -168,13 +175,13 @@ def _window_truth(events: pd.DataFrame, features: pd.DataFrame) -> tuple[pd.Data
     nothing = pd.DataFrame({"window_id": pd.Series(dtype=object), "true": pd.Series(dtype=int)})
     if not len(events) or not len(features):
         return nothing, 0
-    windows = features[[*_SESSION, "window_id", "window_start", "window_end"]]
+    windows = features[["history_id", "window_id", "window_start", "window_end"]]
     placed = pd.merge_asof(
         events.sort_values("event_time"),
         windows.sort_values("window_start"),
         left_on="event_time",
         right_on="window_start",
-        by=_SESSION,
+        by="history_id",
     )
     placed = placed[placed["event_time"] < placed["window_end"]]
     votes = placed.groupby(["window_id", "true"]).size().rename("votes").reset_index()
