@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 
 from pipelines.query import read_table
 from schemas.errors import AffectstreamError
-from schemas.events import TIME
+from schemas.events import TIME, WINDOW_KEY
 from schemas.keys import read_keys
 from schemas.tables import Root
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 from transforms.event_ids import EventIds
+from transforms.history import history_ids
 
 _RAW_IDS = ("subject", "source", "id")
 _TRUTH_COLUMNS = (*_RAW_IDS, "event_time", "expression", "kind", "lang", "corpus")
 _BINS = 10
 _CURVE_POINTS = 50
-_SESSION = ["subject_ref", "session_ref"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Accuracy:
 def measure(root: Root, truth: GroundTruth) -> Accuracy:
     """Compare the tables under this root with a ground truth."""
     labels = _read_truth(truth.path, EventIds(read_keys(truth.keys)))
-    names = ("event_id", *_SESSION, "event_time", "modality", "scores", "confidence", "abstained")
+    names = ("event_id", "event_time", "modality", "scores", "confidence", "abstained")
     events = _estimates(root, "observations", *names).drop_duplicates("event_id")
     events = events.merge(labels, on="event_id")
     features = _features(root)
@@ -165,7 +165,7 @@ def _event_ids(rows: pa.Table, kind: str, ids: EventIds) -> np.ndarray:
 
 def _features(root: Root) -> pd.DataFrame:
     counts = [f"n_{modality}" for modality in MODALITIES]
-    names = ("window_id", *_SESSION, "window_start", "window_end")
+    names = ("window_id", "window_start", "window_end")
     estimates = ("scores", "confidence", "abstained")
     frame = _estimates(root, "emotion_features", *names, *estimates, *counts)
     frame = frame.drop_duplicates("window_id", ignore_index=True)
@@ -174,11 +174,17 @@ def _features(root: Root) -> pd.DataFrame:
 
 
 def _estimates(root: Root, table: str, *columns: str) -> pd.DataFrame:
-    """Read columns, ``scores`` as the position of the largest one, which an abstained row has."""
-    rows = read_table(root, table, *columns)
+    """Read columns, ``scores`` as the position of the largest one, which an abstained row has.
+
+    ``history_id`` stands for the row's WINDOW_KEY, in which a null is a value of its own.
+    """
+    rows = read_table(root, table, *WINDOW_KEY, *columns)
     scores = rows["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     estimate = scores.reshape(rows.num_rows, len(EXPRESSIONS)).argmax(axis=1)
-    return rows.drop_columns("scores").to_pandas().assign(estimate=estimate)
+    key = {name: rows[name].combine_chunks() for name in WINDOW_KEY}
+    histories = history_ids(pa.record_batch(key)).to_pandas()
+    frame = rows.drop_columns(["scores", *WINDOW_KEY]).to_pandas()
+    return frame.assign(estimate=estimate, history_id=histories)
 
 
 def _window_truth(events: pd.DataFrame, features: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -186,13 +192,13 @@ def _window_truth(events: pd.DataFrame, features: pd.DataFrame) -> tuple[pd.Data
     nothing = pd.DataFrame({"window_id": pd.Series(dtype=object), "true": pd.Series(dtype=int)})
     if not len(events) or not len(features):
         return nothing, 0
-    windows = features[[*_SESSION, "window_id", "window_start", "window_end"]]
+    windows = features[["history_id", "window_id", "window_start", "window_end"]]
     placed = pd.merge_asof(
         events.sort_values("event_time"),
         windows.sort_values("window_start"),
         left_on="event_time",
         right_on="window_start",
-        by=_SESSION,
+        by="history_id",
     )
     placed = placed[placed["event_time"] < placed["window_end"]]
     votes = placed.groupby(["window_id", "true"]).size().rename("votes").reset_index()

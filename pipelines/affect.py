@@ -90,7 +90,7 @@ def build_pipeline(p: beam.Pipeline, config: Config) -> None:
     """Build the whole graph, from the recorded log, or Kafka, to the tables."""
     observed, dead, besides = observe(p, config)
     windows = observed | WindowSessions(**config.windows.model_dump())
-    # WINDOW batches: one row a subject, session and window
+    # WINDOW batches: one row a WINDOW_KEY and window
     features = windows | FuseModalities(model=config.models.fusion)
     decided = features[ON_TIME] | _decide(config)
     landed = besides | {

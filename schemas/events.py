@@ -201,6 +201,13 @@ SESSION_COLUMNS = [
     ("game_result", pa.string()),
 ]
 
+WINDOW_KEY = ("subject_ref", "session_ref", "purpose", "scenario", "age_band")
+"""What rows of one window, and of one history, have in common.
+
+Consent, law and the rules of a scenario judge by the last three: rows that differ in one are never
+mixed. A null is a value of its own.
+"""
+
 HELD = pa.schema(
     [
         ("event_key", pa.uint64()),
@@ -236,7 +243,7 @@ WINDOW = pa.schema(
         ("game_result", pa.string()),
     ]
 )
-"""One row a subject, session and window before fusion; modalities in the order of MODALITIES.
+"""One row a WINDOW_KEY and window before fusion; modalities in the order of MODALITIES.
 
 ``modality_scores`` is the confidence-weighted mean of the modality's calibrated score vectors,
 zeros where the modality has no event; ``revision`` the number of distinct events in the row,

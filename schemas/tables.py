@@ -75,7 +75,11 @@ OBSERVATIONS = pa.schema(
 
 EMOTION_FEATURES = pa.schema(
     [
-        _field("window_id", pa.string(), "row id: hash of subject, session, start and length"),
+        _field(
+            "window_id",
+            pa.string(),
+            "row id: hash of subject, session, purpose, scenario, age band, start and length",
+        ),
         *_SUBJECT,
         *_CONTEXT,
         _field("window_start", TIME, "inclusive start of the window, UTC"),

@@ -139,7 +139,8 @@ def _decode_kind(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Tagged:
     structured = form.fill_null(False).to_numpy(zero_copy_only=False)
     if structured.any():
         rows = take_rows(raw, structured)
-        yield from _assemble(kind, rows, ids, *decode_structured(kind, rows["value"]))
+        beside = {a: headers[f"ce_{a}"].filter(pa.array(structured)) for a in ATTRIBUTES}
+        yield from _assemble(kind, rows, ids, *decode_structured(kind, rows["value"], beside))
     if not structured.all():
         rows = take_rows(raw, ~structured)
         attributes = {a: headers[f"ce_{a}"].filter(pa.array(~structured)) for a in ATTRIBUTES}

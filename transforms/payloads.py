@@ -14,6 +14,7 @@ from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.arrow import vector_column
 from schemas.errors import DeadLetterCode
 from schemas.events import ATTRIBUTES, MOTION_FEATURES, PAYLOADS
+from transforms.envelope import contradictory, denied
 
 Columns = dict[str, pa.Array]
 _Shape = TypeVar("_Shape")
@@ -62,13 +63,17 @@ def decode_payload(kind: str, values: pa.Array) -> tuple[Columns, np.ndarray]:
 
 
 def decode_structured(
-    kind: str, values: pa.Array
+    kind: str, values: pa.Array, headers: Columns
 ) -> tuple[list[bytes | None], Columns, Columns, np.ndarray]:
     """Return data, attributes, payload columns and problems of CloudEvents in JSON format.
 
-    Attributes and data are parsed apart, so that wrong data leave the event its id.
+    ``headers`` are the attributes that stand beside the JSON. Attributes and data are parsed apart,
+    so that wrong data leave the event its id. Of an event that contradicts itself nothing is read.
     """
+    empty = values.is_null().to_numpy(zero_copy_only=False)  # its headers name media
+    values = values.fill_null(b"")
     envelopes, unread = parse_json(values.to_pylist(), _Envelope)
+    unread[empty] = DeadLetterCode.NULL_VALUE
     attributes = {
         name: pa.array([getattr(envelope, name) for envelope in envelopes], pa.string())
         for name in ATTRIBUTES
@@ -85,7 +90,20 @@ def decode_structured(
     problems[absent] = DeadLetterCode.NULL_VALUE
     unreadable = unread != None  # noqa: E711  element-wise
     problems[unreadable] = unread[unreadable]
+    torn = contradictory(values, _members(envelopes, attributes)) | denied(attributes, headers)
+    torn &= ~unreadable
+    if torn.any():
+        problems[torn] = DeadLetterCode.BAD_HEADERS
+        mask = pa.array(torn)
+        attributes = {name: pc.if_else(mask, None, column) for name, column in attributes.items()}
     return [*data], attributes, columns, problems
+
+
+def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
+    """Count the members that were found in each envelope and are not null."""
+    given = [column.is_valid().to_numpy(zero_copy_only=False) for column in attributes.values()]
+    data = [bool(envelope.data) + bool(envelope.data_base64) for envelope in envelopes]
+    return np.sum(given, axis=0) + np.array(data)
 
 
 def _given(raws: list[msgspec.Raw], instead: bytes) -> tuple[list[bytes], np.ndarray]:

@@ -219,6 +219,27 @@ STAGES = {
 }
 
 
+def write_mixed_session(root: Path, truth: Path) -> GroundTruth:
+    """Write one session in which a subject shows joy for one purpose and anger for another.
+
+    The age band is null for one of them: it is no string, and joins no row to another.
+    """
+    others = [{}, {"purpose": "research", "age_band": None}, {"scenario": "social"}]
+    seen, features, true = [], [], []
+    for number, (own, shown) in enumerate(zip(others, ("joy", "anger", "fear"), strict=True)):
+        for index in range(number, 4):
+            start, raw = START + LENGTH * index, f"{shown}-{index}"
+            row = observation(raw, "p", start + timedelta(seconds=1), "text", shown, 0.9)
+            seen.append(row | own)
+            made = feature("p", start, shown, 0.9, {"text": 1}) | own
+            features.append(made | {"window_id": ref(f"{shown} {start}")})
+            true.append(truth_row(raw, "p", start, "text", shown))
+    land(root, "observations", seen)
+    land(root, "emotion_features", features)
+    land(root, "expression_decisions", [decision(row, "observe", "default") for row in features])
+    return write_truth(truth, true)
+
+
 def write_session(root: Path, truth: Path, *, subjects: int = 10, windows: int = 36) -> GroundTruth:
     """Write a whole small world: noisy recognisers, fused windows, decisions, a few bad records."""
     rng = np.random.default_rng(7)

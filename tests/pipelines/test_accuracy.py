@@ -17,6 +17,7 @@ from synthetic_tables import (
     observation,
     refusal,
     truth_row,
+    write_mixed_session,
     write_truth,
 )
 
@@ -112,6 +113,13 @@ def test_a_window_is_compared_with_its_majority_and_a_tie_is_left_out(world):
     assert (two.name, two.n, two.accuracy) == ("windows, 2 modalities", 1, 1.0)
     labels = sorted(EXPRESSIONS[t] for t in accuracy.window_truth["true"])
     assert labels == ["anger", "fear", "joy"]
+
+
+def test_windows_of_one_session_and_time_are_told_apart_by_purpose_scenario_and_age(tmp_path):
+    truth = write_mixed_session(tmp_path / "tables", tmp_path / "truth.parquet")
+    accuracy = measure(tmp_path / "tables", truth)
+    assert (accuracy.observed, accuracy.tied_windows) == (9, 0)
+    assert (accuracy.fused.n, accuracy.fused.accuracy) == (9, 1.0)
 
 
 def test_tables_without_observations_give_no_score(tmp_path):

@@ -2,7 +2,17 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from synthetic_tables import START, land, ref, refusal, run, truth_row, write_session, write_truth
+from synthetic_tables import (
+    START,
+    land,
+    ref,
+    refusal,
+    run,
+    truth_row,
+    write_mixed_session,
+    write_session,
+    write_truth,
+)
 
 from pipelines.report import write_report
 from pipelines.show import COLOURS
@@ -88,6 +98,15 @@ def test_figures_of_the_page_are_those_of_the_tables(tmp_path):
     assert "<td>dead_letters</td><td>4</td>" in page
     assert "consent_withdrawn · GDPR 7(3)" in page
     assert "78% of the time was spent inside model forward passes" in page
+
+
+def test_each_purpose_of_a_session_is_drawn(tmp_path):
+    truth = write_mixed_session(tmp_path / "t", tmp_path / "truth.parquet")
+    path = write_report(tmp_path / "t", tmp_path / "r.html", truth)
+    page = path.read_text(encoding="utf-8")
+    assert "3 of 3 sessions and 9 of 9 windows" in page
+    assert "counts once for each" in page
+    assert page.count(f"{ref('p')[:6]} research game –") == 2  # in the timeline and over a panel
 
 
 def test_tables_without_windows_or_runs_say_so(tmp_path):
