@@ -18,6 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import AffectstreamError
 from schemas.tables import PARTITION, ROW_ID, TABLES, Root
+from transforms.repair import repair_tables
 from transforms.stage import stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
@@ -38,7 +39,10 @@ _PRUNED_BY = {"dead_letters": "offset", "runs": "run_id", **_TIME_OF}
 
 
 def prepare_tables(root: Root) -> None:
-    """Create the tables that are missing under ``root``, empty, and try to write to the others."""
+    """Create the tables that are missing under ``root``, empty, and try to write to the others.
+
+    One that holds rows of a day which no reader can open is repaired, see ``transforms.repair``.
+    """
     for name, schema in TABLES.items():
         place = f"{root}/{name}"
         try:
@@ -52,6 +56,7 @@ def prepare_tables(root: Root) -> None:
                 "write to"
             )
             raise AffectstreamError(message) from error
+    repair_tables(root)
 
 
 class TableWriter:
