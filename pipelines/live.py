@@ -24,6 +24,7 @@ from pipelines.progress import Read, TableProgress, TopicProgress
 from pipelines.state_folder import held, usable
 from pipelines.topics import check_topics
 from schemas.errors import AffectstreamError, BrokerAwayError
+from transforms.repair import repair_tables
 
 _LOCAL = "[local]"
 _CANCEL_S = 30.0
@@ -109,6 +110,7 @@ class Supervisor:
         """
         state, failures = self._config.live.state, Failures(self._config.live.tries)
         check_room(self._config)
+        repair_tables(self._config.tables)  # told here, not in the log of a job
         with (
             held(state),
             closing(self._topics),

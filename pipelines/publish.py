@@ -20,8 +20,11 @@ from pipelines.kafka_clients import python_settings
 from pipelines.topics import MAX_MESSAGE, need_topics, told
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
+from schemas.record_time import record_times
 from transforms.log import count_records, log_files, read_records
 
+_NO_TIME = -1
+"""What Kafka keeps where a record has no time."""
 _NULL = object()
 """Stands for a null key or value, since kafka-python refuses a record of which both are null."""
 
@@ -43,6 +46,17 @@ class _Sender:
     errors: list[BaseException] = field(default_factory=list)
 
     def send(self, record: dict[str, Any]) -> None:
+        """Send a record; one whose time is none of this world stands in a batch alone.
+
+        A batch keeps times as differences to its first, which have 64 bits.
+        """
+        if record["alone"]:
+            self.producer.flush()
+        self._send(record)
+        if record["alone"]:
+            self.producer.flush()
+
+    def _send(self, record: dict[str, Any]) -> None:
         if self.errors:
             raise self.errors[0]
         sent = self.producer.send(
@@ -72,24 +86,25 @@ def publish(
     """Send every record of a log in its order, keyed, acknowledged by all replicas, once each.
 
     ``speed`` is how many times faster than it was recorded; 0 is as fast as possible. ``retime``
-    shifts all times by one amount: paced, the first record is now; unpaced, the last. A null
-    header value is sent empty, since kafka-python has none.
+    shifts all times by one amount: paced, the first record is now; unpaced, the last. A record of
+    which no time is known keeps what it has and follows the one before it. A null header value is
+    sent empty, since kafka-python has none.
 
     Raises:
         AffectstreamError: the log or the broker cannot be used, or a record was refused.
     """
     total = count_records(log)
-    first, last, topics = _survey(log)
+    span, topics = _survey(log)
     now = time.time()
-    shift_ms = int(now * 1000) - (first if speed else last) if retime else 0
+    shift_ms = _shift_ms(log, span, now, paced=speed > 0) if retime else 0
     with told(kafka), Progress(console=console, transient=True) as bar:
         need_topics(kafka, topics, "WRITE")
         task = bar.add_task("publishing", total=total)
         sender = _Sender(_producer(kafka, compression))
         try:
             for number, record in enumerate(_records(log, shift_ms)):
-                if speed:
-                    due = now + (record["timestamp"] - shift_ms - first) / 1000 / speed
+                if speed and span and record["at"] is not None:
+                    due = now + (record["at"] - span[0]) / 1000 / speed
                     time.sleep(max(0.0, due - time.time()))
                 sender.send(record)
                 if number % 500 == 0:
@@ -119,27 +134,43 @@ def _producer(kafka: Kafka, compression: str | None) -> KafkaProducer:
     )
 
 
-def _survey(log: Path) -> tuple[int, int, set[str]]:
-    """Return the first and the last record's time in ms, and the topics."""
+def _survey(log: Path) -> tuple[tuple[int, int] | None, set[str]]:
+    """Return the first and the last time of a record in ms, None where none has any; the topics."""
     files = [str(path) for path in log_files(log)]
     places = ds.dataset(files, schema=RAW).to_table(columns=["timestamp", "topic"])
     if not len(places):
         message = f"{log} holds no record: there is nothing to publish"
         raise AffectstreamError(message)
-    span = pc.min_max(places["timestamp"].cast(pa.int64())).as_py()
-    return span["min"], span["max"], set(pc.unique(places["topic"]).to_pylist())
+    times, _ = record_times(places["timestamp"].combine_chunks())
+    span = pc.min_max(times.cast(pa.int64())).as_py()
+    topics = set(pc.unique(places["topic"]).to_pylist())
+    return (None if span["min"] is None else (span["min"] // 1000, span["max"] // 1000)), topics
+
+
+def _shift_ms(log: Path, span: tuple[int, int] | None, now: float, *, paced: bool) -> int:
+    if span is None:
+        message = f"no record of {log} has a time that could be shifted: leave out `--retime`"
+        raise AffectstreamError(message)
+    return int(now * 1000) - span[0 if paced else 1]
 
 
 def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
+    """Yield records to send; ``at`` is a record's own time, None where it has none to go by."""
     for path in log_files(log):
         for batch in read_records(path):
-            milliseconds = batch["timestamp"].cast(pa.int64()).to_pylist()
+            usable, outside = record_times(batch["timestamp"])
+            known = pc.divide(usable.cast(pa.int64()), 1000).to_pylist()
+            given = pc.fill_null(batch["timestamp"].cast(pa.int64()), _NO_TIME).to_pylist()
             columns = [batch[name].to_pylist() for name in ("topic", "key", "headers", "value")]
-            for at, topic, key, headers, value in zip(milliseconds, *columns, strict=True):
+            for at, own, alone, topic, key, headers, value in zip(
+                known, given, outside.tolist(), *columns, strict=True
+            ):
                 pairs = [(h["key"], h["value"] or b"") for h in headers]
                 record = {"topic": topic, "key": key, "headers": pairs, "value": value}
                 yield (shifted(record, shift_ms) if shift_ms else record) | {
-                    "timestamp": at + shift_ms
+                    "timestamp": own if at is None else at + shift_ms,
+                    "at": at,
+                    "alone": alone,
                 }
 
 

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from kafka import KafkaConsumer
 from rich.console import Console
@@ -19,6 +21,7 @@ from pipelines.topics import need_topics, told
 from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
+from schemas.record_time import record_times
 from transforms.log import bounded, read_records
 
 
@@ -33,9 +36,10 @@ def record(
 ) -> int:
     """Write the records that the topics hold now, in the order of time; return how many.
 
-    ``since_ms`` and ``until_ms`` (exclusive) bound the records' timestamps. The records of a
-    partition stay in the order of offsets. Partitions are first written apart and then merged, so
-    memory holds a batch of each.
+    ``since_ms`` and ``until_ms`` (exclusive) bound the records' timestamps; a record whose own is
+    no time counts as of the one before it in its partition. The records of a partition stay in the
+    order of offsets. Partitions are first written apart and then merged, so memory holds a batch of
+    each.
 
     Raises:
         AffectstreamError: ``out`` exists, or the broker or a topic cannot be read.
@@ -55,10 +59,10 @@ def record(
                 bar.update(task, advance=rows)
         apart = sorted((partial / "apart").glob("*.parquet"))
         with pq.ParquetWriter(partial / "part-00000.parquet", RAW, compression="zstd") as file:
-            for batch in merged([read_records(path) for path in apart]):
-                chosen = _within(batch, since_ms, until_ms)
-                total += chosen.num_rows
-                for part in bounded(chosen) if chosen.num_rows else ():
+            parts = [_within(timed(read_records(path)), since_ms, until_ms) for path in apart]
+            for batch in merged(parts):
+                total += batch.num_rows
+                for part in bounded(batch):
                     file.write_batch(part)
         if not total:
             message = "the topics hold no record in this range: there is nothing to record"
@@ -90,21 +94,58 @@ def _spool(folder: Path, kafka: Kafka, topics: list[str]) -> Iterator[int]:
         consumer.close()
 
 
+Timed = tuple[pa.RecordBatch, np.ndarray]
+"""A RAW batch, and its records' times in ms since 1970."""
+
+_BEFORE_ALL: Final = np.iinfo(np.int64).min
+
+
+def timed(batches: Iterable[pa.RecordBatch]) -> Iterator[Timed]:
+    """Join to the batches of a partition its records' times.
+
+    A record that has none, or one that is no time, takes that of the record before it, and the
+    first ones of a partition come before all others.
+    """
+    last = _BEFORE_ALL
+    for batch in batches:
+        usable, _ = record_times(batch["timestamp"])
+        known = usable.is_valid().to_numpy(zero_copy_only=False)
+        times = pc.fill_null(usable.cast(pa.int64()), 0).to_numpy() // 1000
+        place = np.maximum.accumulate(np.where(known, np.arange(len(known)), -1))
+        filled = np.where(place < 0, last, times[place])
+        last = filled[-1] if len(filled) else last
+        yield batch, filled
+
+
+def _within(
+    batches: Iterable[Timed], since_ms: int | None, until_ms: int | None
+) -> Iterator[Timed]:
+    """Keep the records of a span of time."""
+    for batch, times in batches:
+        keep = np.ones(len(times), bool)
+        if since_ms is not None:
+            keep &= times >= since_ms
+        if until_ms is not None:
+            keep &= times < until_ms
+        if keep.any():
+            yield take_rows(batch, keep), times[keep]
+
+
 @dataclass(slots=True)
 class _Head:
     """The batch of a partition that is being merged; ``reached`` never falls within it."""
 
-    batches: Iterator[pa.RecordBatch]
+    batches: Iterator[Timed]
     batch: pa.RecordBatch
     reached: np.ndarray
 
 
-def merged(partitions: Iterable[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+def merged(partitions: Iterable[Iterator[Timed]]) -> Iterator[pa.RecordBatch]:
     """Merge the RAW batches of partitions by time; each partition keeps its own order.
 
-    A record's place in time is the latest timestamp of its partition so far.
+    A record's place in time is the latest time of its partition so far.
     """
-    heads = [head for batches in partitions if (head := _next(batches, -1)) is not None]
+    heads = [head for batches in partitions if (head := _next(batches, _BEFORE_ALL)) is not None]
     while heads:
         limit = min(int(head.reached[-1]) for head in heads)
         parts, places, rest = [], [], []
@@ -121,19 +162,9 @@ def merged(partitions: Iterable[Iterator[pa.RecordBatch]]) -> Iterator[pa.Record
         heads = rest
 
 
-def _next(batches: Iterator[pa.RecordBatch], reached: int) -> _Head | None:
-    batch = next(batches, None)
-    if batch is None:
+def _next(batches: Iterator[Timed], reached: int) -> _Head | None:
+    following = next(batches, None)
+    if following is None:
         return None
-    times = batch["timestamp"].cast(pa.int64()).to_numpy()
+    batch, times = following
     return _Head(batches, batch, np.maximum.accumulate(np.maximum(times, reached)))
-
-
-def _within(batch: pa.RecordBatch, since_ms: int | None, until_ms: int | None) -> pa.RecordBatch:
-    times = batch["timestamp"].cast(pa.int64()).to_numpy()
-    keep = np.ones(len(times), bool)
-    if since_ms is not None:
-        keep &= times >= since_ms
-    if until_ms is not None:
-        keep &= times < until_ms
-    return take_rows(batch, keep)

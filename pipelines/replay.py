@@ -16,7 +16,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -26,8 +26,10 @@ from pipelines.affect import build_pipeline
 from pipelines.config import Config
 from pipelines.preflight import check_rules, load_models
 from schemas.errors import AffectstreamError
+from schemas.events import RAW
 from schemas.ids import stable_ids
-from schemas.tables import RUNS
+from schemas.record_time import record_times
+from schemas.tables import NO_DAY, RUNS
 from schemas.vocabularies import MODALITIES
 from transforms.land import TableWriter, prepare_tables
 from transforms.log import PROGRESS, count_records, log_files
@@ -159,10 +161,17 @@ def _run_row(config: Config, started: dt.datetime, done: Replayed) -> pa.RecordB
 
 
 def first_day(log: Path) -> dt.date:
-    """Return the day of a log's first record, so that a run lands in one partition on any day."""
-    first = pq.ParquetFile(log_files(log)[0]).read_row_group(0, columns=["timestamp"])
-    day: dt.date = first["timestamp"][0].as_py().date()
-    return day
+    """Return the day of a log's first record with a time: a run lands in one partition on any day.
+
+    NO_DAY where no record has one.
+    """
+    data = ds.dataset([str(path) for path in log_files(log)], schema=RAW)
+    for batch in data.to_batches(columns=["timestamp"], batch_readahead=1, fragment_readahead=1):
+        times = record_times(batch["timestamp"])[0].drop_null()
+        if len(times):
+            day: dt.date = times[0].as_py().date()
+            return day
+    return NO_DAY
 
 
 def fingerprint(log: Path) -> str:

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 from schemas.events import TIME
 from schemas.ids import stable_ids
 from schemas.record_time import record_times
-from schemas.tables import DEAD_LETTERS
+from schemas.tables import DEAD_LETTERS, NO_DAY
 
 
 def dead_letters(
@@ -15,8 +15,8 @@ def dead_letters(
     """Return one DEAD_LETTERS row for each of these rows.
 
     ``rows`` carries ``topic``, ``partition`` and ``offset``, and ``event_id`` and ``event_time``
-    once they are decoded; before that the day comes from the record's ``timestamp``. ``code`` and
-    ``detail`` are one value for all rows or one a row.
+    once they are decoded; before that the day comes from the record's ``timestamp``, and where that
+    tells none it is NO_DAY. ``code`` and ``detail`` are one value for all rows or one a row.
     """
     count = rows.num_rows
     codes = _column(str(code) if isinstance(code, str) else code, count)
@@ -25,7 +25,7 @@ def dead_letters(
     times = rows["event_time"] if "event_time" in names else pa.nulls(count, TIME)
     ids = rows["event_id"] if "event_id" in names else pa.nulls(count, pa.string())
     recorded = record_times(rows["timestamp"])[0] if "timestamp" in names else times
-    when = pc.coalesce(times, recorded, pa.scalar(0, TIME))
+    known = pc.coalesce(times, recorded)
     place = [rows["topic"], rows["partition"].cast(pa.string()), rows["offset"].cast(pa.string())]
     columns = {
         # With the event: a topic that was made anew, or another log, has the same places again.
@@ -38,7 +38,7 @@ def dead_letters(
         "event_id": ids,
         "event_time": times,
         "detail": _column(detail, count),
-        "event_date": when.cast(pa.date32()),
+        "event_date": pc.fill_null(known.cast(pa.date32()), NO_DAY),
     }
     return pa.record_batch(list(columns.values()), schema=DEAD_LETTERS)
 

@@ -4,6 +4,7 @@ Every field carries ``doc`` metadata with its unit and range. All tables are par
 ``event_date``.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +20,9 @@ Root = str | Path
 """Where the tables stand: a folder, or the URI of one in an object store (``s3://bucket/…``)."""
 
 PARTITION: Final = "event_date"
+
+NO_DAY: Final = dt.date(1970, 1, 1)
+"""The partition of a row of which no time is known."""
 
 _SCORES = pa.list_(pa.float32(), len(EXPRESSIONS))
 _ORDER = ", ".join(EXPRESSIONS)
@@ -203,7 +207,9 @@ RUNS = pa.schema(
         _field("seconds", pa.float64(), "duration of the run"),
         _field("records", pa.int64(), "records read"),
         _field("stages", pa.string(), "JSON: stage → rows in, rows out, seconds"),
-        _field(PARTITION, pa.date32(), "UTC day of the log's first record; the partition"),
+        _field(
+            PARTITION, pa.date32(), "UTC day of the log's first record with a time; the partition"
+        ),
     ]
 )
 

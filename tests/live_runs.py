@@ -15,14 +15,18 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka_server import Broker
 from processes import free_ports
 from rich.console import Console
 
 from pipelines.config import Config, Kafka, load_config
 from pipelines.job_process import JobProcess
+from pipelines.kafka_clients import python_settings
 from pipelines.live import Supervisor
 from pipelines.topics import create_topics
+from schemas.events import TOPICS
 from schemas.keys import write_keys
 from schemas.tables import ROW_ID, TABLES
 from schemas.vocabularies import MODALITIES
@@ -37,6 +41,16 @@ def live_config(kafka: Kafka, jars: Path, folder: Path, keys: Path, **settings: 
     return load_config(
         None, kafka=kafka.model_dump(), tables=folder / "tables", keys=keys, live=live, **settings
     )
+
+
+def take_any_time(kafka: Kafka) -> None:
+    """Let the topics take records of any time, as brokers before 4.0 did and theirs still may."""
+    change = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    admin = KafkaAdminClient(**python_settings(kafka))
+    try:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, t, change) for t in TOPICS])
+    finally:
+        admin.close()
 
 
 @contextmanager

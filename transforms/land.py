@@ -24,6 +24,7 @@ from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import TOPICS
 from schemas.tables import PARTITION, ROW_ID, TABLES, Root
 from transforms.event_ids import ID_SPAN_US
+from transforms.repair import repair_tables
 from transforms.stage import DEAD, stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
@@ -48,7 +49,10 @@ _PRUNED_BY = {"dead_letters": "offset", "runs": "run_id", **_TIME_OF}
 
 
 def prepare_tables(root: Root) -> None:
-    """Create the tables that are missing under ``root``, empty, and try to write to the others."""
+    """Create the tables that are missing under ``root``, empty, and try to write to the others.
+
+    One that holds rows of a day which no reader can open is repaired, see ``transforms.repair``.
+    """
     for name, schema in TABLES.items():
         place = f"{root}/{name}"
         try:
@@ -62,6 +66,7 @@ def prepare_tables(root: Root) -> None:
                 "write to"
             )
             raise AffectstreamError(message) from error
+    repair_tables(root)
 
 
 class Landed(NamedTuple):

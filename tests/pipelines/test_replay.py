@@ -11,18 +11,19 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from live_runs import same
+from records import START, raw, record
 from rich.console import Console
 
 from pipelines.accuracy import GroundTruth, measure
 from pipelines.affect import build_pipeline, verify_consumed
 from pipelines.check import check_tables
 from pipelines.config import Config, load_config
-from pipelines.replay import Replayed, replay
+from pipelines.replay import Replayed, first_day, replay
 from pipelines.sessionlogs.sample import write_sample
 from pipelines.sessionlogs.writer import SessionLog
 from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import RAW
-from schemas.tables import ROW_ID, TABLES
+from schemas.tables import NO_DAY, ROW_ID, TABLES
 from transforms import log as log_module
 from transforms.decode import DecodeEvents
 from transforms.log import ReadLog
@@ -106,6 +107,19 @@ def test_a_second_run_adds_no_row(config) -> None:
 def test_a_run_lands_in_the_partition_of_its_log(config) -> None:
     (day,) = table(config[0], "runs")["event_date"].to_pylist()
     assert day in table(config[0], "observations")["event_date"].to_pylist()
+
+
+def test_the_day_of_a_log_is_that_of_its_first_record_with_a_time(tmp_path: Path) -> None:
+    kind = RAW.field("timestamp").type
+    never = [None, -1, 0, -(2**62), -90_000_000_000_000, 2**63 - 1, 9 * 10**15]
+    rows = raw(*(record("text", n, {"text": "x"}) for n in range(len(never))))
+    nameless = rows.set_column(3, RAW.field(3), pa.array(never, pa.int64()).cast(kind))
+    pq.write_table(pa.Table.from_batches([nameless]), tmp_path / "part-0.parquet")
+    assert first_day(tmp_path) == NO_DAY
+    pq.write_table(
+        pa.Table.from_batches([nameless, rows]), tmp_path / "part-1.parquet", row_group_size=3
+    )
+    assert first_day(tmp_path) == START.date()
 
 
 def test_an_empty_log_is_one_sentence(config, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from live_runs import take_any_time
 from records import CODECS, HOSTILE, IDS, START, raw, record, send_badly
 from rich.console import Console
 
@@ -139,6 +140,76 @@ def test_retimed_events_are_of_the_present_and_keep_their_distances(
     assert abs(max(times) - min(times)) == dt.timedelta(seconds=7)
     assert abs(max(times) - before) < dt.timedelta(seconds=60)
     assert done.shift_s > 0
+
+
+NEVER = [-4611686018427387904, -90_000_000_000_000, 2**63 - 1, 9 * 10**15, -1, 0, None]
+"""What a record may have for a time and is none; a null is -1 to Kafka."""
+
+
+def strange_log(folder: Path, at: dt.datetime) -> list[int | None]:
+    """Write events whose Kafka times are none amid others a second apart; return the times."""
+    first = int(at.timestamp() * 1000)
+    times = [NEVER[0], first, *NEVER, first + 1000, *NEVER[::-1], first + 2000]
+    rows = [record("motion", n, {"weights": {}}) | {"key": b"k"} for n in range(len(times))]
+    column = pa.array(times, pa.int64()).cast(RAW.field("timestamp").type)
+    folder.mkdir()
+    batch = raw(*rows).set_column(3, RAW.field("timestamp"), column)
+    pq.write_table(pa.Table.from_batches([batch]), folder / "part-0.parquet")
+    return times
+
+
+def written_back(folder: Path) -> list[int]:
+    """Return the Kafka times of a log, in its order."""
+    return pq.read_table(folder)["timestamp"].cast(pa.int64()).to_pylist()
+
+
+def test_times_that_are_none_go_to_kafka_and_back(new_broker, tmp_path: Path) -> None:
+    own = Kafka(bootstrap=new_broker().bootstrap)
+    create_topics(own, 1)
+    take_any_time(own)
+    topics = ["session.motion"]
+    sent = [-1 if time is None else time for time in strange_log(tmp_path / "log", START)]
+    assert publish(tmp_path / "log", own, console=QUIET).records == len(sent)
+    assert record_log(tmp_path / "back", own, topics=topics, console=QUIET) == len(sent)
+    assert written_back(tmp_path / "back") == sent
+    middle = int(START.timestamp() * 1000) + 1000
+    span = {"since_ms": middle, "until_ms": middle + 1000}
+    count = record_log(tmp_path / "part", own, topics=topics, **span, console=QUIET)
+    assert count == 1 + len(NEVER)
+    assert written_back(tmp_path / "part") == sent[9:17]
+
+
+def test_times_that_are_none_are_not_shifted_and_hold_nothing_up(
+    new_broker, tmp_path: Path
+) -> None:
+    own = Kafka(bootstrap=new_broker().bootstrap)
+    create_topics(own, 1)
+    take_any_time(own)
+    times = strange_log(tmp_path / "log", START)
+    before = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
+    done = publish(tmp_path / "log", own, retime=True, speed=1, console=QUIET)
+    record_log(tmp_path / "back", own, topics=["session.motion"], console=QUIET)
+    back = written_back(tmp_path / "back")
+    shift = round(done.shift_s * 1000)
+    known = [n for n, time in enumerate(times) if time not in NEVER]
+    assert [back[n] for n in known] == [times[n] + shift for n in known]
+    assert before <= back[known[0]] <= before + 60_000
+    unknown = [-1 if time is None else time for time in times if time in NEVER]
+    assert [time for n, time in enumerate(back) if n not in known] == unknown
+
+
+def test_a_log_without_any_time_can_be_published_but_not_retimed(
+    new_broker, tmp_path: Path
+) -> None:
+    own = Kafka(bootstrap=new_broker().bootstrap)
+    create_topics(own, 1)
+    strange_log(tmp_path / "log", START)
+    whole = pq.read_table(tmp_path / "log").cast(RAW)
+    none = pa.chunked_array([pa.nulls(len(whole), RAW.field("timestamp").type)])
+    pq.write_table(whole.set_column(3, RAW.field(3), none), tmp_path / "log" / "part-0.parquet")
+    with pytest.raises(AffectstreamError, match="leave out `--retime`"):
+        publish(tmp_path / "log", own, retime=True, console=QUIET)
+    assert publish(tmp_path / "log", own, speed=1, console=QUIET).records == len(whole)
 
 
 def test_a_paced_log_takes_its_time(kafka: Kafka, tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ import org.apache.beam.sdk.io.kafka.KafkaRecord;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.Headers;
 
-/** The CloudEvents time of a record, in ms since 1970: from its header, or from structured JSON. */
+/**
+ * The CloudEvents time of a record, in ms since 1970: from its header, or from structured JSON. Only
+ * of the years that DecodeEvents takes: others would overflow what is reckoned with them.
+ */
 final class EventTime {
   private static final JsonFactory JSON = new JsonFactory();
 
@@ -39,8 +42,10 @@ final class EventTime {
       return OptionalLong.empty();
     }
     try {
-      return OptionalLong.of(OffsetDateTime.parse(time.replace(' ', 'T')).toInstant().toEpochMilli());
-    } catch (DateTimeException | ArithmeticException e) {
+      OffsetDateTime parsed = OffsetDateTime.parse(time.replace(' ', 'T'));
+      boolean taken = parsed.getYear() >= RecordTime.FIRST_YEAR && parsed.getYear() <= RecordTime.LAST_YEAR;
+      return taken ? OptionalLong.of(parsed.toInstant().toEpochMilli()) : OptionalLong.empty();
+    } catch (DateTimeException e) {
       return OptionalLong.empty();
     }
   }

@@ -109,7 +109,7 @@ public class KafkaRead implements ExternalTransformRegistrar {
       windowed.addAll(contexts);
       long delayMs = config.delayMs;
       long idleMs = config.idleMs;
-      long aheadMs = config.aheadMs;
+      RecordTime recordTime = new RecordTime(clock, config.aheadMs);
       KafkaIO.Read<byte[], byte[]> read =
           KafkaIO.<byte[], byte[]>read()
               .withBootstrapServers(config.consumer.get("bootstrap.servers"))
@@ -126,11 +126,11 @@ public class KafkaRead implements ExternalTransformRegistrar {
                           clock,
                           delayMs,
                           idleMs,
-                          aheadMs,
+                          recordTime,
                           PartitionClock.Role.of(partition.topic(), sessions, contexts),
                           previous));
       Lateness lateness = new Lateness(windowed, config.windowMs, config.latenessMs);
-      return begin.apply(Read.from(new PackedSource(KafkaSources.of(read), clock, lateness)));
+      return begin.apply(Read.from(new PackedSource(KafkaSources.of(read), recordTime, lateness)));
     }
   }
 }

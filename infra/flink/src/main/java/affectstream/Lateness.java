@@ -19,8 +19,12 @@ final class Lateness implements Serializable {
     this.allowedMs = allowedMs;
   }
 
+  boolean windows(KafkaRecord<byte[], byte[]> record) {
+    return windowed.contains(record.getTopic());
+  }
+
   boolean of(KafkaRecord<byte[], byte[]> record, Instant watermark) {
-    if (!windowed.contains(record.getTopic())) {
+    if (!windows(record)) {
       return false;
     }
     OptionalLong time = EventTime.of(record);

@@ -28,13 +28,15 @@ final class PackedSource extends UnboundedSource<byte[], KafkaCheckpointMark> {
   private static final Instant END = GlobalWindow.INSTANCE.maxTimestamp();
 
   private final UnboundedSource<KafkaRecord<byte[], byte[]>, KafkaCheckpointMark> records;
-  private final Clock clock;
+  private final RecordTime recordTime;
   private final Lateness lateness;
 
   PackedSource(
-      UnboundedSource<KafkaRecord<byte[], byte[]>, KafkaCheckpointMark> records, Clock clock, Lateness lateness) {
+      UnboundedSource<KafkaRecord<byte[], byte[]>, KafkaCheckpointMark> records,
+      RecordTime recordTime,
+      Lateness lateness) {
     this.records = records;
-    this.clock = clock;
+    this.recordTime = recordTime;
     this.lateness = lateness;
   }
 
@@ -42,7 +44,7 @@ final class PackedSource extends UnboundedSource<byte[], KafkaCheckpointMark> {
   public List<PackedSource> split(int desired, PipelineOptions options) throws Exception {
     List<PackedSource> parts = new ArrayList<>();
     for (UnboundedSource<KafkaRecord<byte[], byte[]>, KafkaCheckpointMark> part : records.split(desired, options)) {
-      parts.add(new PackedSource(part, clock, lateness));
+      parts.add(new PackedSource(part, recordTime, lateness));
     }
     return parts;
   }
@@ -105,8 +107,7 @@ final class PackedSource extends UnboundedSource<byte[], KafkaCheckpointMark> {
       while (more) {
         KafkaRecord<byte[], byte[]> record = records.getCurrent();
         Instant watermark = records.getCurrentTimestamp();
-        // A record from the future was stamped by a wrong clock: it cannot be younger than its reading.
-        long stamp = Math.min(record.getTimestamp(), source.clock.nowMs());
+        long stamp = source.recordTime.toHandOn(record, source.lateness.windows(record));
         if (source.lateness.of(record, watermark)) {
           late.add(record, stamp);
         } else {

@@ -36,17 +36,17 @@ final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
   private final Clock clock;
   private final long delayMs;
   private final long idleMs;
-  private final long aheadMs;
+  private final RecordTime recordTime;
   private final Role role;
   private long lastReadMs;
   private long watermarkMs; // never falls; the reader's checkpoint keeps it and gives it back
 
   PartitionClock(
-      Clock clock, long delayMs, long idleMs, long aheadMs, Role role, Optional<Instant> previous) {
+      Clock clock, long delayMs, long idleMs, RecordTime recordTime, Role role, Optional<Instant> previous) {
     this.clock = clock;
     this.delayMs = delayMs;
     this.idleMs = idleMs;
-    this.aheadMs = aheadMs;
+    this.recordTime = recordTime;
     this.role = role;
     this.lastReadMs = clock.nowMs();
     this.watermarkMs = previous.orElse(BoundedWindow.TIMESTAMP_MIN_VALUE).getMillis();
@@ -61,7 +61,7 @@ final class PartitionClock extends TimestampPolicy<byte[], byte[]> {
     OptionalLong time = EventTime.of(record);
     long now = clock.nowMs();
     lastReadMs = now;
-    if (time.isPresent() && time.getAsLong() <= Math.min(record.getTimestamp(), now) + aheadMs) {
+    if (time.isPresent() && recordTime.allows(time.getAsLong(), record.getTimestamp(), now)) {
       watermarkMs = Math.max(watermarkMs, Math.min(time.getAsLong(), now) - delayMs);
     }
     return new Instant(before);

@@ -1,0 +1,62 @@
+"""Repair of tables that hold rows of a day which no reader can open: rewritten in place."""
+
+import logging
+import re
+import time
+
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from schemas.errors import AffectstreamError
+from schemas.tables import NO_DAY, PARTITION, TABLES, Root
+
+_LOG = logging.getLogger(__name__)
+_SOUND = re.compile(r"(?!0000)\d{4}-\d\d-\d\d")
+"""A day that Python has; for one before year 1 or after 9999 it refuses the whole table."""
+_UNSOUND = (
+    f"{PARTITION} IS NULL OR {PARTITION} < CAST('0001-01-01' AS DATE) "
+    f"OR {PARTITION} > CAST('9999-12-31' AS DATE)"
+)
+_TRIES = 30
+
+
+def repair_tables(root: Root) -> None:
+    """Move the rows of unusable days to NO_DAY, in one commit a table, and log what was found.
+
+    Raises:
+        AffectstreamError: a table cannot be written to, or other writers were faster each time.
+    """
+    for name in TABLES:
+        place = f"{root}/{name}"
+        try:
+            if DeltaTable.is_deltatable(place):
+                _repair(DeltaTable(place), name)
+        except (DeltaError, OSError) as error:
+            message = f"cannot repair table {name} under {root}: {error}"
+            raise AffectstreamError(message) from error
+
+
+def _repair(table: DeltaTable, name: str) -> None:
+    for attempt in range(_TRIES):
+        if not (days := unsound_days(table)):
+            return
+        try:
+            done = table.update({PARTITION: f"CAST('{NO_DAY}' AS DATE)"}, predicate=_UNSOUND)
+        except CommitFailedError:
+            time.sleep(0.02 * (attempt + 1))  # another writer was first
+            table.update_incremental()
+            continue
+        _LOG.error(
+            "repaired table %s: %d of its rows had days that no calendar has (%s), taken from "
+            "Kafka times that are none, and nothing could be written any more; now they have %s",
+            name, done["num_updated_rows"], ", ".join(days), NO_DAY,
+        )  # fmt: skip
+        return
+    message = f"{table.table_uri}: {_TRIES} repairs in a row lost to other writers"
+    raise AffectstreamError(message)
+
+
+def unsound_days(table: DeltaTable) -> list[str]:
+    """Return the partitions of a table that are no days of the years 1 to 9999."""
+    days = (str(partition[PARTITION]) for partition in table.partitions())
+    return sorted(day for day in days if not _SOUND.fullmatch(day))
