@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.accuracy import Accuracy, GroundTruth, Score, measure
+from pipelines.live_screen import unreadable
 from pipelines.query import read_table, tables
 from schemas.errors import DeadLetterCode
 from schemas.events import WINDOW_KEY
@@ -263,15 +264,6 @@ def _print_unreadable(counted: pd.DataFrame, console: Console) -> None:
     if number:
         console.print(Text(f" {unreadable(number)} ", "bold white on red"), soft_wrap=True)
         console.print()
-
-
-def unreadable(number: int) -> str:
-    """Say how many governance records name nobody, and where to look."""
-    what = "governance record names" if number == 1 else "governance records name"
-    return (
-        f"{number:,} {what} no subject: somebody may have withdrawn or asked for erasure. Look up "
-        f"topic, partition and offset in dead_letters, code {_UNREADABLE}"
-    )
 
 
 def _print_losses(root: Root, console: Console) -> None:

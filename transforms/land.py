@@ -51,12 +51,16 @@ _PRUNED_BY = {"dead_letters": "offset", "runs": "run_id", **_TIME_OF}
 def prepare_tables(root: Root) -> None:
     """Create the tables that are missing under ``root``, empty, and try to write to the others.
 
-    One that holds rows of a day which no reader can open is repaired, see ``transforms.repair``.
+    One that lacks a column is of an earlier version, whose row ids were others, and refused. One
+    that holds rows of a day which no reader can open is repaired, see ``transforms.repair``.
     """
     for name, schema in TABLES.items():
         place = f"{root}/{name}"
         try:
             DeltaTable.create(place, schema=schema, partition_by=[PARTITION], mode="ignore")
+            lacking = set(schema.names) - {
+                field.name for field in DeltaTable(place).schema().fields
+            }
             if "://" not in place:  # one that is there can be opened by whoever may only read
                 for folder in (place, f"{place}/_delta_log"):
                     tempfile.TemporaryFile(dir=folder).close()
@@ -66,6 +70,12 @@ def prepare_tables(root: Root) -> None:
                 "write to"
             )
             raise AffectstreamError(message) from error
+        if lacking:
+            message = (
+                f"the tables under {root} are of an earlier version ({name} has no "
+                f"{', '.join(sorted(lacking))}): give a new folder, and replay your logs into it"
+            )
+            raise AffectstreamError(message)
     repair_tables(root)
 
 
