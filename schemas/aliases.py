@@ -48,5 +48,6 @@ def known_name(dimension: str, given: str) -> str | None:
 def canonical(dimension: str, column: pa.Array) -> pa.Array:
     """Return a string column with each value's name; what no row knows stays as it is."""
     coded = column.dictionary_encode()
-    names = [known_name(dimension, value) or value for value in coded.dictionary.to_pylist()]
-    return pa.array(names, pa.string()).take(coded.indices)
+    given = coded.dictionary.to_pylist()
+    names = [known_name(dimension, value) or value for value in given]
+    return column if names == given else pa.array(names, pa.string()).take(coded.indices)

@@ -89,7 +89,10 @@ CONTEXT_COLUMNS = [
     ("age_band", pa.string()),
 ]
 
-PERSON_COLUMNS = [("person_ref", pa.string()), ("person_fold", pa.string())]
+CODED = pa.dictionary(pa.int32(), pa.string())
+
+PERSON_COLUMNS = [("person_ref", CODED), ("person_fold", CODED)]
+"""Coded alike, a code a spelling, since few people stand in a batch."""
 
 MOTION_FEATURES = (*BLENDSHAPES, *HEAD_POSE)
 

@@ -32,6 +32,12 @@ def unambiguous(*columns: pa.Array) -> pa.Array:
     return joined.cast(pa.binary())
 
 
+def unambiguous_text(*parts: str) -> bytes:
+    """Return one row's strings as ``unambiguous`` does, without the cost of Arrow for one."""
+    encoded = [part.encode() for part in parts]
+    return b"".join(b"%d:%s" % (len(part), part) for part in encoded)
+
+
 def _prefixed(column: pa.Array) -> pa.Array:
     lengths = pc.binary_length(column).cast(pa.string())
     return pc.fill_null(pc.binary_join_element_wise(lengths, column, ":"), "-")

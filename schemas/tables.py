@@ -39,7 +39,7 @@ _SUBJECT = [
 ]
 _CONTEXT = [
     _field("scene_id", pa.string(), "scene of the virtual world"),
-    _field("scenario", pa.string(), "kind of scene: game, social, learning, support"),
+    _field("scenario", pa.string(), "kind of scene: game, social, learning, support, work"),
     _field("purpose", pa.string(), "purpose of processing that the event names"),
     _field("region", pa.string(), "legal region of the subject"),
     _field("age_band", pa.string(), "child, teen, adult or unknown"),

@@ -13,7 +13,7 @@ from schemas.aliases import known_name, plain
 from schemas.arrow import distinct, filled
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from schemas.events import kind_of
+from schemas.events import PERSON_COLUMNS, kind_of
 from schemas.ids import stable_ids
 from schemas.tables import CONSENT_LEDGER
 from schemas.vocabularies import MODALITIES
@@ -44,9 +44,10 @@ def ledger_rows(
         actions = pc.if_else(at["granted"], "granted", "withdrawn")
     recorded = _recorded(at["recorded_at"], at["event_time"])
     times = [_micros(at["event_time"]), _micros(recorded)]
-    columns = {
+    people = {name: at[name].dictionary_decode() for name, _ in PERSON_COLUMNS}
+    columns = people | {
         # Without the event's own id: of two records with one id the second may be the withdrawal.
-        "ledger_id": stable_ids(at["person_ref"], *times, named, modalities, actions),
+        "ledger_id": stable_ids(people["person_ref"], *times, named, modalities, actions),
         "purpose": named,
         "modality": modalities,
         "action": actions,
@@ -165,8 +166,8 @@ class Consents:
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         """Return UNKNOWN, WITHDRAWN or GRANTED a row of a pseudonymous batch, at its event time."""
         columns = [events[name] for name in ("person_ref", "purpose", "person_fold")]
-        number, first = distinct(*columns[:2])
-        asked = zip(*(c.take(pa.array(first)).to_pylist() for c in columns), strict=True)
+        number, first = distinct(columns[0].indices, columns[1])
+        asked = zip(*(_texts(c.take(pa.array(first))) for c in columns), strict=True)
         answers = [self._answer(who, to, fold, modality) for who, to, fold in asked]
         # (question number, time in µs) as complex numbers, which numpy sorts by real part and then
         # by imaginary part; both fit a float64 exactly (2^53 µs is the year 2255)
@@ -195,6 +196,11 @@ class Consents:
         ]
         made = answers[question] = _verdicts(words)
         return made
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    coded = pa.types.is_dictionary(column.type)  # whose values Arrow would make one by one
+    return (column.dictionary_decode() if coded else column).to_pylist()
 
 
 def _verdicts(words: list[_Word]) -> _Answer:

@@ -20,7 +20,6 @@ same id has to look no further than the minute (docs/adr/0013)."""
 
 _POSITIVE: Final = np.uint32(0x7FFFFFFF)
 """31 bits, since ``transforms.land`` packs two such numbers into one that is not negative."""
-_DIGITS: Final = np.array([[*f"{byte:02x}".encode()] for byte in range(256)], np.uint8)
 
 
 class EventIds:
@@ -40,8 +39,8 @@ class EventIds:
         back to a short text otherwise.
         """
         minutes = pc.divide(times.cast(pa.int64()), ID_SPAN_US).cast(pa.string())
-        rows = unambiguous(pa.repeat(kind, len(given)), subject, source, given, minutes).to_pylist()
-        hashes = [blake2b(digest_size=20, key=key) for key in self._keys]
+        rows = unambiguous(subject, source, given, minutes).to_pylist()
+        hashes = [blake2b(digest_size=20, key=key, person=kind.encode()) for key in self._keys]
         digests = []
         for row, period in zip(rows, period_of(self._periods, times).tolist(), strict=True):
             digest = hashes[period].copy()
@@ -53,7 +52,7 @@ class EventIds:
 
 def _hex(rows: np.ndarray) -> pa.Array:
     """Return bytes (n, 16) as strings of 32 digits."""
-    text = pa.py_buffer(_DIGITS[rows].tobytes())
+    text = pa.py_buffer(rows.tobytes().hex().encode())
     offsets = pa.py_buffer(np.arange(len(rows) + 1, dtype=np.int32) * 32)
     return pa.StringArray.from_buffers(len(rows), offsets, text)
 

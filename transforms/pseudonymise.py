@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from schemas.arrow import distinct, filled
 from schemas.events import kind_of, pseudonymous_schema
-from schemas.ids import unambiguous
+from schemas.ids import unambiguous_text
 from schemas.keys import KeyPeriod, period_of, read_keys
 from transforms.governance import fold
 from transforms.stage import MAIN, Tagged, run_stage
 
-_CACHE_LIMIT = 200_000  # references held a process: about 40 MB
+_CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB
 
 
 @dataclass(slots=True)
@@ -34,24 +34,37 @@ class Pseudonyms:
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with keyed references for the raw ids."""
-        period, subject = period_of(self.periods, events["event_time"]), events["subject"]
-        always, nowhere = np.zeros_like(period), pa.nulls(events.num_rows, pa.string())
+        periods = period_of(self.periods, events["event_time"])
+        region = events["region"].dictionary_encode(null_encoding="encode")
+        people = events["subject"].dictionary_encode()
+        names = people.dictionary.to_pylist()
+        person = [self._reference("person", 0, "", name) for name in names]
+        folded = [self._reference("person, folded", 0, "", fold(name)) for name in names]
         replaced = {
-            "subject_ref": self._column("subject", events["region"], subject, period),
-            "session_ref": self._column("session", events["region"], events["session_id"], period),
-            "person_ref": self._column("person", nowhere, subject, always),
-            "person_fold": self._column("person, folded", nowhere, _folded(subject), always),
+            "subject_ref": self._column("subject", periods, region, people),
+            "session_ref": self._column(
+                "session", periods, region, events["session_id"].dictionary_encode()
+            ),
+            "person_ref": _coded(people.indices, person),
+            "person_fold": _coded(people.indices, folded),
         }
         return filled(pseudonymous_schema(kind_of(events)), replaced, events)
 
-    def _column(self, what: str, region: pa.Array, value: pa.Array, period: np.ndarray) -> pa.Array:
-        number, first = distinct(pa.array(period), region, value)
-        rows = pa.array(first)
-        values = value.take(rows).to_pylist()
-        names = zip(period[first].tolist(), region.take(rows).to_pylist(), values, strict=True)
+    def _column(
+        self, what: str, periods: np.ndarray, region: pa.Array, value: pa.Array
+    ) -> pa.Array:
+        """Return a reference a row; a null value has none."""
+        names, places = [*value.dictionary.to_pylist(), None], region.dictionary.to_pylist()
+        name = value.indices.fill_null(len(names) - 1).to_numpy().astype(np.int64)
+        code = (name * len(places) + region.indices.to_numpy()) * len(self.periods) + periods
+        number, first = distinct(pa.array(code))
+        wheres = region.indices.to_numpy()[first].tolist()
+        asked = zip(periods[first].tolist(), wheres, name[first].tolist(), strict=True)
         references = [
-            None if identity is None else self._reference(what, key, place or "", identity)
-            for key, place, identity in names
+            None
+            if (raw := names[who]) is None
+            else self._reference(what, key, places[at] or "", raw)
+            for key, at, who in asked
         ]
         return pa.array(references, pa.string()).take(pa.array(number))
 
@@ -61,15 +74,14 @@ class Pseudonyms:
             return known
         if len(self._known) >= _CACHE_LIMIT:
             self._known.clear()
-        message = unambiguous(*(pa.array([part]) for part in (what, region, identity)))[0].as_py()
+        message = unambiguous_text(what, region, identity)
         made = hmac.digest(self.periods[period].key, message, "sha256").hex()[:32]
         self._known[name] = made
         return made
 
 
-def _folded(subject: pa.Array) -> pa.Array:
-    coded = subject.dictionary_encode()
-    return pa.array(map(fold, coded.dictionary.to_pylist()), pa.string()).take(coded.indices)
+def _coded(codes: pa.Array, values: list[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(codes, pa.array(values, pa.string()))
 
 
 class Pseudonymise(beam.PTransform):
