@@ -7,10 +7,12 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from pipelines.config import Config
 from pipelines.kafka_clients import partitions_of, read_to_end, reader_settings
 from pipelines.ledger import landed, ledger_of
+from schemas.errors import BrokerAwayError
 from schemas.events import GOVERNANCE
 from transforms.consent import UNKNOWN, Consents
 from transforms.pseudonymise import Pseudonyms, read_keys
@@ -33,10 +35,18 @@ class _Follower:
         self.read()
 
     def read(self) -> None:
-        """Read the governance topics to their present end."""
-        self._assign()
+        """Read the governance topics to their present end.
+
+        Raises:
+            BrokerAwayError: they cannot be read, for which no event is to blame.
+        """
         read_at = time.monotonic()
-        new = ledger_of(read_to_end(self._consumer, self._partitions), self._pseudonyms)
+        try:
+            self._assign()
+            new = ledger_of(read_to_end(self._consumer, self._partitions), self._pseudonyms)
+        except KafkaError as error:
+            message = f"the governance topics cannot be read: {error}"
+            raise BrokerAwayError(message) from error
         if new:
             self._rows += new
             self._consents = Consents.of(self._rows)

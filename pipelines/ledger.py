@@ -1,5 +1,6 @@
 """The consent ledger as a run sees it: what is landed, and what its log says."""
 
+import functools
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -10,9 +11,10 @@ from schemas.events import GOVERNANCE, kind_of
 from schemas.tables import CONSENT_LEDGER, Root
 from transforms.consent import Consents, ledger_rows
 from transforms.decode import decode_batch
+from transforms.isolate import Isolation
 from transforms.log import read_topics
 from transforms.pseudonymise import Pseudonyms, read_keys
-from transforms.stage import MAIN
+from transforms.stage import MAIN, Tagged
 from transforms.validate import validate_batch
 
 
@@ -34,14 +36,22 @@ def recorded_consents(config: Config) -> Consents:
 
 
 def ledger_of(raw: Iterable[pa.RecordBatch], pseudonyms: Pseudonyms) -> list[pa.RecordBatch]:
-    """Take governance records through the same steps as the graph does."""
+    """Take governance records through the same steps as the graph does.
+
+    One that a step cannot bear is left out: the graph, which meets it too, makes a dead letter.
+    """
+    isolation = Isolation("ReadConsents", watched=False)
+    read = functools.partial(_ledger_of, pseudonyms)
+    return [rows for batch in raw for tag, rows in isolation.work(read, batch) if tag == MAIN]
+
+
+def _ledger_of(pseudonyms: Pseudonyms, raw: pa.RecordBatch) -> Tagged:
     rows = []
-    for batch in raw:
-        for tag, events in decode_batch(batch):
-            if tag == MAIN and events.num_rows:
-                valid, _ = validate_batch(events, kind_of(events))
-                if valid.num_rows:
-                    rows.append(ledger_rows(pseudonyms.batch(valid)))
+    for tag, events in decode_batch(raw):
+        if tag == MAIN and events.num_rows:
+            valid, _ = validate_batch(events, kind_of(events))
+            if valid.num_rows:
+                rows.append((MAIN, ledger_rows(pseudonyms.batch(valid))))
     return rows
 
 

@@ -18,7 +18,7 @@ from schemas.arrow import distinct, filled
 from schemas.errors import AffectstreamError
 from schemas.events import TIME, kind_of, pseudonymous_schema
 from schemas.strict import Frozen
-from transforms.stage import MAIN, Tagged, run_stage
+from transforms.stage import MAIN, Outputs, Tagged, run_stage
 
 _CACHE_LIMIT = 200_000  # references held a process: about 40 MB
 
@@ -127,14 +127,14 @@ def _micros(times: pa.Array) -> np.ndarray:
 
 
 class Pseudonymise(beam.PTransform):
-    """EVENT batches → pseudonymous EVENT batches."""
+    """EVENT batches → pseudonymous EVENT batches, and dead letters."""
 
     def __init__(self, *, keys: Path) -> None:
         super().__init__()
         self._keys = keys
 
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return run_stage(pcoll, "Pseudonymise", functools.partial(_load, self._keys))[MAIN]
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        return run_stage(pcoll, "Pseudonymise", functools.partial(_load, self._keys))
 
 
 def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
