@@ -47,12 +47,17 @@ _GOES_ON = "the next start goes on from the newest checkpoint"
 
 
 class _Ended(Exception):  # noqa: N818  a turn of the loop, not an error
-    """The job is no more, for this reason; ``killed``: from outside, by no error of its own."""
+    """The job is no more, for this reason.
+
+    ``killed``: from outside, by no error of its own; ``isolated``: a record that killed workers was
+    found, which the next start does not take.
+    """
 
     def __init__(self, reason: str, *, killed: bool = False) -> None:
         super().__init__(reason)
         self.killed = killed
         self.of_use = False
+        self.isolated = False
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ class _Attempt:
     draining: bool = False
     drain_from_ms: float | None = None
     versions: dict[str, int] = field(default_factory=dict)
+    condemned: int = 0
 
 
 class Supervisor:
@@ -117,7 +123,8 @@ class Supervisor:
         ):
             while (ended := self._attempt(fork_server, screen)) is not None:
                 if self._broker_was_there(ended, screen):
-                    failures.add(str(ended), killed=ended.killed, of_use=ended.of_use)
+                    no_error = ended.killed or ended.isolated
+                    failures.add(str(ended), killed=no_error, of_use=ended.of_use)
                 screen.note(f"restarting: {ended}")
                 if self._stopping.wait(failures.pause_s):
                     self._not_drained(f"it ended before: {ended}")
@@ -130,7 +137,8 @@ class Supervisor:
             self._watch(attempt, screen)
         except _Ended as told:
             ended = told
-            ended.of_use = self._got_on(attempt)
+            ended.isolated = attempt.job.condemned() > attempt.condemned
+            ended.of_use = ended.isolated or self._got_on(attempt)
         finally:
             attempt.job.kill()
             if self._config.live.flink_master != _LOCAL:
@@ -194,7 +202,8 @@ class Supervisor:
             forget_partitions(self._config.live.state)
         self.starts += 1
         self.job, self.view = job, None
-        return _Attempt(job, time.monotonic(), versions=self._versions())
+        started = time.monotonic()
+        return _Attempt(job, started, versions=self._versions(), condemned=job.condemned())
 
     def _watch(self, attempt: _Attempt, screen: Screen) -> None:
         """Return when the job was drained; raise _Ended when it died."""
@@ -218,7 +227,7 @@ class Supervisor:
                 time.sleep(0.2)
 
     def _check_alive(self, attempt: _Attempt) -> None:
-        if (reason := attempt.job.unusable()) is not None:
+        if (reason := attempt.job.unusable() or attempt.job.broken()) is not None:
             raise AffectstreamError(reason)
         no_server = attempt.running_since and attempt.job.server_pid() is None
         # The driver of a job that failed ends the job server, and itself a moment later.

@@ -54,6 +54,7 @@ class _Job:
     def __init__(self) -> None:
         self.status: int | None = None
         self.status_soon: int | None = None
+        self.told: str | None = None
 
     def ended(self, within_s: float = 0) -> int | None:
         if within_s and self.status is None:
@@ -65,6 +66,9 @@ class _Job:
 
     def unusable(self) -> None:
         return None
+
+    def broken(self) -> str | None:
+        return self.told
 
     def server_pid(self) -> None:
         return None
@@ -90,6 +94,14 @@ def test_a_job_that_failed_is_told_from_one_whose_server_was_killed(
     with pytest.raises(live._Ended, match=told) as ended:
         supervisor._check_alive(attempt)
     assert ended.value.killed is killed
+
+
+def test_a_job_of_which_a_stage_is_broken_is_not_started_again(
+    supervisor: Supervisor, attempt: live._Attempt
+) -> None:
+    attempt.job.told = "GateByPolicy raised KeyError on more than 8 records"
+    with pytest.raises(AffectstreamError, match="GateByPolicy raised KeyError"):
+        supervisor._check_alive(attempt)
 
 
 def _drained(supervisor: Supervisor, attempt: live._Attempt, *healths: tuple[int, int]) -> bool:
