@@ -49,7 +49,7 @@ _GOES_ON = "the next start goes on from the newest checkpoint"
 class _Ended(Exception):  # noqa: N818  a turn of the loop, not an error
     """The job is no more, for this reason.
 
-    ``killed``: from outside, by no error of its own; ``isolated``: a record that killed workers was
+    ``killed``: from outside, by no error of its own; ``found``: a record that kills workers was
     found, which the next start does not take.
     """
 
@@ -57,7 +57,7 @@ class _Ended(Exception):  # noqa: N818  a turn of the loop, not an error
         super().__init__(reason)
         self.killed = killed
         self.of_use = False
-        self.isolated = False
+        self.found = False
 
 
 @dataclass(slots=True)
@@ -123,8 +123,8 @@ class Supervisor:
         ):
             while (ended := self._attempt(fork_server, screen)) is not None:
                 if self._broker_was_there(ended, screen):
-                    no_error = ended.killed or ended.isolated
-                    failures.add(str(ended), killed=no_error, of_use=ended.of_use)
+                    how = {"killed": ended.killed, "found": ended.found}
+                    failures.add(str(ended), of_use=ended.of_use, **how)
                 screen.note(f"restarting: {ended}")
                 if self._stopping.wait(failures.pause_s):
                     self._not_drained(f"it ended before: {ended}")
@@ -137,8 +137,8 @@ class Supervisor:
             self._watch(attempt, screen)
         except _Ended as told:
             ended = told
-            ended.isolated = attempt.job.condemned() > attempt.condemned
-            ended.of_use = ended.isolated or self._got_on(attempt)
+            ended.found = attempt.job.condemned() > attempt.condemned
+            ended.of_use = ended.found or self._got_on(attempt)
         finally:
             attempt.job.kill()
             if self._config.live.flink_master != _LOCAL:

@@ -143,14 +143,14 @@ def journal(folder: Path) -> Journal:
 
 
 def notes_in(folder: Path) -> Path:
-    """Return where the workers of a folder leave their notes, as ``PID.NUMBER``."""
+    """Return where the workers of a folder leave their notes, as ``PID-NAME.NUMBER``."""
     return folder / "notes"
 
 
 def forget(folder: Path, pids: Iterable[int]) -> None:
     """Take away the notes of processes that were killed on purpose."""
     for pid in pids:
-        for path in notes_in(folder).glob(f"{pid}.*"):
+        for path in notes_in(folder).glob(f"{pid}-*"):
             path.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import threading
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Watch:
         notes_in(folder).mkdir(parents=True, exist_ok=True)
         self.journal = journal(folder)
         gather(folder, self.journal)
+        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # machines may share the folder
         self._turn = threading.Condition()
         self._busy = 0
         self._exclusive = False
@@ -93,7 +95,7 @@ class Watch:
             self._turn.notify_all()
 
     def _open(self) -> int:
-        path = notes_in(self.folder) / f"{os.getpid()}.{len(self._paths)}"
+        path = notes_in(self.folder) / f"{self._name}.{len(self._paths)}"
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -231,7 +231,7 @@ def test_a_slow_bundle_is_no_stall_and_checkpoints_without_records_are(
 def test_ends_in_which_a_record_was_found_that_kills_workers_are_no_errors(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten such ends, and then those of which nothing is learnt: as many as ``live.tries`` allow."""
+    """Six such ends, and then those of which nothing is learnt: as many as ``live.tries`` allow."""
     poison = supervisor._config.live.state / POISON
     poison.mkdir(parents=True)
     starts = 0
@@ -239,7 +239,7 @@ def test_ends_in_which_a_record_was_found_that_kills_workers_are_no_errors(
     def watch(*_: object) -> None:
         nonlocal starts
         starts += 1
-        for _ in range(3 if starts <= 10 else 0):
+        for _ in range(3 if starts <= 6 else 0):
             journal(poison).died("FetchMedia", [("session.voice", 0, starts)], alone=True)
         message = "a worker died"
         raise live._Ended(message)
@@ -256,7 +256,7 @@ def test_ends_in_which_a_record_was_found_that_kills_workers_are_no_errors(
     monkeypatch.setattr(live.Failures, "pause_s", 0.0)
     with pytest.raises(AffectstreamError, match="failed 4 times in a row"):
         supervisor.run()
-    assert starts == 10 + 3
+    assert starts == 6 + 3
 
 
 class _Broker:
