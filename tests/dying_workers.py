@@ -125,12 +125,12 @@ def looks(folder: Path) -> None:
     keep_watch(folder)
     given = Isolation(STAGE).work(_full_disk, batch(1))
     next(given)
-    told = [_told(folder)]
+    told = [noted(folder)]
     try:
         next(given)
     except OSError:
-        os._exit(sum([*told, _told(folder)]))
+        os._exit(sum([*told, noted(folder)]))
 
 
-def _told(folder: Path) -> bool:
+def noted(folder: Path) -> bool:
     return any(path.read_bytes()[:8] != bytes(8) for path in (folder / "notes").iterdir())

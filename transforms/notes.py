@@ -78,11 +78,11 @@ class Watch:
         """Write a note; where it is exclusive, nothing else of this process is in work then."""
         with self._turn:
             self._turn.wait_for(lambda: not (self._exclusive or (exclusive and self._busy)))
-            self._busy += 1
-            self._exclusive = exclusive
             descriptor = self._free.pop() if self._free else self._open()
             if not self._left:
                 os.pwrite(descriptor, content, 0)
+            self._busy += 1
+            self._exclusive = exclusive
         return descriptor
 
     def end(self, descriptor: int) -> None:

@@ -10,7 +10,9 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 import schemas.arrow  # noqa: F401  registers the coder of record batches
+from schemas.errors import AffectstreamError, BrokerAwayError
 from transforms.isolate import DEAD, MAIN, Isolation, Tagged
+from transforms.notes import tell_broken
 
 __all__ = ["DEAD", "MAIN", "REFUSED", "Outputs", "Tagged", "run_stage", "stage_counters", "timed"]
 
@@ -49,7 +51,17 @@ class RunStage(beam.DoFn):
         self._make = make
 
     def setup(self) -> None:
-        self._run = self._make()
+        """Build the function.
+
+        What it needs and cannot have is told the supervisor too: the runner waits three minutes for
+        a worker that fails before its first bundle, and then starts it again.
+        """
+        try:
+            self._run = self._make()
+        except AffectstreamError as error:
+            if not isinstance(error, BrokerAwayError):  # that may pass
+                tell_broken(str(error))
+            raise
         self._isolation = Isolation(self._stage)
         self._rows_in, self._rows_out, self._busy_us = stage_counters(self._stage)
 

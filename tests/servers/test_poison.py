@@ -169,4 +169,5 @@ def test_keys_that_are_gone_end_the_job_and_condemn_no_record(
         own.unlink()  # a worker has just been forked: it reads them with its first bundle
         with pytest.raises(AffectstreamError, match=f"no key file at {own}"):
             running.join(300)
+        assert running.supervisor.starts == 1
     assert _dead(config) == 0

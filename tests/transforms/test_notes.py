@@ -15,6 +15,7 @@ from dying_workers import (
     ends_as_told,
     exits,
     looks,
+    noted,
     offsets,
     process,
     seen,
@@ -23,10 +24,12 @@ from dying_workers import (
 )
 from live_runs import wait_for
 
+from schemas.errors import AffectstreamError, BrokenStageError, BrokerAwayError
 from transforms import deaths
 from transforms.deaths import ALONE_AFTER, Journal, Place, journal, start_anew
+from transforms.isolate import Isolation
 from transforms.notes import PROCESS, Watch
-from transforms.stage import DEAD, MAIN
+from transforms.stage import DEAD, MAIN, RunStage, Tagged
 
 
 @pytest.mark.parametrize("fatal", [exits, crashes])
@@ -182,3 +185,30 @@ def test_workers_see_what_others_wrote(tmp_path: Path) -> None:
 def test_a_replay_keeps_no_watch() -> None:
     assert PROCESS.watch is None
     assert isinstance(journal(Path("/nowhere")), Journal)
+
+
+@pytest.mark.parametrize(("error", "told"), [(AffectstreamError, True), (BrokerAwayError, False)])
+def test_what_a_stage_cannot_have_is_told_the_supervisor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[AffectstreamError], told: bool
+) -> None:
+    def make() -> Callable[[object], Tagged]:
+        message = "no key file"
+        raise error(message)
+
+    monkeypatch.setattr(PROCESS, "watch", Watch(tmp_path))
+    with pytest.raises(error):
+        RunStage("Pseudonymise", make).setup()
+    assert deaths.read_broken(tmp_path) == ("no key file" if told else None)
+
+
+def test_a_broken_stage_is_told_the_supervisor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stage(_: object) -> Tagged:
+        raise KeyError
+
+    monkeypatch.setattr(PROCESS, "watch", Watch(tmp_path))
+    with pytest.raises(BrokenStageError):
+        list(Isolation(STAGE).work(stage, batch(*range(100))))
+    assert deaths.read_broken(tmp_path).startswith("RecogniseVoice raised KeyError on more than 8")
+    assert not noted(tmp_path), "and nothing is in work any more"
