@@ -15,17 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 from live_runs import CONSTANT, QUIET, Running, live_config, run_to_end, same, table, wait_for
 from model_folders import picky_text
-from records import START, at, raw, record
+from records import START, at, pseudonymous, raw, record
 
 from pipelines.config import Config, Kafka, load_config
+from pipelines.consent_feed import ConsentFeed
 from pipelines.publish import publish
 from pipelines.record import record as record_topics
 from pipelines.replay import replay
 from pipelines.sessionlogs.sample_data import clips
 from pipelines.topics import create_topics
-from schemas.errors import AffectstreamError
+from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.tables import TABLES
 from schemas.vocabularies import MODALITIES
+from transforms.consent import UNKNOWN
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 _EVENTS = 150
@@ -171,3 +173,19 @@ def test_keys_that_are_gone_end_the_job_and_condemn_no_record(
             running.join(300)
         assert running.supervisor.starts == 1
     assert _dead(config) == 0
+
+
+def test_a_broker_that_is_away_is_no_events_fault(
+    new_broker: Callable, keys: Path, tmp_path: Path
+) -> None:
+    """The gate asks it for consents: what kafka-python raises then is told as the broker's."""
+    broker = new_broker()
+    kafka = Kafka(bootstrap=broker.bootstrap)
+    create_topics(kafka, 1)
+    feed = ConsentFeed(live_config(kafka, tmp_path, tmp_path, keys))
+    events = pseudonymous(record("text", 1, {"text": "hi"}))
+    asked = (events["subject_ref"], events["purpose"], "text", events["event_time"])
+    assert feed.ask(*asked).tolist() == [UNKNOWN]
+    broker.process.stop(signal.SIGKILL)
+    with pytest.raises(BrokerAwayError, match="the governance topics cannot be read"):
+        feed.ask(*asked)
