@@ -111,7 +111,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
     ) -> Iterable[Recognised]:
         newest = self._newest(model)
         return [
-            self._recognise(events, newest) if self._mine(events) else Recognised(events, _NOTHING)
+            self.recognise(events, newest) if self._mine(events) else Recognised(events, _NOTHING)
             for events in batch
         ]
 
@@ -134,7 +134,8 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
             return False
         return batch.num_rows == 0 or kind_of(batch) == self._modality
 
-    def _recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
+    def recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
+        """Return the observations of events of the recogniser's modality, and dead letters."""
         estimates = model.estimate(events)
         self._forward_us.inc(estimates.forward_us)
         self._rows_in.inc(events.num_rows)

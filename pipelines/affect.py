@@ -51,12 +51,14 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     in_time = valid[MAIN] | SieveLate()
     pseudonymous = in_time[MAIN] | Pseudonymise(keys=config.keys)
     known = recorded_consents if config.log else ConsentFeed
-    gated = pseudonymous | GateByPolicy(
+    gated = pseudonymous[MAIN] | GateByPolicy(
         policy=config.policy, consents=functools.partial(known, config)
     )
     fetched = gated[MAIN] | FetchMedia(rules=MediaRules(**config.media.model_dump()))
-    stream = fetched[MAIN] | ScrubText()
-    dead = [decoded[DEAD], valid[DEAD], in_time[DEAD], gated[DEAD], fetched[DEAD]]
+    scrubbed = fetched[MAIN] | ScrubText()
+    stream = scrubbed[MAIN]
+    stages = (decoded, valid, in_time, pseudonymous, gated, fetched, scrubbed)
+    dead = [outputs[DEAD] for outputs in stages]
     for modality in MODALITIES:
         settings = getattr(config.models, modality).model_dump() | {"licence": config.licence}
         recognised = stream | Recognise(modality=modality, **settings)

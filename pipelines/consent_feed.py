@@ -7,10 +7,12 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from pipelines.config import Config
 from pipelines.kafka_clients import partitions_of, read_to_end, reader_settings
 from pipelines.ledger import LedgerReader, landed
+from schemas.errors import BrokerAwayError
 from schemas.events import GOVERNANCE
 from transforms.consent import UNKNOWN, Consents
 
@@ -31,10 +33,19 @@ class _Follower:
         self.read()
 
     def read(self) -> None:
-        """Read the governance topics to their present end."""
-        self._assign()
+        """Read the governance topics to their present end.
+
+        Raises:
+            BrokerAwayError: they cannot be read, for which no event is to blame.
+        """
         read_at = time.monotonic()
-        for rows in self._reader.rows(read_to_end(self._consumer, self._partitions)):
+        try:
+            self._assign()
+            new = self._reader.rows(read_to_end(self._consumer, self._partitions))
+        except KafkaError as error:
+            message = f"the governance topics cannot be read: {error}"
+            raise BrokerAwayError(message) from error
+        for rows in new:
             self._consents.add(rows)
         self._read_at = read_at
 

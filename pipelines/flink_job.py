@@ -20,7 +20,14 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 
 from pipelines.config import Config
-from pipelines.job_process import GRAPH_FILE, SERVER_LOST, UNUSABLE, write_private
+from pipelines.job_process import (
+    GRAPH_FILE,
+    NOTES,
+    POISON,
+    SERVER_LOST,
+    UNUSABLE,
+    write_private,
+)
 from schemas.errors import AffectstreamError
 
 
@@ -64,7 +71,8 @@ def _boot_script(state: Path) -> Path:
     """Write the command that Flink starts a worker with; it takes this interpreter."""
     path = state / "worker"
     python, log = shlex.quote(sys.executable), shlex.quote(str(state / "worker.log"))
-    path.write_text(f'#!/bin/sh\nexec {python} -m pipelines.worker "$@" >>{log} 2>&1\n')
+    notes = shlex.quote(f"{NOTES}={state / POISON}")
+    path.write_text(f'#!/bin/sh\nexec {python} -m pipelines.worker {notes} "$@" >>{log} 2>&1\n')
     path.chmod(0o755)
     return path
 

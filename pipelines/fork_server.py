@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 VARIABLE = "AFFECTSTREAM_FORK_SERVER"
 """Environment variable that names the socket; without it a worker imports for itself."""
@@ -67,7 +69,7 @@ def serve(descriptor: int) -> None:
     """Fork a worker for each caller of this socket until the standard input ends."""
     with socket.socket(fileno=descriptor) as listener:
         import pipelines.affect  # noqa: F401, PLC0415  what workers need; its caller needs none of it
-        from pipelines.harness import run_harness  # noqa: PLC0415
+        from pipelines.harness import end_worker, run_harness  # noqa: PLC0415
 
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker's status
         while listener in select.select([listener, sys.stdin], [], [])[0]:
@@ -76,16 +78,16 @@ def serve(descriptor: int) -> None:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 argv = json.loads(caller.makefile().readline())
-                threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
+                threading.Thread(target=_end_with, args=(caller, end_worker), daemon=True).start()
                 run_harness(argv)
                 return
             caller.close()
 
 
-def _end_with(caller: socket.socket) -> None:
+def _end_with(caller: socket.socket, end_worker: Callable[[], NoReturn]) -> None:
     """End this worker when its caller is gone: Flink ends a worker by ending that."""
     caller.recv(1)
-    os._exit(1)
+    end_worker()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ The runner calls it with ``--id`` and ``--provision_endpoint``; the rest it asks
 
 import argparse
 import os
+import signal
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 import grpc
 from apache_beam.portability.api import (
@@ -16,15 +19,23 @@ from apache_beam.portability.api import (
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
+from pipelines.job_process import NOTES
+from transforms.notes import PROCESS, keep_watch
+
 _ENDPOINTS = ("logging_endpoint", "control_endpoint", "artifact_endpoint", "provision_endpoint")
 
 
-def environment(argv: list[str]) -> dict[str, str]:
-    """Ask the runner where its services are; return the harness's environment variables."""
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """Parse what the runner gave, and what our boot script put before it."""
     parser = argparse.ArgumentParser()
     for name in ("id", *_ENDPOINTS):
         parser.add_argument(f"--{name}", default="")
-    given, _ = parser.parse_known_args(argv)
+    parser.add_argument(NOTES, type=Path, dest="notes")
+    return parser.parse_known_args(argv)[0]
+
+
+def environment(given: argparse.Namespace) -> dict[str, str]:
+    """Ask the runner where its services are; return the harness's environment variables."""
     with grpc.insecure_channel(given.provision_endpoint) as channel:
         stub = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
         request = beam_provision_api_pb2.GetProvisionInfoRequest()
@@ -50,9 +61,27 @@ def _descriptor(url: str) -> str:
 
 
 def run_harness(argv: list[str]) -> None:
-    """Work for the runner that gave these arguments until it ends the connection."""
-    os.environ.update(environment(argv))
-    sdk_worker_main.main([])
+    """Work for the runner that gave these arguments until it ends the connection.
+
+    A worker that is told to end, or that loses its runner, takes its notes away: what it has in
+    work then is not to blame.
+    """
+    given = arguments(argv)
+    watch = keep_watch(given.notes) if given.notes else None
+    signal.signal(signal.SIGTERM, lambda *_: end_worker())
+    try:
+        os.environ.update(environment(given))
+        sdk_worker_main.main([])
+    finally:
+        if watch:
+            watch.leave()
+
+
+def end_worker() -> NoReturn:
+    """End this process at once, as one that was told to."""
+    if PROCESS.watch:
+        PROCESS.watch.leave()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,15 @@ from pipelines.state_folder import (
     note_driver,
     processes,
 )
+from transforms import deaths
 
 GRAPH_FILE = "pipeline.pb"
 """The graph as built, in the state folder: later starts of one supervisor take it as it is."""
 UNUSABLE = 3
 """Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
+NOTES = "--notes"
+"""The workers' argument that names the folder of their notes, POISON in the state folder."""
+POISON = "poison"
 SERVER_LOST = 4
 """Exit status of a driver whose job server hung up without a word, as one that was killed does."""
 
@@ -58,6 +62,7 @@ class JobProcess:
         self._fork_server = fork_server
         self.restored = newest_checkpoint(self._state)
         forget_unused(self._state, self.restored, again=again)
+        deaths.start_anew(self._state / POISON)
         self._write_settings(rest_port)
         path = self._state / "config.json"
         write_private(path, config.model_dump_json().encode())
@@ -141,9 +146,11 @@ class JobProcess:
         """End driver, JVM and workers at once: after an interrupt a driver may hang."""
         with suppress(ProcessLookupError):
             os.killpg(self._driver.pid, signal.SIGKILL)
-        for pid in self.worker_pids():  # by themselves they take a second to notice
+        workers = self.worker_pids()
+        for pid in workers:  # by themselves they take a second to notice
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        deaths.forget(self._state / POISON, workers)
         self._driver.wait()
         end = time.monotonic() + 10
         while (self._members() or self.worker_pids()) and time.monotonic() < end:
@@ -154,6 +161,14 @@ class JobProcess:
         if self._driver.poll() != UNUSABLE:
             return None
         return (self._state / "unusable").read_text(encoding="utf-8")
+
+    def broken(self) -> str | None:
+        """Return why a stage cannot go on with any record, None where all do."""
+        return deaths.read_broken(self._state / POISON)
+
+    def condemned(self) -> int:
+        """Return how many records no worker takes any more, since workers died of them."""
+        return len(deaths.journal(self._state / POISON).condemned())
 
     def reason(self) -> str:
         """Return the last error that the job's log tells, in one line."""

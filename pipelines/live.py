@@ -48,12 +48,17 @@ _GOES_ON = "the next start goes on from the newest checkpoint"
 
 
 class _Ended(Exception):  # noqa: N818  a turn of the loop, not an error
-    """The job is no more, for this reason; ``killed``: from outside, by no error of its own."""
+    """The job is no more, for this reason.
+
+    ``killed``: from outside, by no error of its own; ``found``: a record that kills workers was
+    found, which the next start does not take.
+    """
 
     def __init__(self, reason: str, *, killed: bool = False) -> None:
         super().__init__(reason)
         self.killed = killed
         self.of_use = False
+        self.found = False
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class _Attempt:
     draining: bool = False
     drain_from_ms: float | None = None
     versions: dict[str, int] = field(default_factory=dict)
+    condemned: int = 0
 
 
 class Supervisor:
@@ -119,7 +125,8 @@ class Supervisor:
         ):
             while (ended := self._attempt(fork_server, screen)) is not None:
                 if self._broker_was_there(ended, screen):
-                    failures.add(str(ended), killed=ended.killed, of_use=ended.of_use)
+                    how = {"killed": ended.killed, "found": ended.found}
+                    failures.add(str(ended), of_use=ended.of_use, **how)
                 screen.note(f"restarting: {ended}")
                 if self._stopping.wait(failures.pause_s):
                     self._not_drained(f"it ended before: {ended}")
@@ -132,7 +139,8 @@ class Supervisor:
             self._watch(attempt, screen)
         except _Ended as told:
             ended = told
-            ended.of_use = self._got_on(attempt)
+            ended.found = attempt.job.condemned() > attempt.condemned
+            ended.of_use = ended.found or self._got_on(attempt)
         finally:
             attempt.job.kill()
             if self._config.live.flink_master != _LOCAL:
@@ -196,7 +204,8 @@ class Supervisor:
             forget_partitions(self._config.live.state)
         self.starts += 1
         self.job, self.view = job, None
-        return _Attempt(job, time.monotonic(), versions=self._versions())
+        started = time.monotonic()
+        return _Attempt(job, started, versions=self._versions(), condemned=job.condemned())
 
     def _watch(self, attempt: _Attempt, screen: Screen) -> None:
         """Return when the job was drained; raise _Ended when it died."""
@@ -225,7 +234,7 @@ class Supervisor:
                 time.sleep(0.2)
 
     def _check_alive(self, attempt: _Attempt) -> None:
-        if (reason := attempt.job.unusable()) is not None:
+        if (reason := attempt.job.unusable() or attempt.job.broken()) is not None:
             raise AffectstreamError(reason)
         no_server = attempt.running_since and attempt.job.server_pid() is None
         # The driver of a job that failed ends the job server, and itself a moment later.

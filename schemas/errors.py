@@ -11,11 +11,16 @@ class BrokerAwayError(AffectstreamError):
     """Kafka does not answer, which may pass: a live job waits for it."""
 
 
+class BrokenStageError(AffectstreamError):
+    """A stage fails on record after record: not they are at fault."""
+
+
 class DeadLetterCode(StrEnum):
     """Why a record could not become an event or an observation.
 
     The codes are stable: dashboards and replays hang on them. A record that fails an
-    expectation carries ``expectation_failed`` and the expectation's name in its detail.
+    expectation carries ``expectation_failed`` and the expectation's name in its detail; one that
+    made a stage raise, or workers die, ``poison``.
     """
 
     UNKNOWN_TOPIC = "unknown_topic"
@@ -38,6 +43,7 @@ class DeadLetterCode(StrEnum):
     AUDIO_TOO_LONG = "audio_too_long"
     IMAGE_UNDECODABLE = "image_undecodable"
     RECOGNISER_FAILED = "recogniser_failed"
+    POISON = "poison"
 
 
 class UndecodableError(Exception):

@@ -55,7 +55,8 @@ class FuseModalities(beam.PTransform):
         self._model = model
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, "FuseModalities", functools.partial(_load, self._model), ON_TIME)
+        make = functools.partial(_load, self._model)
+        return run_stage(pcoll, "FuseModalities", make, ON_TIME, placed=False)
 
 
 def _load(model: Path) -> Callable[[pa.RecordBatch], Tagged]:

@@ -15,7 +15,7 @@ from schemas.events import kind_of, pseudonymous_schema
 from schemas.ids import unambiguous_text
 from schemas.keys import KeyPeriod, period_of, read_keys
 from transforms.governance import fold
-from transforms.stage import MAIN, Tagged, run_stage
+from transforms.stage import MAIN, Outputs, Tagged, run_stage
 
 _CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB
 
@@ -85,14 +85,14 @@ def _coded(codes: pa.Array, values: list[str]) -> pa.Array:
 
 
 class Pseudonymise(beam.PTransform):
-    """EVENT batches → pseudonymous EVENT batches."""
+    """EVENT batches → pseudonymous EVENT batches, and dead letters."""
 
     def __init__(self, *, keys: Path) -> None:
         super().__init__()
         self._keys = keys
 
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return run_stage(pcoll, "Pseudonymise", functools.partial(_load, self._keys))[MAIN]
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        return run_stage(pcoll, "Pseudonymise", functools.partial(_load, self._keys))
 
 
 def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:

@@ -8,7 +8,35 @@ import pyarrow as pa
 from apache_beam.ml.inference.base import RunInference
 
 from model_serving.handler import Recognised, RecogniserHandler, stage_of
-from transforms.stage import DEAD, MAIN, Outputs
+from model_serving.recogniser import Recogniser
+from schemas.tables import DEAD_LETTERS
+from transforms.isolate import Isolation
+from transforms.stage import DEAD, MAIN, Outputs, Tagged
+
+
+class IsolatingHandler(RecogniserHandler):
+    """A recogniser's handler that an event costs no more than itself, whatever it makes raise."""
+
+    def __init__(self, *, modality: str, model: str, **settings: Any) -> None:
+        super().__init__(modality=modality, model=model, **settings)
+        self._isolation = Isolation(stage_of(modality))
+
+    def recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
+        recognise = super().recognise
+
+        def work(rows: pa.RecordBatch) -> Tagged:
+            found = recognise(rows, model)
+            return [(MAIN, found.observations), (DEAD, found.dead_letters)]
+
+        given = list(self._isolation.work(work, events))
+        observed = [batch for tag, batch in given if tag == MAIN]
+        dead = [batch for tag, batch in given if tag == DEAD]
+        if not observed:  # all are dead: the schema is that of no rows
+            observed = [recognise(events.slice(0, 0), model).observations]
+        return Recognised(pa.concat_batches(observed), pa.concat_batches(dead or [_NOTHING]))
+
+
+_NOTHING = pa.RecordBatch.from_pylist([], schema=DEAD_LETTERS)
 
 
 class _Split(beam.DoFn):
@@ -33,7 +61,7 @@ class Recognise(beam.PTransform):
 
     def __init__(self, *, modality: str, model: str, **settings: Any) -> None:
         super().__init__(stage_of(modality))
-        self._handler = RecogniserHandler(modality=modality, model=model, **settings)
+        self._handler = IsolatingHandler(modality=modality, model=model, **settings)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         types = {DEAD: pa.RecordBatch}

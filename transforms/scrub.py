@@ -18,7 +18,7 @@ from phonenumbers import PhoneNumberMatcher
 from stdnum import iban, luhn
 
 from schemas.events import kind_of
-from transforms.stage import MAIN, Tagged, run_stage
+from transforms.stage import MAIN, Outputs, Tagged, run_stage
 
 STAGE = "ScrubText"
 
@@ -142,10 +142,10 @@ _DATE_OR_NUMBER = re.compile(
 
 
 class ScrubText(beam.PTransform):
-    """EVENT batches → the same batches; personal data in ``text`` has become placeholders."""
+    """EVENT batches → the same, personal data in ``text`` has become placeholders; dead letters."""
 
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return run_stage(pcoll, STAGE, lambda: scrub_events)[MAIN]
+    def expand(self, pcoll: beam.PCollection) -> Outputs:
+        return run_stage(pcoll, STAGE, lambda: scrub_events)
 
 
 def scrub_events(batch: pa.RecordBatch) -> Tagged:

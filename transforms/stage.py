@@ -1,7 +1,7 @@
 """The glue between Beam and a pure function on batches: one DoFn for every stateless stage."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,17 +10,16 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 import schemas.arrow  # noqa: F401  registers the coder of record batches
+from schemas.errors import AffectstreamError, BrokerAwayError
+from transforms.isolate import DEAD, MAIN, Isolation, Tagged
+from transforms.notes import tell_broken
 
-DEAD = "dead_letters"
+__all__ = ["DEAD", "MAIN", "REFUSED", "Outputs", "Tagged", "run_stage", "stage_counters", "timed"]
+
 REFUSED = "refusals"
-
-Tagged = Iterable[tuple[str, pa.RecordBatch]]
-"""(output tag, batch): the tag MAIN for what goes on, DEAD or REFUSED for what does not."""
 
 Outputs = Any
 """A ``DoOutputsTuple``, tag → collection; Beam warns of each ``expand`` that is annotated so."""
-
-MAIN = "events"
 
 
 @contextmanager
@@ -43,7 +42,8 @@ class RunStage(beam.DoFn):
     """Runs one pure function on every batch and counts rows and busy time.
 
     ``make`` builds the function in the worker, so that keys, policies and models are loaded there
-    and never pickled. Empty batches are dropped.
+    and never pickled. Empty batches are dropped. A row that makes the function raise becomes a
+    dead letter (``transforms/isolate.py``).
     """
 
     def __init__(self, stage: str, make: Callable[[], Callable[[pa.RecordBatch], Tagged]]) -> None:
@@ -51,14 +51,24 @@ class RunStage(beam.DoFn):
         self._make = make
 
     def setup(self) -> None:
-        self._run = self._make()
+        """Build the function.
+
+        What it needs and cannot have is told the supervisor too: the runner waits three minutes for
+        a worker that fails before its first bundle, and then starts it again.
+        """
+        try:
+            self._run = self._make()
+        except AffectstreamError as error:
+            if not isinstance(error, BrokerAwayError):  # that may pass
+                tell_broken(str(error))
+            raise
+        self._isolation = Isolation(self._stage)
         self._rows_in, self._rows_out, self._busy_us = stage_counters(self._stage)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
         """Hand each result on before the next is made: media of a batch could be gigabytes."""
         self._rows_in.inc(batch.num_rows)
-        with timed(self._busy_us):  # all of the work, where it is no generator
-            results = iter(self._run(batch))
+        results = self._isolation.work(self._run, batch)
         while True:
             with timed(self._busy_us):
                 tag, out = next(results, (MAIN, None))
@@ -78,8 +88,12 @@ def run_stage(
     stage: str,
     make: Callable[[], Callable[[pa.RecordBatch], Tagged]],
     *tags: str,
+    placed: bool = True,
 ) -> Outputs:
-    """Apply ``RunStage``; the outputs are MAIN and these tags, each of record batches."""
-    types = dict.fromkeys(tags, pa.RecordBatch)
+    """Apply ``RunStage``; the outputs are MAIN, DEAD and these tags, each of record batches.
+
+    Rows that are not ``placed`` in a topic cannot be dead letters, so there is no DEAD then.
+    """
+    types = dict.fromkeys((DEAD, *tags) if placed else tags, pa.RecordBatch)
     step = beam.ParDo(RunStage(stage, make)).with_output_types(pa.RecordBatch, **types)
-    return batches | stage >> step.with_outputs(*tags, main=MAIN)
+    return batches | stage >> step.with_outputs(*types, main=MAIN)

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from model_serving.motion_synthesis import motion_frames
+from model_serving.text_language import EMOJI
 from pipelines.sessionlogs import faces
 from schemas.events import MOTION_FEATURES, TOPICS, pseudonymous_schema
 from schemas.vocabularies import EXPRESSIONS
@@ -78,6 +79,32 @@ def tiny_text(folder: Path, **config: Any) -> Path:
     )
     BertForSequenceClassification(settings).save_pretrained(folder)
     write_card(folder, "text", {"NEG": "sadness", "POS": "joy", "MAD": "anger"})
+    return folder
+
+
+def picky_text(folder: Path) -> Path:
+    """Make a text model whose tokenizer raises on a letter that is neither ASCII nor an emoji.
+
+    It names an unknown token that its vocabulary has not.
+    """
+    pieces = ["[PAD]", *map(chr, range(128)), *EMOJI]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]").save_pretrained(folder)
+    torch.manual_seed(0)
+    labels = {0: "joy", 1: "sadness"}
+    settings = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        id2label=labels,
+        label2id={name: i for i, name in labels.items()},
+    )
+    BertForSequenceClassification(settings).save_pretrained(folder)
+    write_card(folder, "text", {"joy": "joy", "sadness": "sadness"})
     return folder
 
 

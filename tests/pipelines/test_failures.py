@@ -41,6 +41,23 @@ def test_sixty_kills_an_hour_do_not_end_it_and_more_do() -> None:
         ends(failures, clock, 1, 0, killed=True)
 
 
+def test_a_program_that_dies_of_every_record_ends_the_job() -> None:
+    failures = Failures(3, clock := Clock())
+    for _ in range(6):
+        failures.add("a worker died", killed=False, of_use=True, found=True)
+        clock.now += 60
+    with pytest.raises(AffectstreamError, match="7 times within an hour by records that kill"):
+        failures.add("a worker died", killed=False, of_use=True, found=True)
+
+
+def test_records_that_kill_and_are_found_are_no_errors() -> None:
+    failures = Failures(3, clock := Clock())
+    for _ in range(50):
+        failures.add("a worker died", killed=False, of_use=True, found=True)
+        clock.now += 601
+    ends(failures, clock, 3, 10.0, killed=False)
+
+
 def test_kills_that_come_to_nothing_in_a_row_end_it() -> None:
     failures = Failures(3, Clock())
     for of_use in (True, False, False, True, False, False):

@@ -11,12 +11,13 @@ from rich.console import Console
 from pipelines import live
 from pipelines.config import Kafka
 from pipelines.flink_rest import Health
-from pipelines.job_process import SERVER_LOST
+from pipelines.job_process import POISON, SERVER_LOST
 from pipelines.live import Supervisor
 from pipelines.live_screen import Screen, View
 from pipelines.progress import Read
 from pipelines.state_folder import held
 from schemas.errors import AffectstreamError
+from transforms.deaths import journal
 
 NOW_MS = 1_000_000.0
 
@@ -54,6 +55,7 @@ class _Job:
     def __init__(self) -> None:
         self.status: int | None = None
         self.status_soon: int | None = None
+        self.told: str | None = None
 
     def ended(self, within_s: float = 0) -> int | None:
         if within_s and self.status is None:
@@ -65,6 +67,15 @@ class _Job:
 
     def unusable(self) -> None:
         return None
+
+    def broken(self) -> str | None:
+        return self.told
+
+    def condemned(self) -> int:
+        return 0
+
+    def kill(self) -> None:
+        self.status = -9
 
     def server_pid(self) -> None:
         return None
@@ -90,6 +101,14 @@ def test_a_job_that_failed_is_told_from_one_whose_server_was_killed(
     with pytest.raises(live._Ended, match=told) as ended:
         supervisor._check_alive(attempt)
     assert ended.value.killed is killed
+
+
+def test_a_job_of_which_a_stage_is_broken_is_not_started_again(
+    supervisor: Supervisor, attempt: live._Attempt
+) -> None:
+    attempt.job.told = "GateByPolicy raised KeyError on more than 8 records"
+    with pytest.raises(AffectstreamError, match="GateByPolicy raised KeyError"):
+        supervisor._check_alive(attempt)
 
 
 def _drained(supervisor: Supervisor, attempt: live._Attempt, *healths: tuple[int, int]) -> bool:
@@ -207,6 +226,37 @@ def test_a_slow_bundle_is_no_stall_and_checkpoints_without_records_are(
         supervisor._check_moving(attempt, Health("RUNNING", checkpoints=4), waiting)
     moved = Read({"session.text": 1}, {"session.text": 11}, {"session.text": 5}, 0.0)
     supervisor._check_moving(attempt, Health("RUNNING", checkpoints=5), moved)
+
+
+def test_ends_in_which_a_record_was_found_that_kills_workers_are_no_errors(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six such ends, and then those of which nothing is learnt: as many as ``live.tries`` allow."""
+    poison = supervisor._config.live.state / POISON
+    poison.mkdir(parents=True)
+    starts = 0
+
+    def watch(*_: object) -> None:
+        nonlocal starts
+        starts += 1
+        for _ in range(3 if starts <= 6 else 0):
+            journal(poison).died("FetchMedia", [("session.voice", 0, starts)], alone=True)
+        message = "a worker died"
+        raise live._Ended(message)
+
+    def start(*_: object) -> live._Attempt:
+        job = _Job()
+        return live._Attempt(job, time.monotonic(), condemned=job.condemned())
+
+    monkeypatch.setattr(_Job, "condemned", lambda _: len(journal(poison).condemned()))
+    monkeypatch.setattr(supervisor, "_start", start)
+    monkeypatch.setattr(supervisor, "_watch", watch)
+    monkeypatch.setattr(supervisor, "_broker_was_there", lambda *_: True)
+    monkeypatch.setattr(live, "ForkServer", lambda _: io.StringIO())
+    monkeypatch.setattr(live.Failures, "pause_s", 0.0)
+    with pytest.raises(AffectstreamError, match="failed 4 times in a row"):
+        supervisor.run()
+    assert starts == 6 + 3
 
 
 class _Broker:

@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import apache_beam as beam
 import pyarrow as pa
+import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
+from model_folders import picky_text
 from records import pseudonymous, record
 
 from pipelines.config import WEIGHTS
@@ -37,3 +41,24 @@ def test_a_recogniser_takes_its_own_and_passes_the_others() -> None:
         faces = texts[MAIN] | Recognise(modality="face", model=str(WEIGHTS / "face-compact"))
         assert_that(faces[MAIN], expect)
         assert_that(faces[DEAD], expect_dead, label="dead")
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_an_event_that_a_front_end_cannot_bear_is_poison(tmp_path: Path, count: int) -> None:
+    said = ["well played"] * count
+    said[count // 2] = "ß"
+    text = pseudonymous(*(record("text", n, {"text": text}) for n, text in enumerate(said)))
+
+    def expect(found: list[pa.RecordBatch]) -> None:
+        assert sum(batch.num_rows for batch in found) == count - 1
+
+    def expect_dead(found: list[pa.RecordBatch]) -> None:
+        (row,) = [row for batch in found for row in batch.to_pylist()]
+        assert (row["stage"], row["code"], row["offset"]) == ("RecogniseText", "poison", count // 2)
+        assert row["detail"] == "Exception in this stage"
+
+    with beam.Pipeline(runner=FnApiRunner()) as p:
+        stream = p | beam.Create([text], reshuffle=False)
+        texts = stream | Recognise(modality="text", model=str(picky_text(tmp_path)))
+        assert_that(texts[MAIN], expect)
+        assert_that(texts[DEAD], expect_dead, label="dead")

@@ -16,6 +16,7 @@ from stdnum.cn import ric
 from schemas.events import event_schema
 from transforms import scrub as scrub_module
 from transforms.scrub import ScrubText, scrub
+from transforms.stage import MAIN
 
 
 def scrubbed(*texts: str | None) -> list[str | None]:
@@ -261,9 +262,8 @@ def test_the_stage_changes_only_the_text_of_text_events() -> None:
     text = batch("text", text="mail a@b.com", lang="en", subject="a@b.com")
     context = batch("context", scene="a@b.com")
     with beam.Pipeline(runner=FnApiRunner()) as p:
-        rows = (
-            p | beam.Create([text, context]) | ScrubText() | beam.FlatMap(pa.RecordBatch.to_pylist)
-        )
+        scrubbed = p | beam.Create([text, context]) | ScrubText()
+        rows = scrubbed[MAIN] | beam.FlatMap(pa.RecordBatch.to_pylist)
         seen = rows | beam.Map(
             lambda r: (r.get("text"), r.get("lang"), r["subject"], r.get("scene"))
         )
