@@ -18,7 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import AffectstreamError
 from schemas.tables import PARTITION, ROW_ID, TABLES, Root
-from transforms.repair import repair_tables
+from transforms.repair import repair_tables, unwritable
 from transforms.stage import stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
@@ -51,11 +51,7 @@ def prepare_tables(root: Root) -> None:
                 for folder in (place, f"{place}/_delta_log"):
                     tempfile.TemporaryFile(dir=folder).close()
         except (DeltaError, OSError) as error:
-            message = (
-                f"cannot write tables under {root}, at {name}: make it a folder that you may "
-                "write to"
-            )
-            raise AffectstreamError(message) from error
+            raise unwritable(root, name) from error
     repair_tables(root)
 
 
