@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
 from pipelines.config import Config
 from pipelines.kafka_clients import partitions_of, read_to_end, reader_settings
@@ -23,30 +24,56 @@ class _Follower:
     """One process's view: everything was read once before the first question."""
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._pseudonyms = Pseudonyms(read_keys(config.keys))
-        self._rows = landed(config.tables)
-        self._consumer = KafkaConsumer(**reader_settings(config.kafka))
         self._lock = threading.Lock()
+        self._rows: list[pa.RecordBatch] = []
+        self._consumer: KafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
-        self._consents = Consents.of(self._rows)
+        self._consents = Consents.of([])
         self._read_at = 0.0
         self.read()
 
     def read(self) -> None:
-        """Read the governance topics to their present end."""
-        self._assign()
-        read_at = time.monotonic()
-        new = ledger_of(read_to_end(self._consumer, self._partitions), self._pseudonyms)
-        if new:
+        """Read the governance topics to their present end.
+
+        Where the login is refused the password may be another one by now: it is read again once.
+        """
+        try:
+            self._read()
+        except SaslAuthenticationFailedError:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            consumer = self._consumer or self._connect()
+            self._assign(consumer)
+            read_at = time.monotonic()
+            new = ledger_of(read_to_end(consumer, self._partitions), self._pseudonyms)
+        except KafkaError:
+            self._forget()
+            raise
+        if new or not self._read_at:
             self._rows += new
             self._consents = Consents.of(self._rows)
         self._read_at = read_at
 
-    def _assign(self) -> None:
+    def _connect(self) -> KafkaConsumer:
+        self._consumer = KafkaConsumer(**reader_settings(self._config.kafka))
+        self._rows = landed(self._config.tables)
+        return self._consumer
+
+    def _forget(self) -> None:
+        """Let the next reading begin anew: what a broken one had polled is lost."""
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer, self._partitions = None, []
+
+    def _assign(self, consumer: KafkaConsumer) -> None:
         """Take partitions that were added, from their beginning."""
-        found = partitions_of(self._consumer, GOVERNANCE)
+        found = partitions_of(consumer, GOVERNANCE)
         if found != self._partitions:
-            self._consumer.assign(found)
+            consumer.assign(found)
             self._partitions = found
 
     def ask(

@@ -24,13 +24,15 @@ from live_runs import (
     Running,
     listeners,
     live_config,
+    rows_of,
     run_to_end,
     table,
+    wait_for,
 )
 from records import raw, record
 from secret_scan import holders, kept_in, shown_by
 
-from pipelines.config import Kafka
+from pipelines.config import Config, Kafka
 from pipelines.job_process import newest_checkpoint
 from pipelines.kafka_clients import python_settings
 from pipelines.publish import publish
@@ -38,6 +40,7 @@ from pipelines.record import record as record_log
 from pipelines.topics import check_topics, create_topics, need_topics
 from schemas.errors import AffectstreamError
 from schemas.events import TOPICS
+from schemas.ids import stable_ids
 
 pytestmark = pytest.mark.kafka
 PASSWORD = 'pass"word\\1'
@@ -167,6 +170,32 @@ def test_the_password_stands_nowhere_and_a_new_one_needs_no_new_state(
     assert again.job.restored is not None
     assert len(table(config.tables, "observations")) == 39 + 20
     assert holders(NEW_PASSWORD, kept_in(config.live.state)) == []
+
+
+@pytest.mark.flink
+def test_a_new_password_under_a_running_job_is_taken_when_it_connects_again(
+    broker_and_user: tuple[Broker, Kafka], jars: Path, log: Path, tmp_path: Path, keys: Path
+) -> None:
+    broker, secured = broker_and_user
+    publish(log, secured, console=QUIET)
+    config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
+    with Running(config) as running:
+        wait_for(lambda: bool(running.error) or rows_of(config, "observations") >= 39)
+        change_password(secured, "a third one", tmp_path)
+        broker.process.stop()
+        broker.start()  # no connection outlives it
+        publish(written(tmp_path / "more", texts(200, 220)), secured, retime=True, console=QUIET)
+        ids = pa.array([f"text-{number}" for number in range(200, 220)])
+        sent = set(stable_ids(pa.repeat("world/test", 20), ids).to_pylist())
+        wait_for(lambda: bool(running.error) or sent <= seen(config), 300)
+        running.supervisor.until_end = True
+        running.join(300)
+    assert running.supervisor.starts == 1
+    assert "Error received from SDK harness" not in running.supervisor.job.log.read_text()
+
+
+def seen(config: Config) -> set[str]:
+    return set(table(config.tables, "observations")["event_id"].to_pylist())
 
 
 def allow_only_describing(secured: Kafka, topic: str, user: str, folder: Path) -> None:
