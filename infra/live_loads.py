@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import soundfile
 from live_runs import QUIET, Running, memory_mb, servers, table
-from records import raw, record
+from records import IDS, raw, record
 
 from pipelines.config import Models, load_config
 from pipelines.preflight import load_models
@@ -89,7 +89,7 @@ def models_alone(log: Path) -> dict[str, float]:
     events, seconds = 0, 0.0
     for path in log_files(log):
         for records in read_records(path):
-            for tag, batch in decode_batch(records):
+            for tag, batch in decode_batch(records, IDS):
                 if tag != MAIN or kind_of(batch) not in recognisers:
                     continue
                 started = time.perf_counter()

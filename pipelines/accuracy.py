@@ -1,8 +1,7 @@
 """Agreement of the tables with the ground truth that a session log carries.
 
 An observation is compared with the label of its own event, a window with the label that most of
-its labelled events carry. Nothing here needs the key of the pseudonyms: an event id is a hash of
-source and id, and the observations tie it to the pseudonymous subject.
+its labelled events carry. It takes the key file of the run: the ids of events are keyed.
 """
 
 from collections.abc import Iterable
@@ -12,18 +11,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.query import read_table
 from schemas.errors import AffectstreamError
-from schemas.ids import stable_ids
+from schemas.events import TIME, WINDOW_KEY
+from schemas.keys import read_keys
 from schemas.tables import Root
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from transforms.event_ids import EventIds
+from transforms.history import history_ids
 
-_TRUTH_COLUMNS = ("source", "id", "expression", "kind", "lang", "corpus")
+_RAW_IDS = ("subject", "source", "id")
+_TRUTH_COLUMNS = (*_RAW_IDS, "event_time", "expression", "kind", "lang", "corpus")
 _BINS = 10
 _CURVE_POINTS = 50
-_SESSION = ["subject_ref", "session_ref"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTruth:
+    """A ground truth file or folder, and the key file that the tables were made with."""
+
+    path: Path
+    keys: Path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,10 +83,10 @@ class Accuracy:
         return self.windows[0] if self.windows else None
 
 
-def measure(root: Root, truth: Path) -> Accuracy:
-    """Compare the tables under this root with a ground truth file or folder."""
-    labels = _read_truth(truth)
-    names = ("event_id", *_SESSION, "event_time", "modality", "scores", "confidence", "abstained")
+def measure(root: Root, truth: GroundTruth) -> Accuracy:
+    """Compare the tables under this root with a ground truth."""
+    labels = _read_truth(truth.path, EventIds(read_keys(truth.keys)))
+    names = ("event_id", "event_time", "modality", "scores", "confidence", "abstained")
     events = _estimates(root, "observations", *names).drop_duplicates("event_id")
     events = events.merge(labels, on="event_id")
     features = _features(root)
@@ -123,7 +134,7 @@ def score(name: str, true: np.ndarray, estimate: np.ndarray, confidence: np.ndar
     )
 
 
-def _read_truth(path: Path) -> pd.DataFrame:
+def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
     """Return one row a labelled event: event_id, true, kind, lang, corpus."""
     if not path.exists():
         message = f"no ground truth at {path}: give the Parquet file that the session log came with"
@@ -134,20 +145,27 @@ def _read_truth(path: Path) -> pd.DataFrame:
         columns = ", ".join(_TRUTH_COLUMNS)
         message = f"{path} is no ground truth: give a Parquet file with the columns {columns}"
         raise AffectstreamError(message) from error
-    table = table.combine_chunks()
-    text = [table[name].cast(pa.string()).combine_chunks() for name in ("source", "id")]
-    frame = table.select(["expression", "kind", "lang", "corpus"]).to_pandas()
+    kinds = [str(kind) for kind in pc.unique(table["kind"]).to_pylist()]
+    parts = [table.filter(pc.equal(table["kind"], kind)) for kind in kinds]
+    made = [_event_ids(part, kind, ids) for part, kind in zip(parts, kinds, strict=True)]
+    frame = pa.concat_tables([table.slice(0, 0), *parts]).to_pandas()
     known = {name: position for position, name in enumerate(EXPRESSIONS)}
-    frame = frame.assign(
-        event_id=stable_ids(*text).to_pandas(), true=frame["expression"].map(known)
+    frame = frame.drop(columns=[*_RAW_IDS, "event_time"]).assign(
+        event_id=np.concatenate([np.array([], object), *made]), true=frame["expression"].map(known)
     )
     frame = frame.drop(columns="expression").dropna(subset="true")
     return frame.drop_duplicates("event_id", ignore_index=True).astype({"true": np.int64})
 
 
+def _event_ids(rows: pa.Table, kind: str, ids: EventIds) -> np.ndarray:
+    subject, source, given = (rows[n].cast(pa.string()).combine_chunks() for n in _RAW_IDS)
+    made, _ = ids.of(kind, subject, source, given, rows["event_time"].cast(TIME).combine_chunks())
+    return np.asarray(made.to_numpy(zero_copy_only=False))
+
+
 def _features(root: Root) -> pd.DataFrame:
     counts = [f"n_{modality}" for modality in MODALITIES]
-    names = ("window_id", *_SESSION, "window_start", "window_end")
+    names = ("window_id", "window_start", "window_end")
     estimates = ("scores", "confidence", "abstained")
     frame = _estimates(root, "emotion_features", *names, *estimates, *counts)
     frame = frame.drop_duplicates("window_id", ignore_index=True)
@@ -156,11 +174,17 @@ def _features(root: Root) -> pd.DataFrame:
 
 
 def _estimates(root: Root, table: str, *columns: str) -> pd.DataFrame:
-    """Read columns, ``scores`` as the position of the largest one, which an abstained row has."""
-    rows = read_table(root, table, *columns)
+    """Read columns, ``scores`` as the position of the largest one, which an abstained row has.
+
+    ``history_id`` stands for the row's WINDOW_KEY, in which a null is a value of its own.
+    """
+    rows = read_table(root, table, *WINDOW_KEY, *columns)
     scores = rows["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     estimate = scores.reshape(rows.num_rows, len(EXPRESSIONS)).argmax(axis=1)
-    return rows.drop_columns("scores").to_pandas().assign(estimate=estimate)
+    key = {name: rows[name].combine_chunks() for name in WINDOW_KEY}
+    histories = history_ids(pa.record_batch(key)).to_pandas()
+    frame = rows.drop_columns(["scores", *WINDOW_KEY]).to_pandas()
+    return frame.assign(estimate=estimate, history_id=histories)
 
 
 def _window_truth(events: pd.DataFrame, features: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -168,13 +192,13 @@ def _window_truth(events: pd.DataFrame, features: pd.DataFrame) -> tuple[pd.Data
     nothing = pd.DataFrame({"window_id": pd.Series(dtype=object), "true": pd.Series(dtype=int)})
     if not len(events) or not len(features):
         return nothing, 0
-    windows = features[[*_SESSION, "window_id", "window_start", "window_end"]]
+    windows = features[["history_id", "window_id", "window_start", "window_end"]]
     placed = pd.merge_asof(
         events.sort_values("event_time"),
         windows.sort_values("window_start"),
         left_on="event_time",
         right_on="window_start",
-        by=_SESSION,
+        by="history_id",
     )
     placed = placed[placed["event_time"] < placed["window_end"]]
     votes = placed.groupby(["window_id", "true"]).size().rename("votes").reset_index()

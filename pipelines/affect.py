@@ -37,13 +37,16 @@ _CLOCK = {"delay_s", "idle_s", "clock_offset_s"}
 _AWAITED = ("emotion_features", "expression_decisions", "review_queue")
 """Tables whose rows are committed as they come: somebody waits for them."""
 
-Observed = tuple[beam.PCollection, dict[str, beam.PCollection]]
+_OF_EVENTS = ("observations", "refusals")
+"""Tables of single events: they tell of reused ids, so they stand before the dead letters."""
+
+Observed = tuple[beam.PCollection, list[beam.PCollection], dict[str, beam.PCollection]]
 
 
 def observe(p: beam.Pipeline, config: Config) -> Observed:
     """Build the stateless part: records → observations (and context), and what lands besides."""
     raw = p | _source(config)  # RAW batches
-    decoded = raw | DecodeEvents()  # EVENT batches of one kind each
+    decoded = raw | DecodeEvents(keys=config.keys)  # EVENT batches of one kind each
     valid = decoded[MAIN] | ValidateEvents()
     in_time = valid[MAIN] | SieveLate()
     pseudonymous = in_time[MAIN] | Pseudonymise(keys=config.keys)
@@ -53,18 +56,13 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     )
     fetched = gated[MAIN] | FetchMedia(rules=MediaRules(**config.media.model_dump()))
     stream = fetched[MAIN] | ScrubText()
-    dead = [decoded[DEAD], valid[DEAD], in_time[DEAD], fetched[DEAD]]
+    dead = [decoded[DEAD], valid[DEAD], in_time[DEAD], gated[DEAD], fetched[DEAD]]
     for modality in MODALITIES:
         settings = getattr(config.models, modality).model_dump() | {"licence": config.licence}
         recognised = stream | Recognise(modality=modality, **settings)
         stream = recognised[MAIN]  # this modality's batches are observations now
         dead.append(recognised[DEAD])
-    besides = {
-        "dead_letters": dead | "DeadLetters" >> beam.Flatten(),
-        "refusals": gated[REFUSED],
-        "consent_ledger": gated[LEDGER],
-    }
-    return stream, besides
+    return stream, dead, {"refusals": gated[REFUSED], "consent_ledger": gated[LEDGER]}
 
 
 def _source(config: Config) -> beam.PTransform:
@@ -90,9 +88,9 @@ def _clock(config: Config) -> EventClock:
 
 def build_pipeline(p: beam.Pipeline, config: Config) -> None:
     """Build the whole graph, from the recorded log, or Kafka, to the tables."""
-    observed, besides = observe(p, config)
+    observed, dead, besides = observe(p, config)
     windows = observed | WindowSessions(**config.windows.model_dump())
-    # WINDOW batches: one row a subject, session and window
+    # WINDOW batches: one row a WINDOW_KEY and window
     features = windows | FuseModalities(model=config.models.fusion)
     decided = features[ON_TIME] | _decide(config)
     landed = besides | {
@@ -101,10 +99,16 @@ def build_pipeline(p: beam.Pipeline, config: Config) -> None:
         "expression_decisions": decided[MAIN],
         "review_queue": decided[REVIEWS],
     }
+    dead += [_land(landed.pop(table), table, config) for table in _OF_EVENTS]
+    landed["dead_letters"] = dead | "DeadLetters" >> beam.Flatten()
     for table, rows in landed.items():
-        collect_s = 0 if table in _AWAITED else config.live.commit_s
-        rows | f"Land:{table}" >> LandTable(root=config.tables, table=table, collect_s=collect_s)
+        _land(rows, table, config)
     verify_consumed(p)
+
+
+def _land(rows: beam.PCollection, table: str, config: Config) -> beam.PCollection:
+    collect_s = 0 if table in _AWAITED else config.live.commit_s
+    return rows | f"Land:{table}" >> LandTable(root=config.tables, table=table, collect_s=collect_s)
 
 
 def _decide(config: Config) -> DecideExpressions:

@@ -32,8 +32,8 @@ from pipelines.config import Config, load_config
 from pipelines.hand_loop import window_by_hand
 from pipelines.replay import Stages, replay, run_embedded
 from pipelines.sessionlogs.bench_log import write_bench_log
+from schemas.keys import write_keys
 from schemas.vocabularies import MODALITIES
-from transforms.pseudonymise import write_keys
 from transforms.window import WindowSessions
 
 ROOT = Path("build/bench")
@@ -70,7 +70,7 @@ def stream(settings: Config) -> tuple[int, Stages]:
         rows.inc(batch.num_rows)
 
     def build(p: beam.Pipeline) -> None:
-        observed, _ = observe(p, settings)
+        observed, *_ = observe(p, settings)
         windows = observed | WindowSessions(**settings.windows.model_dump())
         windows | "Count" >> beam.Map(count)
 

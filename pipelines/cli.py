@@ -34,7 +34,9 @@ ConfiguredTables = Annotated[str | None, _TABLES]
 Truth = Annotated[Path | None, typer.Option(help="Ground truth of the log (truth.parquet).")]
 Settings = Annotated[Path | None, typer.Option("--config", help="YAML configuration.")]
 Keys = Annotated[Path | None, typer.Option(help="Key file of the pseudonyms.")]
+TruthKeys = Annotated[Path, typer.Option("--keys", help="With --truth: key file of the run.")]
 TABLES = "build/tables"
+KEYS = Path("keys.yaml")
 
 
 class Task(StrEnum):
@@ -267,23 +269,27 @@ def query(
 
 
 @app.command()
-def show(tables: Tables = TABLES, truth: Truth = None) -> None:
+def show(tables: Tables = TABLES, truth: Truth = None, keys: TruthKeys = KEYS) -> None:
     """Print what stands in the tables: estimates, decisions, dead letters, refusals, time."""
+    from pipelines.accuracy import GroundTruth
     from pipelines.show import show as run
 
-    run(tables, Console(), truth)
+    run(tables, Console(), GroundTruth(truth, keys) if truth else None)
 
 
 @app.command()
 def report(
     tables: Tables = TABLES,
     truth: Truth = None,
+    keys: TruthKeys = KEYS,
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("build/report.html"),
 ) -> None:
     """Write one HTML page with pictures of what stands in the tables."""
+    from pipelines.accuracy import GroundTruth
     from pipelines.report import write_report
 
-    console.print(f"report: {write_report(tables, out, truth)}")
+    known = GroundTruth(truth, keys) if truth else None
+    console.print(f"report: {write_report(tables, out, known)}")
 
 
 @app.command()
@@ -367,7 +373,7 @@ def config_command(
     import yaml
 
     from pipelines.config import Config, load_config
-    from transforms.pseudonymise import write_keys
+    from schemas.keys import write_keys
 
     if new_keys is not None:
         write_keys(new_keys)

@@ -11,10 +11,9 @@ from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
 from pipelines.config import Config
 from pipelines.kafka_clients import partitions_of, read_to_end, reader_settings
-from pipelines.ledger import landed, ledger_of
+from pipelines.ledger import LedgerReader, landed
 from schemas.events import GOVERNANCE
 from transforms.consent import UNKNOWN, Consents
-from transforms.pseudonymise import Pseudonyms, read_keys
 
 _FRESH_S = 1.0
 """A withdrawal closes the gate within this time at most, and a window is 5 s."""
@@ -24,13 +23,12 @@ class _Follower:
     """One process's view: everything was read once before the first question."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self._pseudonyms = Pseudonyms(read_keys(config.keys))
+        self._kafka = config.kafka
+        self._reader = LedgerReader(config)
+        self._consents = Consents(landed(config.tables))
         self._lock = threading.Lock()
-        self._rows: list[pa.RecordBatch] = []
         self._consumer: KafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
-        self._consents = Consents.of([])
         self._read_at = 0.0
         self.read()
 
@@ -46,22 +44,18 @@ class _Follower:
 
     def _read(self) -> None:
         try:
-            consumer = self._consumer or self._connect()
+            consumer = self._consumer = self._consumer or KafkaConsumer(
+                **reader_settings(self._kafka)
+            )
             self._assign(consumer)
             read_at = time.monotonic()
-            new = ledger_of(read_to_end(consumer, self._partitions), self._pseudonyms)
+            new = self._reader.rows(read_to_end(consumer, self._partitions))
         except KafkaError:
             self._forget()
             raise
-        if new or not self._read_at:
-            self._rows += new
-            self._consents = Consents.of(self._rows)
+        for rows in new:
+            self._consents.add(rows)
         self._read_at = read_at
-
-    def _connect(self) -> KafkaConsumer:
-        self._consumer = KafkaConsumer(**reader_settings(self._config.kafka))
-        self._rows = landed(self._config.tables)
-        return self._consumer
 
     def _forget(self) -> None:
         """Let the next reading begin anew: what a broken one had polled is lost."""
@@ -76,16 +70,14 @@ class _Follower:
             consumer.assign(found)
             self._partitions = found
 
-    def ask(
-        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
-    ) -> np.ndarray:
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         with self._lock:
             if time.monotonic() - self._read_at > _FRESH_S:
                 self.read()
-            said = self._consents.ask(subject, purpose, modality, times)
+            said = self._consents.ask(events, modality)
             if (said == UNKNOWN).any():  # perhaps said since: look once before refusing
                 self.read()
-                said = self._consents.ask(subject, purpose, modality, times)
+                said = self._consents.ask(events, modality)
         return said
 
 
@@ -104,8 +96,6 @@ class ConsentFeed:
     def __init__(self, config: Config) -> None:
         self._follower = _follower(config.model_dump_json())
 
-    def ask(
-        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
-    ) -> np.ndarray:
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         """Return UNKNOWN, WITHDRAWN or GRANTED a row, see ``transforms.consent.Consents``."""
-        return self._follower.ask(subject, purpose, modality, times)
+        return self._follower.ask(events, modality)

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipelines.accuracy import GroundTruth
 from pipelines.check import check_tables, print_verdicts
 from pipelines.config import load_config
 from pipelines.replay import replay
 from pipelines.report import write_report
 from pipelines.sessionlogs.sample import write_sample
 from pipelines.show import show
-from transforms.pseudonymise import write_keys
+from schemas.keys import write_keys
 
 
 def demo(out: Path, console: Console, progress: Console) -> None:
@@ -23,7 +24,7 @@ def demo(out: Path, console: Console, progress: Console) -> None:
         write_sample(session)
     if not keys.exists():
         write_keys(keys)
-    truth = session / "truth.parquet"
+    truth = GroundTruth(session / "truth.parquet", keys)
     settings = load_config(None, log=session / "log", tables=tables, keys=keys)
     done = replay(settings, progress)
     show(tables, console, truth)

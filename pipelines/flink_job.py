@@ -91,9 +91,9 @@ def graph_version(proto: Any, config: Config) -> str:
     """Return 32 hex digits over what a checkpoint's state hangs on.
 
     These are all steps by name and what each holds in state, how they window, the kinds of coders,
-    the schemas of what is held, the windows' settings, since shards stand only in pickled
-    functions, and Kafka's and the jars', since the checkpoint holds the source as made. Ids
-    and pickles are left out: the same graph may be given others when it is built again.
+    the schemas of what is held and its key, the windows' settings, since shards stand only in
+    pickled functions, and Kafka's and the jars', since the checkpoint holds the source as made.
+    Ids and pickles are left out: the same graph may be given others when it is built again.
     """
     kafka = config.kafka.model_dump_json(exclude={"group"})
     parts = [config.windows.model_dump_json(), kafka, *_source(config), *_schemas()]
@@ -126,14 +126,18 @@ def _source(config: Config) -> list[str]:
 
 
 def _schemas() -> list[str]:
-    """Return the schemas of the batches that are held in state, without their docs."""
-    from schemas.events import HELD  # noqa: PLC0415  a restart needs none of this
+    """Return the schemas of the batches that are held in state, without their docs, and their key.
+
+    Rows that were held under another key would go on as part of no window and no history.
+    """
+    from schemas.events import HELD, WINDOW_KEY  # noqa: PLC0415  a restart needs none of this
     from schemas.tables import EMOTION_FEATURES  # noqa: PLC0415
     from transforms.decide import NEEDED  # noqa: PLC0415
     from transforms.history import HISTORY  # noqa: PLC0415
 
     pending = [f"{name}: {EMOTION_FEATURES.field(name).type}" for name in NEEDED]
-    return [f"{schema.names} {schema.types}" for schema in (HELD, HISTORY)] + [str(pending)]
+    held = [f"{schema.names} {schema.types}" for schema in (HELD, HISTORY)]
+    return [*held, str(pending), f"key {WINDOW_KEY}"]
 
 
 def _held(spec: Any) -> list[str]:

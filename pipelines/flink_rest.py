@@ -4,6 +4,7 @@ import json
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 _TIMEOUT_S = 2.0
 _ACTIVE = ("CREATED", "RUNNING", "RESTARTING", "INITIALIZING", "FAILING", "RECONCILING")
@@ -76,6 +77,20 @@ class FlinkRest:
         marks = self._ask(f"/jobs/{self._job}/vertices/{windows[0]}/watermarks") or []
         values = [int(mark["value"]) for mark in marks]
         return min(values) if values and min(values) > 0 else None
+
+    def counter(self, name: str) -> int:
+        """Return the sum of a Beam counter over all steps since the job's last start."""
+        if self._job is None or (told := self._ask(f"/jobs/{self._job}")) is None:
+            return 0
+        total = 0
+        for vertex in told["vertices"]:
+            place = f"/jobs/{self._job}/vertices/{vertex['id']}/subtasks/metrics"
+            known = [metric["id"] for metric in self._ask(place) or []]
+            named = [quote(metric, safe="") for metric in known if metric.endswith(f"_{name}")]
+            wanted = ",".join(named)
+            sums = self._ask(f"{place}?get={wanted}&agg=sum") if wanted else []
+            total += sum(int(metric["sum"]) for metric in sums or [])
+        return total
 
     def cancel(self) -> None:
         """Cancel the job; its checkpoints are kept."""

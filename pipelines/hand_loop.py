@@ -11,11 +11,13 @@ from model_serving.recogniser import ConstantRecogniser
 from pipelines.config import Config
 from pipelines.ledger import read_ledger
 from schemas.events import kind_of
+from schemas.keys import read_keys
 from transforms.consent import Consents
 from transforms.decode import decode_batch
+from transforms.event_ids import EventIds
 from transforms.gate import Gate, read_policy
 from transforms.log import MAX_ROWS, log_files, read_records
-from transforms.pseudonymise import Pseudonyms, read_keys
+from transforms.pseudonymise import Pseudonyms
 from transforms.scrub import scrub_events
 from transforms.stage import MAIN
 from transforms.validate import validate_batch
@@ -30,8 +32,9 @@ def window_by_hand(config: Config) -> int:
     No coder, no runner, no metrics, no dead letters: what is left is the work itself.
     """
     length_us = int(config.windows.length_s * 1e6)
-    pseudonyms = Pseudonyms(read_keys(config.keys))
-    gate = Gate(read_policy(config.policy), Consents.of(read_ledger(config)))
+    keys = read_keys(config.keys)
+    pseudonyms, ids = Pseudonyms(keys), EventIds(keys)
+    gate = Gate(read_policy(config.policy), Consents(read_ledger(config)))
     held: _Held = defaultdict(list)
     waiting: list[pa.RecordBatch] = []
 
@@ -44,7 +47,7 @@ def window_by_hand(config: Config) -> int:
 
     for path in log_files(config.recorded):
         for raw in read_records(path):
-            for tag, events in decode_batch(raw):
+            for tag, events in decode_batch(raw, ids):
                 if tag == MAIN and events.num_rows:
                     valid, _ = validate_batch(events, kind_of(events))
                     waiting += _observe(gate, pseudonyms.batch(valid))

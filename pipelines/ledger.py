@@ -7,11 +7,14 @@ from deltalake import DeltaTable
 
 from pipelines.config import Config
 from schemas.events import GOVERNANCE, kind_of
+from schemas.keys import read_keys
 from schemas.tables import CONSENT_LEDGER, Root
 from transforms.consent import Consents, ledger_rows
 from transforms.decode import decode_batch
+from transforms.event_ids import EventIds
+from transforms.gate import read_policy
 from transforms.log import read_topics
-from transforms.pseudonymise import Pseudonyms, read_keys
+from transforms.pseudonymise import Pseudonyms
 from transforms.stage import MAIN
 from transforms.validate import validate_batch
 
@@ -21,28 +24,36 @@ def read_ledger(config: Config) -> list[pa.RecordBatch]:
 
     Read to the end before the first event, so a verdict does not hang on the order of the log.
     """
-    pseudonyms = Pseudonyms(read_keys(config.keys))
     return [
         *landed(config.tables),
-        *ledger_of(read_topics(config.recorded, [*GOVERNANCE]), pseudonyms),
+        *LedgerReader(config).rows(read_topics(config.recorded, [*GOVERNANCE])),
     ]
 
 
 def recorded_consents(config: Config) -> Consents:
     """Return what is known of consent once the whole log has been read."""
-    return Consents.of(read_ledger(config))
+    return Consents(read_ledger(config))
 
 
-def ledger_of(raw: Iterable[pa.RecordBatch], pseudonyms: Pseudonyms) -> list[pa.RecordBatch]:
-    """Take governance records through the same steps as the graph does."""
-    rows = []
-    for batch in raw:
-        for tag, events in decode_batch(batch):
-            if tag == MAIN and events.num_rows:
-                valid, _ = validate_batch(events, kind_of(events))
-                if valid.num_rows:
-                    rows.append(ledger_rows(pseudonyms.batch(valid)))
-    return rows
+class LedgerReader:
+    """Takes governance records through the same steps as the graph does."""
+
+    def __init__(self, config: Config) -> None:
+        keys = read_keys(config.keys)
+        self._pseudonyms, self._ids = Pseudonyms(keys), EventIds(keys)
+        self._purposes = read_policy(config.policy).purposes
+
+    def rows(self, raw: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """Return the CONSENT_LEDGER rows of these records."""
+        rows = []
+        for batch in raw:
+            for tag, events in decode_batch(batch, self._ids):
+                if tag == MAIN and events.num_rows:
+                    valid, _ = validate_batch(events, kind_of(events))
+                    if valid.num_rows:
+                        known = self._pseudonyms.batch(valid)
+                        rows.append(ledger_rows(known, self._purposes)[0])
+        return rows
 
 
 def landed(root: Root) -> list[pa.RecordBatch]:

@@ -208,7 +208,12 @@ class Supervisor:
                 self._check_surroundings(read, asked=health is not None, screen=screen)
             self._check_moving(attempt, health, read)
             watermark = self._rest.watermark_ms() if health else None
-            view = View(health, read, watermark, self._clock_ms(), self._tables.look(), self.starts)
+            tables, starts = self._tables.look(), self.starts
+            repeated = self._rest.counter("repeated") if health else 0
+            view = View(
+                health, read, watermark, self._clock_ms(), tables, starts,
+                self._tables.unreadable, repeated,
+            )  # fmt: skip
             self.view = view
             screen.show(view)
             if self.until_end and not self._stopping.is_set() and self._caught_up(view):

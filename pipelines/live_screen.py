@@ -17,7 +17,11 @@ _LINE_EACH_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is shown; ``tables`` is table → version and seconds since it was seen."""
+    """What is shown; ``tables`` is table → version and seconds since it was seen.
+
+    ``unreadable`` counts governance records that name nobody, ``repeated`` events that came again
+    since the job's last start.
+    """
 
     health: Health | None
     read: Read | None
@@ -25,6 +29,8 @@ class View:
     clock_ms: float
     tables: dict[str, tuple[int, float]]
     starts: int
+    unreadable: int = 0
+    repeated: int = 0
 
     @property
     def delay_s(self) -> float | None:
@@ -62,11 +68,26 @@ class Screen:
         """Show what there is now."""
         if self._console.is_terminal:
             self._live.update(
-                Group(Text(headline(view)), _topics(view), _tables(view)), refresh=True
+                Group(_loud(view), Text(headline(view)), _topics(view), _tables(view)), refresh=True
             )
         elif time.monotonic() - self._line_at > _LINE_EACH_S:
             self._line_at = time.monotonic()
             self.note(headline(view))
+            if view.unreadable:
+                self.note(f"WARNING: {unreadable(view.unreadable)}")
+
+
+def _loud(view: View) -> Text:
+    return Text(unreadable(view.unreadable) if view.unreadable else "", "bold white on red")
+
+
+def unreadable(number: int) -> str:
+    """Say how many governance records name nobody, and where to look."""
+    what = "governance record names" if number == 1 else "governance records name"
+    return (
+        f"{number:,} {what} no subject: somebody may have withdrawn or asked for erasure. Look up "
+        "topic, partition and offset in dead_letters, code governance_unreadable"
+    )
 
 
 def headline(view: View) -> str:
@@ -82,6 +103,8 @@ def headline(view: View) -> str:
     if health and health.checkpoints:
         size = health.checkpoint_bytes / 1024
         parts.append(f"checkpoint {size:,.0f} kB in {health.checkpoint_ms} ms")
+    if view.repeated:
+        parts.append(f"{view.repeated:,} events came again")
     if view.starts > 1:
         parts.append(f"{view.starts - 1} restarts")
     return ", ".join(parts)

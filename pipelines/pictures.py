@@ -3,7 +3,6 @@
 import io
 import re
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
 import matplotlib as mpl
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pipelines.accuracy import Accuracy, Score
-from pipelines.show import COLOURS, SHORT_REF
+from pipelines.show import COLOURS, histories
 from schemas.vocabularies import EXPRESSIONS
 
 _INK, _LINE = "#010203", "#040506"  # stand-ins; become the page's colours in the SVG
@@ -57,12 +56,12 @@ def _svg(draw: Callable[[], Figure]) -> str:
 
 
 def sessions(features: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the newest sessions: a short name and its last windows, ``minute`` in the session."""
-    groups = list(features.groupby(["subject_ref", "session_ref"], sort=False))
-    for (subject, _), rows in islice(groups, max(0, len(groups) - _SESSIONS), None):
-        since = rows["window_start"] - rows["window_start"].min()
-        timed = rows.assign(minute=since.dt.total_seconds() / 60)
-        yield str(subject)[:SHORT_REF], timed.tail(_WINDOWS)
+    """Yield the newest sessions, each purpose apart: a name and the last windows.
+
+    ``minute`` is the time in the session.
+    """
+    for name, rows in histories(features)[-_SESSIONS:]:
+        yield name, rows.assign(minute=rows["since"].dt.total_seconds() / 60).tail(_WINDOWS)
 
 
 def valence_arousal(features: pd.DataFrame) -> str:

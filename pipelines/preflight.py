@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from pipelines.config import Config, Models
 from pipelines.topics import check_topics
 from schemas.errors import AffectstreamError
+from schemas.keys import read_keys
 from schemas.vocabularies import MODALITIES
 from transforms.decide import read_scenarios
 from transforms.gate import read_policy
 from transforms.land import prepare_tables
-from transforms.pseudonymise import read_keys
 
 if TYPE_CHECKING:
     from model_serving.recogniser import Recogniser

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines import pictures
-from pipelines.accuracy import Accuracy, Score, measure
+from pipelines.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.query import tables
-from pipelines.show import losses, stages_of_last_run, windows_with_decisions
+from pipelines.show import histories, losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import AffectstreamError
 from schemas.tables import Root
 
@@ -40,7 +40,7 @@ _FIRST = (
 )
 
 
-def write_report(root: Root, out: Path, truth: Path | None = None) -> Path:
+def write_report(root: Root, out: Path, truth: GroundTruth | None = None) -> Path:
     """Write the report of the tables under this root as one HTML file and return its path."""
     accuracy = None if truth is None else measure(root, truth)
     features = windows_with_decisions(root)
@@ -108,12 +108,14 @@ def _expressions(features: pd.DataFrame, accuracy: Accuracy | None) -> str:
     if not len(features):
         return _nothing(title, "The tables hold no window yet.")
     shown = list(pictures.sessions(features))
-    all_sessions = features.groupby(["subject_ref", "session_ref"]).ngroups
     windows = sum(len(rows) for _, rows in shown)
     scope = (
-        f"{len(shown)} of {all_sessions} sessions and {windows:,} of {len(features):,} windows, "
-        "the newest; a name is the first six digits of the subject's pseudonym."
+        f"{len(shown)} of {len(histories(features))} sessions and {windows:,} of "
+        f"{len(features):,} windows, the newest; a name is the first six digits of the subject's "
+        "pseudonym."
     )
+    if features["part"].any():
+        scope += " A session of several purposes, scenarios or age bands counts once for each."
     strip = " The thin strip beneath is the label that most events of the window carry."
     caption = "Estimated expression of each window; hatched where the model abstained."
     figures = _figure(

@@ -4,7 +4,6 @@ Every expression printed is an estimate of what was shown, never of what a perso
 """
 
 import json
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.accuracy import Accuracy, Score, measure
+from pipelines.accuracy import Accuracy, GroundTruth, Score, measure
+from pipelines.live_screen import unreadable
 from pipelines.query import read_table, tables
+from schemas.errors import DeadLetterCode
+from schemas.events import WINDOW_KEY
 from schemas.tables import Root
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 
@@ -36,14 +38,20 @@ COLOURS = MappingProxyType(
 SHORT_REF = 6
 """Hex digits of a pseudonym that are shown; two of 12 subjects share them once in 250,000 runs."""
 
+SESSION = list(WINDOW_KEY[:2])
+"""Columns that name a session; the rest of the key may differ within it."""
+
 _LETTERS = MappingProxyType(dict(zip(EXPRESSIONS, "ADFJSUN", strict=True)))
+_UNREADABLE = str(DeadLetterCode.GOVERNANCE_UNREADABLE)
 _SESSIONS_SHOWN = 12
 _WINDOWS_LISTED = 12
+_PART_LENGTH = 40  # workplace_monitoring learning unknown has 37
 _DARK_INK = {"joy", "surprise", "fear", "neutral"}
 
 
-def show(root: Root, console: Console, truth: Path | None = None) -> None:
+def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None:
     """Print what stands under this root; with ground truth, how well it agrees."""
+    _print_unreadable(losses(root), console)
     _print_counts(tables(root), console)
     features = windows_with_decisions(root)
     if len(features):
@@ -56,24 +64,57 @@ def show(root: Root, console: Console, truth: Path | None = None) -> None:
 
 
 def windows_with_decisions(root: Root) -> pd.DataFrame:
-    """Return one row a window in time order, with the decision that was taken on it."""
-    columns = ("window_id", "subject_ref", "session_ref", "window_start", "window_end")
+    """Return one row a window in time order, with the decision that was taken on it.
+
+    ``part`` says what tells it from other windows of its session: empty where all have one purpose,
+    scenario and age band, as in most sessions.
+    """
+    columns = ("window_id", *WINDOW_KEY, "window_start", "window_end")
     estimates = ("expression", "confidence", "valence", "arousal")
     counts = tuple(f"n_{modality}" for modality in MODALITIES)
     names = (*columns, *estimates, "abstained", *counts)
     features = read_table(root, "emotion_features", *names).to_pandas()
     taken = read_table(root, "expression_decisions", "window_id", "action", "reason").to_pandas()
     taken = taken.drop_duplicates("window_id")
-    joined = features.merge(taken, on="window_id", how="left")
-    return joined.sort_values(["window_start", "subject_ref"], ignore_index=True)
+    joined = features.merge(taken, on="window_id", how="left").assign(part=_parts(features))
+    order = ["window_start", *SESSION, "part", "window_id"]
+    return joined.sort_values(order, ignore_index=True)
+
+
+def _parts(features: pd.DataFrame) -> pd.Series:
+    """Name each row's purpose, scenario and age band as far as they vary in its session."""
+    part = pd.Series("", features.index, dtype=object)
+    sessions = [features[name] for name in SESSION]
+    for name in WINDOW_KEY[len(SESSION) :]:
+        value = features[name].fillna("–").astype(object)
+        varies = value.groupby(sessions).transform("nunique") > 1
+        part = part.where(~varies, part + " " + value)
+    return part.str.strip()
+
+
+def histories(features: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return a name and the windows of each session and purpose, in the order of their beginning.
+
+    ``since`` is the time from the session's first window, of whatever purpose.
+    """
+    first = features.groupby(SESSION)["window_start"].transform("min")
+    timed = features.assign(since=features["window_start"] - first)
+    groups = timed.groupby(list(WINDOW_KEY), sort=False, dropna=False)
+    return [(_name(rows.iloc[0]), rows) for _, rows in groups]
+
+
+def _name(row: Any) -> str:
+    part = row["part"]
+    shown = part if len(part) <= _PART_LENGTH else f"{part[: _PART_LENGTH - 1]}…"
+    return f"{row['subject_ref'][:SHORT_REF]} {shown}".rstrip()
 
 
 def stages_of_last_run(root: Root) -> pd.DataFrame:
-    """Return one row a stage of the newest run: rows_in, rows_out, seconds, forward_seconds."""
+    """Return one row a stage of the newest run: rows, seconds, and events that came again."""
     runs = read_table(root, "runs", "started_at", "stages").to_pandas()
     newest = runs.sort_values("started_at").tail(1)
     stages = json.loads(newest["stages"].iloc[0]) if len(newest) else {}
-    columns = ["rows_in", "rows_out", "seconds", "forward_seconds"]
+    columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated"]
     frame = pd.DataFrame.from_dict(stages, orient="index").reindex(columns=columns)
     return frame.rename_axis("stage").reset_index()
 
@@ -120,22 +161,23 @@ def _print_counts(counts: dict[str, int], console: Console) -> None:
 
 
 def _print_sessions(features: pd.DataFrame, console: Console) -> None:
-    """Print one line a session: a letter in its colour for each window, in order of time."""
+    """Print one line a session and purpose: a letter for each window, in order of time."""
     length = (features["window_end"] - features["window_start"]).iloc[0]
-    keys = ["subject_ref", "session_ref"]
-    first = features.groupby(keys)["window_start"].transform("min")
-    slots = ((features["window_start"] - first) // length).astype(int)
-    sessions = list(features.assign(slot=slots).groupby(keys, sort=False))
+    sessions = [
+        (name, rows.assign(slot=(rows["since"] // length).astype(int)))
+        for name, rows in histories(features)
+    ]
     recent = sessions[-_SESSIONS_SHOWN:]
-    room = max(8, (console.width - SHORT_REF - 2) // 2)
+    margin = 2 + max(len(name) for name, _ in recent)
+    room = max(8, (console.width - margin) // 2)
     width = min(room, 1 + max(int(rows["slot"].max()) for _, rows in recent))
     seconds = int(length.total_seconds())
     title = f"Shown expression, estimated, a column each {seconds} s"
     console.print(Text.assemble((title, "bold"), "; · abstained, blank no event"))
     console.print(_legend())
-    console.print(_ruler(width, seconds))
-    for (subject, _), rows in recent:
-        console.print(_session_line(str(subject), rows, width), no_wrap=True, crop=True)
+    console.print(_ruler(margin, width, seconds))
+    for name, rows in recent:
+        console.print(_session_line(name.ljust(margin), rows, width), no_wrap=True, crop=True)
     hidden = len(sessions) - len(recent)
     cut = sum(int(rows["slot"].max()) >= width for _, rows in recent)
     if hidden or cut:
@@ -145,13 +187,13 @@ def _print_sessions(features: pd.DataFrame, console: Console) -> None:
     console.print()
 
 
-def _session_line(subject: str, rows: pd.DataFrame, width: int) -> Text:
+def _session_line(name: str, rows: pd.DataFrame, width: int) -> Text:
     cells = [Text("  ")] * width
     shift = max(0, int(rows["slot"].max()) + 1 - width)
     kept = rows[rows["slot"] >= shift]
     for slot, expression in zip(kept["slot"] - shift, kept["expression"], strict=True):
         cells[slot] = _swatch(expression)
-    return Text.assemble(f"{subject[:SHORT_REF]}  ", *cells)
+    return Text.assemble(name, *cells)
 
 
 def _swatch(expression: str | None) -> Text:
@@ -172,11 +214,11 @@ def _legend() -> Text:
     return Text.assemble(*parts)
 
 
-def _ruler(width: int, seconds: int) -> Text:
+def _ruler(margin: int, width: int, seconds: int) -> Text:
     every = 6
     marks = [f"{slot * seconds // 60}:{slot * seconds % 60:02d}" for slot in range(0, width, every)]
     ticks = "".join(mark.ljust(2 * every) for mark in marks)[: 2 * width]
-    return Text(" " * (SHORT_REF + 2) + ticks, style="dim")
+    return Text(" " * margin + ticks, style="dim")
 
 
 def _print_windows(features: pd.DataFrame, console: Console) -> None:
@@ -206,7 +248,7 @@ def _window_cells(row: dict[Any, Any]) -> list[Text]:
     taken = "–" if pd.isna(row["action"]) else f"{row['action']} ({row['reason']})"
     return [
         Text(f"{row['window_end']:%H:%M:%S}"),
-        Text(row["subject_ref"][:SHORT_REF]),
+        Text(_name(row)),
         expression,
         Text(f"{row['confidence']:.2f}"),
         Text(events),
@@ -216,8 +258,20 @@ def _window_cells(row: dict[Any, Any]) -> list[Text]:
     ]
 
 
+def _print_unreadable(counted: pd.DataFrame, console: Console) -> None:
+    """Print loudly that somebody may have withdrawn and nobody knows who."""
+    number = int(counted.loc[counted["code"] == _UNREADABLE, "n"].sum())
+    if number:
+        console.print(Text(f" {unreadable(number)} ", "bold white on red"), soft_wrap=True)
+        console.print()
+
+
 def _print_losses(root: Root, console: Console) -> None:
     counted = losses(root)
+    again = int(stages_of_last_run(root)["repeated"].fillna(0).sum())
+    if again:
+        what = "event" if again == 1 else "events"
+        console.print(f"{again:,} {what} of the last run came again, unchanged; each counts once.")
     if not len(counted):
         console.print(Text("No dead letter and no refusal.\n"))
         return

@@ -24,9 +24,8 @@ def dead_letters(
     names = rows.schema.names
     times = rows["event_time"] if "event_time" in names else pa.nulls(count, TIME)
     ids = rows["event_id"] if "event_id" in names else pa.nulls(count, pa.string())
-    known = (
-        pc.coalesce(times, record_times(rows["timestamp"])[0]) if "timestamp" in names else times
-    )
+    recorded = record_times(rows["timestamp"])[0] if "timestamp" in names else times
+    known = pc.coalesce(times, recorded)
     place = [rows["topic"], rows["partition"].cast(pa.string()), rows["offset"].cast(pa.string())]
     columns = {
         # With the event: a topic that was made anew, or another log, has the same places again.

@@ -52,6 +52,8 @@ CONTEXTS = ("session.context",)
 
 GOVERNANCE = ("governance.consent", "governance.erasure")
 
+GOVERNANCE_KINDS = tuple(TOPICS[topic] for topic in GOVERNANCE)
+
 AHEAD_S: Final = 60.0
 """An event whose time is further ahead of its record's is dead-lettered: its clock is wrong."""
 
@@ -87,6 +89,8 @@ CONTEXT_COLUMNS = [
     ("age_band", pa.string()),
 ]
 
+PERSON_COLUMNS = [("person_ref", pa.string()), ("person_fold", pa.string())]
+
 MOTION_FEATURES = (*BLENDSHAPES, *HEAD_POSE)
 
 _MEDIA = [
@@ -120,9 +124,9 @@ PAYLOADS = MappingProxyType(
             ("modalities", pa.list_(pa.string())),
             ("purposes_given", pa.int32()),
             ("modalities_given", pa.int32()),
-            ("elements_unknown", pa.int32()),
+            ("recorded_at", TIME),
         ],
-        "erasure": [("reason", pa.string())],
+        "erasure": [("reason", pa.string()), ("recorded_at", TIME)],
     }
 )
 """Kind → payload columns of its EVENT batch.
@@ -132,17 +136,22 @@ PAYLOADS = MappingProxyType(
 them; the other three are null until they have been fetched.
 ``weights`` holds the 52 blendshapes in [0, 1] and pitch, yaw, roll in radians, absent ones 0;
 ``weight_min``, ``weight_max`` and ``pose_max`` (largest absolute angle) are what its
-expectations look at. ``elements_unknown`` counts the purposes that are empty and the modalities
-that nobody knows in a consent.
+expectations look at. ``recorded_at`` is the record's own time: of what a subject said twice, that
+which was recorded last holds.
 """
 
 
 def event_schema(kind: str) -> pa.Schema:
-    """Schema of an EVENT batch of this kind as decoded: raw subject and session id still in it."""
+    """Schema of an EVENT batch of this kind as decoded: raw subject and session id still in it.
+
+    ``content`` is a masked checksum of what the event says: its value, and the attributes that a
+    recogniser, the gate or a window looks at.
+    """
     return pa.schema(
         [
             *REFERENCE,
             ("event_id", pa.string()),
+            ("content", pa.int64()),
             ("event_type", pa.string()),
             ("event_time", TIME),
             ("subject", pa.string()),
@@ -155,15 +164,21 @@ def event_schema(kind: str) -> pa.Schema:
 
 
 def pseudonymous_schema(kind: str) -> pa.Schema:
-    """Schema after ``Pseudonymise``: keyed references instead of subject and session id."""
+    """Schema after ``Pseudonymise``: keyed references instead of subject and session id.
+
+    ``person_ref`` and ``person_fold`` say whose consent counts, and end at the gate: a person is
+    the same in every region and spelling, and under every key period.
+    """
     return pa.schema(
         [
             *REFERENCE,
             ("event_id", pa.string()),
+            ("content", pa.int64()),
             ("event_type", pa.string()),
             ("event_time", TIME),
             ("subject_ref", pa.string()),
             ("session_ref", pa.string()),
+            *PERSON_COLUMNS,
             *CONTEXT_COLUMNS,
             ("notice_id", pa.string()),
             *PAYLOADS[kind],
@@ -185,6 +200,13 @@ SESSION_COLUMNS = [
     ("activity", pa.string()),
     ("game_result", pa.string()),
 ]
+
+WINDOW_KEY = ("subject_ref", "session_ref", "purpose", "scenario", "age_band")
+"""What rows of one window, and of one history, have in common.
+
+Consent, law and the rules of a scenario judge by the last three: rows that differ in one are never
+mixed. A null is a value of its own.
+"""
 
 HELD = pa.schema(
     [
@@ -221,7 +243,7 @@ WINDOW = pa.schema(
         ("game_result", pa.string()),
     ]
 )
-"""One row a subject, session and window before fusion; modalities in the order of MODALITIES.
+"""One row a WINDOW_KEY and window before fusion; modalities in the order of MODALITIES.
 
 ``modality_scores`` is the confidence-weighted mean of the modality's calibrated score vectors,
 zeros where the modality has no event; ``revision`` the number of distinct events in the row,

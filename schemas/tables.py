@@ -54,9 +54,16 @@ _EXPRESSION = [
     _field("arousal", pa.float32(), "estimated shown arousal, -1 to 1"),
 ]
 
+_EVENT_ID = "row id: keyed hash of kind, subject, CloudEvents source and id, and minute"
+_SOURCE = [
+    _field("partition", pa.int32(), "partition of the source record, in its modality's topic"),
+    _field("offset", pa.int64(), "offset of the source record"),
+    _field("content", pa.int64(), "masked checksum: tells a repetition from an id that was reused"),
+]
+
 OBSERVATIONS = pa.schema(
     [
-        _field("event_id", pa.string(), "row id: hash of CloudEvents source and id"),
+        _field("event_id", pa.string(), _EVENT_ID),
         *_SUBJECT,
         *_CONTEXT,
         _field("event_time", TIME, "event time, UTC"),
@@ -65,13 +72,18 @@ OBSERVATIONS = pa.schema(
         _field("quality", pa.string(), "what lowered the confidence: a stable code, or null"),
         _field("embedding", pa.list_(pa.float32(), EMBEDDING_WIDTH), "projected model state"),
         _field("model_id", pa.string(), "name and version of the recogniser"),
+        *_SOURCE,
         _DATE,
     ]
 )
 
 EMOTION_FEATURES = pa.schema(
     [
-        _field("window_id", pa.string(), "row id: hash of subject, session, start and length"),
+        _field(
+            "window_id",
+            pa.string(),
+            "row id: hash of subject, session, purpose, scenario, age band, start and length",
+        ),
         *_SUBJECT,
         *_CONTEXT,
         _field("window_start", TIME, "inclusive start of the window, UTC"),
@@ -129,7 +141,7 @@ DEAD_LETTERS = pa.schema(
         _field("topic", pa.string(), "topic of the source record"),
         _field("partition", pa.int32(), "partition of the source record"),
         _field("offset", pa.int64(), "offset of the source record"),
-        _field("event_id", pa.string(), "hash of source and id; null where not decoded"),
+        _field("event_id", pa.string(), "keyed id of the event; null where it told none"),
         _field("event_time", TIME, "event time, UTC; null where not decoded"),
         _field("detail", pa.string(), "what is wrong, without any payload"),
         _DATE,
@@ -138,7 +150,7 @@ DEAD_LETTERS = pa.schema(
 
 REFUSALS = pa.schema(
     [
-        _field("event_id", pa.string(), "row id: hash of CloudEvents source and id"),
+        _field("event_id", pa.string(), _EVENT_ID),
         *_SUBJECT,
         *_CONTEXT,
         _field("event_time", TIME, "event time, UTC"),
@@ -146,20 +158,26 @@ REFUSALS = pa.schema(
         _field("code", pa.string(), "stable code, see schemas.errors.RefusalCode"),
         _field("article", pa.string(), "legal ground of the refusal"),
         _field("policy_version", pa.string(), "policy table and version"),
+        *_SOURCE,
         _DATE,
     ]
 )
 
 CONSENT_LEDGER = pa.schema(
     [
-        _field("ledger_id", pa.string(), "row id: hash of event, purpose and modality"),
-        _field("event_id", pa.string(), "the consent or erasure event"),
+        _field("ledger_id", pa.string(), "row id: hash of all that the row says of consent"),
+        _field("event_id", pa.string(), "the consent or erasure event; null where it had no id"),
         _field("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
-        _field("region", pa.string(), "legal region of the subject"),
+        _field("person_ref", pa.string(), "keyed HMAC of the subject id: whom a grant counts for"),
+        _field(
+            "person_fold", pa.string(), "the same in any spelling: whom a withdrawal counts for"
+        ),
+        _field("region", pa.string(), "legal region of the subject; null where it was not told"),
         _field("purpose", pa.string(), "purpose; * for every purpose"),
         _field("modality", pa.string(), "modality; * for every modality"),
         _field("action", pa.string(), "granted, withdrawn or erasure_requested"),
         _field("event_time", TIME, "from when it holds, UTC"),
+        _field("recorded_at", TIME, "when it was recorded, UTC: the later word holds"),
         _field("notice_id", pa.string(), "notice that the subject saw"),
         _DATE,
     ]

@@ -12,7 +12,7 @@ from s3_server import Store
 
 from pipelines.config import Kafka
 from pipelines.topics import create_topics
-from transforms.pseudonymise import write_keys
+from schemas.keys import write_keys
 
 # How long an example takes says more of the machine, which starts servers too, than of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -27,9 +27,9 @@ from pipelines.kafka_clients import python_settings
 from pipelines.live import Supervisor
 from pipelines.topics import create_topics
 from schemas.events import TOPICS
+from schemas.keys import write_keys
 from schemas.tables import ROW_ID, TABLES
 from schemas.vocabularies import MODALITIES
-from transforms.pseudonymise import write_keys
 
 QUIET = Console(quiet=True)
 CONSTANT = {modality: {"model": "constant"} for modality in MODALITIES}

@@ -9,8 +9,10 @@ import pyarrow as pa
 from kafka import KafkaProducer
 
 from schemas.events import EVENT_TYPES, RAW, TOPICS
+from schemas.keys import KeyPeriod
 from transforms.decode import decode_batch
-from transforms.pseudonymise import KeyPeriod, Pseudonyms
+from transforms.event_ids import EventIds
+from transforms.pseudonymise import Pseudonyms
 
 TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
@@ -101,11 +103,16 @@ def raw(*rows: dict[str, Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(rows), schema=RAW)
 
 
-PSEUDONYMS = Pseudonyms(
-    (KeyPeriod.model_validate({"since": "2020-01-01T00:00:00Z", "key": "a" * 64}),)
-)
+PERIODS = (KeyPeriod.model_validate({"since": "2020-01-01T00:00:00Z", "key": "a" * 64}),)
+PSEUDONYMS, IDS = Pseudonyms(PERIODS), EventIds(PERIODS)
+
+
+def decoded(*rows: dict[str, Any]) -> pa.RecordBatch:
+    """Records of one kind, which all are good, decoded under a fixed key."""
+    (events,) = (out for _, out in decode_batch(raw(*rows), IDS) if out.num_rows)
+    return events
 
 
 def pseudonymous(*rows: dict[str, Any]) -> pa.RecordBatch:
-    """Records of one kind, decoded and under a fixed key."""
-    return PSEUDONYMS.batch(next(iter(decode_batch(raw(*rows))))[1])
+    """Records of one kind, which all are good, decoded and under a fixed key."""
+    return PSEUDONYMS.batch(decoded(*rows))

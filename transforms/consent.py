@@ -1,109 +1,211 @@
 """Consent as of event time: the ledger's rows, and the vectorised question to them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.aliases import known_name, plain
 from schemas.arrow import distinct, filled
+from schemas.dead_letters import dead_letters
+from schemas.errors import DeadLetterCode
 from schemas.events import kind_of
 from schemas.ids import stable_ids
 from schemas.tables import CONSENT_LEDGER
+from schemas.vocabularies import MODALITIES
+from transforms.governance import ANY
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
-ANY = "*"
-
-_Key = tuple[str | None, str | None, str | None]
-"""Subject reference, purpose and modality."""
-
-_NO_LEDGER = pa.RecordBatch.from_pylist([], CONSENT_LEDGER)
+_KEPT = 200_000
+"""Persons whose answers a process holds: about 200 MB, at four modalities of one purpose each."""
+_IGNORED = "a grant names a purpose or a modality that nobody knows: it holds for the others alone"
 
 
-def ledger_rows(events: pa.RecordBatch) -> pa.RecordBatch:
-    """Return one CONSENT_LEDGER row for each purpose and modality of a consent event.
+def ledger_rows(
+    events: pa.RecordBatch, purposes: frozenset[str]
+) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
+    """Return CONSENT_LEDGER rows of a governance batch, and dead letters of what was left out.
 
-    ``events`` is a pseudonymous batch of kind consent or erasure. An erasure request is one row
-    for every purpose and modality: from its event time on the gate is closed.
+    ``events`` is a pseudonymous batch of kind consent or erasure, ``purposes`` are those that the
+    policy knows. A consent is a row for each purpose and modality, at most 6 times 5: a grant
+    counts only for names that are known, exactly as they are written, and a name that nobody knows
+    makes a withdrawal one of all. An erasure request is one row for every purpose and modality.
     """
-    if kind_of(events) == "erasure":
-        rows = np.arange(events.num_rows)
-        purposes = modalities = pa.repeat(ANY, events.num_rows)
-        actions = pa.repeat("erasure_requested", events.num_rows)
+    kind = kind_of(events)
+    rows, named, modalities, ignored = _named(events, kind, purposes)
+    at = events.select([name for name in events.schema.names if name not in _LISTS]).take(rows)
+    if kind == "erasure":
+        actions = pa.repeat("erasure_requested", at.num_rows)
     else:
-        rows, purposes, modalities = _pairs(events["purposes"], events["modalities"])
-        granted = events["granted"].take(pa.array(rows))
-        actions = pc.if_else(granted, "granted", "withdrawn")
-    at = events.take(pa.array(rows))
+        actions = pc.if_else(at["granted"], "granted", "withdrawn")
+    recorded = _recorded(at["recorded_at"], at["event_time"])
+    times = [_micros(at["event_time"]), _micros(recorded)]
     columns = {
-        "ledger_id": stable_ids(at["event_id"], purposes, modalities),
-        "purpose": purposes,
+        # Without the event's own id: of two records with one id the second may be the withdrawal.
+        "ledger_id": stable_ids(at["person_ref"], *times, named, modalities, actions),
+        "purpose": named,
         "modality": modalities,
         "action": actions,
+        "recorded_at": recorded,
         "event_date": at["event_time"].cast(pa.date32()),
     }
-    return filled(CONSENT_LEDGER, columns, at)
+    left_out = None
+    if ignored:
+        left_out = dead_letters(
+            events.take(pa.array(ignored)),
+            stage="GateByPolicy",
+            code=DeadLetterCode.GRANT_UNKNOWN_NAME,
+            detail=_IGNORED,
+        )
+    return filled(CONSENT_LEDGER, columns, at), left_out
 
 
-def _pairs(purposes: pa.Array, modalities: pa.Array) -> tuple[np.ndarray, pa.Array, pa.Array]:
-    """Cross each row's purposes with its modalities."""
-    rows = pc.list_parent_indices(purposes)
-    wide = modalities.take(rows)
-    inner = pc.list_parent_indices(wide)
-    return (
-        rows.take(inner).to_numpy(),
-        purposes.flatten().take(inner),
-        wide.flatten(),
-    )
+_LISTS = ("purposes", "modalities")
+_BY_PLAIN = {plain(name): name for name in MODALITIES}
 
 
-@dataclass(frozen=True, slots=True)
+def _named(
+    events: pa.RecordBatch, kind: str, known: frozenset[str]
+) -> tuple[pa.Array, pa.Array, pa.Array, list[int]]:
+    """Return row, purpose and modality of each ledger row, and the grants with unknown names."""
+    if kind == "erasure":
+        every = pa.repeat(ANY, events.num_rows)
+        return pa.array(np.arange(events.num_rows)), every, every, []
+    pairs: list[tuple[int, str, str]] = []
+    ignored = []
+    lists = (events[name].to_pylist() for name in ("granted", *_LISTS))
+    for row, (granted, purposes, modalities) in enumerate(zip(*lists, strict=True)):
+        if granted:
+            found = _permitted(purposes, known), _permitted(modalities, frozenset(MODALITIES))
+            if not {*purposes, *modalities} <= {*found[0], *found[1]}:
+                ignored.append(row)
+        else:
+            found = _prohibited(purposes, known), _prohibited_modalities(modalities)
+        pairs += [(row, purpose, modality) for purpose in found[0] for modality in found[1]]
+    columns = zip(*pairs, strict=True) if pairs else ((), (), ())
+    types = (pa.int64(), pa.string(), pa.string())
+    rows, named, modes = (pa.array(c, t) for c, t in zip(columns, types, strict=True))
+    return rows, named, modes, ignored
+
+
+def _permitted(names: Iterable[str | None], known: frozenset[str]) -> list[str]:
+    return sorted({name for name in names if name is not None and name in {ANY, *known}})
+
+
+def _prohibited(names: Iterable[str], known: frozenset[str]) -> list[str]:
+    exact = {plain(name): name for name in known}
+    meant = {known_name("purpose", name) or exact.get(plain(name), ANY) for name in names}
+    return sorted(meant) if meant <= known else [ANY]
+
+
+def _prohibited_modalities(names: Iterable[str]) -> list[str]:
+    meant = {_BY_PLAIN.get(plain(name), ANY) for name in names}
+    return [ANY] if ANY in meant else sorted(meant)
+
+
+def _recorded(times: pa.Array, instead: pa.Array) -> pa.Array:
+    """Return record times, or event times where no clock of this century can have told them."""
+    first, end = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2000, 2100))
+    usable = pc.and_(pc.greater_equal(times, first), pc.less_equal(times, end))
+    return pc.if_else(pc.fill_null(usable, False), times, instead)
+
+
+def _micros(times: pa.Array) -> pa.Array:
+    return times.cast(pa.int64()).cast(pa.string())
+
+
+_Question = tuple[str, str | None, str]
+"""Person, purpose and modality."""
+
+_Answer = tuple[np.ndarray, np.ndarray]
+"""Times in µs, ascending, and the verdict from each on."""
+
+
+class _Word(NamedTuple):
+    """One ledger row; ``since`` and ``recorded`` are times in µs."""
+
+    since: int
+    granted: bool
+    recorded: int
+    person: str
+    purpose: str
+    modality: str
+
+
 class Consents:
-    """The verdict for any subject, purpose, modality and time, by binary search.
+    """The verdict for any person, purpose, modality and time.
 
-    ``_at`` holds (key number, time in µs) as complex numbers, which numpy sorts by real part and
-    then by imaginary part; both fit a float64 exactly (2^53 µs is the year 2255).
+    A grant counts for the person who is spelt exactly so, a prohibition for whoever folds to the
+    same. The gate is open from a grant on that both holds since after, and was not recorded before,
+    each prohibition that holds by then. It is enough to look at the times at which a word begins to
+    hold; between them nothing changes.
     """
 
-    _keys: dict[_Key, int]
-    _at: np.ndarray
-    _action: np.ndarray
+    def __init__(self, ledger: Iterable[pa.RecordBatch] = ()) -> None:
+        self._words: defaultdict[str, set[_Word]] = defaultdict(set)
+        self._answers: defaultdict[str, dict[_Question, _Answer]] = defaultdict(dict)
+        for rows in ledger:
+            self.add(rows)
 
-    @classmethod
-    def of(cls, ledger: Iterable[pa.RecordBatch]) -> "Consents":
-        """Build the view from CONSENT_LEDGER rows in any order, repeated rows included."""
-        rows = pa.concat_batches([_NO_LEDGER, *ledger])
-        columns = [rows[name] for name in ("subject_ref", "purpose", "modality")]
-        number, first = distinct(*columns)
-        keys = zip(*(column.take(pa.array(first)).to_pylist() for column in columns), strict=True)
-        granted = pc.equal(rows["action"], "granted").to_numpy(zero_copy_only=False)
-        at = number + 1j * rows["event_time"].cast(pa.int64()).to_numpy()
-        # of two rows at the same instant the withdrawal comes last, so it wins
-        order = np.lexsort((~granted, at.imag, at.real))
-        action = np.where(granted, GRANTED, WITHDRAWN)[order]
-        return cls({key: code for code, key in enumerate(keys)}, at[order], action)
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Take CONSENT_LEDGER rows, in any order, repeated ones included."""
+        granted = pc.equal(rows["action"], "granted").to_pylist()
+        times = (rows[name].cast(pa.int64()).to_pylist() for name in ("event_time", "recorded_at"))
+        since, recorded = times
+        names = (rows[n].to_pylist() for n in ("person_ref", "purpose", "modality"))
+        words = map(_Word, since, granted, recorded, *names)
+        for fold, word in zip(rows["person_fold"].to_pylist(), words, strict=True):
+            self._words[fold].add(word)
+            self._answers.pop(fold, None)
 
-    def ask(
-        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
-    ) -> np.ndarray:
-        """Return UNKNOWN, WITHDRAWN or GRANTED a row: the latest word at or before its time.
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
+        """Return UNKNOWN, WITHDRAWN or GRANTED a row of a pseudonymous batch, at its event time."""
+        columns = [events[name] for name in ("person_ref", "purpose", "person_fold")]
+        number, first = distinct(*columns[:2])
+        asked = zip(*(c.take(pa.array(first)).to_pylist() for c in columns), strict=True)
+        answers = [self._answer(who, to, fold, modality) for who, to, fold in asked]
+        # (question number, time in µs) as complex numbers, which numpy sorts by real part and then
+        # by imaginary part; both fit a float64 exactly (2^53 µs is the year 2255)
+        owner = np.repeat(np.arange(len(answers)), [len(times) for times, _ in answers])
+        at = owner + 1j * np.concatenate([times for times, _ in answers])
+        said = np.concatenate([verdicts for _, verdicts in answers])
+        micros = events["event_time"].cast(pa.int64()).to_numpy(zero_copy_only=False)
+        place = np.searchsorted(at, number + 1j * micros, side="right") - 1
+        found = place >= 0
+        found[found] = owner[place[found]] == number[found]
+        return np.where(found, said[place], UNKNOWN)
 
-        A row for one purpose and modality, a row for all purposes or modalities, and an erasure
-        request all count; where the latest words differ, a withdrawal wins.
-        """
-        micros = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        number, first = distinct(subject, purpose)
-        subjects, purposes = (c.take(pa.array(first)).to_pylist() for c in (subject, purpose))
-        own = [(s, p, modality) for s, p in zip(subjects, purposes, strict=True)]
-        specific = self._latest(own, number, micros)
-        erased = self._latest([(s, ANY, ANY) for s in subjects], number, micros)
-        return np.where(erased == WITHDRAWN, WITHDRAWN, np.maximum(specific, erased))
+    def _answer(self, person: str, purpose: str | None, fold: str, modality: str) -> _Answer:
+        """Return times in µs, ascending, and the verdict from each on."""
+        if len(self._answers) >= _KEPT:
+            self._answers.clear()
+        answers, question = self._answers[fold], (person, purpose, modality)
+        if (known := answers.get(question)) is not None:
+            return known
+        words = [
+            word
+            for word in self._words.get(fold, ())
+            if word.purpose in (purpose, ANY)
+            and word.modality in (modality, ANY)
+            and (word.person == person or not word.granted)
+        ]
+        made = answers[question] = _verdicts(words)
+        return made
 
-    def _latest(self, keys: Sequence[_Key], number: np.ndarray, micros: np.ndarray) -> np.ndarray:
-        """Return the last word on ``keys[number[row]]`` at or before each row's time."""
-        known = np.array([self._keys.get(key, -1) for key in keys], np.int64)[number]
-        place = np.searchsorted(self._at, known + 1j * micros, side="right") - 1
-        found = (place >= 0) & (known >= 0)
-        found[found] = self._at.real[place[found]] == known[found]
-        return np.where(found, self._action[place] if len(self._action) else 0, UNKNOWN)
+
+def _verdicts(words: list[_Word]) -> _Answer:
+    """Go through words in the order in which they begin to hold; at once, a grant comes first."""
+    times, verdicts = [-1], [UNKNOWN]
+    granted = prohibited = -1  # when the latest grant since the last prohibition was recorded
+    for word in sorted(words, key=lambda word: (word.since, not word.granted)):
+        if word.granted:
+            granted = max(granted, word.recorded)
+        else:
+            granted, prohibited = -1, max(prohibited, word.recorded)
+        times.append(word.since)
+        verdicts.append(GRANTED if granted >= prohibited else WITHDRAWN)
+    return np.array(times, np.int64), np.array(verdicts, np.int64)

@@ -25,12 +25,12 @@ from apache_beam.utils.timestamp import Timestamp
 from schemas.arkit import EXPRESSION_WEIGHTS
 from schemas.arrow import ArrowBatchCoder, filled, runs, vector_column
 from schemas.errors import AffectstreamError
-from schemas.events import TIME
+from schemas.events import TIME, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.strict import Frozen, read_yaml
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
-from transforms.history import NOTHING, History, Smoothing, Step
+from transforms.history import NOTHING, History, Smoothing, Step, history_ids
 from transforms.stage import MAIN, Outputs, stage_counters, timed
 from transforms.window import Keyed, shard_of
 
@@ -80,16 +80,19 @@ class Decider:
     def drain(
         self, pending: list[pa.RecordBatch], state: pa.RecordBatch | None
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, pa.RecordBatch]:
-        """Decide on these feature rows in the order of event time.
+        """Decide on these feature rows in the order of event time, and within it of WINDOW_KEY.
 
         Returns EXPRESSION_DECISIONS rows, REVIEW_QUEUE rows and the new history.
         """
-        order = ("window_end", "subject_ref", "session_ref")
+        order = ("window_end", *WINDOW_KEY, "window_id")
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
-        history = History(self.smoothing, state)
-        steps = [history.advance(rows.slice(start, stop - start)) for start, stop in runs(ends)]
+        history, ids = History(self.smoothing, state), history_ids(rows)
+        steps = [
+            history.advance(rows.slice(start, stop - start), ids.slice(start, stop - start))
+            for start, stop in runs(ends)
+        ]
         step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
         decisions = self._decisions(rows, step)
         return decisions, self._reviews(rows, decisions), history.snapshot()

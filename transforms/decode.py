@@ -1,11 +1,17 @@
 """DecodeEvents: Kafka records → EVENT batches of one kind each, both CloudEvents modes."""
 
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from zlib import crc32
+
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import take_rows
+from schemas.aliases import canonical
+from schemas.arrow import distinct, take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import (
@@ -13,12 +19,17 @@ from schemas.events import (
     ATTRIBUTES,
     COLUMN_OF,
     EVENT_TYPES,
+    GOVERNANCE_KINDS,
     MEDIA_KINDS,
     TIME,
     TOPICS,
     event_schema,
 )
-from schemas.ids import stable_ids
+from schemas.ids import unambiguous
+from schemas.keys import read_keys
+from schemas.record_time import record_times
+from transforms.event_ids import EventIds, masked
+from transforms.governance import sort_governance
 from transforms.headers import read_headers
 from transforms.payloads import Columns, decode_payload, decode_structured
 from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
@@ -28,31 +39,62 @@ _DETAIL = {
     DeadLetterCode.UNKNOWN_TOPIC: "no kind of event belongs to this topic",
     DeadLetterCode.UNKNOWN_EVENT_TYPE: "the CloudEvents type is not the one of this topic",
     DeadLetterCode.NULL_VALUE: "the record has no value",
-    DeadLetterCode.BAD_HEADERS: "id or source is missing, or an attribute is not UTF-8",
-    DeadLetterCode.BAD_TIME: "the time attribute is no RFC 3339 time with a zone, of 1000 to 8999",
+    DeadLetterCode.BAD_HEADERS: "id or source is missing or empty, or an attribute is not UTF-8 "
+    "or stands twice with different values",
+    DeadLetterCode.BAD_TIME: "the time attribute is no RFC 3339 time with a zone, of 1000 to 8999, "
+    "or the record's own time is none of those years",
     DeadLetterCode.CLOCK_AHEAD: f"the event's time is {AHEAD_S:.0f} s ahead of its record's",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
+    DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
+    "subject: somebody may have withdrawn, and nobody knows who",
 }
+_CHECKED = (
+    "sessionid",
+    "sceneid",
+    "scenario",
+    "purpose",
+    "region",
+    "ageband",
+    "noticeid",
+    "dataref",
+)
+"""Attributes that make an event another one where they differ."""
+_NAMED = ("scenario", "purpose", "region", "ageband")
+"""Attributes that are read by the table of other spellings."""
 _ZONE = r"([Zz]|[+-]((0\d|1[0-7]):[0-5]\d|18:00))"
 _RFC3339 = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
 
 
 class DecodeEvents(beam.PTransform):
-    """RAW batches → EVENT batches of one kind each, and dead letters."""
+    """RAW batches → EVENT batches of one kind each, and dead letters.
+
+    ``keys`` is the key file: an event has its row id, which is keyed, from here on.
+    """
+
+    def __init__(self, *, keys: Path) -> None:
+        super().__init__()
+        self._keys = keys
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, "DecodeEvents", lambda: decode_batch, DEAD)
+        return run_stage(pcoll, "DecodeEvents", functools.partial(_load, self._keys), DEAD)
 
 
-def decode_batch(raw: pa.RecordBatch) -> Tagged:
-    """Decode one RAW batch into at most one EVENT batch a kind, and its dead letters."""
+def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
+    return functools.partial(decode_batch, ids=EventIds(read_keys(keys)))
+
+
+def decode_batch(raw: pa.RecordBatch, ids: EventIds) -> Tagged:
+    """Decode one RAW batch into at most two EVENT batches a kind, and its dead letters."""
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
     for code, topic in enumerate(topics.dictionary.to_pylist()):
         rows = take_rows(raw, codes == code)
         if topic not in TOPICS:
             yield DEAD, _dead(rows, _all(rows, DeadLetterCode.UNKNOWN_TOPIC))
+            continue
+        if TOPICS[topic] in GOVERNANCE_KINDS:
+            yield from _decode_governance(TOPICS[topic], rows, ids)
             continue
         empty = rows["value"].is_null().to_numpy(zero_copy_only=False)
         if empty.any():
@@ -62,7 +104,23 @@ def decode_batch(raw: pa.RecordBatch) -> Tagged:
             yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
             rows = take_rows(rows, ~empty)
         if rows.num_rows:
-            yield from _decode_kind(TOPICS[topic], rows)
+            yield from _decode_kind(TOPICS[topic], rows, ids)
+
+
+def _decode_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Tagged:
+    """Read grants as strictly as all events, and whatever may be a prohibition as it is."""
+    found = sort_governance(kind, raw, ids)
+    for mask, code in (
+        (found.ambiguous, DeadLetterCode.BAD_JSON),
+        (found.unreadable, DeadLetterCode.GOVERNANCE_UNREADABLE),
+    ):
+        if mask.any():
+            rows = take_rows(raw, mask)
+            yield DEAD, _dead(rows, _all(rows, code))
+    if found.prohibitions.num_rows:
+        yield MAIN, found.prohibitions
+    if found.grants.any():
+        yield from _decode_kind(kind, take_rows(raw, found.grants), ids)
 
 
 def _referenced(kind: str, raw: pa.RecordBatch) -> np.ndarray:
@@ -73,7 +131,7 @@ def _referenced(kind: str, raw: pa.RecordBatch) -> np.ndarray:
     return ~_nulls(headers["ce_dataref"])
 
 
-def _decode_kind(kind: str, raw: pa.RecordBatch) -> Tagged:
+def _decode_kind(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Tagged:
     headers, broken = read_headers(
         raw["headers"], ("content-type", *map("ce_{}".format, ATTRIBUTES))
     )
@@ -81,18 +139,21 @@ def _decode_kind(kind: str, raw: pa.RecordBatch) -> Tagged:
     structured = form.fill_null(False).to_numpy(zero_copy_only=False)
     if structured.any():
         rows = take_rows(raw, structured)
-        yield from _assemble(kind, rows, *decode_structured(kind, rows["value"]))
+        beside = {a: headers[f"ce_{a}"].filter(pa.array(structured)) for a in ATTRIBUTES}
+        yield from _assemble(kind, rows, ids, *decode_structured(kind, rows["value"], beside))
     if not structured.all():
         rows = take_rows(raw, ~structured)
         attributes = {a: headers[f"ce_{a}"].filter(pa.array(~structured)) for a in ATTRIBUTES}
         payload, problems = decode_payload(kind, rows["value"])
         problems[broken[~structured]] = DeadLetterCode.BAD_HEADERS
-        yield from _assemble(kind, rows, attributes, payload, problems)
+        data = rows["value"].to_pylist()
+        yield from _assemble(kind, rows, ids, data, attributes, payload, problems)
 
 
 def _assemble(
-    kind: str, raw: pa.RecordBatch, attributes: Columns, payload: Columns, problems: np.ndarray
-) -> Tagged:
+    kind: str, raw: pa.RecordBatch, ids: EventIds, data: list[bytes | None],
+    attributes: Columns, payload: Columns, problems: np.ndarray,
+) -> Tagged:  # fmt: skip
     """Join attributes and payload to EVENT rows; a row with a problem becomes a dead letter.
 
     The problems of the attributes outrank those of the payload, since a record of an unknown type
@@ -103,26 +164,41 @@ def _assemble(
         payload = _without_named(payload, attributes["dataref"], problems)
     read = ~np.logical_and.reduce([_nulls(column) for column in attributes.values()])
     read |= problems == None  # noqa: E711  element-wise
+    attributes |= {name: canonical(name, attributes[name]) for name in _NAMED}
     times = _times(attributes["time"])
+    recorded, impossible = record_times(raw["timestamp"])
+    impossible &= kind not in GOVERNANCE_KINDS
     known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
-    unnamed = pc.or_(attributes["id"].is_null(), attributes["source"].is_null())
-    problems[read & _nulls(times)] = DeadLetterCode.BAD_TIME
-    problems[read & _ahead(times, raw["timestamp"])] = DeadLetterCode.CLOCK_AHEAD
+    named = _filled(attributes["id"]) & _filled(attributes["source"])
+    problems[read & (_nulls(times) | impossible)] = DeadLetterCode.BAD_TIME
+    problems[read & _ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
     problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
-    problems[read & unnamed.to_numpy(zero_copy_only=False)] = DeadLetterCode.BAD_HEADERS
-    named = {COLUMN_OF.get(name, name): column for name, column in attributes.items()}
-    named |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}
-    ids = stable_ids(attributes["source"], attributes["id"])
-    named |= {"event_id": pc.if_else(unnamed, None, ids), "event_time": times}
-    named |= {"event_type": attributes["type"], **payload}
+    problems[read & ~named] = DeadLetterCode.BAD_HEADERS
+    columns = {COLUMN_OF.get(name, name): column for name, column in attributes.items()}
+    columns |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}
+    subject, source, given = (attributes[name] for name in ("subject", "source", "id"))
+    made, bits = ids.of(kind, subject, source, given, times)
+    columns |= {"event_id": pc.if_else(pa.array(named), made, None), "event_time": times}
+    columns |= {"content": masked(_checksums(data, attributes), bits)}
+    columns |= {"event_type": attributes["type"], "recorded_at": recorded, **payload}
     bad = problems != None  # noqa: E711  element-wise
     schema = event_schema(kind)
-    events = pa.record_batch([named[name] for name in schema.names], schema=schema)
+    events = pa.record_batch([columns[name] for name in schema.names], schema=schema)
     yield MAIN, take_rows(events, ~bad)
     if bad.any():
         place = ("topic", "partition", "offset", "timestamp", "event_id", "event_time")
-        rows = pa.record_batch({name: named[name] for name in place})
+        rows = pa.record_batch({name: columns[name] for name in place})
         yield DEAD, _dead(take_rows(rows, bad), problems[bad])
+
+
+def _checksums(data: list[bytes | None], attributes: Columns) -> np.ndarray:
+    """Return the CRC-32 of each event's data and attributes; 0.4 µs an event of 300 bytes."""
+    checked = [attributes[name] for name in _CHECKED]
+    number, first = distinct(*checked)
+    said = unambiguous(*(column.take(pa.array(first)) for column in checked)).to_pylist()
+    starts = np.array([crc32(row) for row in said], np.uint32)[number].tolist()
+    rows = zip(data, starts, strict=True)
+    return np.array([crc32(value or b"", start) for value, start in rows], np.uint32)
 
 
 def _without_named(payload: Columns, place: pa.Array, problems: np.ndarray) -> Columns:
@@ -132,6 +208,12 @@ def _without_named(payload: Columns, place: pa.Array, problems: np.ndarray) -> C
     mask = named.to_numpy(zero_copy_only=False)
     problems[mask & (problems == DeadLetterCode.NULL_VALUE)] = None
     return {name: pc.if_else(named, None, column) for name, column in payload.items()}
+
+
+def _filled(column: pa.Array) -> np.ndarray:
+    """Return which strings hold more than nothing."""
+    some = pc.greater(pc.binary_length(column), 0).fill_null(False)
+    return some.to_numpy(zero_copy_only=False)
 
 
 def _nulls(column: pa.Array) -> np.ndarray:
@@ -164,7 +246,7 @@ def _parsed(formed: pa.Array) -> pa.Array:
 
 def _ahead(times: pa.Array, recorded: pa.Array) -> np.ndarray:
     """Return which events claim to have happened well after they were recorded."""
-    limit = pc.add(recorded.cast(TIME), pa.scalar(int(AHEAD_S * 1e6), pa.duration("us")))
+    limit = pc.add(recorded, pa.scalar(int(AHEAD_S * 1e6), pa.duration("us")))
     return pc.fill_null(pc.greater(times, limit), False).to_numpy(zero_copy_only=False)
 
 

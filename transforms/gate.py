@@ -15,11 +15,11 @@ from pydantic import model_validator
 
 from schemas.arrow import distinct, filled, take_rows
 from schemas.errors import RefusalCode
-from schemas.events import kind_of
+from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS, kind_of
 from schemas.strict import Frozen, read_yaml
 from schemas.tables import REFUSALS
 from transforms.consent import GRANTED, WITHDRAWN, ledger_rows
-from transforms.stage import MAIN, REFUSED, Outputs, Tagged, run_stage
+from transforms.stage import DEAD, MAIN, REFUSED, Outputs, Tagged, run_stage
 
 LEDGER = "ledger"
 
@@ -28,8 +28,15 @@ NO_CONSENT = "GDPR Art. 6 and 9"
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
 
 
+_DIMENSIONS = ("purposes", "regions", "scenarios", "age_bands", "modalities")
+
+
 class Rule(Frozen):
-    """One row of the policy table; a condition that is None matches everything."""
+    """One row of the policy table.
+
+    A condition that is None matches everything that the table knows. A rule that allows names all
+    of its purposes, scenarios and modalities: nothing is allowed that nobody listed.
+    """
 
     verdict: Literal["allow", "refuse"]
     article: str
@@ -47,23 +54,46 @@ class Rule(Frozen):
         if (self.verdict == "refuse") != (self.code is not None):
             message = "a refusal needs a code, and nothing else has one"
             raise ValueError(message)
+        unlisted = [n for n in ("purposes", "scenarios", "modalities") if getattr(self, n) is None]
+        if self.verdict == "allow" and unlisted:
+            message = f"a rule that allows must list its {', '.join(unlisted)}"
+            raise ValueError(message)
         return self
 
 
 class Policy(Frozen):
-    """The policy table: known regions and purposes, and rules of which the first match decides."""
+    """The policy table: what is known in each dimension, and rules of which the first decides."""
 
     version: str
-    regions: frozenset[str]
     purposes: frozenset[str]
+    regions: frozenset[str]
+    scenarios: frozenset[str]
+    age_bands: frozenset[str]
+    modalities: frozenset[str]
     rules: tuple[Rule, ...]
+
+    @model_validator(mode="after")
+    def _rules_name_what_is_known(self) -> "Policy":
+        """A rule with a misspelt name would match nothing, and what it refuses be allowed."""
+        for number, rule in enumerate(self.rules):
+            for dimension in _DIMENSIONS:
+                unknown = (getattr(rule, dimension) or frozenset()) - getattr(self, dimension)
+                if unknown:
+                    message = f"rule {number + 1} names {sorted(unknown)}: list it in {dimension}"
+                    raise ValueError(message)
+        return self
 
     def judge(self, case: "Case") -> tuple[RefusalCode, str] | None:
         """Return the refusal's code and article, or None where the case is allowed."""
-        if case.region not in self.regions:
-            return RefusalCode.REGION_UNKNOWN, "no rule for this region"
-        if case.purpose not in self.purposes:
-            return RefusalCode.PURPOSE_UNKNOWN, "no rule for this purpose"
+        for value, known, code, what in (
+            (case.region, self.regions, RefusalCode.REGION_UNKNOWN, "region"),
+            (case.purpose, self.purposes, RefusalCode.PURPOSE_UNKNOWN, "purpose"),
+            (case.scenario, self.scenarios, RefusalCode.SCENARIO_UNKNOWN, "scenario"),
+            (case.age_band, self.age_bands, RefusalCode.AGE_BAND_UNKNOWN, "age band"),
+            (case.modality, self.modalities, RefusalCode.MODALITY_UNKNOWN, "modality"),
+        ):
+            if value not in known:
+                return code, f"no rule for this {what}"
         for rule in self.rules:
             if _matches(rule, case):
                 return None if rule.code is None else (rule.code, rule.article)
@@ -103,9 +133,7 @@ def read_policy(path: Path) -> Policy:
 class Asked(Protocol):
     """What knows the consents: the ledger of a log, or one that follows its topic."""
 
-    def ask(
-        self, subject: pa.Array, purpose: pa.Array, modality: str, times: pa.Array
-    ) -> np.ndarray: ...
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +146,13 @@ class Gate:
     def batch(self, events: pa.RecordBatch) -> Tagged:
         """Split a pseudonymous batch into what may go on and REFUSALS rows.
 
-        Consent and erasure events are not gated: they become CONSENT_LEDGER rows.
+        Consent and erasure events are not gated: they become CONSENT_LEDGER rows, and dead letters
+        of names that nobody knows. What goes on no longer says whose consent counts.
         """
         kind = kind_of(events)
-        if kind in ("consent", "erasure"):
-            return [(LEDGER, ledger_rows(events))]
+        if kind in GOVERNANCE_KINDS:
+            rows, ignored = ledger_rows(events, self.policy.purposes)
+            return [(LEDGER, rows), *([] if ignored is None else [(DEAD, ignored)])]
         codes = np.full(events.num_rows, None, object)
         articles = np.full(events.num_rows, None, object)
         self._by_consent(events, kind, codes, articles)
@@ -131,11 +161,12 @@ class Gate:
         mask = unnoticed.to_numpy(zero_copy_only=False)
         codes[mask], articles[mask] = RefusalCode.NOTICE_MISSING, NO_NOTICE
         refused = codes != None  # noqa: E711  element-wise
+        allowed = events.drop_columns([name for name, _ in PERSON_COLUMNS])
         if not refused.any():
-            return [(MAIN, events)]
+            return [(MAIN, allowed)]
         rows = take_rows(events, refused)
         return [
-            (MAIN, take_rows(events, ~refused)),
+            (MAIN, take_rows(allowed, ~refused)),
             (REFUSED, self._refusals(rows, kind, codes[refused], articles[refused])),
         ]
 
@@ -143,9 +174,7 @@ class Gate:
         self, events: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
     ) -> None:
         modality = _CONSENT_OF.get(kind, kind)
-        said = self.consents.ask(
-            events["subject_ref"], events["purpose"], modality, events["event_time"]
-        )
+        said = self.consents.ask(events, modality)
         codes[said == WITHDRAWN] = RefusalCode.CONSENT_WITHDRAWN
         codes[(said != WITHDRAWN) & (said != GRANTED)] = RefusalCode.CONSENT_UNKNOWN
         articles[said != GRANTED] = NO_CONSENT
@@ -179,7 +208,7 @@ class Gate:
 
 
 class GateByPolicy(beam.PTransform):
-    """Pseudonymous batches → allowed session batches, refusals, and the ledger's rows.
+    """Pseudonymous batches → allowed session batches, refusals, the ledger's rows, dead letters.
 
     ``consents`` is called once a worker, before the first event, and reads the ledger to its end.
     """
@@ -191,7 +220,7 @@ class GateByPolicy(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         make = functools.partial(_load, self._policy, self._consents)
-        return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER)
+        return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER, DEAD)
 
 
 def _load(policy: Path, consents: Callable[[], Asked]) -> Callable[[pa.RecordBatch], Tagged]:

@@ -1,63 +1,126 @@
-"""CloudEvents attributes out of Kafka headers, column by column."""
+"""CloudEvents attributes out of Kafka headers, column by column.
 
+The binding's names are in lower case with an underscore, and Kafka tells cases apart:
+``CE_AgeBand`` and ``ce-ageband`` are other headers, which are not read. Beside ``ce_ageband`` they
+may say nothing else, though: who picks records by them must not see another age than the gate.
+"""
+
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_Find = Callable[[int], pa.Array | None]
-"""Code of a header's key → where its value stands in each row, null where absent."""
+_Places = Callable[[list[int]], tuple[np.ndarray, np.ndarray | None]]
+"""Codes of keys → where such headers stand, in order, and in which rows; None: one in each row."""
+
+LONGEST_NAME = 64
+"""No spelling of an attribute is longer; a name of a megabyte is not worth folding."""
 
 
 def read_headers(headers: pa.Array, names: Iterable[str]) -> tuple[dict[str, pa.Array], np.ndarray]:
-    """Return a string column for each name, and a mask of rows with an undecodable value.
+    """Return a string column for each name, and a mask of rows that say nothing sure.
 
-    Absent headers are null; of a repeated header the first counts. A value that is not UTF-8 is
-    null and marks its row.
+    Absent headers are null. A value that is not UTF-8 is null and marks its row. A header may come
+    again as it is; where it comes again with another value or with none, in whatever spelling, its
+    row is marked and all columns of the row are null.
     """
     pairs = headers.flatten()
-    keys = pairs.field("key").dictionary_encode()
+    keys, values = pairs.field("key").dictionary_encode(), pairs.field("value")
     codes = keys.indices.to_numpy(zero_copy_only=False)
-    known = {key: code for code, key in enumerate(keys.dictionary.to_pylist())}
-    find = _same_layout(codes, len(headers)) or _any_layout(codes, headers)
-    broken = np.zeros(len(headers), bool)
+    spelt = keys.dictionary.to_pylist()
+    known = {key: code for code, key in enumerate(spelt)}
+    alike = _alike(spelt)
+    places = _same_layout(codes, headers) or _any_layout(codes, headers)
+    broken, torn = np.zeros(len(headers), bool), np.zeros(len(headers), bool)
     columns = {}
     for name in names:
-        index = find(known[name]) if name in known else None
-        if index is None:
+        if name not in known:
             columns[name] = pa.nulls(len(headers), pa.string())
             continue
-        columns[name], bad = utf8(pairs.field("value").take(index))
+        at, rows = places(alike[folded(name)])
+        index = at if rows is None else _firsts(at, rows, codes[at] == known[name], len(headers))
+        columns[name], bad = utf8(values.take(pa.array(index, mask=index < 0)))
         broken |= bad
-    return columns, broken
+        if rows is not None and len(at) > np.count_nonzero(index >= 0):
+            torn |= _contradicted(values, at, rows, index)
+    if torn.any():
+        mask = pa.array(torn)
+        columns = {name: pc.if_else(mask, None, column) for name, column in columns.items()}
+    return columns, broken | torn
 
 
-def _same_layout(codes: np.ndarray, count: int) -> _Find | None:
-    """Return how to find a header where all rows have the same keys in the same order.
+def _alike(spelt: list[str | None]) -> dict[str, list[int]]:
+    """Return folded name → the codes of its spellings."""
+    codes = defaultdict(list)
+    for code, key in enumerate(spelt):
+        if key is not None and len(key) <= LONGEST_NAME:
+            codes[folded(key)].append(code)
+    return codes
+
+
+@lru_cache(maxsize=1024)
+def folded(name: str) -> str:
+    """Return a name's letters and digits in lower case: ``CE-Age_Band`` is ``ceageband``."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+def _same_layout(codes: np.ndarray, headers: pa.Array) -> _Places | None:
+    """Return how to find headers where all rows have the same keys in the same order.
 
     That is what one producer writes, and finding 13 headers costs a third of the general way.
     """
+    count = len(headers)
     width = len(codes) // max(count, 1)
-    if not width or len(codes) != count * width:
+    if not width or headers.null_count or (np.diff(headers.offsets.to_numpy()) != width).any():
         return None
-    layout = codes[:width].tolist()
     if (codes.reshape(count, width) != codes[:width]).any():
         return None
-    first = np.arange(count) * width
-    return lambda code: pa.array(first + layout.index(code)) if code in layout else None
+    layout, start = codes[:width].tolist(), np.arange(count) * width
+
+    def places(wanted: list[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        spots = [spot for spot, code in enumerate(layout) if code in wanted]
+        if len(spots) == 1:
+            return start + spots[0], None
+        at = (start[:, None] + np.array(spots)).reshape(-1)
+        return at, np.repeat(np.arange(count), len(spots))
+
+    return places
 
 
-def _any_layout(codes: np.ndarray, headers: pa.Array) -> _Find:
+def _any_layout(codes: np.ndarray, headers: pa.Array) -> _Places:
     rows = pc.list_parent_indices(headers).to_numpy()
 
-    def find(code: int) -> pa.Array:
-        at = np.flatnonzero(codes == code)[::-1]
-        index = np.full(len(headers), -1)
-        index[rows[at]] = at
-        return pa.array(index, mask=index < 0)
+    def places(wanted: list[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        found = codes == wanted[0] if len(wanted) == 1 else np.isin(codes, wanted)
+        at = np.flatnonzero(found)
+        return at, rows[at]
 
-    return find
+    return places
+
+
+def _firsts(at: np.ndarray, rows: np.ndarray, exact: np.ndarray, count: int) -> np.ndarray:
+    """Return where in each row the first header of this very spelling stands, -1 where none."""
+    index = np.full(count, -1)
+    index[rows[exact][::-1]] = at[exact][::-1]
+    return index
+
+
+def _contradicted(
+    values: pa.Array, at: np.ndarray, rows: np.ndarray, index: np.ndarray
+) -> np.ndarray:
+    """Return which rows have, beside the header that is read, one that says anything else."""
+    beside = index[rows] >= 0
+    other, rows = values.take(pa.array(at[beside])), rows[beside]
+    read = values.take(pa.array(index[rows]))
+    same = pc.or_(
+        pc.fill_null(pc.equal(read, other), False), pc.and_(read.is_null(), other.is_null())
+    )
+    mask = np.zeros(len(index), bool)
+    mask[rows[~same.to_numpy(zero_copy_only=False)]] = True
+    return mask
 
 
 def utf8(column: pa.Array) -> tuple[pa.Array, np.ndarray]:

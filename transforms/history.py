@@ -1,4 +1,7 @@
-"""What a session has shown so far: running baseline, smoothed scores, held expression.
+"""What a session has shown so far for one purpose: baseline, smoothed scores, held expression.
+
+Purpose, scenario and age band are of a history's key as of a window's (WINDOW_KEY): what was shown
+for research moves no avatar.
 
 Pure and without a clock: it moves only with the event time of the windows it is given.
 """
@@ -10,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import take_rows, vector_column, vectors
+from schemas.arrow import distinct, take_rows, vector_column, vectors
+from schemas.events import WINDOW_KEY
+from schemas.ids import stable_ids
 from schemas.vocabularies import EXPRESSIONS
 
 HISTORY = pa.schema(
     [
-        ("session", pa.string()),
+        ("history_id", pa.string()),
         ("seen_us", pa.int64()),
         ("smoothed", pa.list_(pa.float32(), len(EXPRESSIONS))),
         ("baseline", pa.list_(pa.float32(), 2)),
@@ -24,8 +29,9 @@ HISTORY = pa.schema(
         ("intensity", pa.float32()),
     ]
 )
-"""One row a session: ``held`` is an index into EXPRESSIONS or NOTHING, ``baseline`` the running
-valence and arousal, ``seen_us`` the end of its last window in µs."""
+"""One row a WINDOW_KEY, whose hash is ``history_id``: ``held`` is an index into EXPRESSIONS or
+NOTHING, ``baseline`` the running valence and arousal, ``seen_us`` the end of its last window in
+µs."""
 
 NOTHING: Final = -1
 _NEUTRAL = EXPRESSIONS.index("neutral")
@@ -38,7 +44,7 @@ class Smoothing:
     ``follow`` is the weight of a new window in the smoothed scores, ``margin`` by how much an
     expression must beat the held one to replace it, ``drift`` the weight of a new window in the
     baseline, ``max_change`` the cap on the change of intensity, ``forget_s`` the silence after
-    which a session begins anew.
+    which a history begins anew.
     """
 
     follow: float = 0.6
@@ -50,7 +56,7 @@ class Smoothing:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one window did, a row a session: ``shift`` is (n, 2), valence and arousal."""
+    """What one window did, a row a history: ``shift`` is (n, 2), valence and arousal."""
 
     held: np.ndarray
     held_for: np.ndarray
@@ -59,8 +65,16 @@ class Step:
     intensity: np.ndarray
 
 
+def history_ids(features: pa.RecordBatch) -> pa.Array:
+    """Return the id of each row's history; each distinct key is hashed once."""
+    columns = [features[name] for name in WINDOW_KEY]
+    number, first = distinct(*columns)
+    ids = stable_ids(*(column.take(pa.array(first)) for column in columns))
+    return ids.take(pa.array(number))
+
+
 class History:
-    """The sessions of one shard; windows must come in the order of event time."""
+    """The histories of one shard; windows must come in the order of event time."""
 
     def __init__(self, smoothing: Smoothing, state: pa.RecordBatch | None = None) -> None:
         self._smoothing = smoothing
@@ -70,15 +84,12 @@ class History:
         """Return the HISTORY rows that rebuild this object."""
         return self._state
 
-    def advance(self, features: pa.RecordBatch) -> Step:
-        """Take the feature rows of one window, one a session, and return what they did."""
+    def advance(self, features: pa.RecordBatch, ids: pa.Array) -> Step:
+        """Take the feature rows of one window, one a history, and return what they did."""
         rules = self._smoothing
-        sessions = pc.binary_join_element_wise(
-            features["subject_ref"], features["session_ref"], "\x1f"
-        )
         now = features["window_end"].cast(pa.int64()).to_numpy()
         kept = self._keep(int(now.max()))
-        place = pc.index_in(sessions, kept["session"])
+        place = pc.index_in(ids, kept["history_id"])
         known = place.is_valid().to_numpy(zero_copy_only=False)
         before = kept.take(place)
         scores = vectors(features["scores"], len(EXPRESSIONS))
@@ -97,7 +108,7 @@ class History:
 
         drifted = baseline + rules.drift * (affect - baseline)
         columns = [
-            sessions,
+            ids,
             pa.array(now),
             vector_column(smoothed),
             vector_column(drifted),
@@ -105,7 +116,7 @@ class History:
             pa.array(held_for),
             pa.array(intensity.astype(np.float32)),
         ]
-        absent = ~pc.is_in(kept["session"], sessions).to_numpy(zero_copy_only=False)
+        absent = ~pc.is_in(kept["history_id"], ids).to_numpy(zero_copy_only=False)
         fresh = pa.record_batch(columns, schema=HISTORY)
         self._state = pa.concat_batches([take_rows(kept, absent), fresh])
         return Step(held, held_for, confidence, affect - baseline, intensity)

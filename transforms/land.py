@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -10,21 +10,31 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.transforms import trigger
-from apache_beam.transforms.window import GlobalWindows
+from apache_beam.transforms.window import GlobalWindow, GlobalWindows
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from schemas.errors import AffectstreamError
+from schemas.dead_letters import dead_letters
+from schemas.errors import AffectstreamError, DeadLetterCode
+from schemas.events import TOPICS
 from schemas.tables import PARTITION, ROW_ID, TABLES, Root
+from transforms.event_ids import ID_SPAN_US
 from transforms.repair import repair_tables, unwritable
-from transforms.stage import stage_counters, timed
+from transforms.stage import DEAD, stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
 _APP = "affectstream"
 _MARGIN = timedelta(seconds=75)
 """How far back a writer remembers rows at least: the allowed lateness, a window and some more."""
+_ID_SPAN = timedelta(microseconds=ID_SPAN_US)
+"""Rows of events that have the same id stand within one such span, from a full minute on."""
+_SOURCE = ("content", "partition", "offset")
+_REUSED = "the id stands for another event of this subject, source, kind and minute"
 _MOST_KNOWN = 1_000_000  # ids in one generation: about 130 MB
 _TRIES = 30
 _TIME_OF = {
@@ -41,18 +51,41 @@ _PRUNED_BY = {"dead_letters": "offset", "runs": "run_id", **_TIME_OF}
 def prepare_tables(root: Root) -> None:
     """Create the tables that are missing under ``root``, empty, and try to write to the others.
 
-    One that holds rows of a day which no reader can open is repaired, see ``transforms.repair``.
+    One that lacks a column is of an earlier version, whose row ids were others, and refused. One
+    that holds rows of a day which no reader can open is repaired, see ``transforms.repair``.
     """
     for name, schema in TABLES.items():
         place = f"{root}/{name}"
         try:
             DeltaTable.create(place, schema=schema, partition_by=[PARTITION], mode="ignore")
+            lacking = set(schema.names) - {
+                field.name for field in DeltaTable(place).schema().fields
+            }
             if "://" not in place:  # one that is there can be opened by whoever may only read
                 for folder in (place, f"{place}/_delta_log"):
                     tempfile.TemporaryFile(dir=folder).close()
         except (DeltaError, OSError) as error:
             raise unwritable(root, name) from error
+        if lacking:
+            message = (
+                f"the tables under {root} are of an earlier version ({name} has no "
+                f"{', '.join(sorted(lacking))}): give a new folder, and replay your logs into it"
+            )
+            raise AffectstreamError(message)
     repair_tables(root)
+
+
+class Landed(NamedTuple):
+    """What became of the rows of one commit.
+
+    ``new`` rows were added or replaced an older revision. ``repeated`` counts events that stood in
+    the table already, and came from another record; ``reused`` are events whose id stands in the
+    table for another content.
+    """
+
+    new: int
+    repeated: int
+    reused: pa.Table
 
 
 class TableWriter:
@@ -70,17 +103,27 @@ class TableWriter:
         self._id = ROW_ID[table]
         self._along = _PRUNED_BY[table]
         self._revised = "revision" in self._schema.names
-        self._recent = _Recent(_MARGIN) if remember and table in _TIME_OF else None
+        self._events = "content" in self._schema.names
+        margin = _MARGIN + (_ID_SPAN if self._events else timedelta(0))
+        self._recent = _Recent(margin) if remember and table in _TIME_OF else None
 
     def commit(self, batches: list[pa.RecordBatch]) -> int:
         """Commit what is new in these rows and return how many rows that was."""
-        rows = self._latest(pa.Table.from_batches(batches).cast(self._schema))
+        return self.land(batches).new
+
+    def land(self, batches: list[pa.RecordBatch]) -> Landed:
+        """Commit what is new in these rows and tell what became of them."""
+        given = pa.Table.from_batches(batches).cast(self._schema)
+        first = self._first(given)
+        rows = given if first is None else given.take(pa.array(first))
         for attempt in range(_TRIES):
-            fresh, revised = self._compare(rows)
-            if not fresh.any() and not revised.any():
-                return 0
+            before = self._before(rows)
+            wanted = before < 0
+            revised = ~wanted & (self._ranks(rows) > before) & self._revised
+            if not wanted.any() and not revised.any():
+                return self._landed(given, first, before, 0)
             try:
-                wanted = fresh | revised
+                wanted |= revised
                 chosen = rows if wanted.all() else rows.filter(pa.array(wanted))
                 self._write(chosen, merge=bool(revised.any()))
             except CommitFailedError:
@@ -90,64 +133,98 @@ class TableWriter:
                 self._table.update_incremental()
                 if self._recent is not None:
                     self._recent.learn(self._known(chosen), self._table.version())
-                return int(fresh.sum() + revised.sum())
+                return self._landed(given, first, before, chosen.num_rows)
         message = f"{self._table.table_uri}: {_TRIES} commits in a row lost to other writers"
         raise AffectstreamError(message)
 
-    def _latest(self, rows: pa.Table) -> pa.Table:
-        """Keep one row an id: of several revisions the one with the most events.
+    def _first(self, rows: pa.Table) -> np.ndarray | None:
+        """Return the place of one row an id, None where no id came twice.
 
-        Rows are copied only where an id came twice, since a commit may be large.
+        Of several revisions it is the one with the most events, of several records of one event
+        that with the lowest offset.
         """
         order = [(self._id, "ascending")]
         if self._revised:
             order.append(("revision", "descending"))
+        if self._events:
+            order.append(("offset", "ascending"))
         place = pc.sort_indices(rows, order).to_numpy()
         ids = rows[self._id].combine_chunks().dictionary_encode().indices.to_numpy()[place]
         again = np.r_[False, ids[1:] == ids[:-1]]
-        return rows.take(pa.array(np.sort(place[~again]))) if again.any() else rows
+        return np.sort(place[~again]) if again.any() else None
 
-    def _compare(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """Return masks of the rows that the table lacks and of those it has an older one of."""
+    def _landed(
+        self, given: pa.Table, first: np.ndarray | None, before: np.ndarray, new: int
+    ) -> Landed:
+        """Tell repetitions from reused ids among the events that were left out."""
+        nothing = np.zeros(len(given), bool)
+        if not self._events or (first is None and (before < 0).all()):
+            return Landed(new, 0, given.filter(pa.array(nothing)))
+        first = np.arange(len(given)) if first is None else first
+        own = self._ranks(given)
+        stands = np.where(before < 0, own[first], before)
+        ids = given[self._id].combine_chunks()
+        stands = stands[pc.index_in(ids, ids.take(pa.array(first))).to_numpy()]
+        reused = own >> 32 != stands >> 32
+        repeated = ~reused & (own != stands)
+        return Landed(new, int(repeated.sum()), given.filter(pa.array(reused)))
+
+    def _ranks(self, rows: pa.Table) -> np.ndarray:
+        """Return a number a row that tells it from others of its id; it is never negative.
+
+        That is the revision; of an event the content, and below it 32 bits of the record's place:
+        a record that is read again after a restore is no repetition.
+        """
+        if self._revised:
+            return rows["revision"].to_numpy().astype(np.int64)
+        if not self._events:
+            return np.zeros(len(rows), np.int64)
+        content, partition, offset = (rows[name].to_numpy().astype(np.int64) for name in _SOURCE)
+        return content << 32 | (partition * 0x9E3779B1 + offset) & 0xFFFFFFFF
+
+    def _before(self, rows: pa.Table) -> np.ndarray:
+        """Return the rank of the table's row with each id, -1 where it has none."""
         if self._recent is not None:
-            before = self._before(self._recent, rows)
-            return before < 0, (before >= 0) & (self._revisions(rows) > before)
+            return self._remembered(self._recent, rows)
         known = self._read(self._near(rows))
         place = pc.index_in(rows[self._id], known[self._id]).combine_chunks()
-        fresh = place.is_null().to_numpy(zero_copy_only=False)
-        if not self._revised:
-            return fresh, np.zeros(len(fresh), bool)
-        before = pc.fill_null(known["revision"].take(place), 0).to_numpy()
-        return fresh, ~fresh & (rows["revision"].to_numpy() > before)
+        absent = place.is_null().to_numpy(zero_copy_only=False)
+        if not len(known):
+            return np.full(len(rows), -1)
+        return np.where(absent, -1, self._ranks(known)[place.fill_null(0).to_numpy()])
 
     def _read(self, where: pc.Expression, *more: str) -> pa.Table:
-        columns = [self._id, *(["revision"] if self._revised else []), *more]
+        columns = [self._id, *(_SOURCE if self._events else ()), *more]
+        columns += ["revision"] if self._revised else []
         return self._table.to_pyarrow_dataset().to_table(columns=columns, filter=where)
 
-    def _revisions(self, rows: pa.Table) -> np.ndarray:
-        """Return the rows' revisions; rows of tables without any stay as they were first."""
-        return rows["revision"].to_numpy() if self._revised else np.zeros(len(rows), np.int32)
-
-    def _before(self, recent: "_Recent", rows: pa.Table) -> np.ndarray:
-        """Return the revision that the table has of each row, -1 where it has none."""
-        lowest = pc.min(rows[self._along]).as_py()
+    def _remembered(self, recent: "_Recent", rows: pa.Table) -> np.ndarray:
+        lowest = pc.min(self._spans(rows)).as_py()
         if not recent.covers(self._table.version(), lowest):
             since = lowest - recent.margin
             after = (pc.field(PARTITION) >= since.date()) & (pc.field(self._along) > since)
             known = self._known(self._read(after, self._along))
             recent.recall(known, self._table.version(), since)
-        return recent.revisions(rows[self._id])
+        return recent.ranks(rows[self._id])
 
     def _known(self, rows: pa.Table) -> "_Known":
-        """Return the rows' ids and revisions, and their latest time."""
-        pairs = zip(rows[self._id].to_pylist(), self._revisions(rows).tolist(), strict=True)
+        """Return the rows' ids and ranks, and their latest time."""
+        pairs = zip(rows[self._id].to_pylist(), self._ranks(rows).tolist(), strict=True)
         return _Known(dict(pairs), pc.max(rows[self._along]).as_py())
+
+    def _spans(self, rows: pa.Table) -> pa.ChunkedArray:
+        """Return where the rows with these ids begin, in the column that lookups are pruned by."""
+        along = rows[self._along]
+        if not self._events:
+            return along
+        return pc.floor_temporal(along, unit="minute")
 
     def _near(self, rows: pa.Table) -> pc.Expression:
         """Select the part of the table in which these ids can stand."""
         near = pc.field(PARTITION).isin(pc.unique(rows[PARTITION]))
-        place, span = pc.field(self._along), pc.min_max(rows[self._along])
-        return near & (place >= span["min"]) & (place <= span["max"])
+        place, span = pc.field(self._along), pc.min_max(self._spans(rows))
+        last = span["max"].as_py() + _ID_SPAN if self._events else span["max"]
+        return near & (place >= span["min"]) & (place <= last)
 
     def _write(self, rows: pa.Table, *, merge: bool) -> None:
         version = (self._table.transaction_version(_APP) or 0) + 1
@@ -171,14 +248,14 @@ class TableWriter:
 
 
 class _Known(NamedTuple):
-    """Row ids and their revisions, and the latest time of those rows, None where there are none."""
+    """Row ids and their ranks, and the latest time of those rows, None where there are none."""
 
-    revisions: dict[str, int]
+    ranks: dict[str, int]
     end: Any
 
 
 class _Recent:
-    """Row ids of a table after one time, and their revisions, as of one version.
+    """Row ids of a table after one time, and their ranks, as of one version.
 
     A live job commits each second: looking the ids up in the table took most of a commit. The
     memory is good for one version only. The compare-and-set of a commit makes that of every other
@@ -205,7 +282,7 @@ class _Recent:
 
     def recall(self, rows: _Known, version: int, since: Any) -> None:
         """Forget everything and take what the table has after ``since``."""
-        self._old, self._young = {}, rows.revisions
+        self._old, self._young = {}, rows.ranks
         self._version, self._since = version, since
         self._old_end = self._young_end = since if rows.end is None else rows.end
 
@@ -214,7 +291,7 @@ class _Recent:
         if version != self._version + 1 or len(self._young) > _MOST_KNOWN:
             self._version = -1
             return
-        self._young |= rows.revisions
+        self._young |= rows.ranks
         self._version = version
         self._young_end = max(self._young_end, rows.end)
         if self._young_end - self._old_end > self.margin:
@@ -222,7 +299,7 @@ class _Recent:
             self._old, self._young = self._young, {}
             self._old_end = self._young_end
 
-    def revisions(self, ids: pa.Array) -> np.ndarray:
+    def ranks(self, ids: pa.Array) -> np.ndarray:
         young, old = self._young, self._old
         rows = ids.to_pylist()
         return np.array([young.get(row, old.get(row, -1)) for row in rows], np.int64)
@@ -235,35 +312,59 @@ class _Commit(beam.DoFn):
         self._root, self._table, self._remember = root, table, remember
 
     def setup(self) -> None:
+        stage = f"Land:{self._table}"
         self._writer = TableWriter(self._root, self._table, remember=self._remember)
-        self._rows_in, self._rows_out, self._busy_us = stage_counters(f"Land:{self._table}")
+        self._rows_in, self._rows_out, self._busy_us = stage_counters(stage)
+        self._repeated = Metrics.counter(stage, "repeated")
 
     def start_bundle(self) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
 
-    def process(self, batch: pa.RecordBatch) -> None:
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
         self._batches.append(batch)
         self._rows += batch.num_rows
         if self._rows >= ROWS_A_COMMIT:
-            self._commit()
+            for letters in self._commit():
+                yield beam.pvalue.TaggedOutput(DEAD, letters)
 
-    def finish_bundle(self) -> None:
+    def finish_bundle(self) -> Iterator[Any]:
         if self._rows:
-            self._commit()
+            for letters in self._commit():
+                value = WindowedValue(letters, MIN_TIMESTAMP, (GlobalWindow(),))
+                yield beam.pvalue.TaggedOutput(DEAD, value)
 
-    def _commit(self) -> None:
+    def _commit(self) -> Iterator[pa.RecordBatch]:
         with timed(self._busy_us):
-            self._rows_out.inc(self._writer.commit(self._batches))
+            landed = self._writer.land(self._batches)
         self._rows_in.inc(self._rows)
+        self._rows_out.inc(landed.new)
+        self._repeated.inc(landed.repeated)
         self._batches, self._rows = [], 0
+        for rows in landed.reused.to_batches():
+            yield _reused(rows)
+
+
+_TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
+
+
+def _reused(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the dead letters of events whose id another event has."""
+    topics = pa.array([_TOPIC_OF[name] for name in rows["modality"].to_pylist()], pa.string())
+    return dead_letters(
+        rows.append_column("topic", topics),
+        stage="LandTable",
+        code=DeadLetterCode.ID_REUSED,
+        detail=_REUSED,
+    )
 
 
 class LandTable(beam.PTransform):
-    """Batches of one table's rows → that Delta table under ``root``.
+    """Batches of one table's rows → that Delta table under ``root``, and dead letters.
 
-    A streaming job gives each table one writer, which collects rows for ``collect_s`` seconds: the
-    cost of a commit follows the number of files. A recorded log needs neither, nor the shuffle.
+    Tables of events give dead letters of ids that were reused, the others none. A streaming job
+    gives each table one writer, which collects rows for ``collect_s`` seconds: the cost of a commit
+    follows the number of files. A recorded log needs neither, nor the shuffle.
     """
 
     def __init__(self, *, root: Root, table: str, collect_s: int = 0) -> None:
@@ -274,8 +375,11 @@ class LandTable(beam.PTransform):
         streaming = bool(pcoll.pipeline.options.view_as(StandardOptions).streaming)
         if streaming:
             pcoll = self._to_one_writer(pcoll)
-        commit = _Commit(self._root, self._table, remember=streaming)
-        return pcoll | "Commit" >> beam.ParDo(commit)
+        commit = beam.ParDo(_Commit(self._root, self._table, remember=streaming))
+        if "content" not in TABLES[self._table].names:
+            return pcoll | "Commit" >> commit.with_output_types(pa.RecordBatch)
+        typed = commit.with_output_types(pa.RecordBatch, **{DEAD: pa.RecordBatch})
+        return (pcoll | "Commit" >> typed.with_outputs(DEAD, main="committed"))[DEAD]
 
     def _to_one_writer(self, pcoll: beam.PCollection) -> beam.PCollection:
         soon = trigger.AfterProcessingTime(self._collect_s)

@@ -14,7 +14,7 @@ from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.arrow import vector_column
 from schemas.errors import DeadLetterCode
 from schemas.events import ATTRIBUTES, MOTION_FEATURES, PAYLOADS
-from schemas.vocabularies import MODALITIES
+from transforms.envelope import contradictory, denied
 
 Columns = dict[str, pa.Array]
 _Shape = TypeVar("_Shape")
@@ -62,12 +62,18 @@ def decode_payload(kind: str, values: pa.Array) -> tuple[Columns, np.ndarray]:
     return _columns(kind, payload, problems), problems
 
 
-def decode_structured(kind: str, values: pa.Array) -> tuple[Columns, Columns, np.ndarray]:
-    """Return attributes, payload columns and problems of CloudEvents in JSON format.
+def decode_structured(
+    kind: str, values: pa.Array, headers: Columns
+) -> tuple[list[bytes | None], Columns, Columns, np.ndarray]:
+    """Return data, attributes, payload columns and problems of CloudEvents in JSON format.
 
-    Attributes and data are parsed apart, so that wrong data leave the event its id.
+    ``headers`` are the attributes that stand beside the JSON. Attributes and data are parsed apart,
+    so that wrong data leave the event its id. Of an event that contradicts itself nothing is read.
     """
+    empty = values.is_null().to_numpy(zero_copy_only=False)  # its headers name media
+    values = values.fill_null(b"")
     envelopes, unread = parse_json(values.to_pylist(), _Envelope)
+    unread[empty] = DeadLetterCode.NULL_VALUE
     attributes = {
         name: pa.array([getattr(envelope, name) for envelope in envelopes], pa.string())
         for name in ATTRIBUTES
@@ -79,11 +85,25 @@ def decode_structured(kind: str, values: pa.Array) -> tuple[Columns, Columns, np
     else:
         data, absent = _given([envelope.data_base64 for envelope in envelopes], b'""')
         media, problems = parse_json(data, bytes)  # as base64
+        data = media
         columns = media_columns(pa.array(media, pa.binary()))
     problems[absent] = DeadLetterCode.NULL_VALUE
     unreadable = unread != None  # noqa: E711  element-wise
     problems[unreadable] = unread[unreadable]
-    return attributes, columns, problems
+    torn = contradictory(values, _members(envelopes, attributes)) | denied(attributes, headers)
+    torn &= ~unreadable
+    if torn.any():
+        problems[torn] = DeadLetterCode.BAD_HEADERS
+        mask = pa.array(torn)
+        attributes = {name: pc.if_else(mask, None, column) for name, column in attributes.items()}
+    return [*data], attributes, columns, problems
+
+
+def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
+    """Count the members that were found in each envelope and are not null."""
+    given = [column.is_valid().to_numpy(zero_copy_only=False) for column in attributes.values()]
+    data = [bool(envelope.data) + bool(envelope.data_base64) for envelope in envelopes]
+    return np.sum(given, axis=0) + np.array(data)
 
 
 def _given(raws: list[msgspec.Raw], instead: bytes) -> tuple[list[bytes], np.ndarray]:
@@ -127,19 +147,11 @@ def _columns(kind: str, payload: list[Any], problems: np.ndarray) -> Columns:
 
 
 def _counts(consent: Columns) -> Columns:
-    """Count what a consent names, and what of it nobody knows."""
-    purposes, modalities = consent["purposes"], consent["modalities"]
-    given = {
+    """Count what a consent names."""
+    return {
         f"{name}_given": pc.fill_null(pc.list_value_length(consent[name]), 0).cast(pa.int32())
         for name in ("purposes", "modalities")
     }
-    named = pc.fill_null(pc.greater(pc.utf8_length(purposes.flatten()), 0), False)
-    known = pc.is_in(modalities.flatten(), pa.array(MODALITIES))
-    unknown = np.zeros(len(purposes), np.int32)
-    for lists, good in ((purposes, named), (modalities, known)):
-        rows = pc.list_parent_indices(lists).to_numpy()
-        np.add.at(unknown, rows[~good.to_numpy(zero_copy_only=False)], 1)
-    return given | {"elements_unknown": pa.array(unknown)}
 
 
 def _motion(payload: list[Any], problems: np.ndarray) -> Columns:

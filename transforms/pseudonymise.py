@@ -1,9 +1,7 @@
 """Pseudonymise: subject and session ids become keyed references; no raw id goes on from here."""
 
-import datetime as dt
 import functools
 import hmac
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,93 +9,40 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import yaml
-from pydantic import AwareDatetime, ValidationError, field_validator
 
 from schemas.arrow import distinct, filled
-from schemas.errors import AffectstreamError
-from schemas.events import TIME, kind_of, pseudonymous_schema
-from schemas.strict import Frozen
+from schemas.events import kind_of, pseudonymous_schema
+from schemas.ids import unambiguous
+from schemas.keys import KeyPeriod, period_of, read_keys
+from transforms.governance import fold
 from transforms.stage import MAIN, Tagged, run_stage
 
 _CACHE_LIMIT = 200_000  # references held a process: about 40 MB
 
 
-class KeyPeriod(Frozen):
-    """One key and the event time from which it holds."""
-
-    since: AwareDatetime
-    key: bytes
-
-    @field_validator("key", mode="before")
-    @classmethod
-    def _from_hex(cls, value: str) -> bytes:
-        key = bytes.fromhex(value)
-        if len(key) < 32:
-            message = "a key needs at least 32 bytes (64 hex digits)"
-            raise ValueError(message)
-        return key
-
-
-class _KeyFile(Frozen):
-    periods: tuple[KeyPeriod, ...]
-
-
-def read_keys(path: Path) -> tuple[KeyPeriod, ...]:
-    """Read a key file: YAML with ``periods``, each with ``since`` and a hex ``key``."""
-    if not path.is_file():
-        message = f"no key file at {path}: make one with `affectstream config --new-keys {path}`"
-        raise AffectstreamError(message)
-    try:
-        parsed = _KeyFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        message = (
-            f"{path} is not a key file: it needs `periods`, a list of `since` (time with zone) "
-            "and `key` (64 hex digits or more)"
-        )
-        raise AffectstreamError(message) from error
-    if not parsed.periods:
-        message = f"{path} holds no key: add a period"
-        raise AffectstreamError(message)
-    return tuple(sorted(parsed.periods, key=lambda period: period.since))
-
-
-def write_keys(path: Path) -> None:
-    """Write a key file with one fresh random key, readable by its owner alone."""
-    if path.exists():
-        message = f"{path} exists: keys are never overwritten, since old references hang on them"
-        raise AffectstreamError(message)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    since = dt.datetime(2000, 1, 1, tzinfo=dt.UTC).isoformat()
-    document = {"periods": [{"since": since, "key": secrets.token_hex(32)}]}
-    path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
-
-
 @dataclass(slots=True)
 class Pseudonyms:
-    """Keyed references of subjects and sessions.
+    """Keyed references of subjects, sessions and persons.
 
     A reference is HMAC-SHA256 under the key of the event's period, over kind of id, region and
-    id, cut to 128 bits (32 hex digits). The first key also holds for all time before it.
+    id, cut to 128 bits (32 hex digits). Those of persons have no region, and the first key alone:
+    a consent must be found again in every region and under every later key.
     """
 
     periods: tuple[KeyPeriod, ...]
     _known: dict[tuple[str, int, str, str], str] = field(default_factory=dict)
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with ``subject_ref`` and ``session_ref`` for the raw ids."""
-        period = self._period(events["event_time"])
+        """Return the batch with keyed references for the raw ids."""
+        period, subject = period_of(self.periods, events["event_time"]), events["subject"]
+        always, nowhere = np.zeros_like(period), pa.nulls(events.num_rows, pa.string())
         replaced = {
-            "subject_ref": self._column("subject", events["region"], events["subject"], period),
+            "subject_ref": self._column("subject", events["region"], subject, period),
             "session_ref": self._column("session", events["region"], events["session_id"], period),
+            "person_ref": self._column("person", nowhere, subject, always),
+            "person_fold": self._column("person, folded", nowhere, _folded(subject), always),
         }
         return filled(pseudonymous_schema(kind_of(events)), replaced, events)
-
-    def _period(self, times: pa.Array) -> np.ndarray:
-        starts = pa.array([period.since for period in self.periods], TIME)
-        found = np.searchsorted(_micros(starts), _micros(times), side="right") - 1
-        return np.maximum(found, 0)
 
     def _column(self, what: str, region: pa.Array, value: pa.Array, period: np.ndarray) -> pa.Array:
         number, first = distinct(pa.array(period), region, value)
@@ -116,14 +61,15 @@ class Pseudonyms:
             return known
         if len(self._known) >= _CACHE_LIMIT:
             self._known.clear()
-        message = f"{what}\x1f{region}\x1f{identity}".encode()
+        message = unambiguous(*(pa.array([part]) for part in (what, region, identity)))[0].as_py()
         made = hmac.digest(self.periods[period].key, message, "sha256").hex()[:32]
         self._known[name] = made
         return made
 
 
-def _micros(times: pa.Array) -> np.ndarray:
-    return times.cast(pa.int64()).to_numpy(zero_copy_only=False)
+def _folded(subject: pa.Array) -> pa.Array:
+    coded = subject.dictionary_encode()
+    return pa.array(map(fold, coded.dictionary.to_pylist()), pa.string()).take(coded.indices)
 
 
 class Pseudonymise(beam.PTransform):

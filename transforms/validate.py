@@ -36,13 +36,21 @@ def _checks(kind: str) -> tuple[Check, ...]:
     return compile_suite(load_suite(f"events/{kind}"))
 
 
+def _suite(batch: pa.RecordBatch, kind: str) -> str:
+    """Return the suite's name; a withdrawal is a prohibition as an erasure is, and no grant."""
+    withdrawn = kind == "consent" and batch["granted"][0].as_py() is False
+    return "erasure" if withdrawn else kind
+
+
 def validate_batch(batch: pa.RecordBatch, kind: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Return the rows that meet every expectation of their kind, and the others' dead letters.
 
     A row gets one dead letter, which names the first expectation of the suite that it fails. A
-    batch without a failing row is returned as it is.
+    batch without a failing row is returned as it is. Consents are all grants or all withdrawals.
     """
-    checks = _checks(kind)
+    if not batch.num_rows:
+        return batch, _NOTHING
+    checks = _checks(_suite(batch, kind))
     passed = len(checks)
     first = np.full(batch.num_rows, passed)
     for number, check in enumerate(checks):

@@ -1,4 +1,9 @@
-"""WindowSessions: observations → one row a subject, session and window, grouped by shard."""
+"""WindowSessions: observations → one row a subject, session, purpose and window, by shard.
+
+Rows of one window agree in all of WINDOW_KEY. A context event counts in the windows of its own
+purpose, scenario and age band only: it was allowed for these, and to steer another purpose's
+decision would be a use that nobody consented to.
+"""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
@@ -20,7 +25,7 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
 from schemas.arrow import distinct, runs, take_rows, vector_column, vectors
-from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW
+from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.ids import first_half, stable_ids
 from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
@@ -140,9 +145,9 @@ class _SplitByShard(beam.DoFn):
 
 @dataclass(frozen=True, slots=True)
 class _Events:
-    """The distinct events of one shard and window, by session, event time and event key.
+    """The distinct events of one shard and window, by window id, event time and event key.
 
-    ``group`` numbers subject and session, ``entry`` is a row of ``sessions``.
+    ``group`` is a row of ``window_ids``, ``entry`` a row of ``sessions``.
     """
 
     group: np.ndarray
@@ -150,6 +155,7 @@ class _Events:
     modality: np.ndarray
     scores: np.ndarray
     sessions: pa.StructArray
+    window_ids: pa.Array
 
 
 def window_rows(
@@ -158,18 +164,17 @@ def window_rows(
     """Aggregate the HELD rows of one shard and window to WINDOW rows.
 
     Events are in a fixed order and each counts once, so the result does not hang on how they
-    came. Without an observation there is no row.
+    came. Without an observation there is no row. Where scene or region change within a window,
+    its first event tells them.
     """
-    events = _events(list(batches))
+    span = (start.isoformat(), str(int((end - start).total_seconds() * 1e6)))
+    events = _events(list(batches), span)
     heads = np.flatnonzero(np.diff(events.group, prepend=-1))
     count = len(heads)
     counts, scores, confidence = _by_modality(events, count)
     of_head = events.sessions.take(pa.array(events.entry[heads]))
-    at = dict(zip(_NAMES, of_head.flatten(), strict=True))
-    length = pa.repeat(str(int((end - start).total_seconds() * 1e6)), count)
-    begin = pa.repeat(start.isoformat(), count)
-    columns = at | {
-        "window_id": stable_ids(at["subject_ref"], at["session_ref"], begin, length),
+    columns = dict(zip(_NAMES, of_head.flatten(), strict=True)) | {
+        "window_id": events.window_ids,
         "window_start": pa.repeat(pa.scalar(start, TIME), count),
         "window_end": pa.repeat(pa.scalar(end, TIME), count),
         "revision": pa.array(np.bincount(events.group, minlength=count).astype(np.int32)),
@@ -184,7 +189,7 @@ def window_rows(
     return take_rows(rows, counts.sum(axis=1) > 0)
 
 
-def _events(batches: list[pa.RecordBatch]) -> _Events:
+def _events(batches: list[pa.RecordBatch], span: tuple[str, ...]) -> _Events:
     sessions = pa.concat_arrays([batch["session"].dictionary for batch in batches])
     sizes = [len(batch["session"].dictionary) for batch in batches]
     offsets = np.cumsum([0, *sizes[:-1]])
@@ -196,15 +201,40 @@ def _events(batches: list[pa.RecordBatch]) -> _Events:
         for name in ("event_key", "event_time", "modality")
     )
     scores = np.concatenate([vectors(batch["scores"], _LABELS) for batch in batches])
-    refs = (sessions.field(name).to_pylist() for name in ("subject_ref", "session_ref"))
-    group = np.unique(["".join(pair) for pair in zip(*refs, strict=True)], return_inverse=True)[1]
+    group, window_ids = _ranked(sessions, WINDOW_KEY, span)
     order = np.lexsort((key, time, group[entry]))
     first = np.unique(key[order], return_index=True)[1]
     if len(first) < len(order):  # an event came twice
-        order = order[np.sort(first)]
+        content = (_ranked(sessions, _NAMES)[0][entry], modality, *scores.T)
+        order = np.lexsort((*content, key, time, group[entry]))  # if it differs, neither came first
+        order = order[np.sort(np.unique(key[order], return_index=True)[1])]
     entry = entry[order]
-    seen = np.unique(group[entry], return_inverse=True)[1]
-    return _Events(seen, entry, modality[order], scores[order].astype(np.float64), sessions)
+    kept, seen = np.unique(group[entry], return_inverse=True)
+    return _Events(
+        seen,
+        entry,
+        modality[order],
+        scores[order].astype(np.float64),
+        sessions,
+        window_ids.take(pa.array(kept)),
+    )
+
+
+def _ranked(
+    sessions: pa.StructArray, names: Iterable[str], beside: tuple[str, ...] = ()
+) -> tuple[np.ndarray, pa.Array]:
+    """Number what sessions have in these columns by the order of its ids; return the ids too.
+
+    An id is a hash of the columns and of what stands ``beside`` them all.
+    """
+    columns = [sessions.field(name) for name in names]
+    number, first = distinct(*columns)
+    shown = [column.take(pa.array(first)) for column in columns]
+    ids = stable_ids(*shown, *(pa.repeat(value, len(first)) for value in beside))
+    order = pc.sort_indices(ids).to_numpy()
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[number], ids.take(pa.array(order))
 
 
 def _by_modality(events: _Events, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -224,7 +254,7 @@ def _by_modality(events: _Events, groups: int) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _last(events: _Events, groups: int, name: str) -> pa.Array:
-    """Return what the context told last in each session's window, null where nothing."""
+    """Return what the context told last in each row's window, null where nothing."""
     told = events.sessions.field(name)
     if told.null_count == len(told):  # no context event among them, as in most windows
         return pa.nulls(groups, pa.string())

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 from live_loads import commits_of
 from live_runs import differing, table
 
+from schemas.events import WINDOW_KEY
 from schemas.tables import ROW_ID
 
 Outage = tuple[datetime, datetime]
@@ -18,7 +19,7 @@ Outage = tuple[datetime, datetime]
 
 _SENT = ["topic", "timestamp", "key", "value"]
 _MARGIN_MS = 60_000
-_DECIDED = ["decision_id", "subject_ref", "session_ref", "window_end"]
+_DECIDED = ["decision_id", *WINDOW_KEY, "window_end"]
 _COUNTS = ("n_text", "n_voice", "n_face", "n_motion")
 
 
@@ -82,15 +83,15 @@ def disturbed(
 
     A decision is made once, on time. Where the broker was dead while its window was open, events
     came late: all of them, so that it is missing, or some, so that it differs. Those that follow
-    in the same session may differ too, since the history does.
+    in the same history may differ too.
     """
     rows = {row["decision_id"]: row for row in wanted.select(_DECIDED).to_pylist()}
     missing = set(rows) - set(made["decision_id"].to_pylist())
     differ = differing(wanted, made, "decision_id") - missing
-    first: dict[tuple[str, str], datetime] = {}
+    first: dict[tuple[str, ...], datetime] = {}
     for key in (missing | differ) & set(rows):
-        session, end = _session(rows[key]), rows[key]["window_end"]
-        first[session] = min(end, first.get(session, end))
+        history, end = _history(rows[key]), rows[key]["window_end"]
+        first[history] = min(end, first.get(history, end))
     length = timedelta(seconds=length_s)
 
     def excused(end: datetime) -> bool:
@@ -98,14 +99,14 @@ def disturbed(
 
     unexplained = differ - set(rows)  # what only the job has decided
     for key in (missing | differ) & set(rows):
-        since = rows[key]["window_end"] if key in missing else first[_session(rows[key])]
+        since = rows[key]["window_end"] if key in missing else first[_history(rows[key])]
         if not excused(since):
             unexplained.add(key)
     return missing, differ, unexplained
 
 
-def _session(row: dict[str, str]) -> tuple[str, str]:
-    return row["subject_ref"], row["session_ref"]
+def _history(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in WINDOW_KEY)
 
 
 def other_reviews(wanted: pa.Table, made: pa.Table, excused: set[str]) -> int:

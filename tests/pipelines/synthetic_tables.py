@@ -8,7 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
+from records import IDS, PERIODS
 
+from pipelines.accuracy import GroundTruth
+from schemas.events import TIME
 from schemas.ids import stable_ids
 from schemas.tables import TABLES
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY
@@ -16,6 +19,7 @@ from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 LENGTH = timedelta(seconds=5)
 SOURCE = "/world/test"
+RECORD = {"partition": 0, "offset": 7, "content": 11}
 
 
 def land(root: Path, name: str, rows: list[dict[str, object]]) -> None:
@@ -36,8 +40,9 @@ def ref(text: str) -> str:
     return stable_ids(pa.array([text]))[0].as_py()
 
 
-def event_id(raw_id: str) -> str:
-    return stable_ids(pa.array([SOURCE]), pa.array([raw_id]))[0].as_py()
+def event_id(raw_id: str, subject: str, at: datetime, kind: str) -> str:
+    raw = (pa.array([value]) for value in (subject, SOURCE, raw_id))
+    return IDS.of(kind, *raw, pa.array([at], TIME))[0][0].as_py()
 
 
 def expression_columns(expression: str, confidence: float, threshold: float) -> dict[str, object]:
@@ -72,12 +77,13 @@ def observation(
     raw_id: str, subject: str, at: datetime, modality: str, expression: str, confidence: float
 ) -> dict[str, object]:
     return {
-        "event_id": event_id(raw_id),
+        "event_id": event_id(raw_id, subject, at, modality),
         **context(subject),
         "event_time": at,
         "modality": modality,
         **expression_columns(expression, confidence, 0.4),
         "embedding": [0.0] * 32,
+        **RECORD,
         "event_date": at.date(),
     }
 
@@ -132,13 +138,14 @@ def dead_letter(offset: int, code: str, stage: str = "decode") -> dict[str, obje
 
 def refusal(raw_id: str, subject: str, code: str, article: str) -> dict[str, object]:
     return {
-        "event_id": event_id(raw_id),
+        "event_id": event_id(raw_id, subject, START, "voice"),
         **context(subject),
         "event_time": START,
         "modality": "voice",
         "code": code,
         "article": article,
         "policy_version": "policy@1",
+        **RECORD,
         "event_date": START.date(),
     }
 
@@ -182,9 +189,17 @@ TRUTH_SCHEMA = pa.schema(
 )
 
 
-def write_truth(path: Path, rows: list[dict[str, object]]) -> Path:
+def write_truth(path: Path, rows: list[dict[str, object]]) -> GroundTruth:
     pq.write_table(pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA), path)
-    return path
+    return ground_truth(path)
+
+
+def ground_truth(path: Path) -> GroundTruth:
+    """The truth at this path, and the keys that the ids of these tables are made with."""
+    keys = path.with_name("keys.yaml")
+    since, key = PERIODS[0].since.isoformat(), PERIODS[0].key.hex()
+    keys.write_text(f"periods: [{{since: {since}, key: '{key}'}}]")
+    return GroundTruth(path, keys)
 
 
 STAGES = {
@@ -204,7 +219,28 @@ STAGES = {
 }
 
 
-def write_session(root: Path, truth: Path, *, subjects: int = 10, windows: int = 36) -> None:
+def write_mixed_session(root: Path, truth: Path) -> GroundTruth:
+    """Write one session in which a subject shows joy for one purpose and anger for another.
+
+    The age band is null for one of them: it is no string, and joins no row to another.
+    """
+    others = [{}, {"purpose": "research", "age_band": None}, {"scenario": "social"}]
+    seen, features, true = [], [], []
+    for number, (own, shown) in enumerate(zip(others, ("joy", "anger", "fear"), strict=True)):
+        for index in range(number, 4):
+            start, raw = START + LENGTH * index, f"{shown}-{index}"
+            row = observation(raw, "p", start + timedelta(seconds=1), "text", shown, 0.9)
+            seen.append(row | own)
+            made = feature("p", start, shown, 0.9, {"text": 1}) | own
+            features.append(made | {"window_id": ref(f"{shown} {start}")})
+            true.append(truth_row(raw, "p", start, "text", shown))
+    land(root, "observations", seen)
+    land(root, "emotion_features", features)
+    land(root, "expression_decisions", [decision(row, "observe", "default") for row in features])
+    return write_truth(truth, true)
+
+
+def write_session(root: Path, truth: Path, *, subjects: int = 10, windows: int = 36) -> GroundTruth:
     """Write a whole small world: noisy recognisers, fused windows, decisions, a few bad records."""
     rng = np.random.default_rng(7)
     skill = {"text": 0.6, "voice": 0.6, "face": 0.7, "motion": 0.85}
@@ -247,4 +283,4 @@ def write_session(root: Path, truth: Path, *, subjects: int = 10, windows: int =
         ],
     )
     land(root, "runs", [run(STAGES)])
-    write_truth(truth, true)
+    return write_truth(truth, true)

@@ -12,10 +12,12 @@ from synthetic_tables import (
     dead_letter,
     event_id,
     feature,
+    ground_truth,
     land,
     observation,
     refusal,
     truth_row,
+    write_mixed_session,
     write_truth,
 )
 
@@ -55,10 +57,10 @@ def world(tmp_path):
         ],
     )
     land(tmp_path, "refusals", [refusal("r1", "p", "consent_unknown", "GDPR 9")])
-    dead = dead_letter(1, "audio_undecodable") | {"event_id": event_id("d1")}
+    dead = dead_letter(1, "audio_undecodable") | {"event_id": event_id("d1", "p", w0, "voice")}
     land(tmp_path, "dead_letters", [dead])
     others = [
-        truth_row("r1", "p", w0, "voice", "joy"),
+        truth_row("r1", "p", START, "voice", "joy"),
         truth_row("d1", "p", w0, "voice", "joy"),
         truth_row("c1", "p", w0, "context", None),
     ]
@@ -113,6 +115,13 @@ def test_a_window_is_compared_with_its_majority_and_a_tie_is_left_out(world):
     assert labels == ["anger", "fear", "joy"]
 
 
+def test_windows_of_one_session_and_time_are_told_apart_by_purpose_scenario_and_age(tmp_path):
+    truth = write_mixed_session(tmp_path / "tables", tmp_path / "truth.parquet")
+    accuracy = measure(tmp_path / "tables", truth)
+    assert (accuracy.observed, accuracy.tied_windows) == (9, 0)
+    assert (accuracy.fused.n, accuracy.fused.accuracy) == (9, 1.0)
+
+
 def test_tables_without_observations_give_no_score(tmp_path):
     land(tmp_path, "refusals", [refusal("r1", "p", "consent_unknown", "GDPR 9")])
     truth = write_truth(tmp_path / "t.parquet", [truth_row("r1", "p", START, "voice", "joy")])
@@ -125,13 +134,13 @@ def test_tables_without_observations_give_no_score(tmp_path):
 def test_a_file_that_is_no_ground_truth_is_one_sentence(world, tmp_path):
     root, _ = world
     with pytest.raises(AffectstreamError, match="no ground truth at"):
-        measure(root, tmp_path / "missing.parquet")
+        measure(root, ground_truth(tmp_path / "missing.parquet"))
     (tmp_path / "text.parquet").write_text("not parquet")
     with pytest.raises(AffectstreamError, match="is no ground truth"):
-        measure(root, tmp_path / "text.parquet")
+        measure(root, ground_truth(tmp_path / "text.parquet"))
     pq.write_table(pa.table({"source": ["a"]}), tmp_path / "short.parquet")
-    with pytest.raises(AffectstreamError, match="with the columns source, id, expression"):
-        measure(root, tmp_path / "short.parquet")
+    with pytest.raises(AffectstreamError, match="with the columns subject, source, id"):
+        measure(root, ground_truth(tmp_path / "short.parquet"))
 
 
 def arrays(draw_rows: list[tuple[int, int, float, bool]]) -> list[np.ndarray]:

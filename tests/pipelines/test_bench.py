@@ -5,7 +5,7 @@ import pytest
 from pipelines import bench
 from pipelines.hand_loop import window_by_hand
 from pipelines.sessionlogs.bench_log import write_bench_log
-from transforms.pseudonymise import write_keys
+from schemas.keys import write_keys
 
 
 def test_beam_and_the_loop_do_the_same_work(

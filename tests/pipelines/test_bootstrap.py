@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from live_runs import QUIET, same, table
@@ -19,10 +20,16 @@ BOUNDARY_MS = START_MS + 20_000
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """The whole log, its events before a window's boundary, and those after."""
+    """The whole log, its events before a window's boundary, and those after.
+
+    Every second event of a session has another purpose: each has a history of its own.
+    """
     folder = tmp_path_factory.mktemp("parts")
-    log = write_bench_log(folder / "whole", 2_000, subjects=12, rate=50).folder
-    whole = pq.read_table(log).cast(RAW).combine_chunks().to_batches()[0]
+    plain = write_bench_log(folder / "plain", 2_000, subjects=12, rate=50).folder
+    whole = _with_two_purposes(pq.read_table(plain).cast(RAW).combine_chunks().to_batches()[0])
+    log = folder / "whole"
+    log.mkdir()
+    pq.write_table(pa.Table.from_batches([whole]), log / "part-0.parquet")
     times = read_headers(whole["headers"], ["ce_time"])[0]["ce_time"]
     micros = times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
     made = []
@@ -34,6 +41,18 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
         made.append((folder / name, keep))
     assert all(np.any(keep) for _, keep in made)
     return log, made[0][0], made[1][0]
+
+
+def _with_two_purposes(log: pa.RecordBatch) -> pa.RecordBatch:
+    headers = log["headers"]
+    pairs = headers.flatten()
+    odd = pc.equal(pc.bit_wise_and(pc.list_parent_indices(headers), 1), 1)
+    chosen = pc.and_(odd, pc.equal(pairs.field("key"), "ce_purpose"))
+    value = pc.if_else(chosen, b"recommendation", pairs.field("value"))
+    named = pa.StructArray.from_arrays([pairs.field("key"), value], names=["key", "value"])
+    changed = pa.ListArray.from_arrays(headers.offsets, named)
+    columns = [changed if name == "headers" else log[name] for name in log.schema.names]
+    return pa.record_batch(columns, schema=RAW)
 
 
 def test_history_goes_on_from_the_tables(
@@ -55,6 +74,7 @@ def test_history_goes_on_from_the_tables(
     wanted, going_on, forgetful = (
         table(tmp_path / name, "expression_decisions") for name in ("whole", "with", "without")
     )
+    assert set(wanted["purpose"].to_pylist()) == {"avatar_mirroring", "recommendation"}
     same(wanted, going_on)
     with pytest.raises(AssertionError):
         same(wanted, forgetful)

@@ -35,7 +35,15 @@ def test_replay_query_and_show(session: Path, tmp_path: Path) -> None:
     counted = "SELECT count(*) AS n FROM emotion_features"
     out = run("query", counted, "--tables", tables, "--format", "json")
     assert json.loads(out.stdout)[0]["n"] > 0
-    shown = run("show", "--tables", tables, "--truth", session / "session" / "truth.parquet")
+    shown = run(
+        "show",
+        "--tables",
+        tables,
+        "--truth",
+        session / "session" / "truth.parquet",
+        "--keys",
+        session / "keys.yaml",
+    )
     assert shown.returncode == 0, shown.stderr
     assert "minor_biometric" in shown.stdout
 

@@ -14,7 +14,7 @@ from live_runs import same
 from records import START, raw, record
 from rich.console import Console
 
-from pipelines.accuracy import measure
+from pipelines.accuracy import GroundTruth, measure
 from pipelines.affect import build_pipeline, verify_consumed
 from pipelines.check import check_tables
 from pipelines.config import Config, load_config
@@ -183,7 +183,7 @@ def test_the_landed_tables_meet_their_expectations(config, tmp_path: Path) -> No
 
 
 def test_the_estimates_beat_chance_by_far(sample: SessionLog, config) -> None:
-    accuracy = measure(config[0].tables, sample.truth)
+    accuracy = measure(config[0].tables, GroundTruth(sample.truth, config[0].keys))
     motion = next(score for score in accuracy.modalities if score.name == "motion")
     assert motion.accuracy > 0.6
     assert accuracy.fused.accuracy > accuracy.fused.chance + 0.1
@@ -192,7 +192,7 @@ def test_the_estimates_beat_chance_by_far(sample: SessionLog, config) -> None:
 def test_a_graph_with_a_dangling_output_does_not_build(config) -> None:
     settings, _ = config
     p = beam.Pipeline()
-    p | ReadLog(log=settings.log) | DecodeEvents()
+    p | ReadLog(log=settings.log) | DecodeEvents(keys=settings.keys)
     with pytest.raises(AffectstreamError, match="dead_letters"):
         verify_consumed(p)
     build_pipeline(beam.Pipeline(), settings)

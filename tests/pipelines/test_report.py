@@ -2,7 +2,17 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from synthetic_tables import START, land, ref, refusal, run, truth_row, write_session, write_truth
+from synthetic_tables import (
+    START,
+    land,
+    ref,
+    refusal,
+    run,
+    truth_row,
+    write_mixed_session,
+    write_session,
+    write_truth,
+)
 
 from pipelines.report import write_report
 from pipelines.show import COLOURS
@@ -35,8 +45,8 @@ class Balance(HTMLParser):
 def page(tmp_path_factory):
     root = tmp_path_factory.mktemp("tables")
     truth = tmp_path_factory.mktemp("truth") / "truth.parquet"
-    write_session(root, truth, subjects=5, windows=12)
-    return write_report(root, truth.with_name("report.html"), truth).read_text(encoding="utf-8")
+    known = write_session(root, truth, subjects=5, windows=12)
+    return write_report(root, truth.with_name("report.html"), known).read_text(encoding="utf-8")
 
 
 def test_the_page_is_whole_and_holds_every_picture(page):
@@ -83,11 +93,20 @@ def test_pictures_follow_the_pages_ink_and_name_each_expression(page):
 
 def test_figures_of_the_page_are_those_of_the_tables(tmp_path):
     root = tmp_path / "tables"
-    write_session(root, tmp_path / "t.parquet", subjects=2, windows=6)
-    page = write_report(root, tmp_path / "r.html", tmp_path / "t.parquet").read_text()
+    truth = write_session(root, tmp_path / "t.parquet", subjects=2, windows=6)
+    page = write_report(root, tmp_path / "r.html", truth).read_text()
     assert "<td>dead_letters</td><td>4</td>" in page
     assert "consent_withdrawn · GDPR 7(3)" in page
     assert "78% of the time was spent inside model forward passes" in page
+
+
+def test_each_purpose_of_a_session_is_drawn(tmp_path):
+    truth = write_mixed_session(tmp_path / "t", tmp_path / "truth.parquet")
+    path = write_report(tmp_path / "t", tmp_path / "r.html", truth)
+    page = path.read_text(encoding="utf-8")
+    assert "3 of 3 sessions and 9 of 9 windows" in page
+    assert "counts once for each" in page
+    assert page.count(f"{ref('p')[:6]} research game –") == 2  # in the timeline and over a panel
 
 
 def test_tables_without_windows_or_runs_say_so(tmp_path):
@@ -117,9 +136,8 @@ def test_an_unwritable_page_is_one_sentence(tmp_path):
 
 
 def test_two_reports_of_the_same_tables_are_equal(tmp_path):
-    write_session(tmp_path / "t", tmp_path / "t.parquet", subjects=2, windows=4)
+    truth = write_session(tmp_path / "t", tmp_path / "t.parquet", subjects=2, windows=4)
     pages = [
-        write_report(tmp_path / "t", tmp_path / f"{n}.html", tmp_path / "t.parquet").read_bytes()
-        for n in range(2)
+        write_report(tmp_path / "t", tmp_path / f"{n}.html", truth).read_bytes() for n in range(2)
     ]
     assert pages[0] == pages[1]

@@ -13,6 +13,7 @@ from synthetic_tables import (
     ref,
     refusal,
     run,
+    write_mixed_session,
     write_session,
 )
 
@@ -29,8 +30,7 @@ def printed(root, truth=None, width=100) -> str:
 def session(tmp_path_factory):
     root = tmp_path_factory.mktemp("tables")
     truth = tmp_path_factory.mktemp("truth") / "truth.parquet"
-    write_session(root, truth, subjects=8, windows=36)
-    return root, truth
+    return root, write_session(root, truth, subjects=8, windows=36)
 
 
 def test_show_prints_every_part_within_eighty_columns(session):
@@ -128,3 +128,28 @@ def test_sessions_of_one_subject_are_separate_lines(tmp_path):
     land(tmp_path, "emotion_features", [first, later | {"session_ref": ref("another")}])
     lines = [row for row in printed(tmp_path).splitlines() if row.startswith(ref("p")[:6])]
     assert [line.split()[1:] for line in lines] == [["J"], ["F"]]
+
+
+def test_purposes_of_one_session_are_lines_that_say_what_tells_them_apart(tmp_path):
+    write_mixed_session(tmp_path, tmp_path / "truth.parquet")
+    text = printed(tmp_path, width=120)
+    who = ref("p")[:6]
+    begin = text.index("Shown expression")
+    lines = [row for row in text[begin:].splitlines() if row.startswith(who)]
+    assert sorted(line[len(who) :].rstrip() for line in lines) == [
+        " entertainment game adult    J J J J",
+        " entertainment social adult      F F",
+        " research game –               A A A",
+    ]
+    assert "Last 9 of 9 windows" in text
+    assert text.count(f"{who} research game –") == 4  # a line, and three listed windows
+    assert "observe 9" in text
+
+
+def test_a_null_that_all_rows_share_tells_nothing_apart(tmp_path):
+    rows = [
+        feature("p", START + LENGTH * n, "joy", 0.9, {"text": 1}) | {"age_band": None}
+        for n in range(2)
+    ]
+    land(tmp_path, "emotion_features", rows)
+    assert f"{ref('p')[:6]}  J J" in printed(tmp_path)

@@ -20,7 +20,7 @@ DERIVED = {"weights_given", "weight_min", "weight_max", "pose_max"}
 DERIVED |= {
     "purposes_given",
     "modalities_given",
-    "elements_unknown",
+    "recorded_at",
     "media",
     "media_format",
     "media_bytes",
@@ -86,7 +86,7 @@ def test_lengths_and_sets_are_those_of_the_expectations(kind: str) -> None:
         elif entry["type"].endswith("_to_not_be_null") and found and column not in payload:
             names = loaded["required"]
             assert column == "event_type" or attribute_of.get(column, column) in names
-    assert compared >= 8
+    assert compared >= 8 or kind == "erasure", "what asks for erasure need not be well formed"
 
 
 PAYLOAD: dict[str, Any] = {

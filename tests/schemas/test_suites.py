@@ -62,7 +62,7 @@ def sets(name: str) -> dict[str, set[Any]]:
 
 
 def test_vocabularies_in_suites_are_those_of_the_schemas() -> None:
-    for kind in KINDS:
+    for kind in set(KINDS) - {"erasure"}:  # which asks for no more than a subject
         assert sets(f"events/{kind}")["event_type"] == {EVENT_TYPES[kind]}
     for table in ("observations", "emotion_features", "expression_decisions"):
         assert sets(f"tables/{table}")["expression"] == set(EXPRESSIONS)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from live_runs import take_any_time
-from records import CODECS, HOSTILE, START, raw, record, send_badly
+from records import CODECS, HOSTILE, IDS, START, raw, record, send_badly
 from rich.console import Console
 
 from pipelines.config import Kafka
@@ -132,7 +132,7 @@ def test_retimed_events_are_of_the_present_and_keep_their_distances(
 
     times = [
         time.as_py()
-        for tag, events in decode_batch(raw_batch(found))
+        for tag, events in decode_batch(raw_batch(found), IDS)
         if tag == MAIN
         for time in events["event_time"]
     ]

@@ -37,7 +37,7 @@ from live_runs import (
     table,
     wait_for,
 )
-from records import raw, record
+from records import IDS, raw, record
 
 from pipelines.config import Config, Kafka, load_config
 from pipelines.publish import publish, shifted
@@ -167,7 +167,7 @@ def _session_events(log: pa.RecordBatch) -> list[dict[str, Any]]:
     names = ["event_id", "event_time", "topic", "partition", "offset"]
     events = [
         row
-        for tag, batch in decode_batch(log)
+        for tag, batch in decode_batch(log, IDS)
         if tag == MAIN and batch["topic"][0].as_py() in (*SESSIONS, *CONTEXTS)
         for row in batch.select(names).to_pylist()
     ]

@@ -23,6 +23,7 @@ from pipelines.live import Supervisor
 from pipelines.progress import TopicProgress
 from pipelines.publish import publish
 from pipelines.topics import check_topics
+from schemas import events
 from schemas.errors import AffectstreamError
 
 
@@ -75,12 +76,16 @@ def test_a_checkpoint_of_another_graph_is_not_restored(config: Config, tmp_path:
     check_graph(_without_a_step(graph), config, restoring=False)
 
 
-def test_how_the_graph_windows_and_what_it_holds_are_of_its_version(config: Config) -> None:
+def test_how_the_graph_windows_and_what_it_holds_are_of_its_version(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = build(config)
     version = graph_version(graph, config)
     for changed in (_with_another_trigger(graph), _with_another_state(graph)):
         assert graph_version(changed, config) != version
     assert graph_version(graph, config) == version
+    monkeypatch.setattr(events, "WINDOW_KEY", (*events.WINDOW_KEY, "scene_id"))
+    assert graph_version(graph, config) != version
 
 
 def _without_a_step(graph: beam_runner_api_pb2.Pipeline) -> beam_runner_api_pb2.Pipeline:

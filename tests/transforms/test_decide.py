@@ -101,8 +101,58 @@ def test_a_restored_history_goes_on_as_if_nothing_happened() -> None:
     assert rest.equals(end)
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"purpose": "research"},
+        {"scenario": "game"},
+        {"age_band": "unknown"},
+        {"age_band": None},
+        {"session_ref": "6" * 32},
+    ],
+)
+def test_each_purpose_scenario_and_age_band_has_a_history_of_its_own(own: dict) -> None:
+    """Side by side or alone, also when going on from a state: the same decisions."""
+    one = [feature(n, "joy") for n in range(4)]
+    other = [feature(n, "anger", **own) | {"window_id": f"b-{n}"} for n in range(1, 4)]
+    apart = decisions(*one) + decisions(*other)
+    mixed = decisions(*other[::-1], *one)
+    by_id = {row["decision_id"]: row for row in apart}
+    assert {row["decision_id"]: row for row in mixed} == by_id
+    _, _, state = drain(*one[:2], *other[:1])
+    later, _, _ = drain(*one[2:], *other[1:], state=state)
+    assert all(row == by_id[row["decision_id"]] for row in later.to_pylist())
+
+
+def test_null_is_no_age_band_that_is_called_so() -> None:
+    bands = [None, "", "unknown", "null", "None"]
+    rows = [
+        feature(n, e, age_band=band) | {"window_id": f"{band!r}-{n}"}
+        for n, e in enumerate(("joy", "fear"))
+        for band in bands
+    ]
+    _, _, state = drain(*rows)
+    assert len(state) == len(set(state["history_id"].to_pylist())) == len(bands)
+
+
+def test_motion_for_research_moves_no_avatar() -> None:
+    shown = [feature(n, "joy", purpose="research") for n in range(3)]
+    text = [feature(2, "neutral", peak=0.9) | {"window_id": "text"}]
+    by_purpose = {row["purpose"]: row for row in decisions(*shown, *text)}
+    assert by_purpose["avatar_mirroring"]["intensity"] == 0
+    assert by_purpose["avatar_mirroring"]["expression"] == "neutral"
+    assert max(by_purpose["research"]["avatar_weights"]) == 0
+
+
 def test_order_of_arrival_does_not_matter() -> None:
-    rows = [feature(n, "joy" if n % 3 else "anger", subject=s) for n in range(9) for s in "abc"]
+    rows = [
+        feature(n, "joy" if (n + len(p)) % 3 else "anger", subject=s, purpose=p, age_band=band)
+        | {"window_id": f"{n}-{s}-{p}-{band}"}
+        for n in range(9)
+        for s in "ab"
+        for p in ("research", "avatar_mirroring")
+        for band in ("adult", None)
+    ]
     assert decisions(*rows) == decisions(*rows[::-1])
 
 

@@ -10,7 +10,9 @@ from schemas.errors import AffectstreamError
 from schemas.tables import CONSENT_LEDGER, REFUSALS
 from transforms.consent import Consents, ledger_rows
 from transforms.gate import LEDGER, Case, Gate, Policy, read_policy
-from transforms.stage import MAIN, REFUSED
+from transforms.stage import DEAD, MAIN, REFUSED
+
+PURPOSES = read_policy(POLICIES / "gate.yaml").purposes
 
 
 def consent(second: float, *, granted: bool = True, **changes) -> pa.RecordBatch:
@@ -19,7 +21,8 @@ def consent(second: float, *, granted: bool = True, **changes) -> pa.RecordBatch
         "purposes": ["avatar_mirroring", "workplace_monitoring", "recommendation"],
         "modalities": ["text", "voice", "face", "motion"],
     }
-    return ledger_rows(pseudonymous(record("consent", int(second), payload, **changes)))
+    events = pseudonymous(record("consent", int(second), payload, **changes))
+    return ledger_rows(events, PURPOSES)[0]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def face(second: int, **changes) -> dict:
 
 
 def test_unknown_means_refuse(policy: Policy) -> None:
-    gate = Gate(policy, Consents.of([consent(0)]))
+    gate = Gate(policy, Consents([consent(0)]))
     assert codes(gate, text(1)) == [None]
     assert codes(gate, text(2, subject="stranger")) == ["consent_unknown"]
     assert codes(gate, text(3, purpose="selling")) == ["purpose_unknown"]
@@ -59,13 +62,13 @@ def test_unknown_means_refuse(policy: Policy) -> None:
     assert codes(gate, text(5, noticeid=None)) == ["notice_missing"]
     assert codes(gate, text(6, noticeid="")) == ["notice_missing"]
     assert codes(gate, text(7, purpose="a\x1fb", scenario="\x1f\x1f")) == ["purpose_unknown"]
-    assert codes(Gate(policy, Consents.of([])), text(8)) == ["consent_unknown"]
+    assert codes(Gate(policy, Consents([])), text(8)) == ["consent_unknown"]
 
 
 def test_consent_holds_as_of_event_time(policy: Policy) -> None:
     ledger = [consent(10), consent(20, granted=False), consent(30)]
     for order in (ledger, ledger[::-1], ledger * 2):
-        gate = Gate(policy, Consents.of(order))
+        gate = Gate(policy, Consents(order))
         seen = codes(gate, *(text(s) for s in (9, 10, 19, 20, 29, 30)))
         assert seen == [
             "consent_unknown",
@@ -78,52 +81,86 @@ def test_consent_holds_as_of_event_time(policy: Policy) -> None:
 
 
 def test_a_withdrawal_at_the_same_instant_wins(policy: Policy) -> None:
-    gate = Gate(policy, Consents.of([consent(10, granted=False), consent(10)]))
+    gate = Gate(policy, Consents([consent(10, granted=False), consent(10)]))
     assert codes(gate, text(11)) == ["consent_withdrawn"]
 
 
 def test_an_erasure_request_closes_the_gate(policy: Policy) -> None:
-    erasure = ledger_rows(pseudonymous(record("erasure", 15, {"reason": "left"})))
+    erasure, _ = ledger_rows(pseudonymous(record("erasure", 15, {"reason": "left"})), PURPOSES)
     assert erasure["action"].to_pylist() == ["erasure_requested"]
-    gate = Gate(policy, Consents.of([consent(0), erasure]))
-    assert codes(gate, text(14), text(15)) == [None, "consent_withdrawn"]
+    gate = Gate(policy, Consents([consent(0), erasure, consent(30)]))
+    seen = codes(gate, text(14), text(15), text(29), text(30))
+    assert seen == [None, "consent_withdrawn", "consent_withdrawn", None], "a new grant opens it"
 
 
 @pytest.mark.parametrize("age", ["child", "teen", "unknown", None])
 def test_minors_have_no_biometric_branch(policy: Policy, age: str | None) -> None:
-    gate = Gate(policy, Consents.of([consent(0)]))
+    gate = Gate(policy, Consents([consent(0)]))
     assert codes(gate, face(1, ageband=age)) == ["minor_biometric"]
     assert codes(gate, text(2, ageband=age)) == [None]
 
 
 def test_work_and_school_in_the_union(policy: Policy) -> None:
     eu = {"region": "EU"}
-    gate = Gate(policy, Consents.of([consent(0), consent(0, **eu)]))
+    gate = Gate(policy, Consents([consent(0)]))
     assert codes(gate, face(1, **eu)) == [None]
-    assert codes(gate, face(2, scenario="learning", **eu)) == ["purpose_prohibited"]
-    assert codes(gate, text(3, scenario="learning", **eu)) == [None]
+    for n, name in enumerate(("learning", "Learning", "classroom", "school", "work", "Office")):
+        assert codes(gate, face(n + 2, scenario=name, **eu)) == ["purpose_prohibited"]
+        assert codes(gate, text(n + 2, scenario=name, **eu)) == [None]
+        assert codes(gate, face(n + 2, scenario=name, region="de-BY")) == ["purpose_prohibited"]
     assert codes(gate, face(4, purpose="workplace_monitoring", **eu)) == ["purpose_prohibited"]
     early = Case("workplace_monitoring", "EU", "social", "adult", "face", dt.date(2025, 2, 1))
     assert policy.judge(early)[1] != "EU AI Act Art. 5(1)(f)"
 
 
+def test_nothing_is_allowed_that_nobody_listed(policy: Policy) -> None:
+    day = dt.date(2026, 9, 1)
+    good = ("avatar_mirroring", "US", "social", "adult", "text", day)
+    assert policy.judge(Case(*good)) is None
+    for place, code in enumerate(
+        ("purpose_unknown", "region_unknown", "scenario_unknown", "age_band_unknown",
+         "modality_unknown")
+    ):  # fmt: skip
+        for value in ("gaze", "", None, good[place].upper() + " "):
+            case = Case(*(value if at == place else told for at, told in enumerate(good)))
+            assert policy.judge(case)[0] == code, value
+
+
+@pytest.mark.parametrize("scenario", ["casino", "workshop", "learning_", "LEARNING\u200b", "nap"])
+def test_an_unknown_scenario_is_refused_or_read_as_what_it_means(
+    policy: Policy, scenario: str
+) -> None:
+    gate = Gate(policy, Consents([consent(0)]))
+    (code,) = codes(gate, face(1, scenario=scenario, region="EU"))
+    assert code in ("scenario_unknown", "purpose_prohibited")
+
+
+def test_the_gate_ends_what_says_whose_consent_counts(policy: Policy) -> None:
+    ((_, allowed),) = Gate(policy, Consents([consent(0)])).batch(pseudonymous(text(1)))
+    assert not {"person_ref", "person_fold"} & set(allowed.schema.names)
+
+
 def test_governance_becomes_ledger_rows(policy: Policy) -> None:
-    events = pseudonymous(
-        record("consent", 1, {"granted": True, "purposes": ["a", "b"], "modalities": ["x", "y"]}),
-        record("consent", 2, {"granted": False, "purposes": ["c"], "modalities": ["x"]}),
-    )
-    ((tag, rows),) = Gate(policy, Consents.of([])).batch(events)
+    modes = ["text", "voice"]
+    given = {"granted": True, "purposes": ["safety", "research"], "modalities": modes}
+    ((tag, rows),) = Gate(policy, Consents()).batch(pseudonymous(record("consent", 1, given)))
     assert tag == LEDGER
     assert rows.schema == CONSENT_LEDGER
     pairs = [(r["purpose"], r["modality"], r["action"]) for r in rows.to_pylist()]
-    assert pairs == [
-        ("a", "x", "granted"),
-        ("a", "y", "granted"),
-        ("b", "x", "granted"),
-        ("b", "y", "granted"),
-        ("c", "x", "withdrawn"),
-    ]
-    assert len(set(rows["ledger_id"].to_pylist())) == 5
+    assert pairs == [(p, m, "granted") for p in ("research", "safety") for m in modes]
+    assert len(set(rows["ledger_id"].to_pylist())) == 4
+
+
+def test_a_grant_holds_for_what_is_known_and_says_what_is_not(policy: Policy) -> None:
+    given = {"granted": True, "purposes": ["selling", "safety"], "modalities": ["Text", "face"]}
+    found = dict(Gate(policy, Consents()).batch(pseudonymous(record("consent", 7, given))))
+    pairs = [(r["purpose"], r["modality"]) for r in found[LEDGER].to_pylist()]
+    assert pairs == [("safety", "face")], "permission is read strictly"
+    (letter,) = found[DEAD].to_pylist()
+    assert (letter["code"], letter["topic"], letter["offset"]) == (
+        "grant_unknown_name", "governance.consent", 7,
+    )  # fmt: skip
+    assert "selling" not in str(letter)
 
 
 def test_a_policy_that_is_wrong_says_so(tmp_path: Path) -> None:
@@ -131,3 +168,13 @@ def test_a_policy_that_is_wrong_says_so(tmp_path: Path) -> None:
     path.write_text("version: x\nregions: []\npurposes: []\nrules: [{verdict: refuse, article: a}]")
     with pytest.raises(AffectstreamError, match="not a policy table"):
         read_policy(path)
+    whole = (POLICIES / "gate.yaml").read_text(encoding="utf-8")
+    for old, new, said in (
+        ("    regions: [EU]", "    regions: [Eu]", r"rule 1 names \['Eu'\]: list it in regions"),
+        ("    scenarios: [game, social, learning, support, work]\n", "", "must list its scenarios"),
+        ("age_bands: [child, teen, adult, unknown]\nm", "age_bands: [adult]\nm", "in age_bands"),
+    ):
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        with pytest.raises(AffectstreamError, match=said):
+            read_policy(path)

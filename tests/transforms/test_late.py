@@ -4,7 +4,7 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
-from records import START, raw, record
+from records import IDS, START, raw, record
 
 from schemas.arrow import ArrowBatchCoder
 from schemas.tables import DEAD_LETTERS
@@ -15,7 +15,7 @@ from transforms.stage import DEAD, MAIN
 
 def events(*numbers: int) -> pa.RecordBatch:
     rows = [record("text", number, {"text": "hi", "lang": "en"}) for number in numbers]
-    return next(batch for tag, batch in decode_batch(raw(*rows)) if tag == MAIN)
+    return next(batch for tag, batch in decode_batch(raw(*rows), IDS) if tag == MAIN)
 
 
 def offsets(wanted: list[int]) -> object:

@@ -1,16 +1,12 @@
 import datetime as dt
 
 import pytest
-from records import START, raw, record
+from records import START, decoded, record
 
 from schemas.errors import AffectstreamError
 from schemas.events import pseudonymous_schema
-from transforms.decode import decode_batch
-from transforms.pseudonymise import KeyPeriod, Pseudonyms, read_keys, write_keys
-
-
-def events(*rows: dict):
-    return next(iter(decode_batch(raw(*rows))))[1]
+from schemas.keys import KeyPeriod, read_keys, write_keys
+from transforms.pseudonymise import Pseudonyms
 
 
 def period(since: str, digit: str) -> KeyPeriod:
@@ -21,7 +17,7 @@ ONE = (period("2020-01-01T00:00:00Z", "a"),)
 
 
 def test_no_raw_id_goes_on_and_references_are_stable() -> None:
-    batch = events(
+    batch = decoded(
         record("text", 1, {"text": "x"}),
         record("text", 2, {"text": "x"}, subject="bob"),
         record("text", 3, {"text": "x"}),
@@ -37,7 +33,7 @@ def test_no_raw_id_goes_on_and_references_are_stable() -> None:
 
 
 def test_region_and_key_change_the_reference() -> None:
-    batch = events(record("text", 1, {"text": "x"}), record("text", 2, {"text": "x"}, region="EU"))
+    batch = decoded(record("text", 1, {"text": "x"}), record("text", 2, {"text": "x"}, region="EU"))
     refs = Pseudonyms(ONE).batch(batch)["subject_ref"].to_pylist()
     other = Pseudonyms((period("2020-01-01T00:00:00Z", "b"),)).batch(batch)["subject_ref"]
     assert len({*refs, *other.to_pylist()}) == 4
@@ -47,7 +43,7 @@ def test_the_key_is_that_of_the_event_time() -> None:
     boundary = START + dt.timedelta(seconds=5)
     keys = (*ONE, period(boundary.isoformat(), "b"))
     rows = [record("text", n, {"text": "x"}) for n in (4, 5, 6)]
-    refs = Pseudonyms(keys).batch(events(*rows))["subject_ref"].to_pylist()
+    refs = Pseudonyms(keys).batch(decoded(*rows))["subject_ref"].to_pylist()
     assert refs[0] != refs[1] == refs[2]
 
 

@@ -25,7 +25,7 @@ PAYLOAD: dict[str, dict[str, Any]] = {
     },
     "context": {"scene": "market", "activity": "trading", "game_result": "won"},
     "consent": {
-        "granted": False,
+        "granted": True,
         "purposes": ["*"],
         "modalities": ["text"],
         "purposes_given": 1,
@@ -98,10 +98,9 @@ BAD = [
     ("motion", {"weight_max": 1.1}, "expect_column_values_to_be_between(weight_max)"),
     ("motion", {"weight_max": float("nan")}, "expect_column_values_to_not_be_null(weight_max)"),
     ("motion", {"pose_max": 3.2}, "expect_column_values_to_be_between(pose_max)"),
-    ("consent", {"granted": None}, "expect_column_values_to_not_be_null(granted)"),
     ("consent", {"region": None}, "expect_column_values_to_not_be_null(region)"),
     ("consent", {"purposes_given": 0}, "expect_column_values_to_be_between(purposes_given)"),
-    ("erasure", {"reason": ""}, "expect_column_value_lengths_to_be_between(reason)"),
+    ("erasure", {"subject": None}, "expect_column_values_to_not_be_null(subject)"),
 ]
 
 
@@ -136,10 +135,16 @@ def test_a_session_may_be_missing_only_where_the_subject_governs_their_data() ->
         assert dead.num_rows == 0
 
 
+def test_a_withdrawal_needs_no_more_than_a_subject() -> None:
+    bare = {"granted": False, "region": None, "event_type": None, "purposes_given": None}
+    batch = events("consent", bare, bare | {"event_id": None, "age_band": "senior"})
+    assert validate_batch(batch, "consent")[0] is batch
+
+
 def test_the_stage_splits_events_and_dead_letters() -> None:
     good = events("text", {})
     mixed = events("motion", {}, {"weight_max": 2.0})
-    bad = events("consent", {"granted": None})
+    bad = events("consent", {"region": None})
     with beam.Pipeline(runner=FnApiRunner()) as p:
         outputs = p | beam.Create([good, mixed, bad]) | ValidateEvents()
         counts = outputs[MAIN] | "Count" >> beam.Map(lambda b: (b["topic"][0].as_py(), b.num_rows))
@@ -147,6 +152,6 @@ def test_the_stage_splits_events_and_dead_letters() -> None:
         assert_that(counts, equal_to([("session.text", 1), ("session.motion", 1)]), "events")
         expected = [
             "expect_column_values_to_be_between(weight_max)",
-            "expect_column_values_to_not_be_null(granted)",
+            "expect_column_values_to_not_be_null(region)",
         ]
         assert_that(details, equal_to(expected), "dead letters")

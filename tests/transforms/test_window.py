@@ -1,4 +1,5 @@
 import datetime as dt
+from collections import Counter
 
 import apache_beam as beam
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from records import pseudonymous, record
 
 from schemas.arrow import ArrowBatchCoder, vectors
-from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW
+from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 from transforms.window import (
@@ -102,12 +103,61 @@ def test_context_alone_makes_no_row_but_its_last_word_counts() -> None:
     assert row["counts"] == [1, 0, 0, 0]
 
 
+def test_purposes_scenarios_and_age_bands_have_windows_of_their_own() -> None:
+    """Three motions for research and one text for mirroring are no mirrored window of four."""
+    research = [held(n, modality=3, purpose="research") for n in range(3)]
+    text = held(3, purpose="avatar_mirroring")
+    out = rows_of(batch(*research, text)).to_pylist()
+    counts = {row["purpose"]: (row["counts"], row["revision"]) for row in out}
+    assert counts == {
+        "research": ([0, 0, 0, 3], 3),
+        "avatar_mirroring": ([1, 0, 0, 0], 1),
+    }
+    for name, values in (
+        ("scenario", ["game", "social"]),
+        ("age_band", ["child", "adult", None, "", "unknown", "None", "null"]),
+        ("purpose", ["research", None, ""]),
+    ):
+        rows = [held(n, **{name: value}) for n, value in enumerate(values)]
+        out = rows_of(batch(*rows[::2]), batch(*rows[1::2]))
+        assert Counter(out[name].to_pylist()) == Counter(values)
+        assert len(set(out["window_id"].to_pylist())) == len(values)
+
+
+def test_scene_and_region_may_change_in_a_window_and_its_first_event_tells_them() -> None:
+    rows = [
+        held(2, second=2, scene_id="market", region="US"),
+        held(9, second=1, scene_id="arena", region="EU"),
+        held(1, second=1, scene_id="square", region="CN"),
+    ]
+    for order in (rows, rows[::-1]):
+        (row,) = rows_of(*(batch(one) for one in order)).to_pylist()
+        assert (row["scene_id"], row["region"], row["revision"]) == ("square", "CN", 3)
+
+
+@pytest.mark.parametrize("name", ["purpose", "scenario", "age_band"])
+def test_context_counts_in_the_windows_of_its_own_key_only(name: str) -> None:
+    told = [
+        held(n, modality=-1, second=n / 4, game_result=result, **{name: value})
+        for n, (value, result) in enumerate([("x", "lost"), ("y", "won"), (None, "draw")])
+    ]
+    seen = [held(n + 9, **{name: value}) for n, value in enumerate(["x", None, "z"])]
+    found = {row[name]: row["game_result"] for row in rows_of(batch(*told, *seen)).to_pylist()}
+    assert found == {"x": "lost", None: "draw", "z": None}
+
+
 EVENTS = st.builds(
     held,
     st.integers(0, 30),
     subject=st.sampled_from("abc"),
-    second=st.floats(0, 4.99),
+    second=st.sampled_from([0.0, 1.5, 4.99]),
     modality=st.integers(-1, 3),
+    session_ref=st.sampled_from(["5" * 32, "6" * 32]),
+    purpose=st.sampled_from(["research", "avatar_mirroring", None]),
+    scenario=st.sampled_from(["game", "social"]),
+    age_band=st.sampled_from(["adult", "unknown", None, ""]),
+    scene_id=st.sampled_from(["arena", "market", None]),
+    game_result=st.sampled_from(["won", None]),
 )
 
 
@@ -115,10 +165,23 @@ EVENTS = st.builds(
     st.lists(EVENTS, min_size=1, max_size=30), st.randoms(use_true_random=False), st.integers(1, 5)
 )
 def test_order_and_batches_do_not_matter(rows: list[dict], random, parts: int) -> None:
-    unique = list({row["event_id"]: row for row in rows}.values())
-    shuffled = random.sample(unique, len(unique))
+    """Also where two events that differ have one id: which one counts is no matter of arrival."""
+    shuffled = random.sample(rows, len(rows))
     pieces = [batch(*shuffled[n::parts]) for n in range(min(parts, len(shuffled)))]
-    assert rows_of(*pieces).equals(rows_of(batch(*unique)))
+    out = rows_of(*pieces)
+    assert out.equals(rows_of(batch(*rows)))
+    keys = [tuple(row[name] for name in WINDOW_KEY) for row in out.to_pylist()]
+    assert len(keys) == len(set(keys)) == len(set(out["window_id"].to_pylist()))
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=30, unique_by=lambda row: row["event_id"]))
+def test_a_window_holds_the_events_of_its_key_and_no_others(rows: list[dict]) -> None:
+    def key(row: dict) -> tuple:
+        return tuple(row[name] for name in WINDOW_KEY)
+
+    seen = {key(row) for row in rows if row["modality"] >= 0}
+    counted = Counter(key(row) for row in rows if key(row) in seen)
+    assert counted == {key(row): row["revision"] for row in rows_of(batch(*rows)).to_pylist()}
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=40), st.integers(1, 7))
@@ -207,7 +270,7 @@ def test_what_is_held_survives_the_coder(rows: list[dict]) -> None:
     coder = ArrowBatchCoder()
     plain = batch(*rows)
     pieces = [coder.decode(coder.encode(p)) for _, _, p in split_by_shard(plain, 3, 2_000_000)]
-    found = sorted(
+    found = Counter(
         (key, *session.values(), modality)
         for piece in pieces
         for key, session, modality in zip(
@@ -218,11 +281,10 @@ def test_what_is_held_survives_the_coder(rows: list[dict]) -> None:
         )
     )
     names = [name for name, _ in SESSION_COLUMNS]
-    expected = sorted(
+    assert found == Counter(
         (int(row["event_id"][:16], 16), *(row[n] for n in names), row["modality"])
         for row in plain.to_pylist()
     )
-    assert str(found) == str(expected)
     held = np.concatenate([vectors(piece["scores"], 7) for piece in pieces])
     np.testing.assert_allclose(
         np.sort(held, axis=0), np.sort(vectors(plain["scores"], 7), axis=0), atol=5e-4

@@ -1,0 +1,52 @@
+"""The one table of other spellings: region, purpose, scenario and age band are read by it, once."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import pyarrow as pa
+import yaml
+
+from schemas.errors import AffectstreamError
+
+_FILE: Final = Path(__file__).parent / "policies" / "aliases.yaml"
+_BETWEEN: Final = re.compile(r"[\s_\-‐-―]+")
+_LONGEST: Final = 64  # characters; no longer name is known
+
+
+def plain(name: str) -> str:
+    """Return a name without case, Unicode form, quotes and the kind of its separators."""
+    folded = unicodedata.normalize("NFKC", name[: 4 * _LONGEST]).casefold()
+    return _BETWEEN.sub("-", folded.strip(" \t\r\n\"'`")).strip("-")
+
+
+@cache
+def aliases(dimension: str) -> Mapping[str, str]:
+    """Return plain spelling → name of one CloudEvents attribute, the names themselves included."""
+    table = yaml.safe_load(_FILE.read_text(encoding="utf-8"))[dimension]
+    found: dict[str, str] = {}
+    for name, spellings in table.items():
+        for spelling in (name, *spellings):
+            if found.setdefault(plain(spelling), name) != name:
+                message = f"{_FILE.name}: {dimension} {spelling!r} stands for two names"
+                raise AffectstreamError(message)
+    return MappingProxyType(found)
+
+
+def known_name(dimension: str, given: str) -> str | None:
+    """Return the name that this spelling stands for, None where the table has none."""
+    spelling, table = plain(given), aliases(dimension)
+    while dimension == "region" and spelling not in table and "-" in spelling:
+        spelling = spelling.rpartition("-")[0]
+    return table.get(spelling)
+
+
+def canonical(dimension: str, column: pa.Array) -> pa.Array:
+    """Return a string column with each value's name; what no row knows stays as it is."""
+    coded = column.dictionary_encode()
+    names = [known_name(dimension, value) or value for value in coded.dictionary.to_pylist()]
+    return pa.array(names, pa.string()).take(coded.indices)

@@ -1,0 +1,63 @@
+"""Row ids of events: keyed, and bound to subject, kind and time."""
+
+import hmac
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.ids import unambiguous
+from schemas.keys import KeyPeriod, period_of
+
+ID_SPAN_US: Final = 60_000_000
+"""An event's id is good for a minute of event time: the same in another minute is another event.
+
+So ids that a producer counts anew in each session stay apart, and whoever looks for a row with the
+same id has to look no further than the minute (docs/adr/0013)."""
+
+_POSITIVE: Final = np.uint32(0x7FFFFFFF)
+"""31 bits, since ``transforms.land`` packs two such numbers into one that is not negative."""
+_DIGITS: Final = np.array([[*f"{byte:02x}".encode()] for byte in range(256)], np.uint8)
+
+
+class EventIds:
+    """Makes the ids; keys are those of the pseudonyms, each for the event times of its period."""
+
+    def __init__(self, periods: Sequence[KeyPeriod]) -> None:
+        self._periods = periods
+        self._keys = [hmac.digest(period.key, b"event ids", "sha256") for period in periods]
+
+    def of(
+        self, kind: str, subject: pa.Array, source: pa.Array, given: pa.Array, times: pa.Array
+    ) -> tuple[pa.Array, np.ndarray]:
+        """Return the ids of events of one kind (32 hex digits), and 31 secret bits for each.
+
+        An id is keyed BLAKE2b-128 over kind, subject, source, the id that the producer gave, and
+        the minute of event time. The bits mask a checksum of the content, which could be guessed
+        back to a short text otherwise.
+        """
+        minutes = pc.divide(times.cast(pa.int64()), ID_SPAN_US).cast(pa.string())
+        rows = unambiguous(pa.repeat(kind, len(given)), subject, source, given, minutes).to_pylist()
+        hashes = [blake2b(digest_size=20, key=key) for key in self._keys]
+        digests = []
+        for row, period in zip(rows, period_of(self._periods, times).tolist(), strict=True):
+            digest = hashes[period].copy()
+            digest.update(row)
+            digests.append(digest.digest())
+        made = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)
+        return _hex(made[:, :16]), made[:, 16:].copy().view("<u4")[:, 0] & _POSITIVE
+
+
+def _hex(rows: np.ndarray) -> pa.Array:
+    """Return bytes (n, 16) as strings of 32 digits."""
+    text = pa.py_buffer(_DIGITS[rows].tobytes())
+    offsets = pa.py_buffer(np.arange(len(rows) + 1, dtype=np.int32) * 32)
+    return pa.StringArray.from_buffers(len(rows), offsets, text)
+
+
+def masked(checksums: np.ndarray, bits: np.ndarray) -> pa.Array:
+    """Return CRC-32 checksums (n,) under these bits, as a column of numbers below 2^31."""
+    return pa.array((checksums & _POSITIVE ^ bits).astype(np.int64))

@@ -1,0 +1,249 @@
+"""Governance records: permission is read strictly, prohibition generously.
+
+Whatever names a subject and is no clear grant closes the gate, however it is spelt. What an error
+costs decides the reading: a grant that is taken for a withdrawal costs features until the next
+grant, a withdrawal that is not understood costs a person's right.
+"""
+
+import base64
+import datetime as dt
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.aliases import known_name, plain
+from schemas.events import EVENT_TYPES, event_schema
+from schemas.record_time import record_times
+from transforms.event_ids import EventIds
+
+ANY: Final = "*"
+NOBODY: Final = "no subject: neither an attribute nor the record's key names one"
+
+_YES: Final = {"true", "yes", "y", "1", "on", "granted", "allow", "allowed"}
+_MOST_NAMES: Final = 100
+"""More names than there are purposes or modalities: such a list means all of them."""
+_LONGEST: Final = 100  # characters; no longer name is known
+_NEVER, _ALWAYS = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+_FIRST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_ZONES: Final = dt.timedelta(days=1)
+"""Clocks that differ by less may stand in other zones; of two that differ by more one is broken."""
+
+
+class Sorted(NamedTuple):
+    """RAW records of one governance topic, sorted.
+
+    ``grants``, ``ambiguous`` and ``unreadable`` are masks: what says that it is a grant, and is to
+    be read strictly; grants of which a member stands twice, so that nobody knows which counts; and
+    records that name nobody, which nothing can be done with. ``prohibitions`` are EVENT rows of all
+    others, withdrawals or erasures, one a subject that is named.
+    """
+
+    grants: np.ndarray
+    ambiguous: np.ndarray
+    unreadable: np.ndarray
+    prohibitions: pa.RecordBatch
+
+
+class _Members(list[tuple[str, Any]]):
+    """A JSON object with all of its members, repeated ones too, which a dict would hide."""
+
+    @property
+    def repeated(self) -> bool:
+        inside = any(value.repeated for _, value in self if isinstance(value, _Members))
+        return inside or len({name for name, _ in self}) < len(self)
+
+    def named(self, *names: str) -> list[Any]:
+        """Return the values of these members, in any case and with any separators."""
+        return [value for name, value in self if _letters(name) in names]
+
+
+def sort_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Sorted:
+    """Tell grants from prohibitions, and read the prohibitions."""
+    times, _ = record_times(raw["timestamp"])
+    masks = np.zeros((3, raw.num_rows), bool)
+    grants, ambiguous, unreadable = masks
+    rows = []
+    records = raw.drop_columns("timestamp").to_pylist()  # which may be no time that Python knows
+    for row, (record, recorded) in enumerate(zip(records, times.to_pylist(), strict=True)):
+        value = _parse(record["value"])
+        attributes, payloads = _read(record["headers"] or (), value)
+        if kind == "consent" and _is_grant(payloads):
+            twice = isinstance(value, _Members) and value.repeated
+            grants[row], ambiguous[row] = not twice, twice
+            continue
+        subjects = _subjects(attributes, payloads, record["key"])
+        unreadable[row] = not subjects
+        known = _row(kind, record, attributes, payloads, recorded)
+        rows += [known | {"subject": subject} for subject in subjects]
+    prohibitions = _with_ids(kind, rows, ids)
+    return Sorted(grants, ambiguous, unreadable, prohibitions)
+
+
+def _with_ids(kind: str, rows: list[dict[str, Any]], ids: EventIds) -> pa.RecordBatch:
+    """Return EVENT rows; the id is null where the record gave none."""
+    events = pa.RecordBatch.from_pylist(rows, event_schema(kind))
+    source, given = (pa.array([row[n] for row in rows], pa.string()) for n in ("source", "id"))
+    made, _ = ids.of(kind, events["subject"], source, given, events["event_time"])
+    named = pc.and_(source.is_valid(), given.is_valid())
+    place = events.schema.get_field_index("event_id")
+    field = events.schema.field(place)
+    return events.set_column(place, field, pc.if_else(named, made, None))
+
+
+def _row(
+    kind: str, record: dict[str, Any], attributes: Mapping[str, list[str]],
+    payloads: list[_Members], recorded: dt.datetime | None,
+) -> dict[str, Any]:  # fmt: skip
+    since, said = _times(attributes.get("time", []), recorded)
+    regions = [known_name("region", value) for value in attributes.get("region", [])]
+    row = {name: record[name] for name in ("topic", "partition", "offset")} | {
+        "id": next(iter(attributes.get("id", [])), None),
+        "source": next(iter(attributes.get("source", [])), None),
+        "event_type": EVENT_TYPES[kind],
+        "event_time": since,
+        "recorded_at": said,
+        "region": next(filter(None, regions), None),
+    }
+    if kind == "erasure":
+        return row
+    names = {name: _names(payloads, name) for name in ("purposes", "modalities")}
+    return row | names | {"granted": False}
+
+
+def _read(
+    headers: Iterable[dict[str, Any]], value: Any
+) -> tuple[dict[str, list[str]], list[_Members]]:
+    """Return every value of each attribute, and every payload that the record holds."""
+    attributes: dict[str, list[str]] = {}
+    for header in headers:
+        name = _letters(header["key"]).removeprefix("ce")
+        if text := _text(header["value"]):
+            attributes.setdefault(name, []).append(text)
+    if not isinstance(value, _Members):
+        return attributes, []
+    for name in ("id", "source", "subject", "time", "region"):
+        inside = [_text(item) for item in value.named(name)]
+        attributes.setdefault(name, []).extend(item for item in inside if item)
+    data = [_given(item) for item in value.named("data", "database64")]
+    return attributes, [item for item in data or [value] if isinstance(item, _Members)]
+
+
+def _given(data: Any) -> Any:
+    """Return a structured event's data; what is a text may be JSON, or JSON in base64."""
+    if not isinstance(data, str):
+        return data
+    try:
+        return _parse(base64.b64decode(data, validate=True))
+    except ValueError:
+        return _parse(data.encode())
+
+
+def _parse(value: bytes | None) -> Any:
+    """Return JSON of any encoding with all members, None where it is none."""
+    if not value:
+        return None
+    try:
+        return json.loads(value, object_pairs_hook=_Members)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_grant(payloads: list[_Members]) -> bool:
+    """Whether all that the record says of granting is a yes, be it well formed or not."""
+    said = [value for payload in payloads for value in payload.named("granted")]
+    return bool(said) and all(_is_yes(value) for value in said)
+
+
+def _is_yes(value: Any) -> bool:
+    if isinstance(value, str):
+        return plain(value) in _YES
+    return isinstance(value, int | float) and value == 1
+
+
+def _subjects(
+    attributes: Mapping[str, list[str]], payloads: list[_Members], key: bytes | None
+) -> list[str]:
+    """Return everybody who is named; the record's key, which is the subject, where nobody is."""
+    inside = [_text(value) for payload in payloads for value in payload.named("subject")]
+    named = [*attributes.get("subject", []), *filter(None, inside)]
+    named = [name for name in named if fold(name)]
+    key_text = _text(key)
+    if not named and key_text and fold(key_text):
+        named = [key_text]
+    return list(dict.fromkeys(named))
+
+
+def _names(payloads: list[_Members], what: str) -> list[str]:
+    """Return the names that a withdrawal lists; ANY where it lists none that can be read."""
+    listed: list[Any] = []
+    for payload in payloads:
+        for value in payload.named(what):
+            listed += value if type(value) is list else [value]
+    names = [_whole(name[:_LONGEST]) for name in listed if isinstance(name, str)]
+    if not names or len(names) < len(listed) or len(names) > _MOST_NAMES:
+        return [ANY]
+    return list(dict.fromkeys(names))
+
+
+def _times(given: list[str], recorded: dt.datetime | None) -> tuple[dt.datetime, dt.datetime]:
+    """Return from when a prohibition holds, and when it was said.
+
+    It holds from the earlier of event and record time on. It was said when it was recorded; where
+    the two clocks are a day or more apart one of them is broken, and it is the later one that no
+    grant of before may outlast. Where neither is any use it holds for all time.
+    """
+    usable = recorded is not None and _FIRST <= recorded < _ALWAYS
+    known = [*filter(None, map(_moment, given)), *([recorded] if recorded and usable else [])]
+    if not known:
+        return _NEVER, _ALWAYS
+    first, last = min(known), max(known)
+    return first, recorded if recorded and usable and last - first < _ZONES else last
+
+
+def _moment(text: str) -> dt.datetime | None:
+    """Read a time of any ISO form; one without a zone is taken for UTC."""
+    try:
+        found = dt.datetime.fromisoformat(text.strip().upper())
+        found = found.replace(tzinfo=found.tzinfo or dt.UTC).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+    return found if _FIRST <= found < _ALWAYS else None
+
+
+_QUOTES: Final = "\"'`´‘’‚‛“”„‟«»‹›"
+_IGNORABLE: Final = re.compile(
+    r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
+
+
+def fold(subject: str) -> str:
+    """Return a subject id without case, Unicode form, quotes and white space around it."""
+    bare = _IGNORABLE.sub("", unicodedata.normalize("NFKC", subject))
+    folded = unicodedata.normalize("NFKC", bare.casefold())
+    return folded.strip(_QUOTES + " \t\r\n\f\v\0\u2028\u2029")
+
+
+def _letters(name: str) -> str:
+    return plain(name).replace("-", "")
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
+    if isinstance(value, str):
+        return _whole(value)
+    return str(value) if isinstance(value, int | float) else None
+
+
+def _whole(text: str) -> str:
+    """Return a text that UTF-8 can write: JSON may escape half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
