@@ -101,7 +101,7 @@ class Kafka(Frozen):
     ``delay_s`` is the bounded out-of-orderness; a partition that was read to its end and brought
     nothing for ``idle_s`` follows the clock ``delay_s`` behind; ``clock_offset_s`` is event clock
     minus wall clock, for an old log.
-    ``password_file`` holds the password of ``username``, alone.
+    ``password_file`` holds the password of ``username``, alone; every machine of a job reads it.
     """
 
     bootstrap: str = "127.0.0.1:9092"

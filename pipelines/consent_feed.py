@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
 from pipelines.config import Config
 from pipelines.kafka_clients import partitions_of, read_to_end, reader_settings
@@ -24,10 +24,11 @@ class _Follower:
     """One process's view: everything was read once before the first question."""
 
     def __init__(self, config: Config) -> None:
+        self._kafka = config.kafka
         self._reader = LedgerReader(config)
         self._consents = Consents(landed(config.tables))
-        self._consumer = KafkaConsumer(**reader_settings(config.kafka))
         self._lock = threading.Lock()
+        self._consumer: KafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
         self._read_at = 0.0
         self.read()
@@ -35,25 +36,46 @@ class _Follower:
     def read(self) -> None:
         """Read the governance topics to their present end.
 
+        Where the login is refused the password may be another one by now: it is read again once.
+
         Raises:
             BrokerAwayError: they cannot be read, for which no event is to blame.
         """
-        read_at = time.monotonic()
         try:
-            self._assign()
-            new = self._reader.rows(read_to_end(self._consumer, self._partitions))
+            try:
+                self._read()
+            except SaslAuthenticationFailedError:
+                self._read()
         except KafkaError as error:
             message = f"the governance topics cannot be read: {error}"
             raise BrokerAwayError(message) from error
+
+    def _read(self) -> None:
+        try:
+            consumer = self._consumer = self._consumer or KafkaConsumer(
+                **reader_settings(self._kafka)
+            )
+            self._assign(consumer)
+            read_at = time.monotonic()
+            new = self._reader.rows(read_to_end(consumer, self._partitions))
+        except KafkaError:
+            self._forget()
+            raise
         for rows in new:
             self._consents.add(rows)
         self._read_at = read_at
 
-    def _assign(self) -> None:
+    def _forget(self) -> None:
+        """Let the next reading begin anew: what a broken one had polled is lost."""
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer, self._partitions = None, []
+
+    def _assign(self, consumer: KafkaConsumer) -> None:
         """Take partitions that were added, from their beginning."""
-        found = partitions_of(self._consumer, GOVERNANCE)
+        found = partitions_of(consumer, GOVERNANCE)
         if found != self._partitions:
-            self._consumer.assign(found)
+            consumer.assign(found)
             self._partitions = found
 
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:

@@ -121,8 +121,9 @@ def graph_version(proto: Any, config: Config) -> str:
 
 
 def _source(config: Config) -> list[str]:
-    """Return what the source was made of: a checkpoint holds it whole, with the password.
+    """Return what the source was made of: a checkpoint holds it whole.
 
+    The password stands in a file that the source reads at each login, so another one is no change.
     ``make flink`` writes what its jars were made of beside them; of others nothing is known.
     """
     from pipelines.kafka_clients import java_settings  # noqa: PLC0415  a restart needs it not
@@ -163,8 +164,8 @@ def check_graph(proto: Any, config: Config, *, restoring: bool) -> None:
     if restoring and path.exists() and path.read_text() != version:
         message = (
             f"the checkpoints in {state} are of another version of the graph, or of other "
-            "`windows` or `kafka` in the configuration, which they hold, the password too: start "
-            "anew with `--state` naming a new folder; what has landed is not landed twice"
+            "`windows` or `kafka` in the configuration, which they hold: start anew with `--state` "
+            "naming a new folder; what has landed is not landed twice"
         )
         raise AffectstreamError(message)
     path.write_text(version)

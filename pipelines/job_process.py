@@ -104,7 +104,7 @@ class JobProcess:
         }
         if self.restored:
             settings["execution.savepoint.path"] = self.restored.as_uri()
-        self._state.chmod(0o700)  # the graph in it knows the broker's password
+        self._state.chmod(0o700)  # what subjects showed stands in its checkpoints
         conf = self._state / "conf"
         conf.mkdir(exist_ok=True)
         lines = [f"{name}: {value}" for name, value in settings.items()]

@@ -59,7 +59,7 @@ def reader_settings(kafka: Kafka) -> dict[str, Any]:
 
 
 def java_settings(kafka: Kafka) -> dict[str, str]:
-    """Return the settings of a Java consumer."""
+    """Return the settings of a Java consumer; they name the password's file, see docs/live.md."""
     settings = {
         "bootstrap.servers": kafka.bootstrap,
         "group.id": kafka.group,
@@ -77,13 +77,14 @@ def java_settings(kafka: Kafka) -> dict[str, str]:
         }
     if kafka.username and kafka.password_file:
         module = "org.apache.kafka.common.security.scram.ScramLoginModule"
-        user, password = (
+        user, file = (
             value.replace("\\", "\\\\").replace('"', '\\"')
-            for value in (kafka.username, _password(kafka.password_file))
+            for value in (kafka.username, str(kafka.password_file.absolute()))
         )
         settings |= {
             "sasl.mechanism": _SCRAM,
-            "sasl.jaas.config": f'{module} required username="{user}" password="{password}";',
+            "sasl.client.callback.handler.class": "affectstream.PasswordFile",
+            "sasl.jaas.config": f'{module} required username="{user}" password_file="{file}";',
         }
     return settings
 

@@ -381,7 +381,12 @@ def _with_own_group(config: Config) -> Config:
             path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
         group = f"{config.kafka.group}.{path.read_text(encoding='utf-8')}"
     absolute = {"tables": _absolute(config.tables), "keys": config.keys.absolute()}
-    kafka = config.kafka.model_copy(update={"group": group})
+    files = {
+        name: path.absolute()
+        for name in ("ca_file", "password_file")
+        if (path := getattr(config.kafka, name)) is not None
+    }
+    kafka = config.kafka.model_copy(update={"group": group} | files)
     return config.model_copy(update=absolute | {"kafka": kafka, "log": None})
 
 

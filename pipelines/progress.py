@@ -52,14 +52,13 @@ class TopicProgress:
     def look(self) -> Read | None:
         """Return where the job stands, None while the broker does not answer."""
         try:
-            consumer = self._consumer = self._consumer or KafkaConsumer(
-                **reader_settings(self._kafka), group_id=self._kafka.group
-            )
+            consumer = self._consumer = self._consumer or self._connect()
             partitions = partitions_of(consumer, TOPICS)
             ends = consumer.end_offsets(partitions, timeout_ms=2000)
             begins = consumer.beginning_offsets(partitions, timeout_ms=2000)
             done = {tp: consumer.committed(tp, timeout_ms=2000) for tp in partitions}
         except KafkaError:
+            self.close()
             return None
         read, lag = dict.fromkeys(TOPICS, 0), dict.fromkeys(TOPICS, 0)
         for tp in partitions:
@@ -77,9 +76,15 @@ class TopicProgress:
             return 0.0
         return max(0.0, (total - before[1]) / (now - before[0]))
 
+    def _connect(self) -> KafkaConsumer:
+        soon = {"bootstrap_timeout_ms": 5_000, "group_id": self._kafka.group}
+        return KafkaConsumer(**reader_settings(self._kafka) | soon)
+
     def close(self) -> None:
+        """Let go of the broker; the next look connects anew, with the password as it is then."""
         if self._consumer:
             self._consumer.close()
+        self._consumer = None
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import TOPICS
 from schemas.tables import PARTITION, ROW_ID, TABLES, Root
 from transforms.event_ids import ID_SPAN_US
-from transforms.repair import repair_tables
+from transforms.repair import repair_tables, unwritable
 from transforms.stage import DEAD, stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
@@ -65,11 +65,7 @@ def prepare_tables(root: Root) -> None:
                 for folder in (place, f"{place}/_delta_log"):
                     tempfile.TemporaryFile(dir=folder).close()
         except (DeltaError, OSError) as error:
-            message = (
-                f"cannot write tables under {root}, at {name}: make it a folder that you may "
-                "write to"
-            )
-            raise AffectstreamError(message) from error
+            raise unwritable(root, name) from error
         if lacking:
             message = (
                 f"the tables under {root} are of an earlier version ({name} has no "

@@ -14,6 +14,7 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 from processes import HOST, free_ports, listens
+from secret_scan import holders
 
 from pipelines.affect import build_pipeline
 from pipelines.config import Config, load_config
@@ -91,10 +92,16 @@ def test_the_graph_builds_for_dataflow_without_a_call_to_the_cloud(config: Confi
 @pytest.mark.flink
 @pytest.mark.usefixtures("no_network")
 def test_the_streaming_graph_builds_for_dataflow_with_java_in_docker(
-    config: Config, jars: Path
+    config: Config, jars: Path, tmp_path: Path
 ) -> None:
     live = config.live.model_copy(update={"jars": jars, "java_environment": "DOCKER"})
-    graph = dataflow_graph(config.model_copy(update={"log": None, "live": live}))
+    (tmp_path / "password").write_text("never-in-a-graph")
+    login = {"username": "me", "password_file": tmp_path / "password"}
+    kafka = config.kafka.model_copy(update=login)
+    graph = dataflow_graph(config.model_copy(update={"log": None, "live": live, "kafka": kafka}))
+    whole = {"graph": graph.SerializeToString()}
+    assert holders(str(tmp_path / "password"), whole) == ["graph"]
+    assert holders("never-in-a-graph", whole) == []
     assert {"ReadKafka", "DecodeEvents", "Land:expression_decisions"} <= stages(graph)
     steps = graph.components.transforms.values()
     (environment,) = {

@@ -66,7 +66,11 @@ def test_a_checkpoint_of_another_graph_is_not_restored(config: Config, tmp_path:
     secured = config.model_copy(update={"kafka": config.kafka.model_copy(update=login)})
     version = graph_version(graph, secured)
     (tmp_path / "password").write_text("newer")
-    assert graph_version(graph, secured) != version
+    assert graph_version(graph, secured) == version, "the source reads it at each login"
+    (tmp_path / "other").write_text("newer")
+    for change in ({"password_file": tmp_path / "other"}, {"username": "you"}):
+        moved = secured.kafka.model_copy(update=change)
+        assert graph_version(graph, config.model_copy(update={"kafka": moved})) != version
     other_group = config.kafka.model_copy(update={"group": "another"})
     check_graph(graph, config.model_copy(update={"kafka": other_group}), restoring=True)
     check_graph(_without_a_step(graph), config, restoring=False)

@@ -9,11 +9,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaAdminClient
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
-from live_runs import CONSTANT, QUIET, Running, listeners, live_config, table
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ResourcePattern,
+    ResourceType,
+    UserScramCredentialUpsertion,
+)
+from kafka_server import Broker
+from live_runs import (
+    CONSTANT,
+    QUIET,
+    Running,
+    listeners,
+    live_config,
+    rows_of,
+    run_to_end,
+    table,
+    wait_for,
+)
 from records import raw, record
+from secret_scan import holders, kept_in, shown_by
 
-from pipelines.config import Kafka
+from pipelines.config import Config, Kafka
 from pipelines.job_process import newest_checkpoint
 from pipelines.kafka_clients import python_settings
 from pipelines.publish import publish
@@ -23,6 +42,8 @@ from schemas.errors import AffectstreamError
 from schemas.events import TOPICS
 
 pytestmark = pytest.mark.kafka
+PASSWORD = 'pass"word\\1'
+NEW_PASSWORD = "another ${file:/etc/hostname:x} \\ 'one\""
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -37,27 +58,40 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def secured(new_broker: Callable, tmp_path_factory: pytest.TempPathFactory) -> Kafka:
+def broker_and_user(
+    new_broker: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Broker, Kafka]:
     folder = tmp_path_factory.mktemp("secrets")
     both, cert = certificate(folder)
-    (folder / "password").write_text('pass"word\\1\n')
-    users = {"broker": "its-own", "streamer": 'pass"word\\1'}
+    (folder / "password").write_text(f"{PASSWORD}\n")
+    users = {"broker": "its-own", "streamer": PASSWORD}
     broker = new_broker(pem=both, users=users)
     kafka = Kafka(
         bootstrap=broker.bootstrap, ca_file=cert, username="streamer",
         password_file=folder / "password",
     )  # fmt: skip
     create_topics(kafka, 1)
-    return kafka
+    return broker, kafka
+
+
+@pytest.fixture
+def secured(broker_and_user: tuple[Broker, Kafka]) -> Kafka:
+    return broker_and_user[1]
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    folder = tmp_path / "log"
-    folder.mkdir()
     consents = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text"]}
-    rows = [record("consent", 0, consents)]
-    rows += [record("text", number, {"text": "hello", "lang": "en"}) for number in range(1, 40)]
+    return written(tmp_path / "log", [record("consent", 0, consents), *texts(1, 40)])
+
+
+def texts(first: int, end: int, **changes: str) -> list[dict]:
+    hello = {"text": "hello", "lang": "en"}
+    return [record("text", number, hello, **changes) for number in range(first, end)]
+
+
+def written(folder: Path, rows: list[dict]) -> Path:
+    folder.mkdir()
     pq.write_table(pa.Table.from_batches([raw(*rows)]), folder / "part-0.parquet")
     return folder
 
@@ -91,11 +125,81 @@ def test_a_live_job_goes_through_tls_with_a_password_that_others_on_the_machine_
     assert {address for _, address in listening} <= {"127.0.0.1", "::1"}, listening
 
 
-def allow_only_describing(secured: Kafka, topic: str, user: str, folder: Path) -> None:
-    """Give the topic an access list with this one right; the broker's own user may do that."""
+def as_broker(secured: Kafka, folder: Path) -> KafkaAdminClient:
+    """Connect as the broker's own user, who may do all."""
     (folder / "own").write_text("its-own")
     own = secured.model_copy(update={"username": "broker", "password_file": folder / "own"})
-    admin = KafkaAdminClient(**python_settings(own))
+    return KafkaAdminClient(**python_settings(own))
+
+
+def change_password(secured: Kafka, password: str, folder: Path) -> None:
+    admin = as_broker(secured, folder)
+    change = UserScramCredentialUpsertion("streamer", "SCRAM-SHA-512", password)
+    try:
+        admin.alter_user_scram_credentials([change])
+    finally:
+        admin.close()
+    secured.password_file.write_text(f"{password}\n")
+
+
+@pytest.mark.flink
+def test_the_password_stands_nowhere_and_a_new_one_needs_no_new_state(
+    secured: Kafka, jars: Path, log: Path, tmp_path: Path, keys: Path
+) -> None:
+    publish(log, secured, console=QUIET)
+    config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
+    with Running(config) as running:
+        while not newest_checkpoint(config.live.state) and not running.error:
+            time.sleep(0.2)
+        shown = shown_by(running)
+        running.supervisor.until_end = True
+        running.join(300)
+    assert [name for name in shown if name.startswith("graph of ")]
+    assert [name for name in shown if name.startswith("REST /jobs/")]
+    kept = kept_in(config.live.state)
+    # That the password's file is found in graph and checkpoint says that the scan sees into them.
+    seeing = holders(str(secured.password_file), shown | kept)
+    assert {name.split()[0] for name in seeing} >= {"graph", "pipeline.pb", "config.json"}
+    assert [name for name in seeing if name.endswith("_metadata")]
+    assert holders(PASSWORD, shown | kept) == []
+
+    assert len(table(config.tables, "observations")) == 39
+    change_password(secured, NEW_PASSWORD, tmp_path)
+    publish(written(tmp_path / "more", texts(100, 120)), secured, retime=True, console=QUIET)
+    again = run_to_end(config)
+    assert again.job.restored is not None
+    assert len(table(config.tables, "observations")) == 39 + 20
+    assert holders(NEW_PASSWORD, kept_in(config.live.state)) == []
+
+
+@pytest.mark.flink
+def test_a_new_password_under_a_running_job_is_taken_when_it_connects_again(
+    broker_and_user: tuple[Broker, Kafka], jars: Path, log: Path, tmp_path: Path, keys: Path
+) -> None:
+    broker, secured = broker_and_user
+    publish(log, secured, console=QUIET)
+    config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
+    with Running(config) as running:
+        wait_for(lambda: bool(running.error) or rows_of(config, "observations") >= 39)
+        change_password(secured, "a third one", tmp_path)
+        broker.process.stop()
+        broker.start()  # no connection outlives it
+        more = written(tmp_path / "more", texts(200, 220, sceneid="later"))
+        publish(more, secured, retime=True, console=QUIET)
+        wait_for(lambda: bool(running.error) or scenes(config).count("later") == 20, 300)
+        running.supervisor.until_end = True
+        running.join(300)
+    assert running.supervisor.starts == 1
+    assert "Error received from SDK harness" not in running.supervisor.job.log.read_text()
+
+
+def scenes(config: Config) -> list[str]:
+    return table(config.tables, "observations")["scene_id"].to_pylist()
+
+
+def allow_only_describing(secured: Kafka, topic: str, user: str, folder: Path) -> None:
+    """Give the topic an access list with this one right; the broker's own user may do that."""
+    admin = as_broker(secured, folder)
     pattern = ResourcePattern(ResourceType.TOPIC, topic)
     right = ACL(f"User:{user}", "*", ACLOperation.DESCRIBE, ACLPermissionType.ALLOW, pattern)
     try:
