@@ -18,6 +18,7 @@ from schemas.errors import QualityCode
 CROP_SIDE: Final = 96
 _LONGEST = 8.0  # times the width: a strip has no face
 _CROP_LONGEST = 2.0  # times the width: a crop is nearly square
+_LARGEST = 448  # pixels of a crop's side: 256 rows of a batch are then 154 MB at most
 _SEEN = 48  # pixels on which sharpness is measured: what the models see
 _FLAT = 25.0  # variance of grey levels under which detail is the noise of rounding
 _SMALL = 24  # pixels of a face under which detail is missing
@@ -125,7 +126,9 @@ def _cut(image: Image.Image, face: Face) -> Image.Image:
     x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
     half = max(_height(face), 2.0) / 2
     edges = (round(float(v)) for v in (x - half, y - half, x + half, y + half))
-    return image.crop(tuple(edges))  # type: ignore[arg-type]
+    found = image.crop(tuple(edges))  # type: ignore[arg-type]
+    found.thumbnail((_LARGEST, _LARGEST), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return found
 
 
 def _blank(image: Image.Image) -> Image.Image:

@@ -71,6 +71,13 @@ def test_a_flat_image_and_a_single_pixel_are_judged():
     assert 0 <= crop_face(Image.new("L", (1, 1), 7)).quality <= 1
 
 
+def test_a_batch_of_large_faces_is_held_small():
+    """Crops of the whole 1,024 pixels would be 805 MB for the 256 rows of a batch."""
+    crop = look(_face(900))
+    assert max(crop.image.size) == 448
+    assert crop.quality == 1.0
+
+
 def test_a_turned_head_is_told_by_its_nose():
     eyes = [[40, 50], [60, 50]]
     mouth = [[43, 80], [57, 80]]
