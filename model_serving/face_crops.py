@@ -95,7 +95,8 @@ def contrast(image: Image.Image) -> int:
 def lightened(image: Image.Image) -> Image.Image:
     """Return the image over all grey levels where it is dark or pale, its colours kept.
 
-    Faces at an eighth of their light were told in .36 instead of .83, and as surely.
+    Of FER+'s test faces at an eighth of their light .37 were told instead of .80, at a confidence
+    of .68.
     """
     if contrast(image) >= _PALE:
         return image
