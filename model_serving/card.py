@@ -3,15 +3,16 @@
 import hashlib
 import json
 import logging
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from model_serving.text_language import Language
 from schemas.errors import AffectstreamError
 from schemas.strict import Frozen, first_problem
-from schemas.vocabularies import EXPRESSIONS, VOCABULARY
+from schemas.vocabularies import EXPRESSIONS, VALUES, VOCABULARY
 
 _LOG = logging.getLogger(__name__)
 _PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
@@ -63,9 +64,10 @@ class Calibration(Frozen):
 class ModelCard(Frozen):
     """What ``card.json`` holds; a folder without one is not loaded.
 
-    ``labels`` maps the model's own labels, in the order of its outputs, to expressions of the
-    vocabulary; a label that maps to null is left out and the rest renormalised. ``languages`` are
-    those that a text model learnt; where none is named, no language is told from another.
+    ``labels`` maps each of the model's own labels, by its name and in any order, to an expression
+    of the vocabulary, to valence or arousal, or to null: then it is left out and the rest
+    renormalised. ``languages`` are those that a text model learnt; where none is named, no language
+    is told from another.
     """
 
     name: str
@@ -97,15 +99,29 @@ def read_card(path: Path) -> ModelCard:
         )
         raise AffectstreamError(message)
     try:
-        card = ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        card = ModelCard.model_validate_json(text)
     except ValidationError as error:
         message = f"model card {path}: {first_problem(error)}"
         raise AffectstreamError(message) from error
-    unknown = sorted({t for t in card.labels.values() if t is not None} - set(EXPRESSIONS))
+    json.loads(text, object_pairs_hook=partial(_once, path))
+    known = {*EXPRESSIONS, *VALUES, None}
+    unknown = sorted(target for target in set(card.labels.values()) - known if target is not None)
     if unknown:
-        message = f"model card {path}: labels map to {unknown}, not in {list(EXPRESSIONS)}"
+        message = f"model card {path}: labels map to {unknown}, not in {[*EXPRESSIONS, *VALUES]}"
         raise AffectstreamError(message)
     return card
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of the card; of a name that stands twice JSON's readers keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        message = f"model card {path}: {twice} stands there twice: leave one of them out"
+        raise AffectstreamError(message)
+    return found
 
 
 def check_files(folder: Path, card: ModelCard) -> None:
@@ -192,12 +208,19 @@ Calibration: temperature {card.calibration.temperature:.3f}; abstains under a co
 
 
 def _derived(card: ModelCard) -> str:
-    if card.modality == "fusion" or not card.labels or {"valence", "arousal"} <= set(card.labels):
+    if card.modality == "fusion" or not card.labels or set(VALUES) <= _values(card):
         return ""
     return (
         "\nValence and arousal were not learnt: they are derived from the scores, by the place of "
         "each\nexpression on the circumplex (`schemas/vocabularies.py`).\n"
     )
+
+
+def _values(card: ModelCard) -> set[str]:
+    """Return which of valence and arousal the model gives, by its names or by the card's map."""
+    return {name.strip().casefold() for name in card.labels} | {
+        t for t in card.labels.values() if t
+    }
 
 
 def _interval(figure: Figure) -> str:

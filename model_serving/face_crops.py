@@ -10,7 +10,7 @@ from time import perf_counter_ns
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from model_serving.face_detector import SEARCHED, Face, load_detector
 from schemas.errors import QualityCode
@@ -18,8 +18,12 @@ from schemas.errors import QualityCode
 CROP_SIDE: Final = 96
 _LONGEST = 8.0  # times the width: a strip has no face
 _CROP_LONGEST = 2.0  # times the width: a crop is nearly square
+_LARGEST = 448  # pixels of a crop's side: 256 rows of a batch are then 154 MB at most
 _SEEN = 48  # pixels on which sharpness is measured: what the models see
 _FLAT = 25.0  # variance of grey levels under which detail is the noise of rounding
+_CUT = 1  # per cent of the pixels at either end, as reflections and pupils are
+_PALE = 128  # grey levels
+_BURNT = 0.75  # of the pixels at the lightest or at the darkest level
 _SMALL = 24  # pixels of a face under which detail is missing
 _SHARP, _BLURRED = 0.03, 0.003  # detail of faces under a Gaussian of 1 and of 2.5 pixels
 _TURN, _PROFILE = 0.25, 0.75  # nose off the middle of the eyes, in distances between them
@@ -49,7 +53,8 @@ def crop_faces(seen: Sequence[Image.Image | Crop]) -> tuple[list[Crop], int]:
     """
     small = {row: item for row, item in enumerate(seen) if isinstance(item, Image.Image)}
     started = perf_counter_ns()
-    taken = load_detector().accepts([np.array(image.convert("RGB")) for image in small.values()])
+    pixels = [np.array(lightened(image).convert("RGB")) for image in small.values()]
+    taken = load_detector().accepts(pixels)
     spent = (perf_counter_ns() - started) // 1000
     accepted = dict(zip(small, taken, strict=True))
     crops = [
@@ -69,7 +74,9 @@ def _crop(image: Image.Image, cropped: bool) -> Crop:
         if face is None:
             return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
         image, side, turned = _cut(image, face), _height(face), frontality(face.landmarks)
+    lit, image = evenness(image), lightened(image)
     shares = {
+        QualityCode.BADLY_LIT: lit,
         QualityCode.SMALL_FACE: min(1.0, side / _SMALL),
         QualityCode.BLURRED: sharpness(image),
         QualityCode.TURNED: turned,
@@ -79,11 +86,40 @@ def _crop(image: Image.Image, cropped: bool) -> Crop:
     return Crop(image, quality, worst if shares[worst] < _DOUBT else None)
 
 
+def contrast(image: Image.Image) -> int:
+    """Return how many grey levels lie between the darkest and the lightest hundredth of pixels."""
+    low, high = np.percentile(np.asarray(image.convert("L")), (_CUT, 100 - _CUT))
+    return int(high - low)
+
+
+def lightened(image: Image.Image) -> Image.Image:
+    """Return the image over all grey levels where it is dark or pale, its colours kept.
+
+    Of FER+'s test faces at an eighth of their light .37 were told instead of .80, at a confidence
+    of .68.
+    """
+    if contrast(image) >= _PALE:
+        return image
+    return ImageOps.autocontrast(image, cutoff=_CUT, preserve_tone=True)
+
+
+def evenness(image: Image.Image) -> float:
+    """Return 1 down to 0 where nearly all is burnt out or black: no stretching brings it back.
+
+    Of FER+'s validation faces with more than .7 of the pixels so, .53 were told, with a confidence
+    of .70; up to there the two are alike.
+    """
+    counts = image.convert("L").histogram()
+    levels = np.flatnonzero(counts)
+    most = max(counts[levels[0]], counts[levels[-1]]) / sum(counts)
+    return float(np.clip((1 - most) / (1 - _BURNT), 0.0, 1.0))
+
+
 def find_face(image: Image.Image) -> Face | None:
     """Return the most prominent face of an image, in its own pixels."""
     small = image.convert("RGB")
     small.thumbnail((SEARCHED, SEARCHED), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    found = load_detector().detect(np.array(small))
+    found = load_detector().detect(np.array(lightened(small)))
     if not found:
         return None
     scale = image.width / small.width
@@ -125,7 +161,9 @@ def _cut(image: Image.Image, face: Face) -> Image.Image:
     x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
     half = max(_height(face), 2.0) / 2
     edges = (round(float(v)) for v in (x - half, y - half, x + half, y + half))
-    return image.crop(tuple(edges))  # type: ignore[arg-type]
+    found = image.crop(tuple(edges))  # type: ignore[arg-type]
+    found.thumbnail((_LARGEST, _LARGEST), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return found
 
 
 def _blank(image: Image.Image) -> Image.Image:

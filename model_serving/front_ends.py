@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from math import gcd
 from time import perf_counter_ns
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -18,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 import torch
-import torchaudio
 from PIL import Image
 from torch import Tensor
 
@@ -26,6 +24,7 @@ from model_serving import voice_activity
 from model_serving.face_crops import crop_faces, look
 from model_serving.images import picture
 from model_serving.text_language import EMOJI, Language, language_share, name_emoji
+from model_serving.waveforms import mono, resampled, steady, without_long_pauses
 from schemas.arrow import vectors
 from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
 from schemas.events import MOTION_FEATURES
@@ -37,10 +36,10 @@ _DOUBT = 0.6  # under this the code of what is wrong is told
 MAX_SECONDS = 15.0
 MIN_SECONDS = 0.1  # shorter clips end in silence: an encoder's first frame needs 25 ms and more
 _RATES = range(1_000, 384_001)
-_MAX_KERNEL = 300_000  # taps; 44,100 to 16,000 Hz takes 70,000, 44,101 would take 700,000,000
 _MAX_CHANNELS = 8
 _UNTOLD = 2**62  # frames: libsndfile says more of a FLAC that was written to a pipe
 _MOST_SAMPLES = int(MAX_SECONDS) * _RATES[-1]
+_SOME = 100_000  # samples of a channel, enough to tell 8 bits by
 _AUDIO_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG"}
 
 Inputs = dict[str, Tensor]
@@ -71,6 +70,14 @@ class Prepared:
     quality: np.ndarray | None = None
     codes: tuple[QualityCode | None, ...] = ()
     net_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One voice as a float32 waveform, and how many different values the file's samples had."""
+
+    wave: np.ndarray
+    steps: int
 
 
 class FrontEnd(Protocol):
@@ -168,11 +175,11 @@ class VoiceFrontEnd:
 
     def prepare(self, column: pa.Array) -> Prepared:
         rate = self._extractor.sampling_rate
-        rows, waves, failures = _decode(
-            column, lambda media: waveform(media, rate), DeadLetterCode.AUDIO_UNDECODABLE
+        rows, clips, failures = _decode(
+            column, lambda media: hear(media, rate), DeadLetterCode.AUDIO_UNDECODABLE
         )
-        quality, codes, net_us = self._judge(waves, rate)
-        items = [self._features(wave, rate) for wave in waves]
+        quality, codes, net_us = self._judge(clips, rate)
+        items = [self._features(clip.wave, rate) for clip in clips]
         lengths = np.array([len(item) for item in items], np.int64)
 
         def collate(picked: np.ndarray) -> Inputs:
@@ -187,11 +194,11 @@ class VoiceFrontEnd:
         return Prepared(rows, lengths, collate, failures, quality, codes, net_us)
 
     def _judge(
-        self, waves: list[np.ndarray], rate: int
+        self, clips: list[Clip], rate: int
     ) -> tuple[np.ndarray, tuple[QualityCode | None, ...], int]:
         started = perf_counter_ns()
-        heard = [resampled(wave, rate, voice_activity.RATE) for wave in waves]
-        quality, codes = voice_activity.judge_speech(heard)
+        heard = [resampled(clip.wave, rate, voice_activity.RATE) for clip in clips]
+        quality, codes = voice_activity.judge_speech(heard, [clip.steps for clip in clips])
         return quality, tuple(codes), (perf_counter_ns() - started) // 1000
 
     def _features(self, wave: np.ndarray, rate: int) -> np.ndarray:
@@ -279,7 +286,12 @@ def _unstacked(text: str) -> str:
 
 
 def waveform(media: bytes, rate: int) -> np.ndarray:
-    """Decode a WAV, FLAC or Ogg file of at most 15 s to mono float32 at this rate."""
+    """Return the waveform alone of what ``hear`` decodes."""
+    return hear(media, rate).wave
+
+
+def hear(media: bytes, rate: int) -> Clip:
+    """Decode a WAV, FLAC or Ogg file of at most 15 s to one voice at this rate."""
     with soundfile.SoundFile(BytesIO(media)) as audio:
         if audio.format not in _AUDIO_FORMATS:
             _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the file is not WAV, FLAC or Ogg")
@@ -296,27 +308,16 @@ def waveform(media: bytes, rate: int) -> np.ndarray:
             detail = f"more than {_MOST_SAMPLES:,} samples in all its channels"
             _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
         sound = audio.read(dtype="float32", always_2d=True)
-        wave = sound[:, 0] if audio.channels == 1 else sound.mean(axis=1)
-        if not len(wave) or len(wave) < audio.frames:
+        if not len(sound) or len(sound) < audio.frames:
             _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the audio ends before its header says")
-        if not np.isfinite(wave).all():
+        if not np.isfinite(sound).all():
             _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "a sample is not a finite number")
         found = audio.samplerate
-    wave = resampled(wave, found, rate)
-    return np.pad(wave, (0, max(0, int(MIN_SECONDS * rate) - len(wave))))
-
-
-def resampled(wave: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Return the wave at the wanted rate.
-
-    The filter bank grows with both rates over what they share. Where that is too little, a rate
-    counts as the nearest full 100 Hz, which moves the pitch by .6 % at most from 8,000 Hz on.
-    """
-    if rate * wanted > _MAX_KERNEL * gcd(rate, wanted) ** 2:
-        rate = round(rate, -2)
-    if rate == wanted:
-        return wave
-    return torchaudio.functional.resample(torch.from_numpy(wave), rate, wanted).numpy()
+    some = sound[:: 1 + len(sound) // _SOME]
+    steps = max(len(np.unique(channel)) for channel in some.T)
+    channels = [resampled(np.ascontiguousarray(channel), found, rate) for channel in sound.T]
+    wave = without_long_pauses(mono(steady(np.stack(channels, axis=1), rate), rate), rate)
+    return Clip(np.pad(wave, (0, max(0, int(MIN_SECONDS * rate) - len(wave)))), steps)
 
 
 def _refuse(code: DeadLetterCode, detail: str) -> NoReturn:

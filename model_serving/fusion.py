@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
+from model_serving.labels import read_outputs
 from model_serving.nets import Net
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
@@ -108,10 +109,15 @@ class Fused:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """A trained fusion net and its card."""
+    """A trained fusion net and its card.
+
+    ``order`` is the expression of each of the net's outputs, and so of each score that it reads:
+    its logits are the logarithms of those, moved.
+    """
 
     net: AttentionFusion
     card: ModelCard
+    order: tuple[int, ...] = tuple(range(len(EXPRESSIONS)))
 
     @property
     def model_id(self) -> str:
@@ -131,7 +137,7 @@ class Fusion:
         if some.any():
             inputs = (
                 counts,
-                np.where(there[:, :, None], scores, 1.0),
+                np.where(there[:, :, None], scores, 1.0)[:, :, list(self.order)],
                 np.where(there, confidence, 0.0),
             )
             # In double precision, so that a row moves by less than 1e-9 with its batch.
@@ -139,7 +145,7 @@ class Fusion:
             with torch.inference_mode():
                 output = self.net(*tensors)
                 probabilities = (output.logits / self.card.calibration.temperature).softmax(dim=1)
-            fused[some] = probabilities.numpy()
+            fused[some] = probabilities.numpy()[:, np.argsort(self.order)]
             attention[some] = output.attentions[0].numpy()
         best = fused.max(axis=1, initial=0.0)
         abstained = ~some | (best < np.float32(self.card.calibration.threshold))
@@ -172,4 +178,16 @@ def _load(folder: Path) -> Fusion:
     if found["missing_keys"]:  # they would be filled at random
         message = f"the fusion model in {folder} lacks {min(found['missing_keys'])}: train it again"
         raise AffectstreamError(message)
-    return Fusion(net.double().eval(), card)
+    return Fusion(net.double().eval(), card, _order(card, net.config))
+
+
+def _order(card: ModelCard, config: Any) -> tuple[int, ...]:
+    """Return which expression each output is, by the names on card and configuration."""
+    matrix = read_outputs(card, config).matrix
+    if matrix.shape[0] != len(EXPRESSIONS) or not (matrix.sum(axis=0) == 1).all():
+        message = (
+            f"the card of {card.model_id} does not map one label to each expression, and fusion "
+            f"is of all: map each label to its own of {', '.join(EXPRESSIONS)}"
+        )
+        raise AffectstreamError(message)
+    return tuple(int(place) for place in matrix.argmax(axis=1))

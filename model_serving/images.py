@@ -11,6 +11,8 @@ from PIL import Image, PngImagePlugin
 from schemas.errors import DeadLetterCode, UndecodableError
 
 MAX_PIXELS: Final = 4096 * 4096
+_MOST_PER_BYTE = 1032  # bytes of pixels a byte of file: the most that deflate, so a PNG, packs
+_FREE = 2**20  # bytes of pixels whatever the size of the file: black WebP has 1,700 for 1280 x 720
 _LARGE = 1024  # pixels of a side: more shows no more of a face than is used
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MOST_SCANS = 16  # of a progressive JPEG; encoders write about ten, and each goes over all blocks
@@ -23,6 +25,7 @@ _EXIF_MARKS: Final = {
     b"RI": b"EXIF",
 }  # by a file's beginning
 _MOST_EXIF = 65_536
+_WEBP_ANIMATED = 0x02
 _ORIENTATION = 0x112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,6 +44,8 @@ def picture(media: bytes) -> Image.Image:
 
     It comes upright, in grey or RGB. Raises UndecodableError.
     """
+    if media[:4] == b"RIFF":
+        _check_webp(media)
     orientation = _orientation(media)
     if media.count(b"iCCP") > 1:  # each inflates to a megabyte
         _refuse("the PNG has more than one colour profile")
@@ -50,6 +55,7 @@ def picture(media: bytes) -> Image.Image:
         # The size stands in the header: a bomb is refused before anything is inflated.
         if image.width * image.height > MAX_PIXELS:
             _refuse("the image has more than 4096 x 4096 pixels")
+        _check_packing(image.width * image.height * len(image.getbands()), len(media))
         # A camera's MPO is a JPEG with others behind it: the first is a still.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             _refuse("the image is animated: send one frame")
@@ -61,6 +67,34 @@ def picture(media: bytes) -> Image.Image:
     if max(found.size) > _LARGE:
         found.thumbnail((_LARGE, _LARGE), Image.Resampling.BOX)
     return found.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else found
+
+
+def _check_webp(media: bytes) -> None:
+    """Refuse what a WebP's first chunk tells: Pillow's opening sets aside two canvases of it.
+
+    A frame that is larger than the canvas is libwebp's to refuse; it decodes none.
+    """
+    kind, body = media[12:16], media[20:30]
+    if kind == b"VP8X" and len(body) == 10:
+        if body[0] & _WEBP_ANIMATED:
+            _refuse("the image is animated: send one frame")
+        width, height = (1 + int.from_bytes(body[i : i + 3], "little") for i in (4, 7))
+    elif kind == b"VP8L" and len(body) >= 5:
+        bits = int.from_bytes(body[1:5], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8 " and len(body) == 10:
+        width, height = (int.from_bytes(body[i : i + 2], "little") & 0x3FFF for i in (6, 8))
+    else:
+        _refuse("the WebP does not begin with a picture")
+    if width * height > MAX_PIXELS:
+        _refuse("the image has more than 4096 x 4096 pixels")
+    _check_packing(width * height * 3, len(media))
+
+
+def _check_packing(decoded: int, size: int) -> None:
+    """Refuse a file that would unpack to more than any PNG of its size: 34 bytes to 67 MB."""
+    if decoded > _FREE + _MOST_PER_BYTE * size:
+        _refuse(f"{size:,} bytes of file for {decoded:,} bytes of pixels: no face is packed so")
 
 
 def _shown(image: Image.Image) -> Image.Image:

@@ -32,11 +32,11 @@ from model_serving.front_ends import (
     TextFrontEnd,
     VoiceFrontEnd,
 )
-from model_serving.recogniser import VALUES, ConstantRecogniser, NetRecogniser, Recogniser
+from model_serving.labels import read_outputs
+from model_serving.recogniser import ConstantRecogniser, NetRecogniser, Recogniser
 from schemas.arrow import vector_column
 from schemas.errors import AffectstreamError
 from schemas.events import MOTION_FEATURES
-from schemas.vocabularies import EXPRESSIONS
 
 disable_progress_bar()  # a bar a model would break the bar of the run
 
@@ -86,6 +86,7 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
     try:
         described = _card(modality, model, card)
         net = _net(modality, model, options)
+        outputs = read_outputs(described, net.config)
         front_end = _front_end(described, model, net, options)
         # Convolutions of faces take two thirds of the time with their channels last.
         net.eval().to(place, memory_format=torch.channels_last)
@@ -96,8 +97,7 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
         message = f"the {modality} model can't be loaded from {source}: {reason}"
         raise AffectstreamError(message) from error
     net.config.output_hidden_states = True
-    matrix, values = _label_map(described, net.config), _value_outputs(net.config)
-    found = NetRecogniser(net, front_end, described, matrix, place, values)
+    found = NetRecogniser(net, front_end, described, outputs.matrix, place, outputs.values)
     failures = found.estimate(_PROBES[modality]).failures
     if failures:
         message = f"the {modality} model of {source} does not answer: {failures[0].detail}"
@@ -185,38 +185,3 @@ def _front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -
         processor = AutoImageProcessor.from_pretrained(model, **options)
         return FaceFrontEnd(processor, getattr(net.config, "num_channels", 3))
     return MotionFrontEnd()
-
-
-def _label_map(card: ModelCard, config: Any) -> np.ndarray:
-    names = [config.id2label[i] for i in sorted(config.id2label)]
-    if len(card.labels) != len(names) or not any(card.labels.values()):
-        message = (
-            f"the card of {card.model_id} names {len(card.labels)} labels, the model gives "
-            f"{len(names)}: list every label of the model, in the order of its outputs"
-        )
-        raise AffectstreamError(message)
-    odd = sorted(set(card.labels) - set(names))
-    if odd and set(names) & set(card.labels):
-        message = (
-            f"the card of {card.model_id} names {odd[0]}, which its model does not: name its own "
-            f"labels ({', '.join(names)}), or as many others, in the order of its outputs"
-        )
-        raise AffectstreamError(message)
-    targets = list(card.labels.values()) if odd else [card.labels[name] for name in names]
-    mapped = sum(target is not None for target in targets)
-    if card.calibration.bias and len(card.calibration.bias) != mapped:
-        message = (
-            f"the card of {card.model_id} has a bias of {len(card.calibration.bias)} values for "
-            f"{mapped} labels that map to an expression: give one each"
-        )
-        raise AffectstreamError(message)
-    matrix = np.zeros((len(targets), len(EXPRESSIONS)))
-    for row, target in enumerate(targets):
-        if target is not None:
-            matrix[row, EXPRESSIONS.index(target)] = 1.0
-    return matrix
-
-
-def _value_outputs(config: Any) -> tuple[int, ...]:
-    places = {name: index for index, name in config.id2label.items()}
-    return tuple(places[name] for name in VALUES) if set(VALUES) <= set(places) else ()

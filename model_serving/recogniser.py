@@ -16,10 +16,7 @@ from model_serving.card import CONSTANT, ModelCard
 from model_serving.front_ends import Failure, FrontEnd, Inputs, Prepared
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VOCABULARY
-
-VALUES = ("valence", "arousal")
-"""Outputs of a model that gives valence and arousal itself."""
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VALUES, VOCABULARY
 
 _PROJECTION_SEED = 20_260_701
 

@@ -64,10 +64,13 @@ class QualityCode(StrEnum):
     NO_SPEECH = "no_speech"
     TOO_SHORT = "too_short"
     CLIPPED = "clipped"
+    NOISY = "noisy"
+    NARROW_BAND = "narrow_band"
     NO_FACE = "no_face"
     SMALL_FACE = "small_face"
     BLURRED = "blurred"
     TURNED = "turned"
+    BADLY_LIT = "badly_lit"
     OTHER_LANGUAGE = "other_language"
     TOO_LONG = "too_long"
 

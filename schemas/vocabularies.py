@@ -12,6 +12,9 @@ EXPRESSIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutra
 MODALITIES = ("text", "voice", "face", "motion")
 """The modalities in the order of every per-modality vector."""
 
+VALUES = ("valence", "arousal")
+"""Outputs of a model that gives valence and arousal itself."""
+
 VALENCE_AROUSAL = MappingProxyType(
     {
         "anger": (-0.51, 0.59),

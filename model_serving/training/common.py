@@ -17,6 +17,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from model_serving.card import CARD_FILE, Figure, ModelCard, read_card, write_card
+from model_serving.labels import read_outputs
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 
@@ -118,8 +119,10 @@ def find_model(name: str, build: Path) -> Path:
 def save_model(folder: Path, net: Any, processor: Any | None, card: ModelCard) -> ModelCard:
     """Write a model folder: fp16 weights, config, processor files, card; return the card as read.
 
-    Half precision halves the folder; the handler loads it as float32.
+    Half precision halves the folder; the handler loads it as float32. Raises AffectstreamError, and
+    writes nothing, where the card's labels are not the names of the net's outputs.
     """
+    read_outputs(card, net.config)
     folder.mkdir(parents=True, exist_ok=True)
     net.half().save_pretrained(folder, safe_serialization=True)
     net.float()

@@ -21,6 +21,7 @@ from transformers import (
 
 from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
+from model_serving.labels import by_name, output_names
 from model_serving.training.average import Averaged
 from model_serving.training.common import find_model, save_model
 from model_serving.training.face_data import FACE_LABELS, MEAN, STD, Faces, load_faces
@@ -133,7 +134,11 @@ def teach(folders: Sequence[Path], faces: Faces) -> np.ndarray:
     for folder in folders:
         teacher = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
         seen = replace(faces, side=int(getattr(teacher.config, "image_size", faces.side)))
-        found.append(predict(teacher, seen, as_made, title=f"answers of {folder.name}"))
+        logits = predict(teacher, seen, as_made, title=f"answers of {folder.name}")
+        found.append(by_name(logits, output_names(folder.name, teacher.config), FACE_LABELS))
+        if np.isnan(found[-1]).any():
+            message = f"{folder.name} can't teach: its outputs are not {', '.join(FACE_LABELS)}"
+            raise AffectstreamError(message)
     return np.asarray(np.mean(found, axis=0))
 
 

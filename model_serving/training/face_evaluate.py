@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from model_serving.calibration import calibrated
 from model_serving.card import CARD_FILE, read_card
+from model_serving.labels import output_names
 from model_serving.training.evaluation import (
     ACCURACY,
     COVERAGE,
@@ -77,7 +78,7 @@ def answers(folder: Path, faces: Faces, cache: Path) -> np.ndarray:
 
     logits = kept(cache, [*model_files(folder), faces.images.tobytes()], answer)
     given = calibrated(card.calibration, logits)
-    names = list(card.labels)
+    names = output_names(card.model_id, AutoConfig.from_pretrained(folder))
     found = np.zeros((len(given), len(FACE_LABELS)))
     for column, label in enumerate(FACE_LABELS):
         name = label if label in names or label == "contempt" else str(to_ekman(label))

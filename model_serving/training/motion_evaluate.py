@@ -9,9 +9,11 @@ from transformers import AutoModel
 import model_serving.nets  # noqa: F401 - registers ``motion_mlp``
 from model_serving.calibration import calibrated
 from model_serving.card import CARD_FILE, read_card
+from model_serving.labels import by_name, output_names
 from model_serving.motion_synthesis import HARDER, PLAIN
 from model_serving.training.evaluation import Evaluation, Measured, Tier, measured_single
 from model_serving.training.motion import draw
+from schemas.vocabularies import EXPRESSIONS
 
 _TEST_SEED = 70_001  # far from any seed a person would train with
 _ROWS = 7000
@@ -28,6 +30,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
         test = draw(_ROWS, rng, style)
         with torch.inference_mode():
             logits = net(test["motion_values"]).logits.numpy()
+        logits = by_name(logits, output_names(card.model_id, net.config), EXPRESSIONS)
         chances = calibrated(card.calibration, logits)
         measured += measured_single(split, chances, test["labels"].argmax(dim=1).numpy())
     return Evaluation(folder.name, "motion", tier, card.licence, tuple(measured))

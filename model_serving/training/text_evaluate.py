@@ -5,10 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from transformers import AutoConfig
 
 from model_serving.calibration import calibrated, fit_temperature, softmax
 from model_serving.card import CARD_FILE, ModelCard, read_card
 from model_serving.front_ends import MAX_TOKENS
+from model_serving.labels import output_names
 from model_serving.training.evaluation import (
     Evaluation,
     Measured,
@@ -51,7 +53,7 @@ class Answers:
         self.name = folder.name
         self._folder, self._cache = folder, cache
         self._files = model_files(folder)
-        self.outputs = list(self.card.labels)
+        self.outputs = output_names(self.card.model_id, AutoConfig.from_pretrained(folder))
 
     def to(self, texts: list[str]) -> np.ndarray:
         """Return (n, outputs) logits of these texts."""

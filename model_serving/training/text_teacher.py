@@ -1,6 +1,6 @@
 """What the teachers of a compact model answer to its texts: the mean over one or more bases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import model_serving.text_nets  # noqa: F401 - registers the base's architecture
 from model_serving.card import read_card
 from model_serving.front_ends import MAX_TOKENS
+from model_serving.labels import by_name, output_names
 from model_serving.training.harness import predict
 from model_serving.training.heads import blank_targets, id2label
 from model_serving.training.kept import kept, model_files
@@ -45,7 +46,8 @@ def _of(
         return predict(net, encoded, collate, batch=256, lengths=lengths, title=title)
 
     logits = kept(cache, [*model_files(folder), *texts], answer)
-    return by_name(logits, net.config.id2label, id2label(heads))
+    names = output_names(card.model_id, net.config)
+    return by_name(logits, names, list(id2label(heads).values()))
 
 
 def load(folder: Path) -> Any:
@@ -59,13 +61,3 @@ def load(folder: Path) -> Any:
 def tokenizer(folder: Path) -> Any:
     """Return the tokenizer of a model folder."""
     return AutoTokenizer.from_pretrained(folder)
-
-
-def by_name(logits: np.ndarray, given: Mapping[int, str], wanted: Mapping[int, str]) -> np.ndarray:
-    """Return (n, wanted) logits by the names of the outputs, NaN where one is not given."""
-    place = {name: output for output, name in given.items()}
-    found = np.full((len(logits), len(wanted)), np.nan, np.float32)
-    for output, name in wanted.items():
-        if name in place:
-            found[:, output] = logits[:, place[name]]
-    return found

@@ -17,6 +17,7 @@ from transformers import AutoModelForAudioClassification
 
 from model_serving.calibration import calibrate, calibrated
 from model_serving.card import CARD_FILE, Calibration, read_card
+from model_serving.labels import by_name, output_names
 from model_serving.training.evaluation import (
     ACCURACY,
     COVERAGE,
@@ -29,7 +30,7 @@ from model_serving.training.evaluation import (
     measured_single,
     other_tier,
 )
-from model_serving.training.heads import SHARED, Head, columns
+from model_serving.training.heads import SHARED, Head, columns, id2label
 from model_serving.training.kept import kept, model_files
 from model_serving.training.voice import SHIPPED, answers_path, speakers_of
 from model_serving.training.voice_data import (
@@ -115,7 +116,9 @@ class Answers:
             ).eval()
             found = torch.from_numpy(statistics_of(net, clips.waves, name))
             with torch.inference_mode():
-                return np.asarray(net.perceptron(found).logits.numpy())
+                logits = net.perceptron(found).logits.numpy()
+            names = output_names(self._folder.name, net.config)
+            return by_name(logits, names, list(id2label(HEADS).values()))
 
         return kept(self._cache, [*self._files, *(wave.tobytes() for wave in clips.waves)], answer)
 

@@ -3,7 +3,16 @@ import pytest
 from model_folders import drawn_faces
 from PIL import Image, ImageDraw, ImageFilter
 
-from model_serving.face_crops import crop_faces, find_face, frontality, look, sharpness
+from model_serving.face_crops import (
+    contrast,
+    crop_faces,
+    evenness,
+    find_face,
+    frontality,
+    lightened,
+    look,
+    sharpness,
+)
 from model_serving.face_detector import load_detector, suppress
 from schemas.errors import QualityCode
 
@@ -69,6 +78,57 @@ def test_a_thumbnail_is_too_small():
 def test_a_flat_image_and_a_single_pixel_are_judged():
     assert crop_face(Image.new("L", (48, 48), 7)).quality == 0.0
     assert 0 <= crop_face(Image.new("L", (1, 1), 7)).quality <= 1
+
+
+def test_a_batch_of_large_faces_is_held_small():
+    """Crops of the whole 1,024 pixels would be 805 MB for the 256 rows of a batch."""
+    crop = look(_face(900))
+    assert max(crop.image.size) == 448
+    assert crop.quality == 1.0
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("side", [48, 400])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x * 0.12,
+        lambda x: x * 0.04,
+        lambda x: x * 0.2 + 190,
+        lambda x: (x - 128) * 0.1 + 128,
+    ],
+    ids=["dark", "very dark", "bright", "pale"],
+)
+def test_a_face_in_little_light_is_seen_as_in_full_light(change, side, mode):
+    face = _face(side)
+    dim = Image.fromarray(change(np.asarray(face, float)).round().astype(np.uint8)).convert(mode)
+    found, plain = crop_face(dim), crop_face(face)
+    assert found.code is plain.code
+    assert found.quality == pytest.approx(plain.quality, abs=0.1)
+    assert contrast(found.image) > 0.75 * contrast(plain.image)
+
+
+def test_a_face_in_full_light_is_left_as_it_is():
+    face = Image.fromarray(np.linspace(40, 210, 64 * 64).reshape(64, 64).astype(np.uint8))
+    assert lightened(face) is face
+
+
+def test_colours_are_kept_where_a_face_is_lightened():
+    dim = Image.merge("RGB", [_face(48).point(lambda v, c=c: v * c // 100) for c in (12, 10, 8)])
+    red, green, blue = np.asarray(lightened(dim), float).reshape(-1, 3).mean(axis=0)
+    assert red > green > blue
+
+
+def test_what_is_burnt_out_or_black_lowers_quality_step_by_step():
+    grey = np.asarray(_face(64), float)
+    for sign in (1, -1):
+        found = [
+            evenness(Image.fromarray(np.clip(grey + sign * v, 0, 255).astype(np.uint8)))
+            for v in (0, 100, 180, 220, 255)
+        ]
+        assert found[0] == 1.0
+        assert found == sorted(found, reverse=True)
+        assert found[-1] < 0.1
 
 
 def test_a_turned_head_is_told_by_its_nose():

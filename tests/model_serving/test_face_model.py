@@ -8,7 +8,7 @@ import torch
 from model_folders import drawn_faces
 from PIL import Image
 from torch import nn
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from model_serving.card import read_card
 from model_serving.loader import load_recogniser
@@ -16,6 +16,7 @@ from model_serving.training.face import build_processor, cross_validate, teach, 
 from model_serving.training.face_data import FACE_LABELS, Faces, augment, load_faces, to_pixels
 from model_serving.training.face_start import renormalise
 from model_serving.training.harness import Run
+from model_serving.training.heads import named
 from model_serving.training.recipe import Distil, read_recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, to_ekman
@@ -127,6 +128,18 @@ class _Called(nn.Module):
         return self.net(pixel_values)
 
 
+def _reverse_outputs(folder, out):
+    """Write the same model with its outputs in the other order, under their names."""
+    net = AutoModelForImageClassification.from_pretrained(folder)
+    head = net.classifier[-1]
+    with torch.no_grad():
+        head.weight.copy_(head.weight.flip(0))
+        head.bias.copy_(head.bias.flip(0))
+    for name, value in named(dict(enumerate(FACE_LABELS[::-1]))).items():
+        setattr(net.config, name, value)
+    net.save_pretrained(out)
+
+
 def test_training_writes_a_folder_that_loads_and_teaches(tmp_path):
     parts = _archive(tmp_path, {"train": 64, "valid": 20})
     recipe = read_recipe("face-compact").model_copy(update={"distil": None})
@@ -148,7 +161,10 @@ def test_training_writes_a_folder_that_loads_and_teaches(tmp_path):
         }
     )
     faces = load_faces(tmp_path / "face" / "ferplus.npz", "train")
-    assert teach([folder], faces).shape == (64, 8)
+    taught = teach([folder], faces)
+    assert taught.shape == (64, 8)
+    _reverse_outputs(folder, tmp_path / "models" / "reversed")
+    assert teach([tmp_path / "models" / "reversed"], faces) == pytest.approx(taught, abs=1e-4)
     assert train(pupil, tmp_path, tmp_path / "models" / "pupil", run).name == "pupil"
 
 

@@ -16,9 +16,11 @@ from model_serving.fusion import (
     Fusion,
     load_fusion,
 )
-from model_serving.training.common import LABELS, save_model
+from model_serving.training.common import ID2LABEL, LABELS, save_model
 from model_serving.training.fusion import Pool, simulate
+from model_serving.training.heads import named
 from schemas.errors import AffectstreamError
+from schemas.vocabularies import EXPRESSIONS
 
 CARD = ModelCard(
     name="test",
@@ -34,7 +36,7 @@ CARD = ModelCard(
 def fusion():
     """An untrained net: what is tested here must hold for any weights."""
     torch.manual_seed(7)
-    net = AttentionFusion(AttentionFusionConfig(num_labels=7))
+    net = AttentionFusion(AttentionFusionConfig(**named(ID2LABEL)))
     return Fusion(net.double().eval(), CARD)
 
 
@@ -118,6 +120,43 @@ def test_folder_round_trip_and_what_a_broken_one_says(fusion, tmp_path):
     motion = Path(SHIPPED).parent / "motion-compact"
     with pytest.raises(AffectstreamError, match="for motion by its card"):
         load_fusion(motion)
+
+
+def _relabelled(fusion, folder, order, names, labels):
+    """Write the net as one that was trained on the vocabulary in another order."""
+    net = AttentionFusion(AttentionFusionConfig(**named(dict(enumerate(names)))))
+    net.double().load_state_dict(fusion.net.state_dict())
+    weights = net.state_dict()
+    weights["embed.weight"][:, :7] = weights["embed.weight"][:, order]
+    for name in ("correct.weight", "correct.bias"):
+        weights[name][:] = weights[name][order]
+    net.load_state_dict(weights)
+    net.float().save_pretrained(folder)
+    write_card(folder, CARD.model_copy(update={"labels": labels}))
+    return load_fusion(folder)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("generic", [False, True])
+def test_names_decide_what_a_fusion_s_outputs_are(fusion, tmp_path, seed, generic):
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(7)
+    shown = [EXPRESSIONS[place] for place in order]
+    names = [f"LABEL_{i}" for i in range(7)] if generic else [name.upper() for name in shown]
+    pairs = list(zip(names, shown, strict=True))
+    rng.shuffle(pairs)
+    found = _relabelled(fusion, tmp_path, order, names, dict(pairs))
+    windows = _windows(50, rng)
+    assert found.fuse(*windows).scores == pytest.approx(fusion.fuse(*windows).scores, abs=1e-5)
+
+
+def test_a_fusion_whose_outputs_nobody_names_is_refused(fusion, tmp_path):
+    names = [f"LABEL_{i}" for i in range(7)]
+    with pytest.raises(AffectstreamError, match='such as "LABEL_0": "anger"'):
+        _relabelled(fusion, tmp_path / "generic", np.arange(7), names, LABELS)
+    merged = LABELS | {"disgust": "anger"}
+    with pytest.raises(AffectstreamError, match="does not map one label to each expression"):
+        _relabelled(fusion, tmp_path / "merged", np.arange(7), list(LABELS), merged)
 
 
 def test_simulated_windows_hold_what_the_counts_say():

@@ -262,7 +262,7 @@ def test_labels_map_sum_and_drop(tmp_path: Path, text: Path) -> None:
     folders.write_card(card, "text", {"MAD": "joy", "NEG": "sadness", "POS": "joy"})
     summed = scores(recognise("text", text, batch, card=str(card / "card.json")))
     assert summed[:, JOY] == pytest.approx(plain[:, JOY] + plain[:, ANGER], abs=1e-5)
-    folders.write_card(tmp_path, "text", {"first": "sadness", "second": "joy", "third": None})
+    folders.write_card(tmp_path, "text", {"MAD": None, "NEG": "sadness", "POS": "joy"})
     dropped = scores(recognise("text", text, batch, card=str(tmp_path / "card.json")))
     kept = plain[:, [SADNESS, JOY]]
     assert dropped[:, [SADNESS, JOY]] == pytest.approx(

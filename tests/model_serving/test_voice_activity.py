@@ -6,8 +6,9 @@ import pytest
 import soundfile
 import torch
 
-from model_serving.front_ends import resampled, waveform
+from model_serving.front_ends import waveform
 from model_serving.voice_activity import CHUNK, RATE, judge_speech, load_voice_activity
+from model_serving.waveforms import resampled
 from schemas.errors import QualityCode
 
 RNG = np.random.default_rng(0)

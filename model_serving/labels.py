@@ -1,0 +1,190 @@
+"""Which output of a model says what: the names of its configuration, matched with its card's.
+
+Names decide, after case, white space and width of letters are folded; the place of a label on a
+card is evidence of nothing. Each name of the model stands on the card once, and no other.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from model_serving.card import ModelCard
+from schemas.errors import AffectstreamError
+from schemas.vocabularies import EXPRESSIONS, VALUES
+
+_GENERIC: Final = re.compile(r"(label|class|output)?[ _-]*\d+")
+_SHOWN = 12  # names that a message lists: some models have hundreds
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the outputs of a model mean: the (labels, 7) matrix to expressions, and its values.
+
+    ``values`` are the places of valence and arousal, where the model gives both.
+    """
+
+    matrix: np.ndarray
+    values: tuple[int, ...] = ()
+
+
+def read_outputs(card: ModelCard, config: Any) -> Outputs:
+    """Match the card's labels with the outputs of a model's configuration.
+
+    Raises AffectstreamError, in a sentence that says what to write, where they do not fit.
+    """
+    names = output_names(card.model_id, config)
+    targets = _targets(card, names)
+    values = _values(card, names, targets)
+    if all(target is None or target in VALUES for target in targets):
+        _refuse(card, "maps no label to an expression", f"map one to {' or '.join(EXPRESSIONS)}")
+    matrix = np.zeros((len(targets), len(EXPRESSIONS)))
+    for row, target in enumerate(targets):
+        if target in EXPRESSIONS:
+            matrix[row, EXPRESSIONS.index(target)] = 1.0
+    _check_bias(card, names, int(matrix.sum()))
+    return Outputs(matrix, values)
+
+
+def output_names(model: str, config: Any) -> list[str]:
+    """Return what a configuration calls its outputs, in their order, as it spells them.
+
+    Raises AffectstreamError where that is not one name for each output.
+    """
+    given = {place: str(name) for place, name in (config.id2label or {}).items()}
+    if sorted(given) != list(range(len(given))) or not given:
+        message = (
+            f"config.json of {model} numbers its labels {sorted(given)}: give its `id2label` a "
+            "name for each output, counted from 0"
+        )
+        raise AffectstreamError(message)
+    names = [given[place] for place in range(len(given))]
+    if twice := _twice(names):
+        message = (
+            f"config.json of {model} names two outputs {twice!r}: give each a name of its own in "
+            "`id2label`"
+        )
+        raise AffectstreamError(message)
+    _check_reverse(model, names, getattr(config, "label2id", None) or {})
+    return names
+
+
+def folded(name: str) -> str:
+    """Return a label's name without what says nothing: case, white space around, wide letters."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def place_of(names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+    """Return the output that bears each wanted name, None where there is none."""
+    places = {folded(name): place for place, name in enumerate(names)}
+    return [places.get(folded(name)) for name in wanted]
+
+
+def by_name(logits: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """Return (n, wanted) logits by the names of the outputs, NaN where one is not given."""
+    found = np.full((len(logits), len(wanted)), np.nan, np.float32)
+    for column, place in enumerate(place_of(names, wanted)):
+        if place is not None:
+            found[:, column] = logits[:, place]
+    return found
+
+
+def _targets(card: ModelCard, names: list[str]) -> list[str | None]:
+    """Return what each output stands for by the card: an expression, a value or nothing."""
+    if twice := _twice(card.labels):
+        _refuse(card, f"names {twice!r} twice", "leave one of them out")
+    given = {folded(name): target for name, target in card.labels.items()}
+    own = {folded(name): name for name in names}
+    odd = [name for name in card.labels if folded(name) not in own]
+    absent = [name for key, name in own.items() if key not in given]
+    if absent and all(_GENERIC.fullmatch(key) for key in own):
+        first = names[0]
+        _refuse(
+            card,
+            f"does not say what {_listed(absent)} mean, and its model has no other names for them",
+            f'write what each stands for in `labels`, such as "{first}": "{EXPRESSIONS[0]}"',
+        )
+    if odd:
+        _refuse(
+            card,
+            f"names {odd[0]}, which its model does not",
+            f"name the model's own labels ({_listed(names)})",
+        )
+    if absent:
+        _refuse(
+            card,
+            f"does not name {_listed(absent)}, which its model gives",
+            "map every label of the model, to null what is no expression",
+        )
+    return [given[folded(name)] for name in names]
+
+
+def _values(card: ModelCard, names: list[str], targets: list[str | None]) -> tuple[int, ...]:
+    """Return the outputs that are valence and arousal, by their own name or by the card's map."""
+    found = []
+    for value in VALUES:
+        places = [i for i, target in enumerate(targets) if target == value]
+        named = [i for i, name in enumerate(names) if folded(name) == value]
+        if len(set(places) | set(named)) > 1:
+            _refuse(card, f"maps two labels to {value}", "a model gives it once")
+        if named and targets[named[0]] not in {None, value}:
+            wrong = f"maps {names[named[0]]} to {targets[named[0]]}"
+            _refuse(card, wrong, f"map it to null or {value}: it is read as that")
+        found += places or named
+    return tuple(found) if len(found) == len(VALUES) else ()
+
+
+def _check_bias(card: ModelCard, names: list[str], mapped: int) -> None:
+    """Refuse a bias that may be meant for other labels: it has no names of its own."""
+    bias = card.calibration.bias
+    if not bias:
+        return
+    if len(bias) != mapped:
+        message = (
+            f"the card of {card.model_id} has a bias of {len(bias)} values for {mapped} labels "
+            "that map to an expression: give one each"
+        )
+        raise AffectstreamError(message)
+    if [folded(name) for name in card.labels] != [folded(name) for name in names]:
+        _refuse(
+            card,
+            "has a bias, whose values have no names, and lists its labels in another order than "
+            "the model",
+            f"write labels and bias in the model's order ({_listed(names)})",
+        )
+
+
+def _check_reverse(model: str, names: list[str], reverse: Mapping[str, Any]) -> None:
+    """Refuse a configuration whose two tables of names contradict each other."""
+    told = {folded(str(name)): int(place) for name, place in reverse.items()}
+    if set(told) != {folded(name) for name in names}:  # often a default that nobody looks at
+        return
+    wrong = next((i for i, name in enumerate(names) if told[folded(name)] != i), None)
+    if wrong is not None:
+        message = (
+            f"config.json of {model} calls output {wrong} {names[wrong]} in `id2label` and output "
+            f"{told[folded(names[wrong])]} so in `label2id`: write there what the model learnt"
+        )
+        raise AffectstreamError(message)
+
+
+def _twice(names: Sequence[str] | Mapping[str, Any]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if folded(name) in seen:
+            return name
+        seen.add(folded(name))
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest
+
+
+def _refuse(card: ModelCard, wrong: str, write: str) -> NoReturn:
+    message = f"the card of {card.model_id} {wrong}: {write}"
+    raise AffectstreamError(message)
