@@ -20,7 +20,7 @@ from transforms.pseudonymise import write_keys
 # for `make fuzz`, whose findings become an @example.
 hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
 hypothesis.settings.register_profile(
-    FUZZ, deadline=None, max_examples=20_000, suppress_health_check=list(hypothesis.HealthCheck)
+    FUZZ, deadline=None, max_examples=5_000, suppress_health_check=list(hypothesis.HealthCheck)
 )
 hypothesis.settings.load_profile("fixed")
 

@@ -165,14 +165,16 @@ IBANS: Final = r"(?:\b|_)[A-Za-z]{2}[0-9]{2}(?: ?[A-Za-z0-9]){11}"
 """Matches every row in which the checksum of an IBAN is worth a look."""
 
 _COMPATIBLE = (
-    r"\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}\x{2B0}-\x{2B8}\x{2E1}-\x{2E3}\x{1D2C}-\x{1DBF}"
-    r"\x{2024}\x{2025}\x{2070}-\x{209C}\x{20A8}\x{2100}-\x{218F}\x{2460}-\x{24FF}"
-    r"\x{2A74}\x{2C7C}\x{2C7D}\x{3250}-\x{325F}\x{32B1}-\x{32CF}\x{3358}-\x{33FF}"
-    r"\x{A7F2}-\x{A7F4}\x{FB00}-\x{FB06}\x{FE13}\x{FE19}\x{FE52}\x{FE55}\x{FE6B}\x{FF0E}-\x{FF19}"
-    r"\x{FF20}-\x{FF3A}\x{FF41}-\x{FF5A}\x{107A5}\x{1D400}-\x{1D7FF}\x{1F100}-\x{1F190}"
+    r"\x{A8}\x{AF}\x{B2}-\x{B4}\x{B8}\x{B9}\x{BC}-\x{BE}\x{2B0}-\x{2B8}\x{2D8}-\x{2DD}"
+    r"\x{2E1}-\x{2E3}\x{37A}\x{384}\x{385}\x{1D2C}-\x{1DBF}\x{2017}\x{203E}\x{2024}\x{2025}"
+    r"\x{2070}-\x{209C}\x{20A8}\x{2100}-\x{218F}\x{2460}-\x{24FF}"
+    r"\x{2A74}\x{2C7C}\x{2C7D}\x{309B}\x{309C}\x{3250}-\x{325F}\x{32B1}-\x{32CF}\x{3358}-\x{33FF}"
+    r"\x{A7F2}-\x{A7F4}\x{FB00}-\x{FB06}\x{FE13}\x{FE19}\x{FE49}-\x{FE4C}\x{FE52}\x{FE55}\x{FE6B}\x{FF0E}-\x{FF19}"
+    r"\x{FF20}-\x{FF3A}\x{FF41}-\x{FF5A}\x{FF9E}\x{FF9F}\x{FFE3}\x{107A5}\x{1D400}-\x{1D7FF}\x{1F100}-\x{1F190}"
     r"\x{1FBF0}-\x{1FBF9}"
 )
-"""What NFKC makes an ASCII letter, digit, @, dot or slash of: styled, circled, raised, wide."""
+"""What NFKC makes an ASCII letter, digit, @, dot or slash of (styled, circled, raised, wide), or a
+space and a mark."""
 _RAW_SPACE = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
 MAYBE: Final = (
     rf"[@{_COMPATIBLE}]|[:：]/|[\[(]at[\])]|[{_LETTER}0-9]\.[A-Za-z]{{2}}|(?i:www)\."
