@@ -12,7 +12,8 @@ from transforms.spans import Stretch
 
 MOST_ASKED: Final = 16
 """How many numbers of one text the numbering plans are asked about, a third of a millisecond each;
-more of them are taken for phone numbers. No text of the corpora has more than four."""
+more of them are taken for phone numbers. Of 165,441 texts of the corpora one has five, the others
+at most two."""
 _ASKED_LENGTH = 32  # characters that one question pays for: the longest number as it is written
 
 _IBAN_SIZES = range(15, 35)
