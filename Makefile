@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHON_NEEDED := Python 3.11 is needed: install it, or say where it is: make PYTHON=/path/to/python3.11
 HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "$(PYTHON_NEEDED) $(MAKECMDGOALS)"; exit 1; }
 
-.PHONY: help demo test lint bench needed servers kafka flink s3 chaos bench-live
+.PHONY: help demo test fuzz lint bench needed servers kafka flink s3 chaos bench-live
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -13,6 +13,10 @@ demo: .venv/.ready ## run the sample session and show the result
 
 test: needed .venv/.ready servers lint ## lint, then all tests, two files at a time
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+fuzz: TESTS ?= tests
+fuzz: .venv/.ready ## random examples for the property tests; TESTS=tests/transforms for some of them
+	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile fuzz --hypothesis-show-statistics $(TESTS)
 
 needed: # said before the environment is made, which takes minutes
 	@$(HAS_PYTHON)

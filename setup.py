@@ -40,6 +40,7 @@ setup(
         "python-snappy>=0.7",
         "python-stdnum>=2.0",
         "pyyaml>=6",
+        "regex>=2024.11",
         "requests>=2.32",
         "rich>=14",
         "safetensors>=0.5",

@@ -5,6 +5,7 @@ they are, and how to collate any of them into the inputs of one forward pass.
 """
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import soundfile
 import torch
 from PIL import Image
@@ -24,6 +26,7 @@ from model_serving import voice_activity
 from model_serving.face_crops import crop_faces, look
 from model_serving.images import picture
 from model_serving.text_language import EMOJI, Language, language_share, name_emoji
+from model_serving.visible_text import readable
 from model_serving.waveforms import mono, resampled, steady, without_long_pauses
 from schemas.arrow import vectors
 from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
@@ -31,7 +34,8 @@ from schemas.events import MOTION_FEATURES
 
 MAX_TOKENS = 64
 _LONG_TEXT = 2048  # characters: a piece of the shipped vocabularies has at most 16
-_MOST_MARKS = 30
+_MOST_READ = 8 * _LONG_TEXT  # of which white space and what is not seen is left out
+_WORDS = re.compile(r"[^\s,;:/|&，、；：\-]")  # what is no mere separator of placeholders
 _DOUBT = 0.6  # under this the code of what is wrong is told
 MAX_SECONDS = 15.0
 MIN_SECONDS = 0.1  # shorter clips end in silence: an encoder's first frame needs 25 ms and more
@@ -98,7 +102,8 @@ class FrontEnd(Protocol):
 class TextFrontEnd:
     """Tokenises text, at most 64 tokens a row; emoji that it has no piece for become their names.
 
-    Where the card names ``languages``, a text in others can't be judged. Of a long text only the
+    What cannot be seen, placeholders and # are left out; a text of nothing else can't be judged.
+    Where the card names ``languages``, neither can one in others. Of a long text only the
     beginning is read, and what can be judged falls once that is less than half of it.
     """
 
@@ -116,14 +121,17 @@ class TextFrontEnd:
 
     def prepare(self, column: pa.Array) -> Prepared:
         rows, failures = _present(column)
-        whole = column.take(pa.array(rows)).to_pylist()
-        if not whole:
+        whole = column.take(pa.array(rows))
+        if not len(whole):
             return Prepared(rows, rows, lambda _: {}, failures)
-        texts = [name_emoji(_beginning(t), self._unknown)[:_LONG_TEXT] for t in whole]
+        started = readable(pc.utf8_slice_codeunits(whole, 0, _MOST_READ)).to_pylist()
+        texts = [name_emoji(_beginning(t), self._unknown)[:_LONG_TEXT] for t in started]
+        sizes = pc.utf8_length(whole).to_numpy()
+        sizes = np.where(sizes > _MOST_READ, sizes, [len(t) for t in started])
         limit = min(MAX_TOKENS, self._tokenizer.model_max_length)
         tokens = self._tokenizer(texts, truncation=True, max_length=limit)
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
-        quality, codes = self._judge(whole, texts, tokens.encodings, lengths >= limit)
+        quality, codes = self._judge(sizes, texts, tokens.encodings, lengths >= limit)
 
         def collate(picked: np.ndarray) -> Inputs:
             chosen = {name: [values[i] for i in picked] for name, values in tokens.items()}
@@ -132,29 +140,33 @@ class TextFrontEnd:
         return Prepared(rows, lengths, collate, failures, quality, codes)
 
     def _judge(
-        self, whole: list[str], texts: list[str], encodings: Any, full: np.ndarray
+        self, sizes: np.ndarray, texts: list[str], encodings: Any, full: np.ndarray
     ) -> tuple[np.ndarray, tuple[QualityCode | None, ...]]:
         """Return what share of each text can be judged, and what is wrong if much.
 
-        ``full`` marks rows that may have been cut; ``encodings`` are None of a tokenizer in Python.
+        ``sizes`` are the characters of the whole texts; ``full`` marks rows that may have been
+        cut; ``encodings`` are None of a tokenizer in Python.
         """
-        read = np.array([min(len(t), _LONG_TEXT) / max(len(t), 1) for t in whole])
+        read = np.minimum(sizes, _LONG_TEXT) / np.maximum(sizes, 1)
         for row in np.flatnonzero(full) if encodings else ():
             end = max(stop for _, stop in encodings[row].offsets)
             read[row] *= end / max(len(texts[row]), 1)
         length = np.clip(2 * read, 0.0, 1.0)
         known = np.ones(len(texts))
+        there = np.array([_WORDS.search(text) is not None for text in texts])
         if self._languages:
             known = np.array([language_share(text, self._languages) for text in texts])
         codes = tuple(
-            None
+            QualityCode.TOO_SHORT
+            if not some
+            else None
             if min(long, ours) >= _DOUBT
             else QualityCode.TOO_LONG
             if long < ours
             else QualityCode.OTHER_LANGUAGE
-            for long, ours in zip(length, known, strict=True)
+            for some, long, ours in zip(there, length, known, strict=True)
         )
-        return length * known, codes
+        return there * length * known, codes
 
 
 class VoiceFrontEnd:
@@ -266,23 +278,11 @@ class MotionFrontEnd:
 
 
 def _beginning(text: str) -> str:
-    """Return as much of a text as 64 tokens can hold, or all of it: a book takes no longer."""
+    """Return as much of a visible text as 64 tokens can hold: a book takes no longer."""
     if len(text) > _LONG_TEXT:
-        text = " ".join(text[: 8 * _LONG_TEXT].split())[:_LONG_TEXT]
-    if not text.isascii():
-        text = _unstacked(text)
+        text = " ".join(text.split())[:_LONG_TEXT]
     plain = unicodedata.normalize("NFKC", text)  # one letter may unfold to eighteen
     return text if len(plain) <= _LONG_TEXT else plain[:_LONG_TEXT]
-
-
-def _unstacked(text: str) -> str:
-    """Leave 30 marks on a letter, as Unicode's stream-safe form: to order them is quadratic."""
-    kept, run = [], 0
-    for letter in text:
-        run = run + 1 if unicodedata.combining(letter) else 0
-        if run <= _MOST_MARKS:
-            kept.append(letter)
-    return "".join(kept)
 
 
 def waveform(media: bytes, rate: int) -> np.ndarray:

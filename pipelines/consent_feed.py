@@ -25,7 +25,7 @@ class _Follower:
 
     def __init__(self, config: Config) -> None:
         self._kafka = config.kafka
-        self._reader = LedgerReader(config)
+        self._reader = LedgerReader.of(config)
         self._consents = Consents(landed(config.tables))
         self._lock = threading.Lock()
         self._consumer: KafkaConsumer | None = None

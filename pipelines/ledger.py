@@ -27,7 +27,7 @@ def read_ledger(config: Config) -> list[pa.RecordBatch]:
     """
     return [
         *landed(config.tables),
-        *LedgerReader(config).rows(read_topics(config.recorded, [*GOVERNANCE])),
+        *LedgerReader.of(config).rows(read_topics(config.recorded, [*GOVERNANCE])),
     ]
 
 
@@ -42,11 +42,15 @@ class LedgerReader:
     One that a step cannot bear is left out: the graph, which meets it too, makes a dead letter.
     """
 
-    def __init__(self, config: Config) -> None:
-        keys = read_keys(config.keys)
-        self._pseudonyms, self._ids = Pseudonyms(keys), EventIds(keys)
-        self._purposes = read_policy(config.policy).purposes
+    def __init__(self, pseudonyms: Pseudonyms, ids: EventIds, purposes: frozenset[str]) -> None:
+        self._pseudonyms, self._ids, self._purposes = pseudonyms, ids, purposes
         self._isolation = Isolation("ReadConsents", watched=False)
+
+    @classmethod
+    def of(cls, config: Config) -> "LedgerReader":
+        """Return the reader of a run with these settings."""
+        keys = read_keys(config.keys)
+        return cls(Pseudonyms(keys), EventIds(keys), read_policy(config.policy).purposes)
 
     def rows(self, raw: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
         """Return the CONSENT_LEDGER rows of these records."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.coders import Coder
 
 _INT64_MAX = 2**63 - 1
@@ -100,3 +101,16 @@ def vector_column(rows: np.ndarray) -> pa.FixedSizeListArray:
     """Return an (n, width) array as a fixed-size list column of float32."""
     flat = pa.array(np.ascontiguousarray(rows, dtype=np.float32).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+
+
+def matching(text: pa.Array, pattern: str) -> np.ndarray:
+    """Return the positions of the strings in which this RE2 pattern matches; a null never does."""
+    mask = pc.match_substring_regex(text, pattern)
+    return np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
+
+
+def put(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
+    """Return the column with these values at these ascending positions."""
+    mask = np.zeros(len(column), dtype=bool)
+    mask[rows] = True
+    return pc.replace_with_mask(column, pa.array(mask), values)

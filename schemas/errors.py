@@ -57,8 +57,8 @@ class UndecodableError(Exception):
 class QualityCode(StrEnum):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 
-    No speech, no face, too short a clip and a text in another language than the model's lower it
-    to chance, so the recogniser abstains.
+    No speech, no face, too short a clip, a text in another language than the model's and one of
+    nothing but placeholders lower it to chance, so the recogniser abstains.
     """
 
     NO_SPEECH = "no_speech"

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 from kafka_server import Broker
 from processes import free_ports
+from properties import FUZZ
 from s3_server import Store
 
 from pipelines.config import Kafka
@@ -15,8 +16,13 @@ from pipelines.topics import create_topics
 from schemas.keys import write_keys
 
 # How long an example takes says more of the machine, which starts servers too, than of the code.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# The suite tries the same examples every time: what it finds is of the change at hand. New ones are
+# for `make fuzz`, whose findings become an @example.
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    FUZZ, deadline=None, max_examples=5_000, suppress_health_check=list(hypothesis.HealthCheck)
+)
+hypothesis.settings.load_profile("fixed")
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -1,6 +1,7 @@
 """Consent as of event time: the ledger's rows, and the vectorised question to them."""
 
 import datetime as dt
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -20,8 +21,8 @@ from schemas.vocabularies import MODALITIES
 from transforms.governance import ANY
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
-_KEPT = 200_000
-"""Persons whose answers a process holds: about 200 MB, at four modalities of one purpose each."""
+_KEPT = 500_000
+"""Answers that a process holds: about 250 MB."""
 _IGNORED = "a grant names a purpose or a modality that nobody knows: it holds for the others alone"
 
 
@@ -119,10 +120,10 @@ def _micros(times: pa.Array) -> pa.Array:
     return times.cast(pa.int64()).cast(pa.string())
 
 
-_Question = tuple[str, str | None, str]
+_Question = tuple[str | None, str | None, str]
 """Person, purpose and modality."""
 
-_Answer = tuple[np.ndarray, np.ndarray]
+_Answer = tuple[list[int], list[int]]
 """Times in µs, ascending, and the verdict from each on."""
 
 
@@ -147,8 +148,9 @@ class Consents:
     """
 
     def __init__(self, ledger: Iterable[pa.RecordBatch] = ()) -> None:
-        self._words: defaultdict[str, set[_Word]] = defaultdict(set)
-        self._answers: defaultdict[str, dict[_Question, _Answer]] = defaultdict(dict)
+        self._words: defaultdict[str | None, set[_Word]] = defaultdict(set)
+        self._answers: dict[_Question, _Answer] = {}
+        self._asked: defaultdict[str | None, list[_Question]] = defaultdict(list)
         for rows in ledger:
             self.add(rows)
 
@@ -161,32 +163,36 @@ class Consents:
         words = map(_Word, since, granted, recorded, *names)
         for fold, word in zip(rows["person_fold"].to_pylist(), words, strict=True):
             self._words[fold].add(word)
-            self._answers.pop(fold, None)
+            for question in self._asked.pop(fold, ()):
+                del self._answers[question]
 
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         """Return UNKNOWN, WITHDRAWN or GRANTED a row of a pseudonymous batch, at its event time."""
         columns = [events[name] for name in ("person_ref", "purpose", "person_fold")]
         number, first = distinct(columns[0].indices, columns[1])
-        asked = zip(*(_texts(c.take(pa.array(first))) for c in columns), strict=True)
-        answers = [self._answer(who, to, fold, modality) for who, to, fold in asked]
+        people, purposes, folds = (_texts(c.take(pa.array(first))) for c in columns)
+        questions = list(zip(people, purposes, itertools.repeat(modality)))
+        known = [self._answers.get(question) for question in questions]
+        answers = [
+            answer or self._answer(question, fold)
+            for answer, question, fold in zip(known, questions, folds, strict=True)
+        ]
         # (question number, time in µs) as complex numbers, which numpy sorts by real part and then
         # by imaginary part; both fit a float64 exactly (2^53 µs is the year 2255)
         owner = np.repeat(np.arange(len(answers)), [len(times) for times, _ in answers])
-        at = owner + 1j * np.concatenate([times for times, _ in answers])
-        said = np.concatenate([verdicts for _, verdicts in answers])
+        at = owner + 1j * np.array([time for times, _ in answers for time in times])
+        said = np.array([verdict for _, verdicts in answers for verdict in verdicts])
         micros = events["event_time"].cast(pa.int64()).to_numpy(zero_copy_only=False)
         place = np.searchsorted(at, number + 1j * micros, side="right") - 1
         found = place >= 0
         found[found] = owner[place[found]] == number[found]
         return np.where(found, said[place], UNKNOWN)
 
-    def _answer(self, person: str, purpose: str | None, fold: str, modality: str) -> _Answer:
-        """Return times in µs, ascending, and the verdict from each on."""
+    def _answer(self, question: _Question, fold: str | None) -> _Answer:
         if len(self._answers) >= _KEPT:
             self._answers.clear()
-        answers, question = self._answers[fold], (person, purpose, modality)
-        if (known := answers.get(question)) is not None:
-            return known
+            self._asked.clear()
+        person, purpose, modality = question
         words = [
             word
             for word in self._words.get(fold, ())
@@ -194,7 +200,8 @@ class Consents:
             and word.modality in (modality, ANY)
             and (word.person == person or not word.granted)
         ]
-        made = answers[question] = _verdicts(words)
+        made = self._answers[question] = _verdicts(words)
+        self._asked[fold].append(question)
         return made
 
 
@@ -214,4 +221,4 @@ def _verdicts(words: list[_Word]) -> _Answer:
             granted, prohibited = -1, max(prohibited, word.recorded)
         times.append(word.since)
         verdicts.append(GRANTED if granted >= prohibited else WITHDRAWN)
-    return np.array(times, np.int64), np.array(verdicts, np.int64)
+    return times, verdicts

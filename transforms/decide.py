@@ -105,7 +105,7 @@ class Decider:
         weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
         expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.valid_s * 1e6)
         columns = {
-            "decision_id": stable_ids(rows["window_id"], version),
+            "decision_id": stable_ids(rows["window_id"], self.policy.version),
             "expression": pa.array(EXPRESSIONS).take(
                 pa.array(step.held, pa.int64(), mask=step.held == NOTHING)
             ),

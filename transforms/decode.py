@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import apache_beam as beam
@@ -49,6 +49,7 @@ _DETAIL = {
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
     "subject: somebody may have withdrawn, and nobody knows who",
 }
+_HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))
 _NAMED = ("scenario", "purpose", "region", "ageband")
 """Attributes that are read by the table of other spellings."""
 _CHECKED = ("sessionid", *_NAMED)
@@ -75,30 +76,50 @@ def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
     return functools.partial(decode_batch, ids=EventIds(read_keys(keys)))
 
 
+class _Told(NamedTuple):
+    """What the headers of some records tell: a column a name, and rows that tell nothing sure."""
+
+    columns: Columns
+    broken: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "_Told":
+        """Return what those of the rows tell in which this mask is true."""
+        if rows.all():
+            return self
+        mask = pa.array(rows)
+        columns = {name: column.filter(mask) for name, column in self.columns.items()}
+        return _Told(columns, self.broken[rows])
+
+
 def decode_batch(raw: pa.RecordBatch, ids: EventIds) -> Tagged:
     """Decode one RAW batch into at most two EVENT batches a kind, and its dead letters."""
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
+    told = _Told(*read_headers(raw["headers"], _HEADERS))
+    plain = raw.drop_columns("headers")  # to copy them costs as much as to read them
     for code, topic in enumerate(topics.dictionary.to_pylist()):
-        rows = take_rows(raw, codes == code)
+        mine = codes == code
         if topic not in TOPICS:
+            rows = take_rows(plain, mine)
             yield DEAD, _dead(rows, _all(rows, DeadLetterCode.UNKNOWN_TOPIC))
-            continue
-        if TOPICS[topic] in GOVERNANCE_KINDS:
-            yield from _decode_governance(TOPICS[topic], rows, ids)
-            continue
-        empty = rows["value"].is_null().to_numpy(zero_copy_only=False)
-        if empty.any():
-            empty &= ~_referenced(TOPICS[topic], rows)
-        if empty.any():
-            nothing = take_rows(rows, empty)
-            yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
-            rows = take_rows(rows, ~empty)
-        if rows.num_rows:
-            yield from _decode_kind(TOPICS[topic], rows, ids)
+        elif TOPICS[topic] in GOVERNANCE_KINDS:
+            yield from _decode_governance(TOPICS[topic], take_rows(raw, mine), told.of(mine), ids)
+        else:
+            yield from _decode_session(TOPICS[topic], take_rows(plain, mine), told.of(mine), ids)
 
 
-def _decode_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Tagged:
+def _decode_session(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) -> Tagged:
+    empty = _nulls(raw["value"])
+    if kind in MEDIA_KINDS:  # which may only be named
+        empty &= _nulls(told.columns["ce_dataref"])
+    if empty.any():
+        nothing = take_rows(raw, empty)
+        yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
+    if not empty.all():
+        yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids)
+
+
+def _decode_governance(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) -> Tagged:
     """Read grants as strictly as all events, and whatever may be a prohibition as it is."""
     found = sort_governance(kind, raw, ids)
     for mask, code in (
@@ -111,34 +132,23 @@ def _decode_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Tagged:
     if found.prohibitions.num_rows:
         yield MAIN, found.prohibitions
     if found.grants.any():
-        yield from _decode_kind(kind, take_rows(raw, found.grants), ids)
+        yield from _decode_kind(kind, take_rows(raw, found.grants), told.of(found.grants), ids)
 
 
-def _referenced(kind: str, raw: pa.RecordBatch) -> np.ndarray:
-    """Return which records of media name the place of their media in a header."""
-    if kind not in MEDIA_KINDS:
-        return np.zeros(raw.num_rows, bool)
-    headers, _ = read_headers(raw["headers"], ("ce_dataref",))
-    return ~_nulls(headers["ce_dataref"])
-
-
-def _decode_kind(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Tagged:
-    headers, broken = read_headers(
-        raw["headers"], ("content-type", *map("ce_{}".format, ATTRIBUTES))
-    )
-    form = pc.starts_with(headers["content-type"], "application/cloudevents")
+def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) -> Tagged:
+    form = pc.starts_with(told.columns["content-type"], "application/cloudevents")
     structured = form.fill_null(False).to_numpy(zero_copy_only=False)
-    if structured.any():
-        rows = take_rows(raw, structured)
-        beside = {a: headers[f"ce_{a}"].filter(pa.array(structured)) for a in ATTRIBUTES}
-        yield from _assemble(kind, rows, ids, *decode_structured(kind, rows["value"], beside))
-    if not structured.all():
-        rows = take_rows(raw, ~structured)
-        attributes = {a: headers[f"ce_{a}"].filter(pa.array(~structured)) for a in ATTRIBUTES}
-        payload, problems = decode_payload(kind, rows["value"])
-        problems[broken[~structured]] = DeadLetterCode.BAD_HEADERS
-        data = rows["value"].to_pylist()
-        yield from _assemble(kind, rows, ids, data, attributes, payload, problems)
+    for mode in (structured, ~structured):
+        if mode.any():
+            rows, beside = take_rows(raw, mode), told.of(mode)
+            attributes = {name: beside.columns[f"ce_{name}"] for name in ATTRIBUTES}
+            if mode is structured:
+                read = decode_structured(kind, rows["value"], attributes)
+            else:
+                data, payload, problems = decode_payload(kind, rows["value"])
+                problems[beside.broken] = DeadLetterCode.BAD_HEADERS
+                read = data, attributes, payload, problems
+            yield from _assemble(kind, rows, ids, *read)
 
 
 def _assemble(

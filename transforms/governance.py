@@ -68,7 +68,7 @@ class _Members(list[tuple[str, Any]]):
 
 def sort_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Sorted:
     """Tell grants from prohibitions, and read the prohibitions."""
-    grants = np.array([_is_plain_grant(value.as_py()) for value in raw["value"]], bool)
+    grants = np.array([_is_plain_grant(value) for value in raw["value"].to_pylist()], bool)
     grants &= kind == "consent"
     ambiguous, unreadable = np.zeros((2, raw.num_rows), bool)
     rows = []

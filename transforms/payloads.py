@@ -1,6 +1,8 @@
 """Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
 
+from contextlib import suppress
 from itertools import chain
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -13,7 +15,7 @@ from msgspec.structs import astuple
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.arrow import vector_column
 from schemas.errors import DeadLetterCode
-from schemas.events import ATTRIBUTES, MOTION_FEATURES, PAYLOADS
+from schemas.events import ATTRIBUTES, PAYLOADS
 from transforms.envelope import contradictory, denied
 
 Columns = dict[str, pa.Array]
@@ -54,12 +56,13 @@ _MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x8
 _RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
 
 
-def decode_payload(kind: str, values: pa.Array) -> tuple[Columns, np.ndarray]:
-    """Return the payload columns of binary-mode values, and each row's problem or None."""
+def decode_payload(kind: str, values: pa.Array) -> tuple[list[bytes | None], Columns, np.ndarray]:
+    """Return binary-mode values, their payload columns, and each row's problem or None."""
+    data = values.to_pylist()
     if kind not in _SHAPES:
-        return media_columns(values), np.full(len(values), None, object)
-    payload, problems = parse_json(values.to_pylist(), _SHAPES[kind])
-    return _columns(kind, payload, problems), problems
+        return data, media_columns(values), np.full(len(values), None, object)
+    payload, problems = parse_json(data, _SHAPES[kind])
+    return data, _columns(kind, payload, problems), problems
 
 
 def decode_structured(
@@ -116,6 +119,8 @@ def parse_json(values: list[bytes], shape: type[_Shape]) -> tuple[list[_Shape], 
     """Parse one JSON value a row; a row that does not fit is empty and has a problem code."""
     decode = msgspec.json.Decoder(shape).decode
     problems = np.full(len(values), None, object)
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return list(map(decode, values)), problems
     parsed: list[_Shape] = []
     for row, value in enumerate(values):
         try:
@@ -138,10 +143,9 @@ def _columns(kind: str, payload: list[Any], problems: np.ndarray) -> Columns:
     if kind == "motion":
         return _motion(payload, problems)
     types = dict(PAYLOADS[kind])
-    names = payload[0].__struct_fields__
     columns = {
-        name: pa.array(values, types[name])
-        for name, values in zip(names, zip(*map(astuple, payload), strict=True), strict=True)
+        name: pa.array(list(map(attrgetter(name), payload)), types[name])
+        for name in payload[0].__struct_fields__
     }
     return columns | _counts(columns) if kind == "consent" else columns
 
@@ -156,22 +160,25 @@ def _counts(consent: Columns) -> Columns:
 
 def _motion(payload: list[Any], problems: np.ndarray) -> Columns:
     """Gather 52 weights and 3 angles as one vector a row; what overflows a float is no number."""
-    none = _Weights(), _Head()
-    rows = ((row.weights or none[0], row.head or none[1]) for row in payload)
-    flat = chain.from_iterable(astuple(part) for row in rows for part in row)
-    column = pa.array(list(flat), pa.float32())
-    shape = (len(payload), len(MOTION_FEATURES))
-    given = column.is_valid().to_numpy(zero_copy_only=False).reshape(shape)
-    matrix = column.fill_null(0).to_numpy().reshape(shape)
+    no_weights, no_head = _Weights(), _Head()
+    weights, given = _matrix([row.weights or no_weights for row in payload], len(BLENDSHAPES))
+    pose, _ = _matrix([row.head or no_head for row in payload], len(HEAD_POSE))
+    matrix = np.concatenate([weights, pose], axis=1)
     problems[~np.isfinite(matrix).all(axis=1)] = DeadLetterCode.WRONG_TYPE
-    weights, pose = matrix[:, : len(BLENDSHAPES)], matrix[:, len(BLENDSHAPES) :]
     return {
         "weights": vector_column(matrix),
-        "weights_given": pa.array(given[:, : len(BLENDSHAPES)].sum(axis=1, dtype=np.int32)),
+        "weights_given": pa.array(given.sum(axis=1, dtype=np.int32)),
         "weight_min": pa.array(weights.min(axis=1)),
         "weight_max": pa.array(weights.max(axis=1)),
         "pose_max": pa.array(np.abs(pose).max(axis=1)),
     }
+
+
+def _matrix(parts: list[Any], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of these objects as (n, width), absent ones 0, and which are there."""
+    column = pa.array(list(chain.from_iterable(map(astuple, parts))), pa.float32())
+    given = column.is_valid().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return column.fill_null(0).to_numpy().reshape(-1, width), given
 
 
 def media_columns(values: pa.Array) -> Columns:

@@ -31,6 +31,7 @@ class Pseudonyms:
 
     periods: tuple[KeyPeriod, ...]
     _known: dict[tuple[str, int, str, str], str] = field(default_factory=dict)
+    _people: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with keyed references for the raw ids."""
@@ -38,17 +39,26 @@ class Pseudonyms:
         region = events["region"].dictionary_encode(null_encoding="encode")
         people = events["subject"].dictionary_encode()
         names = people.dictionary.to_pylist()
-        person = [self._reference("person", 0, "", name) for name in names]
-        folded = [self._reference("person, folded", 0, "", fold(name)) for name in names]
+        known = [self._person(name) for name in names]
         replaced = {
             "subject_ref": self._column("subject", periods, region, people),
             "session_ref": self._column(
                 "session", periods, region, events["session_id"].dictionary_encode()
             ),
-            "person_ref": _coded(people.indices, person),
-            "person_fold": _coded(people.indices, folded),
+            "person_ref": _coded(people.indices, [exact for exact, _ in known]),
+            "person_fold": _coded(people.indices, [folded for _, folded in known]),
         }
         return filled(pseudonymous_schema(kind_of(events)), replaced, events)
+
+    def _person(self, name: str) -> tuple[str, str]:
+        """Return the references of exactly this subject id, and of all that fold to the same."""
+        if (known := self._people.get(name)) is not None:
+            return known
+        if len(self._people) >= _CACHE_LIMIT:
+            self._people.clear()
+        folded = self._reference("person, folded", 0, "", fold(name))
+        made = self._people[name] = self._reference("person", 0, "", name), folded
+        return made
 
     def _column(
         self, what: str, periods: np.ndarray, region: pa.Array, value: pa.Array

@@ -230,7 +230,7 @@ def _ranked(
     columns = [sessions.field(name) for name in names]
     number, first = distinct(*columns)
     shown = [column.take(pa.array(first)) for column in columns]
-    ids = stable_ids(*shown, *(pa.repeat(value, len(first)) for value in beside))
+    ids = stable_ids(*shown, *beside)
     order = pc.sort_indices(ids).to_numpy()
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 from safetensors.torch import load_file, save_file
 
 from model_serving.card import Calibration, ModelCard, read_card, write_card
@@ -48,7 +49,7 @@ def _windows(count, rng):
     return counts, np.where(missing[:, :, None], 0, scores), np.where(missing, 0, confidence)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 40))
 def test_attention_sums_to_one_over_the_modalities_that_are_there(fusion, seed, count):
     counts, scores, confidence = _windows(count, np.random.default_rng(seed))

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from model_serving.card import read_card
 from model_serving.loader import load_recogniser
@@ -30,7 +31,7 @@ def _estimate(recogniser, frames):
     return recogniser.estimate(pa.record_batch({"weights": vector_column(frames)})).scores
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     expressions=st.lists(st.integers(0, 6), max_size=50),
     seed=st.integers(0, 2**32 - 1),

@@ -84,3 +84,26 @@ def test_an_unknown_emoji_speaks(model: NetRecogniser) -> None:
     ids = tokens["input_ids"].numpy()
     assert not (ids == model.front_end._tokenizer.unk_token_id).any()
     assert set(ids[1].tolist()) <= set(ids[0].tolist())
+
+
+def test_placeholders_hashes_and_what_is_not_seen_change_nothing(model: NetRecogniser) -> None:
+    plain = ["I hate this", "so angry at you", "so angry now"]
+    written = [
+        "<handle> <handle> I hate this", "so ang\u200bry a\u00adt you <link>", "so #angry now <id>",
+    ]  # fmt: skip
+    read, spoilt = _of(model, plain), _of(model, written)
+    assert [EXPRESSIONS[i] for i in read.scores.argmax(axis=1)] == ["anger"] * 3
+    assert spoilt.scores == pytest.approx(read.scores, abs=1e-5)
+
+
+def test_a_text_of_placeholders_alone_cannot_be_judged(model: NetRecogniser) -> None:
+    nothing = ["<handle>", "<link> <link>", "<handle>: <id>, <phone>", "\u200b", "#", ""]
+    found = _of(model, [*nothing, "<handle> wow", "!!!", "\U0001f622 <link>"])
+    assert found.codes == (QualityCode.TOO_SHORT,) * len(nothing) + (None,) * 3
+    assert found.scores[: len(nothing)] == pytest.approx(1 / 7)
+
+
+def test_language_and_length_are_those_of_what_is_read(model: NetRecogniser) -> None:
+    texts = ["Сегодня <handle><link><email>", "I am so happy! " + "<handle> " * 300]
+    foreign, own = _of(model, texts).codes
+    assert (foreign, own) == (QualityCode.OTHER_LANGUAGE, None)

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 from synthetic_tables import (
     LENGTH,
     START,
@@ -153,7 +154,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(ROWS)
 def test_scores_agree_with_scikit_learn_and_with_each_other(rows):
     metrics = pytest.importorskip("sklearn.metrics")

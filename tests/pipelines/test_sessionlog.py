@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from properties import examples
 from records import IDS, PSEUDONYMS
 
 from pipelines.sessionlogs.bench_log import write_bench_log
@@ -301,7 +302,7 @@ def test_missing_corpora_are_named(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 200)), max_size=60))
 def test_arrival_order_holds_back_no_more_than_needed(times):
     events = [_event(at, at + delay) for at, delay in sorted(times)]
@@ -310,7 +311,7 @@ def test_arrival_order_holds_back_no_more_than_needed(times):
     assert sorted(map(id, ordered)) == sorted(map(id, events))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.integers(2, 80))
 def test_scenes_take_two_to_five_subjects(subjects):
     scenes = cast_scenes(subjects, 60_000, np.random.default_rng(subjects))

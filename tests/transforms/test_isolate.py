@@ -11,10 +11,10 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
-from records import PSEUDONYMS, pseudonymous, raw, record
+from records import IDS, PSEUDONYMS, pseudonymous, raw, record
 
 from pipelines.config import POLICIES
-from pipelines.ledger import ledger_of
+from pipelines.ledger import LedgerReader
 from schemas.errors import AffectstreamError, BrokenStageError
 from transforms.consent import GRANTED
 from transforms.gate import GateByPolicy
@@ -200,11 +200,12 @@ class Moody:
     def __init__(self) -> None:
         (self.subject,) = set(_of_bob()["subject_ref"].to_pylist())
 
-    def ask(self, subject: pa.Array, *_: object) -> np.ndarray:
-        if self.subject in subject.to_pylist():
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
+        assert modality == "text"
+        if self.subject in events["subject_ref"].to_pylist():
             message = "no word of bob"
             raise LookupError(message)
-        return np.full(len(subject), GRANTED)
+        return np.full(events.num_rows, GRANTED)
 
 
 def _of_bob() -> pa.RecordBatch:
@@ -244,5 +245,6 @@ def test_a_consent_that_cannot_be_read_leaves_the_others() -> None:
                 raise KeyError(batch)
             return whole(batch)
 
-    found = ledger_of([raw(*rows)], Pseudonyms())
+    reader = LedgerReader(Pseudonyms(), IDS, frozenset({"avatar_mirroring"}))
+    found = reader.rows([raw(*rows)])
     assert sum(rows.num_rows for rows in found) == 2
