@@ -177,16 +177,18 @@ class Consents:
             answer or self._answer(question, fold)
             for answer, question, fold in zip(known, questions, folds, strict=True)
         ]
-        # (question number, time in µs) as complex numbers, which numpy sorts by real part and then
-        # by imaginary part; both fit a float64 exactly (2^53 µs is the year 2255)
         owner = np.repeat(np.arange(len(answers)), [len(times) for times, _ in answers])
-        at = owner + 1j * np.array([time for times, _ in answers for time in times])
+        times = np.array([time for times, _ in answers for time in times])
         said = np.array([verdict for _, verdicts in answers for verdict in verdicts])
+        # One number stands for question and time: the time by its rank among all that are told.
+        ranked = np.unique(times)
+        at = owner * len(ranked) + np.searchsorted(ranked, times)
         micros = events["event_time"].cast(pa.int64()).to_numpy(zero_copy_only=False)
-        place = np.searchsorted(at, number + 1j * micros, side="right") - 1
-        found = place >= 0
-        found[found] = owner[place[found]] == number[found]
-        return np.where(found, said[place], UNKNOWN)
+        rank = np.searchsorted(ranked, micros, side="right") - 1
+        place = np.searchsorted(at, number * len(ranked) + rank, side="right") - 1
+        told = place >= 0
+        told[told] = owner[place[told]] == number[told]
+        return np.where(told, said[place], UNKNOWN)
 
     def _answer(self, question: _Question, fold: str | None) -> _Answer:
         if len(self._answers) >= _KEPT:

@@ -96,7 +96,7 @@ def decode_batch(raw: pa.RecordBatch, ids: EventIds) -> Tagged:
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
     told = _Told(*read_headers(raw["headers"], _HEADERS))
-    plain = raw.drop_columns("headers")  # to copy them costs as much as to read them
+    plain = raw.drop_columns(["headers", "key"])  # to copy headers costs as much as to read them
     for code, topic in enumerate(topics.dictionary.to_pylist()):
         mine = codes == code
         if topic not in TOPICS:

@@ -177,8 +177,9 @@ def _motion(payload: list[Any], problems: np.ndarray) -> Columns:
 def _matrix(parts: list[Any], width: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of these objects as (n, width), absent ones 0, and which are there."""
     column = pa.array(list(chain.from_iterable(map(astuple, parts))), pa.float32())
-    given = column.is_valid().to_numpy(zero_copy_only=False).reshape(-1, width)
-    return column.fill_null(0).to_numpy().reshape(-1, width), given
+    numbers = column.to_numpy(zero_copy_only=False).reshape(-1, width)  # absent ones are NaN
+    given = ~np.isnan(numbers)  # JSON has no NaN
+    return np.where(given, numbers, np.float32(0)), given
 
 
 def media_columns(values: pa.Array) -> Columns:
