@@ -30,6 +30,7 @@ from transforms.scrub_rules import (
     EMAILS,
     HANDLES,
     IBANS,
+    LETTER,
     LINKS,
     MAYBE,
     NUMBERS,
@@ -63,7 +64,7 @@ finds something in numbers that dots join, and in none of 165,441 texts of the c
 
 _MARKED = rf"\1{OPEN}\2{CLOSE}\3"
 _WRITTEN = [f"<{kind}>".encode() for kind in PLACEHOLDERS]
-_MARKED_LETTER = rf"([A-Za-z]){DIACRITICS}+"  # one such mark hides an address from the rules
+_MARKED_LETTER = rf"([{LETTER}]){DIACRITICS}+"  # one such mark hides an address from the rules
 
 
 class ScrubText(beam.PTransform):

@@ -22,13 +22,14 @@ SEPARATORS: Final = r" ()./\-"
 """What may stand between two digits of one number, inside of a class."""
 _BETWEEN = rf"[{SEPARATORS}]{{0,3}}"
 # Ranges, not \p{Latin} and \p{L}, and (?i) for words alone: the others cost RE2 0.1 to 8 ms more.
-_LETTER = r"a-zA-Z\x{C0}-\x{24F}\x{1E00}-\x{1EFF}"
+LETTER: Final = r"a-zA-Z\x{C0}-\x{24F}\x{1E00}-\x{1EFF}"
+"""The Latin letters, inside of a class."""
 _NO_NAME = (
     r"\x00-\x2F\x3A-\x40\x5B-\x5E\x60\x7B-\xBF\x{2000}-\x{2BFF}\x{3000}-\x{303F}"
     r"\x{FE10}-\x{FE6F}\x{FF00}-\x{FFEF}\x{1F000}-\x{1FAFF}"
 )
 _URL = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*[A-Za-z0-9/_=&#~%\-]"
-_DOMAIN = rf"(?:[{_LETTER}0-9](?:[{_LETTER}0-9\-]*[{_LETTER}0-9])?\.)+"
+_DOMAIN = rf"(?:[{LETTER}0-9](?:[{LETTER}0-9\-]*[{LETTER}0-9])?\.)+"
 _TOP = (
     "com|net|org|cn|de|uk|io|gg|tv|ly|app|dev|xyz|edu|gov|info|top|cc|vip|shop|club|site|online"
     "|eu|fr|es|nl|pl|ch|jp|kr|hk|tw|us|ca|ai"
@@ -86,16 +87,16 @@ EMAILS: Final = Rules(
     (
         Rule(
             "email",
-            rf"[{_LETTER}0-9.!#$%&'*+/=?^_`{{|}}~\-]+ ?(?:@|[\[(]at[\])]) ?{_DOMAIN}"
-            rf"(?:xn--[a-z0-9\-]+|[{_LETTER}]{{2,}})",
+            rf"[{LETTER}0-9.!#$%&'*+/=?^_`{{|}}~\-]+ ?(?:@|[\[(]at[\])]) ?{_DOMAIN}"
+            rf"(?:xn--[a-z0-9\-]+|[{LETTER}]{{2,}})",
         ),
     ),
 )
 DOMAINS: Final = Rules(  # links and e-mail addresses are blanked: what is left, or goes beyond one
-    rf"[{_LETTER}0-9]\.[A-Za-z]{{2}}|{BLANK}{_URL}|[{_LETTER}0-9.\-]{BLANK}",
+    rf"[{LETTER}0-9]\.[A-Za-z]{{2}}|{BLANK}{_URL}|[{LETTER}0-9.\-]{BLANK}",
     (
         Rule("link", rf"{_DOMAIN}[A-Za-z]{{2,}}/{_URL}"),
-        Rule("link", rf"{_DOMAIN}(?i:{_TOP})", after=rf"[^{_LETTER}0-9\-]|$"),
+        Rule("link", rf"{_DOMAIN}(?i:{_TOP})", after=rf"[^{LETTER}0-9\-]|$"),
     ),
 )
 HANDLES: Final = Rules(  # all addresses are blanked: the @ of one is not that of a handle
@@ -184,7 +185,7 @@ _COMPATIBLE = (
 space and a mark."""
 _RAW_SPACE = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
 MAYBE: Final = (
-    rf"[@{_COMPATIBLE}]|[:：]/|[\[(]at[\])]|[{_LETTER}0-9]\.[A-Za-z]{{2}}|(?i:www)\."
+    rf"[@{_COMPATIBLE}]|[:：]/|[\[(]at[\])]|[{LETTER}0-9]\.[A-Za-z]{{2}}|(?i:www)\."
     rf"|[0-9](?:[ {_RAW_SPACE}()./（）－﹣‑‐–−\-]{{0,3}}[0-9]){{6}}|{_KEYWORD}"
 )
 """Matches every row that any rule can change."""

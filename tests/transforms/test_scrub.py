@@ -234,6 +234,7 @@ HIDING = [
     ),
     hiding=st.lists(st.tuples(st.integers(0, 16), st.sampled_from(HIDING)), max_size=6),
 )
+@example(secret="jo@example.com", hiding=[(2, "\u0301"), (2, "\u0301")])
 def test_nothing_hides_in_what_cannot_be_seen(secret: str, hiding: list[tuple[int, str]]) -> None:
     written = secret
     for place, char in hiding:
