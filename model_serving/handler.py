@@ -19,7 +19,7 @@ from schemas.arrow import filled, take_rows, vector_column
 from schemas.dead_letters import dead_letters
 from schemas.errors import AffectstreamError
 from schemas.events import kind_of
-from schemas.tables import DEAD_LETTERS, OBSERVATIONS
+from schemas.tables import DEAD_LETTERS, OBSERVATIONS, on_its_way
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES
 
 _LOOK_S = 1.0
@@ -174,7 +174,7 @@ def observations(
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),
     }
-    return filled(OBSERVATIONS, columns, rows)
+    return filled(on_its_way(OBSERVATIONS), columns, rows)
 
 
 def _dead_letters(

@@ -15,12 +15,13 @@ from schemas.errors import AffectstreamError
 
 _FILE: Final = Path(__file__).parent / "policies" / "aliases.yaml"
 _BETWEEN: Final = re.compile(r"[\s_\-‐-―]+")
+_PART_OF_COUNTRY: Final = re.compile(r"[a-z]{2}-[a-z0-9]{1,3}")  # as in ISO 3166-2
 _LONGEST: Final = 64  # characters; no longer name is known
 
 
 def plain(name: str) -> str:
-    """Return a name without case, Unicode form, quotes and the kind of its separators."""
-    folded = unicodedata.normalize("NFKC", name[: 4 * _LONGEST]).casefold()
+    """Return a short name without case, Unicode form, quotes and the kind of its separators."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
     return _BETWEEN.sub("-", folded.strip(" \t\r\n\"'`")).strip("-")
 
 
@@ -39,9 +40,11 @@ def aliases(dimension: str) -> Mapping[str, str]:
 
 def known_name(dimension: str, given: str) -> str | None:
     """Return the name that this spelling stands for, None where the table has none."""
+    if len(given) > _LONGEST:
+        return None
     spelling, table = plain(given), aliases(dimension)
-    while dimension == "region" and spelling not in table and "-" in spelling:
-        spelling = spelling.rpartition("-")[0]
+    if dimension == "region" and spelling not in table and _PART_OF_COUNTRY.fullmatch(spelling):
+        spelling = spelling[:2]
     return table.get(spelling)
 
 

@@ -217,6 +217,7 @@ HELD = pa.schema(
         ("session", pa.dictionary(pa.int16(), pa.struct(SESSION_COLUMNS))),
         ("event_time", TIME),
         ("modality", pa.int8()),
+        ("content", pa.int32()),
         ("scores", pa.list_(pa.float16(), len(EXPRESSIONS))),
     ]
 )
@@ -224,7 +225,8 @@ HELD = pa.schema(
 
 ``event_key`` is the first half of the event id; ``session`` says whose the event is and in which
 context, coded by batch; ``modality`` is an index into MODALITIES or -1 for a context event, whose
-scores are null. Scores are half floats: an error of 0.0005 at most, the same in every run. A row
+scores are null; ``content`` tells an event that came again from one whose id was reused. Scores
+are half floats: an error of 0.0005 at most, the same in every run. A row
 is about 50 bytes where it would be 220 with names and floats, and the embedded runner needs some
 five times this for each event of a log.
 """

@@ -55,11 +55,7 @@ _EXPRESSION = [
 ]
 
 _EVENT_ID = "row id: keyed hash of kind, subject, CloudEvents source and id, and minute"
-_SOURCE = [
-    _field("partition", pa.int32(), "partition of the source record, in its modality's topic"),
-    _field("offset", pa.int64(), "offset of the source record"),
-    _field("content", pa.int64(), "masked checksum: tells a repetition from an id that was reused"),
-]
+_CONTENT = _field("content", pa.int64(), "masked checksum: tells a repetition from a reused id")
 
 OBSERVATIONS = pa.schema(
     [
@@ -72,7 +68,7 @@ OBSERVATIONS = pa.schema(
         _field("quality", pa.string(), "what lowered the confidence: a stable code, or null"),
         _field("embedding", pa.list_(pa.float32(), EMBEDDING_WIDTH), "projected model state"),
         _field("model_id", pa.string(), "name and version of the recogniser"),
-        *_SOURCE,
+        _CONTENT,
         _DATE,
     ]
 )
@@ -158,7 +154,7 @@ REFUSALS = pa.schema(
         _field("code", pa.string(), "stable code, see schemas.errors.RefusalCode"),
         _field("article", pa.string(), "legal ground of the refusal"),
         _field("policy_version", pa.string(), "policy table and version"),
-        *_SOURCE,
+        _CONTENT,
         _DATE,
     ]
 )
@@ -182,6 +178,19 @@ CONSENT_LEDGER = pa.schema(
         _DATE,
     ]
 )
+
+PLACE: Final = [("partition", pa.int32()), ("offset", pa.int64())]
+"""Where an event's record stands, in the topic of its kind."""
+
+
+def on_its_way(table: pa.Schema) -> pa.Schema:
+    """Return a table of events as its rows come to their writer: with the places of the records.
+
+    They do not land: the same records have other places where a log is published again, and the
+    tables would differ.
+    """
+    return pa.schema([*table, *PLACE])
+
 
 REVIEW_QUEUE = pa.schema(
     [

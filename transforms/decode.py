@@ -47,12 +47,12 @@ _DETAIL = {
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
-    "subject: somebody may have withdrawn, and nobody knows who",
+    "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
 }
 _HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))
 _NAMED = ("scenario", "purpose", "region", "ageband")
 """Attributes that are read by the table of other spellings."""
-_CHECKED = ("sessionid", *_NAMED)
+_CHECKED = ("sessionid", "noticeid", *_NAMED)
 """Attributes that make an event another one where they differ."""
 _ZONE = r"([Zz]|[+-]((0\d|1[0-7]):[0-5]\d|18:00))"
 _RFC3339 = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
@@ -144,6 +144,7 @@ def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) -> 
             attributes = {name: beside.columns[f"ce_{name}"] for name in ATTRIBUTES}
             if mode is structured:
                 read = decode_structured(kind, rows["value"], attributes)
+                read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
             else:
                 data, payload, problems = decode_payload(kind, rows["value"])
                 problems[beside.broken] = DeadLetterCode.BAD_HEADERS
@@ -202,9 +203,9 @@ def _checksums(data: list[Any], attributes: Columns) -> np.ndarray:
         coded = attributes[name].dictionary_encode(null_encoding="encode")
         known = [crc32((value or "").encode()) for value in coded.dictionary.to_pylist()]
         begun = begun * np.uint32(31) + np.array(known, np.uint32)[coded.indices.to_numpy()]
-    if None in data:
+    if None in data or b"" in data:  # media that are only named
         places = zip(data, attributes["dataref"].to_pylist(), strict=True)
-        data = [(place or "").encode() if value is None else value for value, place in places]
+        data = [value or (place or "").encode() for value, place in places]
     sums = [crc32(value, start) for value, start in zip(data, begun.tolist(), strict=True)]
     return np.array(sums, np.uint32)
 

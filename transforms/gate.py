@@ -17,7 +17,7 @@ from schemas.arrow import distinct, filled, take_rows
 from schemas.errors import RefusalCode
 from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS, kind_of
 from schemas.strict import Frozen, read_yaml
-from schemas.tables import REFUSALS
+from schemas.tables import REFUSALS, on_its_way
 from transforms.consent import GRANTED, WITHDRAWN, ledger_rows
 from transforms.stage import DEAD, MAIN, REFUSED, Outputs, Tagged, run_stage
 
@@ -157,7 +157,8 @@ class Gate:
         articles = np.full(events.num_rows, None, object)
         self._by_consent(events, kind, codes, articles)
         self._by_policy(events, kind, codes, articles)
-        unnoticed = pc.fill_null(pc.equal(events["notice_id"], ""), True)
+        notice = pc.utf8_trim_whitespace(events["notice_id"])
+        unnoticed = pc.fill_null(pc.equal(notice, ""), True)
         mask = unnoticed.to_numpy(zero_copy_only=False)
         codes[mask], articles[mask] = RefusalCode.NOTICE_MISSING, NO_NOTICE
         refused = codes != None  # noqa: E711  element-wise
@@ -204,7 +205,7 @@ class Gate:
             "policy_version": pa.repeat(self.policy.version, rows.num_rows),
             "event_date": rows["event_time"].cast(pa.date32()),
         }
-        return filled(REFUSALS, columns, rows)
+        return filled(on_its_way(REFUSALS), columns, rows)
 
 
 class GateByPolicy(beam.PTransform):

@@ -8,9 +8,9 @@ grant, a withdrawal that is not understood costs a person's right.
 import base64
 import datetime as dt
 import json
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import regex
 
 from schemas.aliases import known_name, plain
 from schemas.arrow import take_rows
@@ -31,7 +32,10 @@ NOBODY: Final = "no subject: neither an attribute nor the record's key names one
 _YES: Final = {"true", "yes", "y", "1", "on", "granted", "allow", "allowed"}
 _MOST_NAMES: Final = 100
 """More names than there are purposes or modalities: such a list means all of them."""
-_LONGEST: Final = 100  # characters; no longer name is known
+_LONGEST: Final = 64  # characters; no longer name is known
+_LONGEST_NAME: Final = 24  # of a member or a header
+_MOST_SUBJECTS: Final = 16
+_LISTS: Final = ("purposes", "modalities")
 _NEVER, _ALWAYS = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 _FIRST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 _ZONES: Final = dt.timedelta(days=1)
@@ -56,14 +60,14 @@ class Sorted(NamedTuple):
 class _Members(list[tuple[str, Any]]):
     """A JSON object with all of its members, repeated ones too, which a dict would hide."""
 
-    @property
-    def repeated(self) -> bool:
-        inside = any(value.repeated for _, value in self if isinstance(value, _Members))
-        return inside or len({name for name, _ in self}) < len(self)
-
     def named(self, *names: str) -> list[Any]:
         """Return the values of these members, in any case and with any separators."""
         return [value for name, value in self if _letters(name) in names]
+
+    @property
+    def repeated(self) -> bool:
+        """Whether a member that counts stands twice, in whatever spelling."""
+        return any(len(self.named(name)) > 1 for name in ("granted", *_LISTS))
 
 
 def sort_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Sorted:
@@ -77,44 +81,36 @@ def sort_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Sorted:
     times = record_times(rest["timestamp"])[0].to_pylist()
     records = rest.drop_columns("timestamp").to_pylist()  # which may be no time that Python knows
     for row, record, recorded in zip(places.tolist(), records, times, strict=True):
-        value = _parse(record["value"])
-        attributes, payloads = _read(record["headers"] or (), value)
+        attributes, payloads = _read(record["headers"] or (), _parse(record["value"]))
         if kind == "consent" and _is_grant(payloads):
-            twice = isinstance(value, _Members) and value.repeated
-            grants[row], ambiguous[row] = not twice, twice
+            ambiguous[row] = any(payload.repeated for payload in payloads)
+            grants[row] = not ambiguous[row]
             continue
         subjects = _subjects(attributes, payloads, record["key"])
-        unreadable[row] = not subjects
+        unreadable[row] = not 0 < len(subjects) <= _MOST_SUBJECTS
         known = _row(kind, record, attributes, payloads, recorded)
-        rows += [known | {"subject": subject} for subject in subjects]
+        rows += [known | {"subject": subject} for subject in subjects[:_MOST_SUBJECTS]]
     prohibitions = _with_ids(kind, rows, ids)
     return Sorted(grants, ambiguous, unreadable, prohibitions)
 
 
-class _Plain(msgspec.Struct):
-    granted: Any = None
-    data: Any = None
-
-
-_read_plain = msgspec.json.Decoder(_Plain).decode
+_read_plain = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _is_plain_grant(value: bytes | None) -> bool:
-    """Whether a record is a grant without doubt: most are, and the slow look takes 60 µs.
+    """Whether a payload is a grant without doubt: most are, and the slow look takes 60 µs.
 
-    Nothing is escaped and no member that counts is named twice, in any case.
+    It has the three members of a consent and no other, each once, and nothing in it is escaped.
     """
-    if not value or b"\\" in value:
+    if not value or not value.isascii() or b"\\" in value:
         return False
-    lower = value.lower()
-    if any(lower.count(name) != 1 for name in (b"granted", b"purposes", b"modalities")):
+    if any(value.count(b'"%s"' % name.encode()) != 1 for name in ("granted", *_LISTS)):
         return False
     try:
         found = _read_plain(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError):
         return False
-    inside = found.data if isinstance(found.data, dict) else {}
-    return found.granted is True or inside.get("granted") is True
+    return found.keys() == {"granted", *_LISTS} and found["granted"] is True
 
 
 def _with_ids(kind: str, rows: list[dict[str, Any]], ids: EventIds) -> pa.RecordBatch:
@@ -144,26 +140,28 @@ def _row(
     }
     if kind == "erasure":
         return row
-    names = {name: _names(payloads, name) for name in ("purposes", "modalities")}
+    names = {name: _names(payloads, name) for name in _LISTS}
     return row | names | {"granted": False}
 
 
 def _read(
     headers: Iterable[dict[str, Any]], value: Any
 ) -> tuple[dict[str, list[str]], list[_Members]]:
-    """Return every value of each attribute, and every payload that the record holds."""
+    """Return every value of each attribute, and every object in which something may be said."""
     attributes: dict[str, list[str]] = {}
-    for header in headers:
-        name = _letters(header["key"]).removeprefix("ce")
+    for header in filter(None, headers):
+        name = _letters(header["key"] or "").removeprefix("ce")
         if text := _text(header["value"]):
             attributes.setdefault(name, []).append(text)
-    if not isinstance(value, _Members):
-        return attributes, []
-    for name in ("id", "source", "subject", "time", "region"):
-        inside = [_text(item) for item in value.named(name)]
-        attributes.setdefault(name, []).extend(item for item in inside if item)
-    data = [_given(item) for item in value.named("data", "database64")]
-    return attributes, [item for item in data or [value] if isinstance(item, _Members)]
+    whole = value[:_MOST_SUBJECTS] if type(value) is list else [value]  # a batch in JSON
+    payloads = [item for item in whole if isinstance(item, _Members)]
+    for item in tuple(payloads):
+        for name in ("id", "source", "subject", "time", "region"):
+            inside = [_text(found) for found in item.named(name)]
+            attributes.setdefault(name, []).extend(found for found in inside if found)
+        data = [_given(found) for found in item.named("data", "database64")]
+        payloads += [found for found in data if isinstance(found, _Members)]
+    return attributes, payloads
 
 
 def _given(data: Any) -> Any:
@@ -201,14 +199,10 @@ def _is_yes(value: Any) -> bool:
 def _subjects(
     attributes: Mapping[str, list[str]], payloads: list[_Members], key: bytes | None
 ) -> list[str]:
-    """Return everybody who is named; the record's key, which is the subject, where nobody is."""
+    """Return everybody who is named, by the record's key too, which is a subject's id."""
     inside = [_text(value) for payload in payloads for value in payload.named("subject")]
-    named = [*attributes.get("subject", []), *filter(None, inside)]
-    named = [name for name in named if fold(name)]
-    key_text = _text(key)
-    if not named and key_text and fold(key_text):
-        named = [key_text]
-    return list(dict.fromkeys(named))
+    named = [*attributes.get("subject", []), *inside, _text(key)]
+    return list(dict.fromkeys(name for name in named if name and not name.isspace()))
 
 
 def _names(payloads: list[_Members], what: str) -> list[str]:
@@ -217,7 +211,7 @@ def _names(payloads: list[_Members], what: str) -> list[str]:
     for payload in payloads:
         for value in payload.named(what):
             listed += value if type(value) is list else [value]
-    names = [_whole(name[:_LONGEST]) for name in listed if isinstance(name, str)]
+    names = [_whole(name) for name in listed if isinstance(name, str) and len(name) <= _LONGEST]
     if not names or len(names) < len(listed) or len(names) > _MOST_NAMES:
         return [ANY]
     return list(dict.fromkeys(names))
@@ -248,21 +242,25 @@ def _moment(text: str) -> dt.datetime | None:
     return found if _FIRST <= found < _ALWAYS else None
 
 
-_QUOTES: Final = "\"'`´‘’‚‛“”„‟«»‹›"
-_IGNORABLE: Final = re.compile(
-    r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
-)
+_UNSEEN: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2800]+")
+_AROUND: Final = r"[\s\p{Z}\p{Pi}\p{Pf}\"'`´′″‵‶‚„＂＇]+"
+_EDGES: Final = regex.compile(rf"^{_AROUND}|{_AROUND}$")
+_LONGEST_SUBJECT: Final = 512
+"""Twice what an event's subject may have; marks without number are ordered in quadratic time."""
 
 
 def fold(subject: str) -> str:
-    """Return a subject id without case, Unicode form, quotes and white space around it."""
-    bare = _IGNORABLE.sub("", unicodedata.normalize("NFKC", subject))
-    folded = unicodedata.normalize("NFKC", bare.casefold())
-    return folded.strip(_QUOTES + " \t\r\n\f\v\0\u2028\u2029")
+    """Return a subject id without case, Unicode form, and quotes and white space around it.
+
+    What cannot be seen is taken out; a subject of nothing else stays as it is.
+    """
+    bare = _EDGES.sub("", _UNSEEN.sub("", subject.strip()[:_LONGEST_SUBJECT]))
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", bare).casefold())
+    return _EDGES.sub("", _UNSEEN.sub("", folded)) or subject[:_LONGEST_SUBJECT]
 
 
 def _letters(name: str) -> str:
-    return _bare(name[:_LONGEST])
+    return _bare(name) if len(name) <= _LONGEST_NAME else ""
 
 
 @lru_cache(maxsize=1024)
@@ -272,10 +270,10 @@ def _bare(name: str) -> str:
 
 def _text(value: Any) -> str | None:
     if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            return value.decode("latin-1")
+        for encoding in (json.detect_encoding(value), "utf-8-sig"):
+            with suppress(UnicodeDecodeError):
+                return value.decode(encoding)
+        return value.decode("latin-1")
     if isinstance(value, str):
         return _whole(value)
     return str(value) if isinstance(value, int | float) else None

@@ -10,7 +10,6 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.transforms import trigger
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
@@ -33,7 +32,6 @@ _MARGIN = timedelta(seconds=75)
 """How far back a writer remembers rows at least: the allowed lateness, a window and some more."""
 _ID_SPAN = timedelta(microseconds=ID_SPAN_US)
 """Rows of events that have the same id stand within one such span, from a full minute on."""
-_SOURCE = ("content", "partition", "offset")
 _REUSED = "the id stands for another event of this subject, source, kind and minute"
 _MOST_KNOWN = 1_000_000  # ids in one generation: about 130 MB
 _TRIES = 30
@@ -78,13 +76,11 @@ def prepare_tables(root: Root) -> None:
 class Landed(NamedTuple):
     """What became of the rows of one commit.
 
-    ``new`` rows were added or replaced an older revision. ``repeated`` counts events that stood in
-    the table already, and came from another record; ``reused`` are events whose id stands in the
-    table for another content.
+    ``new`` rows were added or replaced an older revision; ``reused`` are events whose id stands in
+    the table for another content.
     """
 
     new: int
-    repeated: int
     reused: pa.Table
 
 
@@ -113,9 +109,10 @@ class TableWriter:
 
     def land(self, batches: list[pa.RecordBatch]) -> Landed:
         """Commit what is new in these rows and tell what became of them."""
-        given = pa.Table.from_batches(batches).cast(self._schema)
+        given = pa.Table.from_batches(batches)
         first = self._first(given)
         rows = given if first is None else given.take(pa.array(first))
+        rows = rows.select(self._schema.names).cast(self._schema)
         for attempt in range(_TRIES):
             before = self._before(rows)
             wanted = before < 0
@@ -157,30 +154,23 @@ class TableWriter:
         self, given: pa.Table, first: np.ndarray | None, before: np.ndarray, new: int
     ) -> Landed:
         """Tell repetitions from reused ids among the events that were left out."""
-        nothing = np.zeros(len(given), bool)
         if not self._events or (first is None and (before < 0).all()):
-            return Landed(new, 0, given.filter(pa.array(nothing)))
+            return Landed(new, given.slice(0, 0))
         first = np.arange(len(given)) if first is None else first
         own = self._ranks(given)
         stands = np.where(before < 0, own[first], before)
         ids = given[self._id].combine_chunks()
         stands = stands[pc.index_in(ids, ids.take(pa.array(first))).to_numpy()]
-        reused = own >> 32 != stands >> 32
-        repeated = ~reused & (own != stands)
-        return Landed(new, int(repeated.sum()), given.filter(pa.array(reused)))
+        return Landed(new, given.filter(pa.array(own != stands)))
 
     def _ranks(self, rows: pa.Table) -> np.ndarray:
-        """Return a number a row that tells it from others of its id; it is never negative.
+        """Return a number a row that tells it from others of its id: revision, or content.
 
-        That is the revision; of an event the content, and below it 32 bits of the record's place:
-        a record that is read again after a restore is no repetition.
+        It is never negative.
         """
         if self._revised:
             return rows["revision"].to_numpy().astype(np.int64)
-        if not self._events:
-            return np.zeros(len(rows), np.int64)
-        content, partition, offset = (rows[name].to_numpy().astype(np.int64) for name in _SOURCE)
-        return content << 32 | (partition * 0x9E3779B1 + offset) & 0xFFFFFFFF
+        return rows["content"].to_numpy() if self._events else np.zeros(len(rows), np.int64)
 
     def _before(self, rows: pa.Table) -> np.ndarray:
         """Return the rank of the table's row with each id, -1 where it has none."""
@@ -194,7 +184,7 @@ class TableWriter:
         return np.where(absent, -1, self._ranks(known)[place.fill_null(0).to_numpy()])
 
     def _read(self, where: pc.Expression, *more: str) -> pa.Table:
-        columns = [self._id, *(_SOURCE if self._events else ()), *more]
+        columns = [self._id, *(["content"] if self._events else []), *more]
         columns += ["revision"] if self._revised else []
         return self._table.to_pyarrow_dataset().to_table(columns=columns, filter=where)
 
@@ -315,7 +305,6 @@ class _Commit(beam.DoFn):
         stage = f"Land:{self._table}"
         self._writer = TableWriter(self._root, self._table, remember=self._remember)
         self._rows_in, self._rows_out, self._busy_us = stage_counters(stage)
-        self._repeated = Metrics.counter(stage, "repeated")
 
     def start_bundle(self) -> None:
         self._batches: list[pa.RecordBatch] = []
@@ -339,7 +328,6 @@ class _Commit(beam.DoFn):
             landed = self._writer.land(self._batches)
         self._rows_in.inc(self._rows)
         self._rows_out.inc(landed.new)
-        self._repeated.inc(landed.repeated)
         self._batches, self._rows = [], 0
         for rows in landed.reused.to_batches():
             yield _reused(rows)

@@ -5,6 +5,7 @@ from functools import cache
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.arrow import take_rows
 from schemas.dead_letters import dead_letters
@@ -38,7 +39,7 @@ def _checks(kind: str) -> tuple[Check, ...]:
 
 def _suite(batch: pa.RecordBatch, kind: str) -> str:
     """Return the suite's name; a withdrawal is a prohibition as an erasure is, and no grant."""
-    withdrawn = kind == "consent" and batch["granted"][0].as_py() is False
+    withdrawn = kind == "consent" and not pc.any(pc.fill_null(batch["granted"], True)).as_py()
     return "erasure" if withdrawn else kind
 
 

@@ -6,7 +6,7 @@ decision would be a use that nobody consented to.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
 from apache_beam.transforms import trigger
 from apache_beam.transforms.window import (
     FixedWindows,
@@ -60,7 +61,7 @@ def cut(batch: pa.RecordBatch) -> pa.RecordBatch:
     names = {
         name: batch[name] if name in known else pa.nulls(count, pa.string()) for name in _NAMES
     }
-    own = {"event_id": batch["event_id"], "event_time": batch["event_time"]}
+    own = {name: batch[name] for name in ("event_id", "event_time", "content")}
     return pa.record_batch(own | {"modality": modality, "scores": scores} | names)
 
 
@@ -90,6 +91,7 @@ def split_by_shard(
         "event_key": pa.array(first_half(rows["event_id"])[order]),
         "event_time": rows["event_time"].take(pa.array(order)),
         "modality": rows["modality"].take(pa.array(order)),
+        "content": rows["content"].cast(pa.int32()).take(pa.array(order)),
         "scores": rows["scores"].cast(HELD.field("scores").type).take(pa.array(order)),
     }
     for start, stop in runs(place[order]):
@@ -189,6 +191,15 @@ def window_rows(
     return take_rows(rows, counts.sum(axis=1) > 0)
 
 
+def repetitions(batches: Sequence[pa.RecordBatch]) -> int:
+    """Count the HELD rows whose event was there before them, unchanged."""
+    key, content = (
+        np.concatenate([batch[name].to_numpy() for batch in batches])
+        for name in ("event_key", "content")
+    )
+    return len(key) - len(np.unique(np.stack([key, content.astype(np.uint64)]), axis=1).T)
+
+
 def _events(batches: list[pa.RecordBatch], span: tuple[str, ...]) -> _Events:
     sessions = pa.concat_arrays([batch["session"].dictionary for batch in batches])
     sizes = [len(batch["session"].dictionary) for batch in batches]
@@ -272,6 +283,7 @@ def _int_vectors(rows: np.ndarray) -> pa.Array:
 class _WindowRows(beam.DoFn):
     def setup(self) -> None:
         self._rows_in, self._rows_out, self._busy_us = stage_counters("WindowSessions")
+        self._repeated = Metrics.counter("WindowSessions", "repeated")
 
     def process(
         self,
@@ -285,8 +297,11 @@ class _WindowRows(beam.DoFn):
         start, end = window.start.to_utc_datetime(True), window.end.to_utc_datetime(True)
         with timed(self._busy_us):
             rows = window_rows(batches, start, end, late=pane.timing == PaneInfoTiming.LATE)
-        self._rows_in.inc(sum(batch.num_rows for batch in batches))
+        held = sum(batch.num_rows for batch in batches)
+        self._rows_in.inc(held)
         self._rows_out.inc(rows.num_rows)
+        if pane.timing != PaneInfoTiming.LATE and held > (pc.sum(rows["revision"]).as_py() or 0):
+            self._repeated.inc(repetitions(batches))
         if rows.num_rows:
             yield rows
 

@@ -19,7 +19,7 @@ from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 LENGTH = timedelta(seconds=5)
 SOURCE = "/world/test"
-RECORD = {"partition": 0, "offset": 7, "content": 11}
+RECORD = {"content": 11}
 
 
 def land(root: Path, name: str, rows: list[dict[str, object]]) -> None:

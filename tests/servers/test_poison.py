@@ -184,8 +184,7 @@ def test_a_broker_that_is_away_is_no_events_fault(
     create_topics(kafka, 1)
     feed = ConsentFeed(live_config(kafka, tmp_path, tmp_path, keys))
     events = pseudonymous(record("text", 1, {"text": "hi"}))
-    asked = (events["subject_ref"], events["purpose"], "text", events["event_time"])
-    assert feed.ask(*asked).tolist() == [UNKNOWN]
+    assert feed.ask(events, "text").tolist() == [UNKNOWN]
     broker.process.stop(signal.SIGKILL)
     with pytest.raises(BrokerAwayError, match="the governance topics cannot be read"):
-        feed.ask(*asked)
+        feed.ask(events, "text")

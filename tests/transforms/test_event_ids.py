@@ -62,3 +62,17 @@ def test_content_tells_what_is_said_and_is_no_checksum_of_it_alone() -> None:
     assert same == again
     assert len({same, other, child}) == 3
     assert decoded(text(id="b"))["content"][0].as_py() != same, "masked by the id's key"
+
+
+def test_media_that_are_named_differ_by_their_place() -> None:
+    def content(place: str, *, structured: bool) -> int:
+        row = record("face", 1, b"", id="a", dataref=place, structured=structured)
+        if structured:
+            row["value"] = row["value"].replace(b', "data_base64": ""', b"")
+        return decoded(row | ({} if structured else {"value": None}))["content"][0].as_py()
+
+    places = ["https://one/", "https://two/"]
+    found = [[content(place, structured=mode) for mode in (False, True)] for place in places]
+    assert found[0][0] == found[0][1] != found[1][0] == found[1][1]
+    told = [text(id="a"), text(id="a", noticeid="other")]
+    assert len({decoded(row)["content"][0].as_py() for row in told}) == 2

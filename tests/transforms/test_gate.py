@@ -7,7 +7,7 @@ from records import pseudonymous, record
 
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
-from schemas.tables import CONSENT_LEDGER, REFUSALS
+from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
 from transforms.consent import Consents, ledger_rows
 from transforms.gate import LEDGER, Case, Gate, Policy, read_policy
 from transforms.stage import DEAD, MAIN, REFUSED
@@ -39,7 +39,7 @@ def codes(gate: Gate, *rows: dict) -> list[str | None]:
             found |= dict.fromkeys(out["event_id"].to_pylist())
         else:
             assert tag == REFUSED
-            assert out.schema == REFUSALS
+            assert out.schema == on_its_way(REFUSALS)
             assert all(out["article"].to_pylist())
             found |= dict(zip(out["event_id"].to_pylist(), out["code"].to_pylist(), strict=True))
     return list(found.values())
@@ -133,6 +133,24 @@ def test_an_unknown_scenario_is_refused_or_read_as_what_it_means(
     gate = Gate(policy, Consents([consent(0)]))
     (code,) = codes(gate, face(1, scenario=scenario, region="EU"))
     assert code in ("scenario_unknown", "purpose_prohibited")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("region", "no-consent"), ("region", "is unknown"), ("region", "De-facto unknown"),
+        ("region", "OTHER region, EU"), ("region", "other-eu"),
+        ("region", "OTHER" + " " * 260 + "EU"),
+        ("scenario", "social" + " " * 260 + "learning"), ("scenario", "social-learning"),
+        ("ageband", "adult" + " " * 251 + "or child"), ("ageband", "not adult"),
+        ("purpose", "avatar_mirroring" + " " * 260 + "workplace_monitoring"),
+    ],
+)  # fmt: skip
+def test_a_value_is_read_whole_or_not_at_all(policy: Policy, attribute: str, value: str) -> None:
+    gate = Gate(policy, Consents([consent(0)]))
+    (code,) = codes(gate, face(1, **{attribute: value}))
+    name = "age_band" if attribute == "ageband" else attribute
+    assert code == f"{name}_unknown"
 
 
 def test_the_gate_ends_what_says_whose_consent_counts(policy: Policy) -> None:

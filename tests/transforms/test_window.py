@@ -42,6 +42,7 @@ def held(
         "scene_id": "scene",
         "event_time": START + dt.timedelta(seconds=second),
         "modality": modality,
+        "content": number,
         "scores": None if modality < 0 else scores.tolist(),
     } | more
 
@@ -50,6 +51,7 @@ CUT = pa.schema(
     [
         ("event_id", pa.string()),
         ("event_time", TIME),
+        ("content", pa.int64()),
         *SESSION_COLUMNS,
         ("modality", pa.int8()),
         ("scores", pa.list_(pa.float32(), len(EXPRESSIONS))),

@@ -39,7 +39,8 @@ final class RecordTime implements Serializable {
   /**
    * Returns the time to hand on with a record: its own, but no later than its reading, since it was
    * stamped by a wrong clock then. A session's record that has none gets that of its reading where
-   * its event claims to be well ahead of that: its window would be held until then.
+   * its event claims to be well ahead of that: its window would be held until then. A governance
+   * record keeps its own, by which its words are put in order, whenever it is read.
    */
   long toHandOn(KafkaRecord<byte[], byte[]> record, boolean windowed) {
     long recordMs = record.getTimestamp();
@@ -48,7 +49,7 @@ final class RecordTime implements Serializable {
       return recordMs;
     }
     if (!none(recordMs)) {
-      return Math.min(recordMs, nowMs);
+      return windowed ? Math.min(recordMs, nowMs) : recordMs;
     }
     OptionalLong event = windowed ? EventTime.of(record) : OptionalLong.empty();
     return event.isEmpty() || allows(event.getAsLong(), recordMs, nowMs) ? recordMs : nowMs;
