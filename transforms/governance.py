@@ -27,7 +27,6 @@ from schemas.record_time import record_times
 from transforms.event_ids import EventIds
 
 ANY: Final = "*"
-NOBODY: Final = "no subject: neither an attribute nor the record's key names one"
 
 _YES: Final = {"true", "yes", "y", "1", "on", "granted", "allow", "allowed"}
 _MOST_NAMES: Final = 100
@@ -192,7 +191,7 @@ def _is_grant(payloads: list[_Members]) -> bool:
 
 def _is_yes(value: Any) -> bool:
     if isinstance(value, str):
-        return plain(value) in _YES
+        return len(value) <= _LONGEST and plain(value) in _YES
     return isinstance(value, int | float) and value == 1
 
 

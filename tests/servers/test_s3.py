@@ -14,7 +14,7 @@ from pipelines.query import query, tables
 from pipelines.record import record
 from pipelines.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
-from schemas.tables import REFUSALS
+from schemas.tables import REFUSALS, on_its_way
 from transforms.land import TableWriter, prepare_tables
 
 pytestmark = pytest.mark.s3
@@ -27,11 +27,11 @@ def refusals(first: int) -> pa.RecordBatch:
     texts = {f.name: "x" for f in REFUSALS if f.type == pa.string()}
     rows = [
         texts
-        | {"event_id": f"{n:032x}", "offset": n, "partition": 0}
+        | {"event_id": f"{n:032x}", "offset": n, "partition": 0, "content": 1}
         | {"event_time": at, "event_date": at.date()}
         for n in range(first, first + ROWS)
     ]
-    return pa.RecordBatch.from_pylist(rows, schema=REFUSALS)
+    return pa.RecordBatch.from_pylist(rows, schema=on_its_way(REFUSALS))
 
 
 def write(root: str, number: int) -> None:
