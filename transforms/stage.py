@@ -80,7 +80,14 @@ class RunStage(beam.DoFn):
                 self._rows_out.inc(out.num_rows)
                 yield out
             else:
+                if tag == DEAD:
+                    self._count_dead(out)
                 yield beam.pvalue.TaggedOutput(tag, out)
+
+    def _count_dead(self, letters: pa.RecordBatch) -> None:
+        """Count dead letters by code, as ``dead_CODE``: a monitor of the runner's sees them too."""
+        for code in letters["code"].value_counts().to_pylist():
+            Metrics.counter(self._stage, f"dead_{code['values']}").inc(code["counts"])
 
 
 def run_stage(

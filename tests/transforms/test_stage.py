@@ -1,12 +1,17 @@
 """The one DoFn of all stateless stages counts what goes through it and the time that it takes."""
 
+import functools
 import time
 from collections.abc import Iterator
 
+import apache_beam as beam
 import pyarrow as pa
 import pytest
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from records import IDS, raw, record
 
-from transforms.stage import DEAD, MAIN, RunStage, Tagged
+from transforms.decode import decode_batch
+from transforms.stage import DEAD, MAIN, RunStage, Tagged, run_stage
 
 
 class _Counter:
@@ -31,7 +36,7 @@ def test_a_stage_counts_its_rows_and_its_time(work) -> None:
     stage = RunStage("Work", lambda: work)
     stage.setup()
     stage._rows_in, stage._rows_out, stage._busy_us = _Counter(), _Counter(), _Counter()
-    batch = pa.record_batch({"x": [1, 2, 3]})
+    batch = pa.record_batch({"code": ["late", "late", "poison"]})
     main, dead = stage.process(batch)
     assert main is batch
     assert (dead.tag, dead.value.num_rows) == (DEAD, 2)
@@ -43,6 +48,32 @@ def test_what_is_handed_on_takes_no_time_of_the_stage() -> None:
     stage = RunStage("Work", lambda: _one_by_one)
     stage.setup()
     stage._busy_us = _Counter()
-    for _ in stage.process(pa.record_batch({"x": [1, 2, 3]})):
+    for _ in stage.process(pa.record_batch({"code": ["a", "b", "c"]})):
         time.sleep(0.2)
     assert stage._busy_us.count < 200_000
+
+
+def test_dead_letters_are_counted_by_code() -> None:
+    records = raw(
+        record("erasure", 1, {}) | {"headers": [], "key": None},
+        *(record("text", n, b"{") for n in (2, 3)),
+    )
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    decode = functools.partial(decode_batch, ids=IDS)
+    pipeline | beam.Create([records], reshuffle=False) | StageOf(decode)
+    result = pipeline.run()
+    result.wait_until_finish()
+    found = {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
+    assert found["dead_governance_unreadable"] == 1
+    assert found["dead_bad_json"] == 2
+
+
+class StageOf(beam.PTransform):
+    """The stage Work around one function."""
+
+    def __init__(self, work) -> None:
+        super().__init__()
+        self._work = work
+
+    def expand(self, pcoll: beam.PCollection) -> object:
+        return run_stage(pcoll, "Work", lambda: self._work)[DEAD]
