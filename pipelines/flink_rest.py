@@ -69,28 +69,28 @@ class FlinkRest:
 
     def watermark_ms(self) -> int | None:
         """Return the watermark of the windows in ms of event time, None before the first."""
-        if self._job is None or (told := self._ask(f"/jobs/{self._job}")) is None:
+        if (windows := self._windows()) is None:
             return None
-        windows = [v["id"] for v in told["vertices"] if v["name"].startswith("WindowSessions")]
-        if not windows:
-            return None
-        marks = self._ask(f"/jobs/{self._job}/vertices/{windows[0]}/watermarks") or []
+        marks = self._ask(f"{windows}/watermarks") or []
         values = [int(mark["value"]) for mark in marks]
         return min(values) if values and min(values) > 0 else None
 
-    def counter(self, name: str) -> int:
-        """Return the sum of a Beam counter over all steps since the job's last start."""
-        if self._job is None or (told := self._ask(f"/jobs/{self._job}")) is None:
+    def repeated(self) -> int:
+        """Return how many events the windows had already counted, since the job's last start."""
+        if (windows := self._windows()) is None:
             return 0
-        total = 0
-        for vertex in told["vertices"]:
-            place = f"/jobs/{self._job}/vertices/{vertex['id']}/subtasks/metrics"
-            known = [metric["id"] for metric in self._ask(place) or []]
-            named = [quote(metric, safe="") for metric in known if metric.endswith(f"_{name}")]
-            wanted = ",".join(named)
-            sums = self._ask(f"{place}?get={wanted}&agg=sum") if wanted else []
-            total += sum(int(metric["sum"]) for metric in sums or [])
-        return total
+        place = f"{windows}/subtasks/metrics"
+        known = [metric["id"] for metric in self._ask(place) or []]
+        wanted = ",".join(quote(name, safe="") for name in known if name.endswith("_repeated"))
+        sums = self._ask(f"{place}?get={wanted}&agg=sum") if wanted else []
+        return sum(int(metric["sum"]) for metric in sums or [])
+
+    def _windows(self) -> str | None:
+        """Return the path of the vertex that makes the windows."""
+        if self._job is None or (told := self._ask(f"/jobs/{self._job}")) is None:
+            return None
+        windows = [v["id"] for v in told["vertices"] if v["name"].startswith("WindowSessions")]
+        return f"/jobs/{self._job}/vertices/{windows[0]}" if windows else None
 
     def cancel(self) -> None:
         """Cancel the job; its checkpoints are kept."""

@@ -125,8 +125,9 @@ class Supervisor:
         ):
             while (ended := self._attempt(fork_server, screen)) is not None:
                 if self._broker_was_there(ended, screen):
-                    how = {"killed": ended.killed, "found": ended.found}
-                    failures.add(str(ended), of_use=ended.of_use, **how)
+                    failures.add(
+                        str(ended), of_use=ended.of_use, killed=ended.killed, found=ended.found
+                    )
                 screen.note(f"restarting: {ended}")
                 if self._stopping.wait(failures.pause_s):
                     self._not_drained(f"it ended before: {ended}")
@@ -217,13 +218,11 @@ class Supervisor:
                 self._check_surroundings(read, asked=health is not None, screen=screen)
             self._check_moving(attempt, health, read)
             watermark = self._rest.watermark_ms() if health else None
-            tables, starts = self._tables.look(), self.starts
-            repeated = self._rest.counter("repeated") if health else 0
-            view = View(
-                health, read, watermark, self._clock_ms(), tables, starts,
+            repeated = self._rest.repeated() if health else 0
+            self.view = view = View(
+                health, read, watermark, self._clock_ms(), self._tables.look(), self.starts,
                 self._tables.unreadable, repeated,
             )  # fmt: skip
-            self.view = view
             screen.show(view)
             if self.until_end and not self._stopping.is_set() and self._caught_up(view):
                 self._all_collected = True
