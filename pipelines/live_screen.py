@@ -68,7 +68,8 @@ class Screen:
         """Show what there is now."""
         if self._console.is_terminal:
             self._live.update(
-                Group(_loud(view), Text(headline(view)), _topics(view), _tables(view)), refresh=True
+                Group(*_loud(view), Text(headline(view)), _topics(view), _tables(view)),
+                refresh=True,
             )
         elif time.monotonic() - self._line_at > _LINE_EACH_S:
             self._line_at = time.monotonic()
@@ -77,8 +78,8 @@ class Screen:
                 self.note(f"WARNING: {unreadable(view.unreadable)}")
 
 
-def _loud(view: View) -> Text:
-    return Text(unreadable(view.unreadable) if view.unreadable else "", "bold white on red")
+def _loud(view: View) -> list[Text]:
+    return [Text(unreadable(view.unreadable), "bold white on red")] if view.unreadable else []
 
 
 def unreadable(number: int) -> str:

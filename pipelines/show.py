@@ -51,14 +51,15 @@ _DARK_INK = {"joy", "surprise", "fear", "neutral"}
 
 def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None:
     """Print what stands under this root; with ground truth, how well it agrees."""
-    _print_unreadable(losses(root), console)
+    counted, stages = losses(root), stages_of_last_run(root)
+    _print_unreadable(counted, console)
     _print_counts(tables(root), console)
     features = windows_with_decisions(root)
     if len(features):
         _print_sessions(features, console)
         _print_windows(features, console)
-    _print_losses(root, console)
-    _print_stages(root, console)
+    _print_losses(counted, stages, console)
+    _print_stages(stages, console)
     if truth is not None:
         print_accuracy(measure(root, truth), console)
 
@@ -266,9 +267,8 @@ def _print_unreadable(counted: pd.DataFrame, console: Console) -> None:
         console.print()
 
 
-def _print_losses(root: Root, console: Console) -> None:
-    counted = losses(root)
-    again = int(stages_of_last_run(root)["repeated"].fillna(0).sum())
+def _print_losses(counted: pd.DataFrame, stages: pd.DataFrame, console: Console) -> None:
+    again = int(stages["repeated"].fillna(0).sum())
     if again:
         what = "event" if again == 1 else "events"
         console.print(f"{again:,} {what} of the last run came again, unchanged; each counts once.")
@@ -282,8 +282,7 @@ def _print_losses(root: Root, console: Console) -> None:
     console.print()
 
 
-def _print_stages(root: Root, console: Console) -> None:
-    stages = stages_of_last_run(root)
+def _print_stages(stages: pd.DataFrame, console: Console) -> None:
     if not len(stages):
         return
     names = ("stage", "rows in", "rows out", "seconds", "in model", "rows/s", "share")
