@@ -1,16 +1,15 @@
 """Consent as of event time: the ledger's rows, and the vectorised question to them."""
 
-import datetime as dt
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.aliases import known_name, plain
+from schemas.aliases import aliases, plain
 from schemas.arrow import distinct, filled
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
@@ -18,7 +17,7 @@ from schemas.events import PERSON_COLUMNS, kind_of
 from schemas.ids import stable_ids
 from schemas.tables import CONSENT_LEDGER
 from schemas.vocabularies import MODALITIES
-from transforms.governance import ANY
+from transforms.governance import ANY, END, FIRST, LISTS
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
 _KEPT = 500_000
@@ -38,7 +37,7 @@ def ledger_rows(
     """
     kind = kind_of(events)
     rows, named, modalities, ignored = _named(events, kind, purposes)
-    at = events.select([name for name in events.schema.names if name not in _LISTS]).take(rows)
+    at = events.select([name for name in events.schema.names if name not in LISTS]).take(rows)
     if kind == "erasure":
         actions = pa.repeat("erasure_requested", at.num_rows)
     else:
@@ -66,10 +65,6 @@ def ledger_rows(
     return filled(CONSENT_LEDGER, columns, at), left_out
 
 
-_LISTS = ("purposes", "modalities")
-_BY_PLAIN = {plain(name): name for name in MODALITIES}
-
-
 def _named(
     events: pa.RecordBatch, kind: str, known: frozenset[str]
 ) -> tuple[pa.Array, pa.Array, pa.Array, list[int]]:
@@ -77,16 +72,19 @@ def _named(
     if kind == "erasure":
         every = pa.repeat(ANY, events.num_rows)
         return pa.array(np.arange(events.num_rows)), every, every, []
+    ways = frozenset(MODALITIES)
+    purpose_of = {plain(name): name for name in known} | {**aliases("purpose")}
+    way_of = {plain(name): name for name in ways}
     pairs: list[tuple[int, str, str]] = []
     ignored = []
-    lists = (events[name].to_pylist() for name in ("granted", *_LISTS))
+    lists = (events[name].to_pylist() for name in ("granted", *LISTS))
     for row, (granted, purposes, modalities) in enumerate(zip(*lists, strict=True)):
         if granted:
-            found = _permitted(purposes, known), _permitted(modalities, frozenset(MODALITIES))
+            found = _permitted(purposes, known), _permitted(modalities, ways)
             if not {*purposes, *modalities} <= {*found[0], *found[1]}:
                 ignored.append(row)
         else:
-            found = _prohibited(purposes, known), _prohibited_modalities(modalities)
+            found = _prohibited(purposes, known, purpose_of), _prohibited(modalities, ways, way_of)
         pairs += [(row, purpose, modality) for purpose in found[0] for modality in found[1]]
     columns = zip(*pairs, strict=True) if pairs else ((), (), ())
     types = (pa.int64(), pa.string(), pa.string())
@@ -98,21 +96,14 @@ def _permitted(names: Iterable[str | None], known: frozenset[str]) -> list[str]:
     return sorted({name for name in names if name is not None and name in {ANY, *known}})
 
 
-def _prohibited(names: Iterable[str], known: frozenset[str]) -> list[str]:
-    exact = {plain(name): name for name in known}
-    meant = {known_name("purpose", name) or exact.get(plain(name), ANY) for name in names}
+def _prohibited(names: Iterable[str], known: frozenset[str], spelt: Mapping[str, str]) -> list[str]:
+    meant = {spelt.get(plain(name), ANY) for name in names}
     return sorted(meant) if meant <= known else [ANY]
-
-
-def _prohibited_modalities(names: Iterable[str]) -> list[str]:
-    meant = {_BY_PLAIN.get(plain(name), ANY) for name in names}
-    return [ANY] if ANY in meant else sorted(meant)
 
 
 def _recorded(times: pa.Array, instead: pa.Array) -> pa.Array:
     """Return record times, or event times where no clock of this century can have told them."""
-    first, end = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2000, 2100))
-    usable = pc.and_(pc.greater_equal(times, first), pc.less_equal(times, end))
+    usable = pc.and_(pc.greater_equal(times, FIRST), pc.less_equal(times, END))
     return pc.if_else(pc.fill_null(usable, False), times, instead)
 
 

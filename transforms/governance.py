@@ -34,9 +34,11 @@ _MOST_NAMES: Final = 100
 _LONGEST: Final = 64  # characters; no longer name is known
 _LONGEST_NAME: Final = 24  # of a member or a header
 _MOST_SUBJECTS: Final = 16
-_LISTS: Final = ("purposes", "modalities")
-_NEVER, _ALWAYS = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
-_FIRST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+LISTS: Final = ("purposes", "modalities")
+"""What a consent lists."""
+FIRST, END = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2000, 2100))
+"""What a clock that was ever set can tell, as in the expectations of event time."""
+_NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _ZONES: Final = dt.timedelta(days=1)
 """Clocks that differ by less may stand in other zones; of two that differ by more one is broken."""
 
@@ -66,7 +68,7 @@ class _Members(list[tuple[str, Any]]):
     @property
     def repeated(self) -> bool:
         """Whether a member that counts stands twice, in whatever spelling."""
-        return any(len(self.named(name)) > 1 for name in ("granted", *_LISTS))
+        return any(len(self.named(name)) > 1 for name in ("granted", *LISTS))
 
 
 def sort_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Sorted:
@@ -103,13 +105,13 @@ def _is_plain_grant(value: bytes | None) -> bool:
     """
     if not value or not value.isascii() or b"\\" in value:
         return False
-    if any(value.count(b'"%s"' % name.encode()) != 1 for name in ("granted", *_LISTS)):
+    if any(value.count(b'"%s"' % name.encode()) != 1 for name in ("granted", *LISTS)):
         return False
     try:
         found = _read_plain(value)
     except (msgspec.MsgspecError, RecursionError):
         return False
-    return found.keys() == {"granted", *_LISTS} and found["granted"] is True
+    return found.keys() == {"granted", *LISTS} and found["granted"] is True
 
 
 def _with_ids(kind: str, rows: list[dict[str, Any]], ids: EventIds) -> pa.RecordBatch:
@@ -139,7 +141,7 @@ def _row(
     }
     if kind == "erasure":
         return row
-    names = {name: _names(payloads, name) for name in _LISTS}
+    names = {name: _names(payloads, name) for name in LISTS}
     return row | names | {"granted": False}
 
 
@@ -223,10 +225,10 @@ def _times(given: list[str], recorded: dt.datetime | None) -> tuple[dt.datetime,
     the two clocks are a day or more apart one of them is broken, and it is the later one that no
     grant of before may outlast. Where neither is any use it holds for all time.
     """
-    usable = recorded is not None and _FIRST <= recorded < _ALWAYS
+    usable = recorded is not None and FIRST <= recorded < END
     known = [*filter(None, map(_moment, given)), *([recorded] if recorded and usable else [])]
     if not known:
-        return _NEVER, _ALWAYS
+        return _NEVER, END
     first, last = min(known), max(known)
     return first, recorded if recorded and usable and last - first < _ZONES else last
 
@@ -238,7 +240,7 @@ def _moment(text: str) -> dt.datetime | None:
         found = found.replace(tzinfo=found.tzinfo or dt.UTC).astimezone(dt.UTC)
     except (ValueError, OverflowError):
         return None
-    return found if _FIRST <= found < _ALWAYS else None
+    return found if FIRST <= found < END else None
 
 
 _UNSEEN: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2800]+")
