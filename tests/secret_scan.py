@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -135,7 +136,7 @@ def _rest(port: int) -> dict[str, bytes]:
                 return bytes(answer.read())
         except HTTPError as error:
             return error.read()
-        except Exception:
+        except (OSError, HTTPException):
             return None
 
     jobs = re.findall(rb'"jid":"(\w+)"', ask("/jobs/overview") or b"")

@@ -2,10 +2,9 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hosts import served
 from live_runs import CONSTANT, QUIET, Running, live_config, run_to_end, same, table, wait_for
 from model_folders import picky_text
 from records import START, at, pseudonymous, raw, record
@@ -66,12 +66,8 @@ def _asking(port: int) -> int:
 
 @pytest.fixture
 def place() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Deadly)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
+    with served(Deadly) as address:
+        yield address
 
 
 def write_log(folder: Path, rows: list[dict[str, Any]]) -> Path:

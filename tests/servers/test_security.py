@@ -149,8 +149,7 @@ def test_the_password_stands_nowhere_and_a_new_one_needs_no_new_state(
     publish(log, secured, console=QUIET)
     config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
     with Running(config) as running:
-        while not newest_checkpoint(config.live.state) and not running.error:
-            time.sleep(0.2)
+        wait_for(lambda: bool(running.error or newest_checkpoint(config.live.state)), 300)
         shown = shown_by(running)
         running.supervisor.until_end = True
         running.join(300)

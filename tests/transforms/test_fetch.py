@@ -1,10 +1,9 @@
 """Media by reference, from a real HTTP server and from files."""
 
 import gzip
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import apache_beam as beam
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
+from hosts import served
 from records import pseudonymous, record
 
 from transforms.fetch import FetchMedia, MediaRules, fetch_batch
@@ -52,13 +52,8 @@ class Place(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Place)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Place) as address:
+        yield address
 
 
 def named(*places: str) -> pa.RecordBatch:
