@@ -40,6 +40,8 @@ TOPICS = MappingProxyType(
 )
 """Input topic → kind of event."""
 
+TOPIC_OF = MappingProxyType({kind: topic for topic, kind in TOPICS.items()})
+
 KINDS = tuple(TOPICS.values())
 
 MEDIA_KINDS = ("voice", "face")

@@ -13,7 +13,7 @@ from typing import Final
 import pyarrow as pa
 
 from schemas.arkit import BLENDSHAPES
-from schemas.events import EMBEDDING_WIDTH, TIME
+from schemas.events import EMBEDDING_WIDTH, REFERENCE, TIME
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 
 Root = str | Path
@@ -179,8 +179,7 @@ CONSENT_LEDGER = pa.schema(
     ]
 )
 
-PLACE: Final = [("partition", pa.int32()), ("offset", pa.int64())]
-"""Where an event's record stands, in the topic of its kind."""
+_PLACE = REFERENCE[1:]  # without the topic, which marks batches that are not recognised yet
 
 
 def on_its_way(table: pa.Schema) -> pa.Schema:
@@ -189,7 +188,7 @@ def on_its_way(table: pa.Schema) -> pa.Schema:
     They do not land: the same records have other places where a log is published again, and the
     tables would differ.
     """
-    return pa.schema([*table, *PLACE])
+    return pa.schema([*table, *_PLACE])
 
 
 REVIEW_QUEUE = pa.schema(

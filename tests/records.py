@@ -8,13 +8,12 @@ from typing import Any
 import pyarrow as pa
 from kafka import KafkaProducer
 
-from schemas.events import EVENT_TYPES, RAW, TOPICS
+from schemas.events import EVENT_TYPES, RAW, TOPIC_OF
 from schemas.keys import KeyPeriod
 from transforms.decode import decode_batch
 from transforms.event_ids import EventIds
 from transforms.pseudonymise import Pseudonyms
 
-TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
 CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
 

@@ -1,7 +1,7 @@
 """DecodeEvents: Kafka records → EVENT batches of one kind each, both CloudEvents modes."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -69,7 +69,7 @@ class DecodeEvents(beam.PTransform):
         self._keys = keys
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, "DecodeEvents", functools.partial(_load, self._keys), DEAD)
+        return run_stage(pcoll, "DecodeEvents", functools.partial(_load, self._keys))
 
 
 def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
@@ -153,7 +153,7 @@ def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) -> 
 
 
 def _assemble(
-    kind: str, raw: pa.RecordBatch, ids: EventIds, data: list[bytes | None],
+    kind: str, raw: pa.RecordBatch, ids: EventIds, data: Sequence[bytes | None],
     attributes: Columns, payload: Columns, problems: np.ndarray,
 ) -> Tagged:  # fmt: skip
     """Join attributes and payload to EVENT rows; a row with a problem becomes a dead letter.
@@ -193,7 +193,7 @@ def _assemble(
         yield DEAD, _dead(take_rows(rows, bad), problems[bad])
 
 
-def _checksums(data: list[Any], attributes: Columns) -> np.ndarray:
+def _checksums(data: Sequence[Any], attributes: Columns) -> np.ndarray:
     """Return a checksum of each event's data, or of where its data are, and of its attributes.
 
     It is the CRC-32 of the data, begun with those of the attributes.
@@ -203,7 +203,7 @@ def _checksums(data: list[Any], attributes: Columns) -> np.ndarray:
         coded = attributes[name].dictionary_encode(null_encoding="encode")
         known = [crc32((value or "").encode()) for value in coded.dictionary.to_pylist()]
         begun = begun * np.uint32(31) + np.array(known, np.uint32)[coded.indices.to_numpy()]
-    if None in data or b"" in data:  # media that are only named
+    if not all(data):  # media that are only named
         places = zip(data, attributes["dataref"].to_pylist(), strict=True)
         data = [value or (place or "").encode() for value, place in places]
     sums = [crc32(value, start) for value, start in zip(data, begun.tolist(), strict=True)]

@@ -19,7 +19,7 @@ So ids that a producer counts anew in each session stay apart, and whoever looks
 same id has to look no further than the minute (docs/adr/0013)."""
 
 _POSITIVE: Final = np.uint32(0x7FFFFFFF)
-"""31 bits, since ``transforms.land`` packs two such numbers into one that is not negative."""
+"""31 bits: never negative, as ``transforms.land`` marks an absent row by -1, of HELD's width."""
 
 
 class EventIds:

@@ -176,4 +176,4 @@ class FetchMedia(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         step = functools.partial(fetch_batch, rules=self._rules)
-        return run_stage(pcoll, STAGE, lambda: step, DEAD)
+        return run_stage(pcoll, STAGE, lambda: step)

@@ -221,7 +221,7 @@ class GateByPolicy(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         make = functools.partial(_load, self._policy, self._consents)
-        return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER, DEAD)
+        return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER)
 
 
 def _load(policy: Path, consents: Callable[[], Asked]) -> Callable[[pa.RecordBatch], Tagged]:

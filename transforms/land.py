@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.dead_letters import dead_letters
 from schemas.errors import AffectstreamError, DeadLetterCode
-from schemas.events import TOPICS
+from schemas.events import TOPIC_OF
 from schemas.tables import PARTITION, ROW_ID, TABLES, Root
 from transforms.event_ids import ID_SPAN_US
 from transforms.repair import repair_tables, unwritable
@@ -55,10 +55,8 @@ def prepare_tables(root: Root) -> None:
     for name, schema in TABLES.items():
         place = f"{root}/{name}"
         try:
-            DeltaTable.create(place, schema=schema, partition_by=[PARTITION], mode="ignore")
-            lacking = set(schema.names) - {
-                field.name for field in DeltaTable(place).schema().fields
-            }
+            table = DeltaTable.create(place, schema=schema, partition_by=[PARTITION], mode="ignore")
+            lacking = set(schema.names) - {field.name for field in table.schema().fields}
             if "://" not in place:  # one that is there can be opened by whoever may only read
                 for folder in (place, f"{place}/_delta_log"):
                     tempfile.TemporaryFile(dir=folder).close()
@@ -207,7 +205,7 @@ class TableWriter:
         along = rows[self._along]
         if not self._events:
             return along
-        return pc.floor_temporal(along, unit="minute")
+        return pc.floor_temporal(along, multiple=ID_SPAN_US, unit="microsecond")
 
     def _near(self, rows: pa.Table) -> pc.Expression:
         """Select the part of the table in which these ids can stand."""
@@ -333,12 +331,9 @@ class _Commit(beam.DoFn):
             yield _reused(rows)
 
 
-_TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
-
-
 def _reused(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return the dead letters of events whose id another event has."""
-    topics = pa.array([_TOPIC_OF[name] for name in rows["modality"].to_pylist()], pa.string())
+    topics = pa.array([TOPIC_OF[name] for name in rows["modality"].to_pylist()], pa.string())
     return dead_letters(
         rows.append_column("topic", topics),
         stage="LandTable",

@@ -1,5 +1,6 @@
 """Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from operator import attrgetter
@@ -56,7 +57,9 @@ _MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x8
 _RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
 
 
-def decode_payload(kind: str, values: pa.Array) -> tuple[list[bytes | None], Columns, np.ndarray]:
+def decode_payload(
+    kind: str, values: pa.Array
+) -> tuple[Sequence[bytes | None], Columns, np.ndarray]:
     """Return binary-mode values, their payload columns, and each row's problem or None."""
     data = values.to_pylist()
     if kind not in _SHAPES:
@@ -67,7 +70,7 @@ def decode_payload(kind: str, values: pa.Array) -> tuple[list[bytes | None], Col
 
 def decode_structured(
     kind: str, values: pa.Array, headers: Columns
-) -> tuple[list[bytes | None], Columns, Columns, np.ndarray]:
+) -> tuple[Sequence[bytes | None], Columns, Columns, np.ndarray]:
     """Return data, attributes, payload columns and problems of CloudEvents in JSON format.
 
     ``headers`` are the attributes that stand beside the JSON. Attributes and data are parsed apart,
@@ -86,10 +89,9 @@ def decode_structured(
         payload, problems = parse_json(data, _SHAPES[kind])
         columns = _columns(kind, payload, problems)
     else:
-        data, absent = _given([envelope.data_base64 for envelope in envelopes], b'""')
-        media, problems = parse_json(data, bytes)  # as base64
-        data = media
-        columns = media_columns(pa.array(media, pa.binary()))
+        encoded, absent = _given([envelope.data_base64 for envelope in envelopes], b'""')
+        data, problems = parse_json(encoded, bytes)  # as base64
+        columns = media_columns(pa.array(data, pa.binary()))
     problems[absent] = DeadLetterCode.NULL_VALUE
     unreadable = unread != None  # noqa: E711  element-wise
     problems[unreadable] = unread[unreadable]
@@ -99,7 +101,7 @@ def decode_structured(
         problems[torn] = DeadLetterCode.BAD_HEADERS
         mask = pa.array(torn)
         attributes = {name: pc.if_else(mask, None, column) for name, column in attributes.items()}
-    return [*data], attributes, columns, problems
+    return data, attributes, columns, problems
 
 
 def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:

@@ -24,7 +24,7 @@ class ValidateEvents(beam.PTransform):
     """EVENT batches → the same batches without the rows that fail, and dead letters."""
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, STAGE, lambda: _validate, DEAD)
+        return run_stage(pcoll, STAGE, lambda: _validate)
 
 
 def _validate(batch: pa.RecordBatch) -> Tagged:

@@ -17,7 +17,6 @@ from pipelines.sessionlogs import faces
 from pipelines.sessionlogs.cloudevents import (
     JSON_TYPE,
     NOTICE,
-    TOPIC_OF,
     Event,
     Subject,
     attributes_of,
@@ -38,7 +37,7 @@ from pipelines.sessionlogs.writer import (
     written,
 )
 from schemas.errors import AffectstreamError
-from schemas.events import EVENT_TYPES, TIME
+from schemas.events import EVENT_TYPES, TIME, TOPIC_OF
 from schemas.vocabularies import EXPRESSIONS
 
 START_MS: Final = int(datetime(2026, 9, 16, 8, tzinfo=UTC).timestamp()) * 1000

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from schemas.events import EVENT_TYPES, TOPICS
+from schemas.events import EVENT_TYPES, TOPIC_OF
 
-TOPIC_OF: Final = {kind: topic for topic, kind in TOPICS.items()}
 NOTICE: Final = "notice-2026-08"
 JSON_TYPE: Final = "application/json"
 STRUCTURED_TYPE: Final = "application/cloudevents+json"

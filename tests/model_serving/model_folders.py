@@ -27,7 +27,7 @@ from transformers import (
 from model_serving.motion_synthesis import motion_frames
 from model_serving.text_language import EMOJI
 from pipelines.sessionlogs import faces
-from schemas.events import MOTION_FEATURES, TOPICS, pseudonymous_schema
+from schemas.events import MOTION_FEATURES, TOPIC_OF, pseudonymous_schema
 from schemas.vocabularies import EXPRESSIONS
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -40,9 +40,6 @@ def drawn_faces(count: int, side: int = 48) -> np.ndarray:
     frames = motion_frames(np.arange(count) % len(EXPRESSIONS), rng)
     drawn = [faces.draw(faces.identity(rng), frame[None], rng)[0] for frame in frames]
     return np.stack([np.asarray(face.convert("L").resize((side, side))) for face in drawn])
-
-
-TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 
 
 def write_card(folder: Path, modality: str, labels: dict[str, str | None], **more: Any) -> None:
