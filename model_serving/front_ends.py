@@ -285,11 +285,6 @@ def _beginning(text: str) -> str:
     return text if len(plain) <= _LONG_TEXT else plain[:_LONG_TEXT]
 
 
-def waveform(media: bytes, rate: int) -> np.ndarray:
-    """Return the waveform alone of what ``hear`` decodes."""
-    return hear(media, rate).wave
-
-
 def hear(media: bytes, rate: int) -> Clip:
     """Decode a WAV, FLAC or Ogg file of at most 15 s to one voice at this rate."""
     with soundfile.SoundFile(BytesIO(media)) as audio:

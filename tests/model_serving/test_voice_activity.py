@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from model_serving.front_ends import waveform
+from model_serving.front_ends import hear
 from model_serving.voice_activity import CHUNK, RATE, judge_speech, load_voice_activity
 from model_serving.waveforms import resampled
 from schemas.errors import QualityCode
@@ -77,7 +77,7 @@ def test_clipping_is_told_at_any_rate_and_through_a_codec(corpora, rate, form, s
         loud = resampled(wave / np.abs(wave).max(), 16_000, rate) * 40
         file = io.BytesIO()
         soundfile.write(file, np.clip(loud, -1, 1), rate, format=form, subtype=subtype)
-        heard.append(waveform(file.getvalue(), 16_000))
+        heard.append(hear(file.getvalue(), 16_000).wave)
     shares, codes = judge_speech(heard)
     assert shares.max() < 0.6
     assert set(codes) == {QualityCode.CLIPPED}

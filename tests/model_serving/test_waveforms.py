@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from model_serving.front_ends import hear, waveform
+from model_serving.front_ends import hear
 from model_serving.voice_activity import judge_speech, narrow, noise
 from model_serving.waveforms import mono, resampled, steady, without_long_pauses
 from schemas.errors import QualityCode
@@ -52,7 +52,7 @@ def _alike(found, wave):
 )
 def test_an_offset_and_its_drift_leave_nothing(rate, added):
     wave = resampled(_voice(), RATE, rate)
-    plain, moved = (waveform(_file(w, rate), RATE) for w in (wave, wave + added(len(wave))))
+    plain, moved = (hear(_file(w, rate), RATE).wave for w in (wave, wave + added(len(wave))))
     inside = slice(320, -320)  # the resampler begins and ends with a step from 0
     assert np.abs(plain - moved)[inside].max() < 0.03 * np.abs(plain).max()
     assert _alike(plain, _voice()) > 0.99
@@ -86,7 +86,7 @@ def test_a_short_sound_is_steadied_too(size):
 @pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_16"), ("OGG", "OPUS")])
 def test_no_pair_of_channels_takes_the_voice_away(pair, form, subtype):
     wave = resampled(_voice(), RATE, 48_000)
-    heard = waveform(_file(np.stack(pair(wave), axis=1), 48_000, form, subtype), RATE)
+    heard = hear(_file(np.stack(pair(wave), axis=1), 48_000, form, subtype), RATE).wave
     shifts = [np.roll(_voice(), shift) for shift in (0, 3, 53)]
     assert max(_alike(heard, shifted) for shifted in shifts) > 0.9
     assert heard.std() > 0.5 * _voice().std()
