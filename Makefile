@@ -23,27 +23,27 @@ needed: # said before the environment is made, which takes minutes
 	@$(PYTHON) infra/processes.py
 
 servers: needed .venv/.ready
-	@$(BIN)/python infra/kafka/kafka_server.py fetch
-	@$(BIN)/python infra/flink/flink_server.py fetch
-	@$(BIN)/python infra/s3/s3_server.py fetch
+	@$(BIN)/python -m infra.kafka.kafka_server fetch
+	@$(BIN)/python -m infra.flink.flink_server fetch
+	@$(BIN)/python -m infra.s3.s3_server fetch
 
 kafka: DO ?= start
 kafka: .venv/.ready ## start a broker on this machine; DO=fetch, status or stop
-	@$(BIN)/python infra/kafka/kafka_server.py $(DO)
+	@$(BIN)/python -m infra.kafka.kafka_server $(DO)
 
 flink: DO ?= fetch
 flink: .venv/.ready ## fetch the Flink runner; DO=start, status or stop a cluster
-	@$(BIN)/python infra/flink/flink_server.py $(DO)
+	@$(BIN)/python -m infra.flink.flink_server $(DO)
 
 s3: DO ?= start
 s3: .venv/.ready ## start an S3 store on this machine; DO=fetch, status or stop
-	@$(BIN)/python infra/s3/s3_server.py $(DO)
+	@$(BIN)/python -m infra.s3.s3_server $(DO)
 
 bench-live: servers ## measure the live path, write docs/benchmarks
-	@$(BIN)/python infra/live_bench.py
+	@$(BIN)/python -m infra.bench.live
 
 chaos: servers ## 60 kills of all that can die, checked against the log
-	@PYTHONPATH=tests:infra:infra/kafka:infra/flink $(BIN)/python -m faults.chaos 60
+	@$(BIN)/python -m tests.faults.chaos 60
 
 lint: .venv/.ready ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -51,7 +51,7 @@ lint: .venv/.ready ## ruff and mypy
 	@$(BIN)/mypy
 
 bench: .venv/.ready ## measure speed and memory, write docs/benchmarks
-	@$(BIN)/python -m pipelines.bench
+	@$(BIN)/python -m infra.bench.embedded
 
 .venv/.ready: requirements.lock setup.py
 	@$(HAS_PYTHON)

@@ -1,6 +1,6 @@
 """Metadata and dependencies of affectstream; Beam's runners stage this file to their workers."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="affectstream",
@@ -8,15 +8,7 @@ setup(
     description="Lawful, exactly-once expression estimates from the event logs of virtual worlds",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    packages=[
-        "pipelines",
-        "pipelines.sessionlogs",
-        "pipelines.sessionlogs.sample_data",
-        "transforms",
-        "schemas",
-        "model_serving",
-        "model_serving.training",
-    ],
+    packages=find_packages(include=["pipelines*", "transforms*", "schemas*", "model_serving*"]),
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
@@ -27,6 +19,7 @@ setup(
         "deltalake==1.6.6",
         "great-expectations==1.24.1",
         "crc32c>=2.7",
+        "jinja2>=3.1",
         "kafka-python==3.0.12",
         "lz4>=4.4",
         "matplotlib>=3.10",
@@ -35,6 +28,7 @@ setup(
         "pandas>=2.3,<3",
         "phonenumbers>=9.0",
         "pillow>=11",
+        "psutil>=7",
         "pyarrow==25.0.1",
         "pydantic>=2.10",
         "python-snappy>=0.7",
@@ -46,6 +40,7 @@ setup(
         "safetensors>=0.5",
         "silero-vad==6.2.3",
         "soundfile>=0.13",
+        "tabulate>=0.9",
         "torch==2.13.0",
         "torchaudio==2.11.0",
         "transformers==5.23.0",
@@ -60,19 +55,27 @@ setup(
             "tensorboard>=2.18",
             "wandb>=0.19",
         ],
+        "docs": [
+            "mkdocs-gen-files>=0.5",
+            "mkdocs-material>=9.6",
+            "mkdocstrings[python]>=0.29",
+        ],
         "dev": [
+            "cloudevents>=1.12",
             "hypothesis>=6.130",
             "jsonschema>=4.23",
+            "mutmut>=3.3",
             "mypy>=1.15",
             "pandas-stubs>=2.2,<3",
-            "psutil>=7",
             "pytest>=8.3",
             "pytest-xdist>=3.8",
             "ruff>=0.11",
             "types-jsonschema",
+            "types-psutil",
             "types-pyyaml",
             "types-setuptools",
+            "types-tabulate",
         ],
     },
-    entry_points={"console_scripts": ["affectstream=pipelines.cli:main"]},
+    entry_points={"console_scripts": ["affectstream=pipelines.cli.main:main"]},
 )

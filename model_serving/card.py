@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from model_serving.text_language import Language
+from model_serving.text.language import Language
 from schemas.errors import AffectstreamError
 from schemas.strict import Frozen, first_problem
 from schemas.vocabularies import EXPRESSIONS, VALUES, VOCABULARY

@@ -12,7 +12,7 @@ from apache_beam.coders import FastPrimitivesCoder, registry
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
-from model_serving.front_ends import Failure
+from model_serving.front_end import Failure
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import Estimates, Recogniser
 from schemas.arrow import filled, take_rows, vector_column

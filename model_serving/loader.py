@@ -21,11 +21,11 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-import model_serving.nets
-import model_serving.text_nets
-import model_serving.voice_nets  # noqa: F401
+import model_serving.motion.net
+import model_serving.text.net
+import model_serving.voice.net  # noqa: F401
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
-from model_serving.front_ends import (
+from model_serving.front_end import (
     FaceFrontEnd,
     FrontEnd,
     MotionFrontEnd,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model_serving.calibration import calibrated, scaled
 from model_serving.card import CONSTANT, ModelCard
-from model_serving.front_ends import Failure, FrontEnd, Inputs, Prepared
+from model_serving.front_end import Failure, FrontEnd, Inputs, Prepared
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VALUES, VOCABULARY

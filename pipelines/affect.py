@@ -7,20 +7,20 @@ import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.pvalue import PValue
 
-from pipelines.bootstrap import landed_features
 from pipelines.config import Config
-from pipelines.consent_feed import ConsentFeed
-from pipelines.kafka_clients import java_settings
-from pipelines.ledger import recorded_consents
+from pipelines.govern.consent_feed import ConsentFeed
+from pipelines.govern.ledger import recorded_consents
+from pipelines.kafka.clients import java_settings
+from pipelines.tables.history import landed_features
 from schemas.errors import AffectstreamError
 from schemas.events import AHEAD_S
 from schemas.vocabularies import MODALITIES
 from transforms.decide import REVIEWS, DecideExpressions
+from transforms.deciding.history import Smoothing
 from transforms.decode import DecodeEvents
 from transforms.fetch import FetchMedia, MediaRules
 from transforms.fuse import ON_TIME, FuseModalities
 from transforms.gate import LEDGER, GateByPolicy
-from transforms.history import Smoothing
 from transforms.kafka import EventClock, ReadKafka
 from transforms.land import LandTable
 from transforms.late import SieveLate

@@ -64,7 +64,7 @@ class Windows(Frozen):
 
 
 class Decisions(Frozen):
-    """How the history follows what is shown (see ``transforms.history.Smoothing``)."""
+    """How the history follows what is shown (see ``transforms.deciding.history.Smoothing``)."""
 
     follow: float = Field(default=0.6, gt=0, le=1)
     margin: float = Field(default=0.1, ge=0, le=1)

@@ -1,19 +1,19 @@
-"""Fixtures of the whole suite; tests/ and infra/ are importable (``from records import ...``)."""
+"""Fixtures of the whole suite."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import flink_server
 import hypothesis
 import pytest
-from kafka_server import Broker
-from processes import free_ports
-from properties import FUZZ
-from s3_server import Store
 
+from infra.flink import flink_server
+from infra.kafka.kafka_server import Broker
+from infra.processes import free_ports
+from infra.s3.s3_server import Store
 from pipelines.config import Kafka
-from pipelines.topics import create_topics
+from pipelines.kafka.topics import create_topics
 from schemas.keys import write_keys
+from tests.support.properties import FUZZ
 
 # How long an example takes says more of the machine, which starts servers too, than of the code.
 # The suite tries the same examples every time: what it finds is of the change at hand. New ones are

@@ -30,7 +30,7 @@ from schemas.ids import stable_ids
 from schemas.strict import Frozen, read_yaml
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
-from transforms.history import NOTHING, History, Smoothing, Step, history_ids
+from transforms.deciding.history import NOTHING, History, Smoothing, Step, history_ids
 from transforms.stage import MAIN, Outputs, stage_counters, timed
 from transforms.window import Keyed, shard_of
 

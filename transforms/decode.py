@@ -28,10 +28,10 @@ from schemas.events import (
 )
 from schemas.keys import read_keys
 from schemas.record_time import record_times
-from transforms.event_ids import EventIds, masked
-from transforms.governance import sort_governance
-from transforms.headers import read_headers
-from transforms.payloads import Columns, decode_payload, decode_structured
+from transforms.decoding.event_ids import EventIds, masked
+from transforms.decoding.headers import read_headers
+from transforms.decoding.payloads import Columns, decode_payload, decode_structured
+from transforms.gating.governance import sort_governance
 from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
 
 _DETAIL = {

@@ -22,7 +22,7 @@ from schemas.arrow import filled, take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import MEDIA_KINDS, kind_of
-from transforms.payloads import media_columns
+from transforms.decoding.payloads import media_columns
 from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
 
 STAGE = "FetchMedia"

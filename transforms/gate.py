@@ -18,7 +18,7 @@ from schemas.errors import RefusalCode
 from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS, kind_of
 from schemas.strict import Frozen, read_yaml
 from schemas.tables import REFUSALS, on_its_way
-from transforms.consent import GRANTED, WITHDRAWN, ledger_rows
+from transforms.gating.consent import GRANTED, WITHDRAWN, ledger_rows
 from transforms.stage import DEAD, MAIN, REFUSED, Outputs, Tagged, run_stage
 
 LEDGER = "ledger"

@@ -22,8 +22,8 @@ from schemas.dead_letters import dead_letters
 from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import TOPIC_OF
 from schemas.tables import PARTITION, ROW_ID, TABLES, Root
-from transforms.event_ids import ID_SPAN_US
-from transforms.repair import repair_tables, unwritable
+from transforms.decoding.event_ids import ID_SPAN_US
+from transforms.landing.repair import repair_tables, unwritable
 from transforms.stage import DEAD, stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
@@ -50,7 +50,7 @@ def prepare_tables(root: Root) -> None:
     """Create the tables that are missing under ``root``, empty, and try to write to the others.
 
     One that lacks a column is of an earlier version, whose row ids were others, and refused. One
-    that holds rows of a day which no reader can open is repaired, see ``transforms.repair``.
+    that holds rows of a day which no reader can open is repaired, see ``landing.repair``.
     """
     for name, schema in TABLES.items():
         place = f"{root}/{name}"

@@ -14,7 +14,7 @@ from schemas.arrow import distinct, filled
 from schemas.events import kind_of, pseudonymous_schema
 from schemas.ids import unambiguous_text
 from schemas.keys import KeyPeriod, period_of, read_keys
-from transforms.governance import fold
+from transforms.gating.governance import fold
 from transforms.stage import MAIN, Outputs, Tagged, run_stage
 
 _CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB

@@ -10,7 +10,7 @@ from apache_beam.ml.inference.base import RunInference
 from model_serving.handler import Recognised, RecogniserHandler, stage_of
 from model_serving.recogniser import Recogniser
 from schemas.tables import DEAD_LETTERS
-from transforms.isolate import Isolation
+from transforms.isolation.isolate import Isolation
 from transforms.stage import DEAD, MAIN, Outputs, Tagged
 
 

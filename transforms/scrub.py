@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from model_serving.visible_text import DIACRITICS, NOT_PLAIN, PLACEHOLDERS, visible
+from model_serving.text.visible_text import DIACRITICS, NOT_PLAIN, PLACEHOLDERS, visible
 from schemas.arrow import matching, put
 from schemas.events import kind_of
-from transforms.scrub_numbers import Phones, cards, ibans
-from transforms.scrub_rules import (
+from transforms.scrubbing.numbers import Phones, cards, ibans
+from transforms.scrubbing.rules import (
     ACCOUNTS,
     BLANK,
     DASHES,
@@ -38,7 +38,7 @@ from transforms.scrub_rules import (
     Rule,
     Rules,
 )
-from transforms.spans import (
+from transforms.scrubbing.spans import (
     CLOSE,
     NOTHING,
     OPEN,

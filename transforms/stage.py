@@ -11,8 +11,8 @@ from apache_beam.metrics import Metrics
 
 import schemas.arrow  # noqa: F401  registers the coder of record batches
 from schemas.errors import AffectstreamError, BrokerAwayError
-from transforms.isolate import DEAD, MAIN, Isolation, Tagged
-from transforms.notes import tell_broken
+from transforms.isolation.isolate import DEAD, MAIN, Isolation, Tagged
+from transforms.isolation.notes import tell_broken
 
 __all__ = ["DEAD", "MAIN", "REFUSED", "Outputs", "Tagged", "run_stage", "stage_counters", "timed"]
 
@@ -43,7 +43,7 @@ class RunStage(beam.DoFn):
 
     ``make`` builds the function in the worker, so that keys, policies and models are loaded there
     and never pickled. Empty batches are dropped. A row that makes the function raise becomes a
-    dead letter (``transforms/isolate.py``).
+    dead letter (``transforms/isolation/isolate.py``).
     """
 
     def __init__(self, stage: str, make: Callable[[], Callable[[pa.RecordBatch], Tagged]]) -> None:

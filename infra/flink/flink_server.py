@@ -1,4 +1,4 @@
-"""Beam's Flink runner here: ``python infra/flink/flink_server.py fetch|start|stop|status``.
+"""Beam's Flink runner here: ``python -m infra.flink.flink_server fetch|start|stop|status``.
 
 ``fetch`` is all that ``affectstream live`` needs: its mini-cluster lives in the job server's JVM.
 ``start`` starts a standalone cluster, for ``affectstream live --flink-master 127.0.0.1:8081``.
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from infra.processes import BUILD, HOST, Process, ServerError, maven, serve
 
-from processes import BUILD, HOST, Process, ServerError, maven, serve  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 OUT = BUILD / "flink"
 _OPENS = [

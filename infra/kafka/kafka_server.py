@@ -1,14 +1,13 @@
-"""A Kafka broker here: ``python infra/kafka/kafka_server.py fetch|start|stop|status``."""
+"""A Kafka broker here: ``python -m infra.kafka.kafka_server fetch|start|stop|status``."""
 
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from infra.processes import BUILD, HOST, Process, ServerError, maven, serve
 
-from processes import BUILD, HOST, Process, ServerError, maven, serve  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 LIB = BUILD / "kafka" / "lib"
 _SCRAM = "SCRAM-SHA-512"

@@ -1,4 +1,4 @@
-"""An S3 store over plain files: ``python infra/s3/s3_server.py fetch|start|stop|status``.
+"""An S3 store over plain files: ``python -m infra.s3.s3_server fetch|start|stop|status``.
 
 versitygw keeps objects as files; Delta's writers need only its conditional puts. The folder's file
 system must have extended attributes.
@@ -10,10 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from infra.processes import BUILD, HOST, Process, ServerError, need, serve
 
-from processes import BUILD, HOST, Process, ServerError, need, serve  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 BINARY = BUILD / "s3" / "bin" / "versitygw"

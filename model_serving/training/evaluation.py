@@ -13,8 +13,8 @@ import pyarrow as pa
 from model_serving.calibration import expected_calibration_error, least_calibration_error
 from model_serving.card import CARD_FILE, Figure, read_card, write_card
 from model_serving.loader import load_recogniser
+from model_serving.metrics import bootstrap, bootstrap_all, scores_of
 from model_serving.training.common import find_model
-from model_serving.training.metrics import bootstrap, bootstrap_all, scores_of
 from schemas.errors import AffectstreamError
 
 Tier = Literal["base", "compact"]

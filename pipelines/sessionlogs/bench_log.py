@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.progress import track
 
-from model_serving.motion_synthesis import motion_frames
+from model_serving.corpora.motion import motion_frames
 from pipelines.sessionlogs import faces
 from pipelines.sessionlogs.cloudevents import (
     JSON_TYPE,

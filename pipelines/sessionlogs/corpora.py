@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from model_serving.corpora_splits import held_out_cped
-from model_serving.training.splits import emodb_split, ravdess_split
+from model_serving.corpora.held_out import held_out_cped
+from model_serving.corpora.speakers import emodb_split, ravdess_split
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from model_serving.motion_synthesis import motion_frames
+from model_serving.corpora.motion import motion_frames
 from pipelines.sessionlogs import faces, faults
 from pipelines.sessionlogs.cloudevents import Event, Subject, as_refused, consent, json_bytes
 from pipelines.sessionlogs.sample_data import Clip, Utterance, clips, utterances

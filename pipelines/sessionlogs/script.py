@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from model_serving.motion_synthesis import motion_frames
+from model_serving.corpora.motion import motion_frames
 from pipelines.sessionlogs.cloudevents import Event, Subject, json_bytes
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.events import MOTION_FEATURES

@@ -1,15 +1,11 @@
 """The example runs, its folds are fair, and its corrections do what they say."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
-
-import five_users as example  # noqa: E402
+from examples import five_users as example
 
 
 def test_it_runs_and_a_few_lines_do_not_make_it_forget(

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from live_loads import commits_of
-from live_runs import differing, table
 
+from infra.bench.loads import commits_of
 from schemas.events import WINDOW_KEY
 from schemas.tables import ROW_ID
+from tests.support.live_runs import differing, table
 
 Outage = tuple[datetime, datetime]
 """From a kill of the broker until what happened after it landed."""

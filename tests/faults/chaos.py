@@ -20,7 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
-from faults.aftermath import (
+
+from infra.kafka.kafka_server import Broker
+from infra.processes import BUILD
+from pipelines.config import Config, load_config
+from pipelines.kafka.record import record as record_topics
+from pipelines.live.job_process import newest_checkpoint
+from pipelines.run.replay import replay
+from pipelines.sessionlogs.bench_log import write_bench_log
+from tests.faults.aftermath import (
     differing_rows,
     disturbed,
     not_in_broker,
@@ -28,16 +36,8 @@ from faults.aftermath import (
     outage,
     unwindowed,
 )
-from kafka_server import Broker
-from live_runs import CONSTANT, QUIET, Running, memory_mb, servers, table, wait_for
-from processes import BUILD
-from records import START, raw, record
-
-from pipelines.config import Config, load_config
-from pipelines.job_process import newest_checkpoint
-from pipelines.record import record as record_topics
-from pipelines.replay import replay
-from pipelines.sessionlogs.bench_log import write_bench_log
+from tests.support.live_runs import CONSTANT, QUIET, Running, memory_mb, servers, table, wait_for
+from tests.support.records import START, raw, record
 
 LAST = BUILD / "chaos.json"
 """What the last ``make chaos`` found; the benchmark's page takes it."""
@@ -52,7 +52,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from rich.console import Console
 from pipelines.config import Kafka
-from pipelines.publish import publish
+from pipelines.kafka.publish import publish
 def send(log):
     kafka = Kafka(bootstrap=sys.argv[1])
     publish(Path(log), kafka, speed=1, retime=True, console=Console(quiet=True))

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from faults.aftermath import grown
-from faults.chaos import WAYS, run_chaos, wrong
+
+from tests.faults.aftermath import grown
+from tests.faults.chaos import WAYS, run_chaos, wrong
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 KILLS = 12

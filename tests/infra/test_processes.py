@@ -8,19 +8,20 @@ import sys
 import time
 from pathlib import Path
 
-import kafka_server
 import pytest
-from processes import HOST, ROOT, Process, free_ports, listens
 
-_KAFKA = ROOT / "infra" / "kafka" / "kafka_server.py"
+from infra.kafka import kafka_server
+from infra.processes import HOST, ROOT, Process, free_ports, listens
+
+_KAFKA = "infra.kafka.kafka_server"
 
 
-def script(path: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
-    """Run a script, with these programs alone where they are given; return status and output."""
+def script(module: str, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
+    """Run a module, with these programs alone where they are given; return status and output."""
     environment = os.environ | ({"PATH": str(programs)} if programs else {})
     done = subprocess.run(
-        [sys.executable, str(path), *arguments],
-        env=environment, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
@@ -46,11 +47,11 @@ def test_what_is_missing_is_said_with_the_command_that_installs_it(tmp_path: Pat
          "go is older than 1.21 (go version go1.19.8 linux/amd64); install with: curl"),
     ):  # fmt: skip
         folder = programs(tmp_path / str(len(wanted)), **given)
-        status, said = script(ROOT / "infra" / "processes.py", programs=folder)
+        status, said = script("infra.processes", programs=folder)
         assert status == 1
         assert wanted in said
     good = programs(tmp_path / "good", java=modern, javac="", mvn="", go="go version go1.25.0")
-    assert script(ROOT / "infra" / "processes.py", programs=good) == (0, "")
+    assert script("infra.processes", programs=good) == (0, "")
 
 
 def test_make_test_says_so_before_it_makes_the_environment(tmp_path: Path) -> None:

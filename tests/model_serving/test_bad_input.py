@@ -7,7 +7,6 @@ import time
 import unicodedata
 import zlib
 
-import model_folders as folders
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,12 +15,13 @@ from PIL import Image
 
 from model_serving.handler import RecogniserHandler
 from model_serving.loader import load_recogniser
-from model_serving.text_language import EMOJI
+from model_serving.text.language import EMOJI
 from pipelines.config import WEIGHTS
 from schemas.arrow import vector_column, vectors
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH, MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
+from tests.support import model_folders as folders
 
 MUTATIONS = 10_000
 DETECTED = 300  # of them go through the detector, at 10 ms each and more

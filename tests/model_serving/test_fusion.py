@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from properties import examples
 from safetensors.torch import load_file, save_file
 
 from model_serving.card import Calibration, ModelCard, read_card, write_card
@@ -18,10 +17,11 @@ from model_serving.fusion import (
     load_fusion,
 )
 from model_serving.training.common import ID2LABEL, LABELS, save_model
-from model_serving.training.fusion import Pool, simulate
+from model_serving.training.fusion.train import Pool, simulate
 from model_serving.training.heads import named
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
+from tests.support.properties import examples
 
 CARD = ModelCard(
     name="test",

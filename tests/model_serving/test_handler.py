@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apache_beam as beam
-import model_folders as folders
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -30,6 +29,7 @@ from schemas.errors import AffectstreamError
 from schemas.events import EMBEDDING_WIDTH
 from schemas.tables import DEAD_LETTERS, OBSERVATIONS, on_its_way
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
+from tests.support import model_folders as folders
 
 JOY, SADNESS, ANGER = (EXPRESSIONS.index(name) for name in ("joy", "sadness", "anger"))
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import model_folders as folders
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +21,7 @@ from model_serving.training.common import save_model
 from pipelines.config import WEIGHTS
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from tests.support import model_folders as folders
 
 OWN = {"anger": "anger", "contempt": "disgust", "happy": "joy", "sad": "sadness", "odd": None}
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import model_folders as folders
 import pytest
 import torch
 from transformers import BertForSequenceClassification
@@ -11,6 +10,7 @@ from model_serving.card import check_files, read_card, write_card
 from model_serving.handler import RecogniserHandler
 from model_serving.loader import load_recogniser
 from schemas.errors import AffectstreamError
+from tests.support import model_folders as folders
 
 
 @pytest.fixture(scope="module")

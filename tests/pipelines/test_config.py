@@ -10,7 +10,7 @@ from rich.console import Console
 from model_serving.fusion import load_fusion
 from model_serving.loader import load_recogniser
 from pipelines.config import WEIGHTS, load_config, load_kafka
-from pipelines.replay import replay
+from pipelines.run.replay import replay
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from flink_server import Cluster
-from live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
-from processes import free_ports
 
+from infra.flink.flink_server import Cluster
+from infra.processes import free_ports
 from pipelines.config import Kafka
-from pipelines.job_process import newest_checkpoint
-from pipelines.publish import publish
+from pipelines.kafka.publish import publish
+from pipelines.live.job_process import newest_checkpoint
 from pipelines.sessionlogs.bench_log import write_bench_log
+from tests.support.live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
 
 EVENTS = 2_000
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
-from live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
 
 from pipelines.config import Config, Kafka
-from pipelines.disk import check_room
-from pipelines.job_process import newest_checkpoint
-from pipelines.publish import publish
+from pipelines.kafka.publish import publish
+from pipelines.live.disk import check_room
+from pipelines.live.job_process import newest_checkpoint
+from pipelines.live.state_folder import held
 from pipelines.sessionlogs.bench_log import write_bench_log
-from pipelines.state_folder import held
 from schemas.errors import AffectstreamError
+from tests.support.live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
 
 COMMAND = Path(sys.executable).with_name("affectstream")
 EVENTS = 500

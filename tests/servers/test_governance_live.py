@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
-from live_runs import CONSTANT, Running, live_config, rows_of, table, wait_for
-from records import record
 
 from pipelines.config import Kafka
+from tests.support.live_runs import CONSTANT, Running, live_config, rows_of, table, wait_for
+from tests.support.records import record
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 GRANTED = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text"]}

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from live_runs import take_any_time
-from records import CODECS, HOSTILE, IDS, START, raw, record, send_badly
 from rich.console import Console
 
 from pipelines.config import Kafka
-from pipelines.publish import publish
-from pipelines.record import record as record_log
-from pipelines.topics import create_topics
+from pipelines.kafka.publish import publish
+from pipelines.kafka.record import record as record_log
+from pipelines.kafka.topics import create_topics
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
+from tests.support.live_runs import take_any_time
+from tests.support.records import CODECS, HOSTILE, IDS, START, raw, record, send_badly
 from transforms.decode import decode_batch
 from transforms.stage import MAIN
 
@@ -128,7 +128,7 @@ def test_retimed_events_are_of_the_present_and_keep_their_distances(
         found += [r for rs in polled for r in rs if r.timestamp > before.timestamp() * 1000 - 8000]
     consumer.close()
     assert abs(found[1].timestamp - found[0].timestamp) == 7000
-    from pipelines.kafka_clients import raw_batch  # noqa: PLC0415
+    from pipelines.kafka.clients import raw_batch  # noqa: PLC0415
 
     times = [
         time.as_py()

@@ -24,8 +24,19 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from apache_beam.portability.api import beam_runner_api_pb2
-from live_loads import commits_of
-from live_runs import (
+
+from infra.bench.loads import commits_of
+from pipelines.config import Config, Kafka, load_config
+from pipelines.kafka.publish import publish, shifted
+from pipelines.kafka.record import record as record_topics
+from pipelines.kafka.topics import create_topics
+from pipelines.run.replay import replay
+from pipelines.sessionlogs.sample import START_MS, write_sample
+from pipelines.sessionlogs.sample_data import clips
+from schemas.errors import AffectstreamError
+from schemas.events import CONTEXTS, GOVERNANCE, RAW, SESSIONS
+from schemas.vocabularies import MODALITIES
+from tests.support.live_runs import (
     COMPARED,
     QUIET,
     Running,
@@ -37,18 +48,7 @@ from live_runs import (
     table,
     wait_for,
 )
-from records import IDS, raw, record
-
-from pipelines.config import Config, Kafka, load_config
-from pipelines.publish import publish, shifted
-from pipelines.record import record as record_topics
-from pipelines.replay import replay
-from pipelines.sessionlogs.sample import START_MS, write_sample
-from pipelines.sessionlogs.sample_data import clips
-from pipelines.topics import create_topics
-from schemas.errors import AffectstreamError
-from schemas.events import CONTEXTS, GOVERNANCE, RAW, SESSIONS
-from schemas.vocabularies import MODALITIES
+from tests.support.records import IDS, raw, record
 from transforms.decode import decode_batch
 from transforms.stage import MAIN
 

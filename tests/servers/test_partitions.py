@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient
-from live_runs import (
+
+from pipelines.config import Config, Kafka
+from pipelines.kafka.clients import python_settings
+from pipelines.kafka.publish import publish
+from pipelines.kafka.topics import create_topics
+from pipelines.live.job_process import newest_checkpoint
+from pipelines.sessionlogs.bench_log import write_bench_log
+from schemas.errors import AffectstreamError
+from tests.support.live_runs import (
     CONSTANT,
     QUIET,
     Running,
@@ -14,14 +22,6 @@ from live_runs import (
     table,
     wait_for,
 )
-
-from pipelines.config import Config, Kafka
-from pipelines.job_process import newest_checkpoint
-from pipelines.kafka_clients import python_settings
-from pipelines.publish import publish
-from pipelines.sessionlogs.bench_log import write_bench_log
-from pipelines.topics import create_topics
-from schemas.errors import AffectstreamError
 
 EVENTS = 500
 

@@ -12,22 +12,31 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hosts import served
-from live_runs import CONSTANT, QUIET, Running, live_config, run_to_end, same, table, wait_for
-from model_folders import picky_text
-from records import START, at, pseudonymous, raw, record
 
 from pipelines.config import Config, Kafka, load_config
-from pipelines.consent_feed import ConsentFeed
-from pipelines.publish import publish
-from pipelines.record import record as record_topics
-from pipelines.replay import replay
+from pipelines.govern.consent_feed import ConsentFeed
+from pipelines.kafka.publish import publish
+from pipelines.kafka.record import record as record_topics
+from pipelines.kafka.topics import create_topics
+from pipelines.run.replay import replay
 from pipelines.sessionlogs.sample_data import clips
-from pipelines.topics import create_topics
 from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.tables import TABLES
 from schemas.vocabularies import MODALITIES
-from transforms.consent import UNKNOWN
+from tests.support.hosts import served
+from tests.support.live_runs import (
+    CONSTANT,
+    QUIET,
+    Running,
+    live_config,
+    run_to_end,
+    same,
+    table,
+    wait_for,
+)
+from tests.support.model_folders import picky_text
+from tests.support.records import START, at, pseudonymous, raw, record
+from transforms.gating.consent import UNKNOWN
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 _EVENTS = 150

@@ -13,18 +13,18 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
-from live_runs import CONSTANT, QUIET, live_config
-from records import raw, record
 
 from pipelines.affect import build_pipeline
 from pipelines.config import Config, Kafka
-from pipelines.flink_job import check_graph, graph_version
-from pipelines.live import Supervisor
-from pipelines.progress import TopicProgress
-from pipelines.publish import publish
-from pipelines.topics import check_topics
+from pipelines.kafka.publish import publish
+from pipelines.kafka.topics import check_topics
+from pipelines.live.driver import check_graph, graph_version
+from pipelines.live.progress import TopicProgress
+from pipelines.live.supervisor import Supervisor
 from schemas import events
 from schemas.errors import AffectstreamError
+from tests.support.live_runs import CONSTANT, QUIET, live_config
+from tests.support.records import raw, record
 
 
 @pytest.fixture

@@ -10,7 +10,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
-from live_runs import (
+
+from pipelines.config import Config, Kafka, load_config
+from pipelines.kafka.publish import publish
+from pipelines.kafka.record import record as record_log
+from pipelines.kafka.topics import create_topics
+from pipelines.run.replay import replay
+from schemas.events import RAW
+from schemas.tables import DEAD_LETTERS, NO_DAY
+from tests.support.live_runs import (
     CONSTANT,
     QUIET,
     Running,
@@ -21,15 +29,7 @@ from live_runs import (
     take_any_time,
     wait_for,
 )
-from records import raw, record
-
-from pipelines.config import Config, Kafka, load_config
-from pipelines.publish import publish
-from pipelines.record import record as record_log
-from pipelines.replay import replay
-from pipelines.topics import create_topics
-from schemas.events import RAW
-from schemas.tables import DEAD_LETTERS, NO_DAY
+from tests.support.records import raw, record
 from transforms.land import prepare_tables
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from live_runs import COMPARED, CONSTANT, QUIET, live_config, run_to_end, same, table
 
 from pipelines.config import Kafka, load_config
-from pipelines.publish import publish
-from pipelines.query import query, tables
-from pipelines.record import record
-from pipelines.replay import replay
+from pipelines.kafka.publish import publish
+from pipelines.kafka.record import record
+from pipelines.run.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
+from pipelines.tables.query import query, tables
 from schemas.tables import REFUSALS, on_its_way
+from tests.support.live_runs import COMPARED, CONSTANT, QUIET, live_config, run_to_end, same, table
 from transforms.land import TableWriter, prepare_tables
 
 pytestmark = pytest.mark.s3

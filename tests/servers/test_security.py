@@ -17,8 +17,17 @@ from kafka.admin import (
     ResourceType,
     UserScramCredentialUpsertion,
 )
-from kafka_server import Broker
-from live_runs import (
+
+from infra.kafka.kafka_server import Broker
+from pipelines.config import Config, Kafka
+from pipelines.kafka.clients import python_settings
+from pipelines.kafka.publish import publish
+from pipelines.kafka.record import record as record_log
+from pipelines.kafka.topics import check_topics, create_topics, need_topics
+from pipelines.live.job_process import newest_checkpoint
+from schemas.errors import AffectstreamError
+from schemas.events import TOPICS
+from tests.support.live_runs import (
     CONSTANT,
     QUIET,
     Running,
@@ -29,17 +38,8 @@ from live_runs import (
     table,
     wait_for,
 )
-from records import raw, record
-from secret_scan import holders, kept_in, shown_by
-
-from pipelines.config import Config, Kafka
-from pipelines.job_process import newest_checkpoint
-from pipelines.kafka_clients import python_settings
-from pipelines.publish import publish
-from pipelines.record import record as record_log
-from pipelines.topics import check_topics, create_topics, need_topics
-from schemas.errors import AffectstreamError
-from schemas.events import TOPICS
+from tests.support.records import raw, record
+from tests.support.secret_scan import holders, kept_in, shown_by
 
 pytestmark = pytest.mark.kafka
 PASSWORD = 'pass"word\\1'

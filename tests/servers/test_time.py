@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaProducer
-from live_runs import CONSTANT, QUIET, Running, live_config, rows_of, table, wait_for
-from records import CODECS, HOSTILE, START, raw, record, send_badly
 
 from pipelines.config import Kafka
-from pipelines.publish import publish
+from pipelines.kafka.publish import publish
+from tests.support.live_runs import CONSTANT, QUIET, Running, live_config, rows_of, table, wait_for
+from tests.support.records import CODECS, HOSTILE, START, raw, record, send_badly
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 TEXT = {"text": "hello", "lang": "en"}

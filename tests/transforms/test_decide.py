@@ -10,7 +10,7 @@ from schemas.errors import AffectstreamError
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
 from transforms.decide import Decider, read_scenarios
-from transforms.history import HISTORY, Smoothing
+from transforms.deciding.history import HISTORY, Smoothing
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Smoothing(), 30.0)

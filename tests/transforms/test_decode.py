@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import IDS, START, raw, record
 
 from schemas.events import PAYLOADS, event_schema, kind_of
+from tests.support.records import IDS, START, raw, record
 from transforms.decode import decode_batch
 from transforms.stage import DEAD, MAIN
 

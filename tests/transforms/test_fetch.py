@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
-from hosts import served
-from records import pseudonymous, record
 
+from tests.support.hosts import served
+from tests.support.records import pseudonymous, record
 from transforms.fetch import FetchMedia, MediaRules, fetch_batch
 from transforms.stage import DEAD, MAIN
 

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from records import pseudonymous, record
 
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
 from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
-from transforms.consent import Consents, ledger_rows
+from tests.support.records import pseudonymous, record
 from transforms.gate import LEDGER, Case, Gate, Policy, read_policy
+from transforms.gating.consent import Consents, ledger_rows
 from transforms.stage import DEAD, MAIN, REFUSED
 
 PURPOSES = read_policy(POLICIES / "gate.yaml").purposes

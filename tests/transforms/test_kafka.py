@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import raw
 
 from schemas.events import RAW
+from tests.support.records import raw
 from transforms.kafka import unpack
 
 _BYTES = st.none() | st.binary(max_size=40)

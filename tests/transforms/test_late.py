@@ -4,10 +4,10 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
-from records import IDS, START, raw, record
 
 from schemas.arrow import ArrowBatchCoder
 from schemas.tables import DEAD_LETTERS
+from tests.support.records import IDS, START, raw, record
 from transforms.decode import decode_batch
 from transforms.late import LATE, SieveLate
 from transforms.stage import DEAD, MAIN

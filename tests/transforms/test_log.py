@@ -3,9 +3,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from records import raw, record
 
 from schemas.errors import AffectstreamError
+from tests.support.records import raw, record
 from transforms.log import MAX_BYTES, bounded, count_records, log_files, read_records, read_topics
 
 

@@ -1,11 +1,11 @@
 import datetime as dt
 
 import pytest
-from records import START, decoded, record
 
 from schemas.errors import AffectstreamError
 from schemas.events import pseudonymous_schema
 from schemas.keys import KeyPeriod, read_keys, write_keys
+from tests.support.records import START, decoded, record
 from transforms.pseudonymise import Pseudonyms
 
 

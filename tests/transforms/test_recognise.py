@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
-from model_folders import picky_text
-from records import pseudonymous, record
 
 from pipelines.config import WEIGHTS
+from tests.support.model_folders import picky_text
+from tests.support.records import pseudonymous, record
 from transforms.recognise import Recognise
 from transforms.stage import DEAD, MAIN
 from transforms.window import is_observed

@@ -11,11 +11,11 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
-from properties import examples
 from stdnum import iban, luhn
 from stdnum.cn import ric
 
 from schemas.events import event_schema
+from tests.support.properties import examples
 from transforms import scrub as scrub_module
 from transforms.scrub import ScrubText, scrub
 from transforms.stage import MAIN

@@ -8,8 +8,8 @@ import apache_beam as beam
 import pyarrow as pa
 import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from records import IDS, raw, record
 
+from tests.support.records import IDS, raw, record
 from transforms.decode import decode_batch
 from transforms.stage import DEAD, MAIN, RunStage, Tagged, run_stage
 

@@ -11,12 +11,12 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
-from records import pseudonymous, record
 
 from schemas.arrow import ArrowBatchCoder, vectors
 from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from tests.support.records import pseudonymous, record
 from transforms.window import (
     WindowSessions,
     cut,

@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
-import model_folders as folders
 import numpy as np
 import pytest
 from sklearn import metrics
 
 from model_serving.card import read_card
+from model_serving.metrics import (
+    bootstrap,
+    label_thresholds,
+    multi_label_f1,
+    pearson,
+    scores_of,
+)
 from model_serving.training.evaluation import (
     ACCURACY,
     COVERAGE,
@@ -21,14 +27,8 @@ from model_serving.training.evaluation import (
     write_figures,
 )
 from model_serving.training.folds import cross_validated, folds
-from model_serving.training.metrics import (
-    bootstrap,
-    label_thresholds,
-    multi_label_f1,
-    pearson,
-    scores_of,
-)
 from schemas.errors import AffectstreamError
+from tests.support import model_folders as folders
 
 
 def test_figures_by_hand() -> None:

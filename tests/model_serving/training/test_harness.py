@@ -13,10 +13,10 @@ import pytest
 import torch
 import wandb
 from safetensors.torch import load_file
-from tiny_training import ROWS, problem, recipe
 
 from model_serving.training.harness import ByLength, Run, fit, predict
 from schemas.errors import AffectstreamError
+from tests.model_serving.training.tiny_training import ROWS, problem, recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).parent / "tiny_training.py"

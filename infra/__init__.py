@@ -1,0 +1,1 @@
+"""Real servers and benchmarks; nothing here is staged to workers."""

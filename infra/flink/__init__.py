@@ -1,0 +1,1 @@
+"""Beam's Flink runner on this machine."""

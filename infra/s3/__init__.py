@@ -1,0 +1,1 @@
+"""An S3 store on this machine."""

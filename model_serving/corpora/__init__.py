@@ -1,0 +1,1 @@
+"""The labelled corpora: one reader each."""

@@ -1,0 +1,1 @@
+"""The face recogniser: front end and net."""

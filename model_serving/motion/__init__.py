@@ -1,0 +1,1 @@
+"""The motion recogniser: front end and net."""

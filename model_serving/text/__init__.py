@@ -1,0 +1,1 @@
+"""The text recogniser: front end and net."""

@@ -1,0 +1,1 @@
+"""The voice recogniser: front end and net."""

@@ -1,0 +1,109 @@
+"""The consents of a live job: the landed ledger, and the governance topics as they grow."""
+
+import threading
+import time
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, SaslAuthenticationFailedError
+
+from pipelines.config import Config
+from pipelines.govern.ledger import LedgerReader, landed
+from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
+from schemas.errors import BrokerAwayError
+from schemas.events import GOVERNANCE
+from transforms.gating.consent import UNKNOWN, Consents
+
+_FRESH_S = 1.0
+"""A withdrawal closes the gate within this time at most, and a window is 5 s."""
+
+
+class _Follower:
+    """One process's view: everything was read once before the first question."""
+
+    def __init__(self, config: Config) -> None:
+        self._kafka = config.kafka
+        self._reader = LedgerReader.of(config)
+        self._consents = Consents(landed(config.tables))
+        self._lock = threading.Lock()
+        self._consumer: KafkaConsumer | None = None
+        self._partitions: list[TopicPartition] = []
+        self._read_at = 0.0
+        self.read()
+
+    def read(self) -> None:
+        """Read the governance topics to their present end.
+
+        Where the login is refused the password may be another one by now: it is read again once.
+
+        Raises:
+            BrokerAwayError: they cannot be read, for which no event is to blame.
+        """
+        try:
+            try:
+                self._read()
+            except SaslAuthenticationFailedError:
+                self._read()
+        except KafkaError as error:
+            message = f"the governance topics cannot be read: {error}"
+            raise BrokerAwayError(message) from error
+
+    def _read(self) -> None:
+        try:
+            consumer = self._consumer = self._consumer or KafkaConsumer(
+                **reader_settings(self._kafka)
+            )
+            self._assign(consumer)
+            read_at = time.monotonic()
+            new = self._reader.rows(read_to_end(consumer, self._partitions))
+        except KafkaError:
+            self._forget()
+            raise
+        for rows in new:
+            self._consents.add(rows)
+        self._read_at = read_at
+
+    def _forget(self) -> None:
+        """Let the next reading begin anew: what a broken one had polled is lost."""
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer, self._partitions = None, []
+
+    def _assign(self, consumer: KafkaConsumer) -> None:
+        """Take partitions that were added, from their beginning."""
+        found = partitions_of(consumer, GOVERNANCE)
+        if found != self._partitions:
+            consumer.assign(found)
+            self._partitions = found
+
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
+        with self._lock:
+            if time.monotonic() - self._read_at > _FRESH_S:
+                self.read()
+            said = self._consents.ask(events, modality)
+            if (said == UNKNOWN).any():  # perhaps said since: look once before refusing
+                self.read()
+                said = self._consents.ask(events, modality)
+        return said
+
+
+@lru_cache(maxsize=1)
+def _follower(config: str) -> _Follower:
+    return _Follower(Config.model_validate_json(config))
+
+
+class ConsentFeed:
+    """Answers as of event time, from the ledger and the governance topics up to now.
+
+    What nobody said by the time that an event is judged is unknown, and so refused. The threads of
+    a worker process share one view.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._follower = _follower(config.model_dump_json())
+
+    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
+        """Return UNKNOWN, WITHDRAWN or GRANTED a row; see ``gating.consent.Consents``."""
+        return self._follower.ask(events, modality)

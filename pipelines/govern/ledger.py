@@ -1,0 +1,77 @@
+"""The consent ledger as a run sees it: what is landed, and what its log says."""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from pipelines.config import Config
+from schemas.events import GOVERNANCE, kind_of
+from schemas.keys import read_keys
+from schemas.tables import CONSENT_LEDGER, Root
+from transforms.decode import decode_batch
+from transforms.decoding.event_ids import EventIds
+from transforms.gate import read_policy
+from transforms.gating.consent import Consents, ledger_rows
+from transforms.isolation.isolate import Isolation
+from transforms.log import read_topics
+from transforms.pseudonymise import Pseudonyms
+from transforms.stage import MAIN, Tagged
+from transforms.validate import validate_batch
+
+
+def read_ledger(config: Config) -> list[pa.RecordBatch]:
+    """Return the landed CONSENT_LEDGER rows and those of the log's own consent records.
+
+    Read to the end before the first event, so a verdict does not hang on the order of the log.
+    """
+    return [
+        *landed(config.tables),
+        *LedgerReader.of(config).rows(read_topics(config.recorded, [*GOVERNANCE])),
+    ]
+
+
+def recorded_consents(config: Config) -> Consents:
+    """Return what is known of consent once the whole log has been read."""
+    return Consents(read_ledger(config))
+
+
+class LedgerReader:
+    """Takes governance records through the same steps as the graph does.
+
+    One that a step cannot bear is left out: the graph, which meets it too, makes a dead letter.
+    """
+
+    def __init__(self, pseudonyms: Pseudonyms, ids: EventIds, purposes: frozenset[str]) -> None:
+        self._pseudonyms, self._ids, self._purposes = pseudonyms, ids, purposes
+        self._isolation = Isolation("ReadConsents", watched=False)
+
+    @classmethod
+    def of(cls, config: Config) -> "LedgerReader":
+        """Return the reader of a run with these settings."""
+        keys = read_keys(config.keys)
+        return cls(Pseudonyms(keys), EventIds(keys), read_policy(config.policy).purposes)
+
+    def rows(self, raw: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """Return the CONSENT_LEDGER rows of these records."""
+        found = (self._isolation.work(self._read, batch) for batch in raw)
+        return [rows for outputs in found for tag, rows in outputs if tag == MAIN]
+
+    def _read(self, raw: pa.RecordBatch) -> Tagged:
+        rows = []
+        for tag, events in decode_batch(raw, self._ids):
+            if tag == MAIN and events.num_rows:
+                valid, _ = validate_batch(events, kind_of(events))
+                if valid.num_rows:
+                    known = self._pseudonyms.batch(valid)
+                    rows.append((MAIN, ledger_rows(known, self._purposes)[0]))
+        return rows
+
+
+def landed(root: Root) -> list[pa.RecordBatch]:
+    """Return the rows of the landed ledger."""
+    path = f"{root}/consent_ledger"
+    if not DeltaTable.is_deltatable(path):
+        return []
+    table = DeltaTable(path).to_pyarrow_table(columns=CONSENT_LEDGER.names)
+    return table.cast(CONSENT_LEDGER).to_batches()

@@ -1,0 +1,1 @@
+"""The live job: its supervisor, driver and workers."""

@@ -1,0 +1,186 @@
+"""The streaming job as processes: driver, job server with its mini-cluster, Python workers."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pipelines.config import Config
+from pipelines.live.fork_server import ALLOCATION, VARIABLE, ForkServer
+from pipelines.live.state_folder import (
+    command_of,
+    group_members,
+    is_job_server,
+    note_driver,
+    processes,
+)
+from transforms.isolation import deaths
+
+GRAPH_FILE = "pipeline.pb"
+"""The graph as built, in the state folder: later starts of one supervisor take it as it is."""
+UNUSABLE = 3
+"""Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
+NOTES = "--notes"
+"""The workers' argument that names the folder of their notes, POISON in the state folder."""
+POISON = "poison"
+SERVER_LOST = 4
+"""Exit status of a driver whose job server hung up without a word, as one that was killed does."""
+
+
+def newest_checkpoint(state: Path) -> Path | None:
+    """Return the newest checkpoint that is complete; they may vanish while one looks."""
+    found = []
+    for metadata in (state / "checkpoints").glob("*/chk-*/_metadata"):
+        try:
+            found.append((metadata.stat().st_mtime_ns, metadata.parent))
+        except FileNotFoundError:
+            continue
+    return max(found)[1] if found else None
+
+
+def forget_unused(state: Path, restored: Path | None, *, again: bool) -> None:
+    """Remove the graph of another supervisor's settings, and checkpoints that none restores."""
+    if not again:
+        (state / GRAPH_FILE).unlink(missing_ok=True)
+    for job in (state / "checkpoints").glob("*"):
+        if restored is None or job != restored.parent:
+            shutil.rmtree(job, ignore_errors=True)
+
+
+class JobProcess:
+    """One start of the job, restored from a checkpoint where there is one."""
+
+    def __init__(
+        self, config: Config, rest_port: int, fork_server: ForkServer, *, again: bool
+    ) -> None:
+        self._state = config.live.state.absolute()
+        self._fork_server = fork_server
+        self.restored = newest_checkpoint(self._state)
+        forget_unused(self._state, self.restored, again=again)
+        deaths.start_anew(self._state / POISON)
+        self._write_settings(rest_port)
+        path = self._state / "config.json"
+        write_private(path, config.model_dump_json().encode())
+        command = [sys.executable, "-m", "pipelines.live.driver", str(path)]
+        command += ["--again"] if again else []
+        command += ["--restoring"] if self.restored else []
+        self.log = self._state / "job.log"
+        if self.log.exists():
+            self.log.replace(self._state / "job.previous.log")
+        with self.log.open("wb") as log:
+            self._driver = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | ALLOCATION | {VARIABLE: str(fork_server.socket)},
+                start_new_session=True,  # its process group is what ``kill`` ends
+            )
+        try:
+            note_driver(self._state, self._driver.pid)
+        except OSError:
+            self.kill()
+            raise
+
+    def _write_settings(self, rest_port: int) -> None:
+        """Write what only Flink's own settings can say; ``--savepoint_path`` is ignored locally."""
+        settings: dict[str, object] = {
+            "rest.address": "127.0.0.1",
+            "rest.bind-address": "127.0.0.1",
+            "rest.bind-port": rest_port,
+            "jobmanager.bind-host": "127.0.0.1",  # all of the machine's addresses otherwise
+            "taskmanager.bind-host": "127.0.0.1",
+            "state.checkpoints.num-retained": 2,
+            "restart-strategy.type": "failure-rate",
+            "restart-strategy.failure-rate.max-failures-per-interval": 6,
+            # a record that fails again does so each 6 to 10 s, with the workers' start
+            "restart-strategy.failure-rate.failure-rate-interval": "3 min",
+            "restart-strategy.failure-rate.delay": "500 ms",
+        }
+        if self.restored:
+            settings["execution.savepoint.path"] = self.restored.as_uri()
+        self._state.chmod(0o700)  # what subjects showed stands in its checkpoints
+        conf = self._state / "conf"
+        conf.mkdir(exist_ok=True)
+        lines = [f"{name}: {value}" for name, value in settings.items()]
+        (conf / "flink-conf.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @property
+    def driver_pid(self) -> int:
+        return self._driver.pid
+
+    def server_pid(self) -> int | None:
+        """Return the job server's JVM, None before it is there and after it died."""
+        for pid in self._members():
+            if is_job_server(pid):
+                return pid
+        return None
+
+    def worker_pids(self) -> list[int]:
+        """Return the Python workers: what the fork server forked, and those who did it alone."""
+        forked = [pid for pid, parent, _ in processes() if parent == self._fork_server.pid]
+        return forked + [
+            pid for pid in self._members() if b"pipelines.live.sdk_harness" in command_of(pid)
+        ]
+
+    def _members(self) -> list[int]:
+        """Return the living processes of the driver's group."""
+        return group_members(self._driver.pid)
+
+    def ended(self, within_s: float = 0.0) -> int | None:
+        """Return the driver's exit status, None where it runs on for so long."""
+        try:
+            return self._driver.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def killed(self) -> bool:
+        """Tell whether the driver or its job server was ended from outside: no error of the job."""
+        status = self._driver.poll()
+        return status is not None and (status < 0 or status == SERVER_LOST)
+
+    def kill(self) -> None:
+        """End driver, JVM and workers at once: after an interrupt a driver may hang."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._driver.pid, signal.SIGKILL)
+        workers = self.worker_pids()
+        for pid in workers:  # by themselves they take a second to notice
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        deaths.forget(self._state / POISON, workers)
+        self._driver.wait()
+        end = time.monotonic() + 10
+        while (self._members() or self.worker_pids()) and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def unusable(self) -> str | None:
+        """Return why the driver could not start the job, None where it could."""
+        if self._driver.poll() != UNUSABLE:
+            return None
+        return (self._state / "unusable").read_text(encoding="utf-8")
+
+    def broken(self) -> str | None:
+        """Return why a stage cannot go on with any record, None where all do."""
+        return deaths.read_broken(self._state / POISON)
+
+    def condemned(self) -> int:
+        """Return how many records no worker takes any more, since workers died of them."""
+        return len(deaths.journal(self._state / POISON).condemned())
+
+    def reason(self) -> str:
+        """Return the last error that the job's log tells, in one line."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        told = re.findall(r"^(?:.*?Caused by: )?((?:[\w.]+)?(?:Error|Exception): .+)$", text, re.M)
+        return told[-1].strip()[:300] if told else f"see {self.log}"
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, also where others could before."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_bytes(data)

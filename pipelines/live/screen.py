@@ -1,0 +1,126 @@
+"""The screen of a live job: one table that is updated in place, or a line now and then in a log."""
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.live.flink_rest import Health
+from pipelines.live.progress import Read
+
+_LINE_EACH_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is shown; ``tables`` is table → version and seconds since it was seen.
+
+    ``unreadable`` counts governance records that name nobody, ``repeated`` events that came again
+    since the job's last start.
+    """
+
+    health: Health | None
+    read: Read | None
+    watermark_ms: int | None
+    clock_ms: float
+    tables: dict[str, tuple[int, float]]
+    starts: int
+    unreadable: int = 0
+    repeated: int = 0
+
+    @property
+    def delay_s(self) -> float | None:
+        """How far the watermark is behind the clock of event time."""
+        return None if self.watermark_ms is None else (self.clock_ms - self.watermark_ms) / 1000
+
+
+class Screen:
+    """Shows views; on a terminal in place, elsewhere a line every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._line_at = 0.0
+
+    def __enter__(self) -> "Screen":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Say one thing that stays."""
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def show(self, view: View) -> None:
+        """Show what there is now."""
+        if self._console.is_terminal:
+            self._live.update(
+                Group(*_loud(view), Text(headline(view)), _topics(view), _tables(view)),
+                refresh=True,
+            )
+        elif time.monotonic() - self._line_at > _LINE_EACH_S:
+            self._line_at = time.monotonic()
+            self.note(headline(view))
+            if view.unreadable:
+                self.note(f"WARNING: {unreadable(view.unreadable)}")
+
+
+def _loud(view: View) -> list[Text]:
+    return [Text(unreadable(view.unreadable), "bold white on red")] if view.unreadable else []
+
+
+def unreadable(number: int) -> str:
+    """Say how many governance records name nobody, and where to look."""
+    what = "governance record names" if number == 1 else "governance records name"
+    return (
+        f"{number:,} {what} no subject: somebody may have withdrawn or asked for erasure. Look up "
+        "topic, partition and offset in dead_letters, code governance_unreadable"
+    )
+
+
+def headline(view: View) -> str:
+    """Return state, rate, lag, watermark delay and checkpoint in one line."""
+    health, read = view.health, view.read
+    parts = [health.state.lower() if health else "starting"]
+    if read:
+        parts += [f"{read.per_s:,.0f} records/s", f"lag {sum(read.lag.values()):,}"]
+    elif health:
+        parts.append("Kafka does not answer")
+    if view.delay_s is not None:
+        parts.append(f"watermark {view.delay_s:,.1f} s behind")
+    if health and health.checkpoints:
+        size = health.checkpoint_bytes / 1024
+        parts.append(f"checkpoint {size:,.0f} kB in {health.checkpoint_ms} ms")
+    if view.repeated:
+        parts.append(f"{view.repeated:,} events came again")
+    if view.starts > 1:
+        parts.append(f"{view.starts - 1} restarts")
+    return ", ".join(parts)
+
+
+def _topics(view: View) -> Table:
+    table = Table("topic", "read", "lag", box=None, padding=(0, 2, 0, 0))
+    if view.read:
+        for topic, read in view.read.read.items():
+            table.add_row(topic, f"{read:,}", f"{view.read.lag[topic]:,}")
+    return table
+
+
+def _tables(view: View) -> Table:
+    table = Table("table", "version", "last commit", box=None, padding=(0, 2, 0, 0))
+    for name, (version, seconds) in view.tables.items():
+        table.add_row(name, str(version), f"{seconds:,.0f} s ago")
+    return table

@@ -1,0 +1,103 @@
+"""``affectstream train``: one recipe, or its cross-validation."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from model_serving.training.harness import Run, is_main
+from model_serving.training.recipe import Recipe
+from pipelines.config import WEIGHTS
+from schemas.errors import AffectstreamError
+
+_CLOSED = {"voice": "RAVDESS", "face": "FER+"}
+"""What the modalities learn from that no open weights may; text tells corpus by corpus."""
+
+
+def train(
+    task: str, recipe: Recipe, data: Path, out: Path | None, run: Run, console: Console
+) -> None:
+    """Train by the recipe into ``out``, or show how it does in ``run.folds`` folds.
+
+    The card of a new model has no test figures: ``affectstream evaluate`` measures those.
+    """
+    _check(task, recipe)
+    module = import_module(f"model_serving.training.{task}.train")
+    if run.folds:
+        with reading(data):
+            found = module.cross_validate(recipe, data, run)
+        if is_main():
+            console.print(_table(recipe.name, found))
+        return
+    folder = out or run.build / "models" / recipe.name
+    with reading(data):
+        card = module.train(recipe, data, folder, run)
+    if is_main():
+        error = card.calibration.ece
+        console.print(f"{card.model_id} in {folder}" + (f"; dev ECE {error}" if error else ""))
+
+
+def train_fusion(
+    recipe: str, data: Path, out: Path | None, seed: int | None, build: Path, console: Console
+) -> None:
+    """Train the fusion on the shipped compact models, or write the one that learnt nothing."""
+    from model_serving.training.fusion import train as fusion  # noqa: PLC0415 - as every trainer, when it is asked for
+
+    folder = out or build / "models" / recipe
+    if recipe == "fusion-open":
+        card = fusion.build_average(folder, WEIGHTS)
+    elif recipe == "fusion":
+        with reading(data):
+            card = fusion.train(data, folder, WEIGHTS, 13 if seed is None else seed)
+    else:
+        message = f"no recipe {recipe} of fusion: name fusion or fusion-open"
+        raise AffectstreamError(message)
+    for figure in card.figures:
+        console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
+    console.print(f"{card.model_id} in {folder}")
+
+
+@contextmanager
+def reading(data: Path) -> Iterator[None]:
+    """Say in a sentence which file of the corpora is not there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        missing = error.filename
+        if missing is None or not Path(missing).resolve().is_relative_to(data.resolve()):
+            raise
+        message = f"{missing} is not there: --data needs the folder of labelled corpora"
+        raise AffectstreamError(message) from error
+
+
+def _check(task: str, recipe: Recipe) -> None:
+    """Refuse a recipe of another modality, and an open licence where no corpus is open."""
+    if recipe.modality != task:
+        modality = recipe.modality
+        message = f"recipe {recipe.name} is for {modality}: affectstream train {modality}"
+        raise AffectstreamError(message)
+    if recipe.licence == "open" and task in _CLOSED:
+        message = (
+            f"recipe {recipe.name} has `licence: open`, but {_CLOSED[task]} may be used for "
+            "research only: set `licence: research`"
+        )
+        raise AffectstreamError(message)
+
+
+def _table(name: str, found: list[dict[str, float]]) -> Table:
+    """Return one row a fold, then mean and standard deviation."""
+    table = Table("fold", *found[0], title=f"{name}, {len(found)} folds by group")
+    for number, fold in enumerate(found, 1):
+        table.add_row(str(number), *(f"{value:.3f}" for value in fold.values()))
+    columns = [[fold[metric] for fold in found] for metric in found[0]]
+    means = [sum(column) / len(column) for column in columns]
+    spread = [
+        (sum((v - mean) ** 2 for v in column) / len(column)) ** 0.5
+        for column, mean in zip(columns, means, strict=True)
+    ]
+    cells = [f"{mean:.3f} ± {s:.3f}" for mean, s in zip(means, spread, strict=True)]
+    table.add_row("mean", *cells, style="bold")
+    return table

@@ -1,0 +1,69 @@
+"""What a run needs, opened before it starts, so that what is wrong is said in one sentence."""
+
+import shutil
+from typing import TYPE_CHECKING
+
+from pipelines.config import Config, Models
+from pipelines.kafka.topics import check_topics
+from schemas.errors import AffectstreamError
+from schemas.keys import read_keys
+from schemas.vocabularies import MODALITIES
+from transforms.decide import read_scenarios
+from transforms.gate import read_policy
+from transforms.land import prepare_tables
+
+if TYPE_CHECKING:
+    from model_serving.recogniser import Recogniser
+
+
+def check_live(config: Config) -> None:
+    """Open keys, policies, jars, tables, topics and models.
+
+    Raises:
+        AffectstreamError: one of them cannot be used.
+    """
+    check_files(config)
+    check_topics(config.kafka)
+    load_models(config.models)
+
+
+def check_files(config: Config) -> None:
+    """Open keys, policies, jars and tables: what a live job may lose while it runs.
+
+    Raises:
+        AffectstreamError: one of them cannot be used.
+    """
+    check_rules(config)
+    check_java(config)
+    prepare_tables(config.tables)
+
+
+def check_rules(config: Config) -> None:
+    """Read the keys, the policy and the scenarios."""
+    read_keys(config.keys)
+    read_policy(config.policy)
+    read_scenarios(config.scenarios)
+
+
+def check_java(config: Config) -> None:
+    """Raise where Java or the runner's jars are missing."""
+    if shutil.which("java") is None:
+        message = "java is missing: apt-get install -y openjdk-17-jdk-headless maven"
+        raise AffectstreamError(message)
+    if not (config.live.jars / "jobserver.jar").is_file():
+        message = f"{config.live.jars} has no jobserver.jar: run `make flink`"
+        raise AffectstreamError(message)
+
+
+def load_models(models: Models) -> "dict[str, Recogniser]":
+    """Load the fusion model and the recognisers, and return these by modality."""
+    # They import torch, which takes seconds: a supervisor that checks files needs none of it.
+    from model_serving.fusion import load_fusion  # noqa: PLC0415
+    from model_serving.loader import load_recogniser  # noqa: PLC0415
+
+    load_fusion(models.fusion)
+    chosen = {modality: getattr(models, modality) for modality in MODALITIES}
+    return {
+        modality: load_recogniser(modality, its.model, its.card, its.device)
+        for modality, its in chosen.items()
+    }

@@ -1,0 +1,185 @@
+"""Replay: a recorded log through the whole graph on the embedded runner, into the tables."""
+
+import datetime as dt
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.dataset as ds
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from model_serving.handler import stage_of
+from pipelines.affect import build_pipeline
+from pipelines.config import Config
+from pipelines.run.preflight import check_rules, load_models
+from schemas.errors import AffectstreamError
+from schemas.events import RAW
+from schemas.ids import stable_ids
+from schemas.record_time import record_times
+from schemas.tables import NO_DAY, RUNS
+from schemas.vocabularies import MODALITIES
+from transforms.land import TableWriter, prepare_tables
+from transforms.log import PROGRESS, count_records, log_files
+
+Stages = dict[str, dict[str, float]]
+
+_LATENCY = "inference_batch_latency_micro_secs"
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay did: records read, seconds, and rows and time by stage."""
+
+    records: int
+    seconds: float
+    stages: Stages
+
+
+def replay(config: Config, console: Console) -> Replayed:
+    """Run the log through the graph; a second run of the same log adds no row."""
+    check_world(config)
+    records = count_records(config.recorded)
+    started = dt.datetime.now(dt.UTC)
+    begun = time.perf_counter()
+    with _progress(records, console):
+        stages = run_embedded(lambda p: build_pipeline(p, config))
+    done = Replayed(records, time.perf_counter() - begun, stages)
+    TableWriter(config.tables, "runs").commit([_run_row(config, started, done)])
+    return done
+
+
+def check_world(config: Config) -> None:
+    """Open everything that a run needs, so that what is wrong is said before a row is written."""
+    if not count_records(config.recorded):
+        message = f"{config.recorded} holds no record: there is nothing to replay"
+        raise AffectstreamError(message)
+    check_rules(config)
+    load_models(config.models)
+    prepare_tables(config.tables)
+
+
+def run_embedded(build: Callable[[beam.Pipeline], None]) -> Stages:
+    """Build a graph, run it in this process and return rows and time by stage.
+
+    The runner is named explicitly: Beam's default would look for another one on the network.
+    """
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    build(pipeline)
+    result = pipeline.run()
+    result.wait_until_finish()
+    return _stages(result.metrics().query())
+
+
+def _stages(metrics: dict[str, list[Any]]) -> Stages:
+    """Read the stages' counters: rows in and out, seconds, and seconds in forward passes."""
+    stages: Stages = defaultdict(lambda: {"rows_in": 0, "rows_out": 0, "seconds": 0.0})
+    for counter in metrics["counters"]:
+        stage, name = counter.key.metric.namespace, counter.key.metric.name
+        if name in ("rows_in", "rows_out"):
+            stages[stage][name] += counter.committed
+        elif name == "repeated":
+            stages[stage][name] = counter.committed
+        elif name == "busy_us":
+            stages[stage]["seconds"] += counter.committed / 1e6
+        elif name == "forward_us":
+            stages[stage]["forward_seconds"] = counter.committed / 1e6
+    for spread in metrics["distributions"]:
+        if spread.key.metric.name == _LATENCY:
+            stages[spread.key.metric.namespace]["seconds"] += spread.committed.sum / 1e6
+    return {name: stages[name] for name in sorted(stages, key=_place)}
+
+
+_ORDER = [
+    "DecodeEvents", "ValidateEvents", "Pseudonymise", "GateByPolicy", "FetchMedia", "ScrubText",
+    *map(stage_of, MODALITIES),
+    "WindowSessions", "FuseModalities", "DecideExpressions",
+]  # fmt: skip
+
+
+def _place(stage: str) -> tuple[int, str]:
+    return (_ORDER.index(stage) if stage in _ORDER else len(_ORDER), stage)
+
+
+@contextmanager
+def _progress(records: int, console: Console) -> Iterator[None]:
+    """Show how many records were read while the runner holds the main thread."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    stop = threading.Event()
+
+    def watch() -> None:
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("reading and recognising", total=records)
+            while not stop.wait(0.2):
+                bar.update(task, completed=PROGRESS.records)
+                if PROGRESS.records >= records:
+                    bar.update(task, description="windows, decisions, tables")
+            bar.update(task, completed=PROGRESS.records)
+
+    PROGRESS.records = 0
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _run_row(config: Config, started: dt.datetime, done: Replayed) -> pa.RecordBatch:
+    log = fingerprint(config.recorded)
+    run_id = stable_ids(pa.array([log]), pa.array([config.fingerprint]))[0].as_py()
+    row = {
+        "run_id": run_id,
+        "log": log,
+        "config": config.fingerprint,
+        "started_at": started,
+        "seconds": done.seconds,
+        "records": done.records,
+        "stages": json.dumps(done.stages),
+        "event_date": first_day(config.recorded),
+    }
+    return pa.RecordBatch.from_pylist([row], schema=RUNS)
+
+
+def first_day(log: Path) -> dt.date:
+    """Return the day of a log's first record with a time: a run lands in one partition on any day.
+
+    NO_DAY where no record has one.
+    """
+    data = ds.dataset([str(path) for path in log_files(log)], schema=RAW)
+    for batch in data.to_batches(columns=["timestamp"], batch_readahead=1, fragment_readahead=1):
+        times = record_times(batch["timestamp"])[0].drop_null()
+        if len(times):
+            day: dt.date = times[0].as_py().date()
+            return day
+    return NO_DAY
+
+
+def fingerprint(log: Path) -> str:
+    """Return 32 hex digits over the names, sizes and ends (Parquet footers) of a log's files."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in log_files(log):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - (1 << 16)), os.SEEK_SET)
+            digest.update(f"{path.name}\x1f{size}\x1f".encode() + file.read())
+    return digest.hexdigest()

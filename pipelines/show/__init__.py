@@ -1,0 +1,1 @@
+"""What a person looks at: screen, accuracy, report, pictures."""

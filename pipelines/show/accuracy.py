@@ -1,0 +1,254 @@
+"""Agreement of the tables with the ground truth that a session log carries.
+
+An observation is compared with the label of its own event, a window with the label that most of
+its labelled events carry. It takes the key file of the run: the ids of events are keyed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.tables.query import read_table
+from schemas.errors import AffectstreamError
+from schemas.events import TIME, WINDOW_KEY
+from schemas.keys import read_keys
+from schemas.tables import Root
+from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from transforms.deciding.history import history_ids
+from transforms.decoding.event_ids import EventIds
+
+_RAW_IDS = ("subject", "source", "id")
+_TRUTH_COLUMNS = (*_RAW_IDS, "event_time", "expression", "kind", "lang", "corpus")
+_BINS = 10
+_CURVE_POINTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTruth:
+    """A ground truth file or folder, and the key file that the tables were made with."""
+
+    path: Path
+    keys: Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Score:
+    """How a set of estimates agrees with its labels.
+
+    ``accuracy``, ``macro_f1`` and ``ece`` take the top score of every row, ``accuracy_kept`` only
+    of the rows that did not abstain, whose share is ``coverage``. ``macro_f1`` is the mean over
+    the expressions that are labelled or estimated. ``chance`` is the share of the commonest label.
+    ``confusion`` is (7, 7), label by estimate. ``reliability`` has a row a filled bin of ten equal
+    ones: mean confidence, accuracy, rows; ``ece`` is its weighted gap. ``risk`` has a row a step
+    of coverage: coverage, accuracy of the most confident rows, the confidence they all reach.
+    """
+
+    name: str
+    n: int
+    accuracy: float
+    accuracy_kept: float
+    coverage: float
+    macro_f1: float
+    ece: float
+    chance: float
+    confusion: np.ndarray
+    reliability: np.ndarray
+    risk: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accuracy:
+    """The ground truth against the tables; a row a labelled window in ``window_truth``."""
+
+    true_events: int
+    observed: int
+    refused: int
+    dead: int
+    tied_windows: int
+    modalities: tuple[Score, ...]
+    corpora: tuple[Score, ...]
+    languages: tuple[Score, ...]
+    windows: tuple[Score, ...]
+    window_truth: pd.DataFrame
+
+    @property
+    def fused(self) -> Score | None:
+        """The score over all labelled windows; None where there is none."""
+        return self.windows[0] if self.windows else None
+
+
+def measure(root: Root, truth: GroundTruth) -> Accuracy:
+    """Compare the tables under this root with a ground truth."""
+    labels = _read_truth(truth.path, EventIds(read_keys(truth.keys)))
+    names = ("event_id", "event_time", "modality", "scores", "confidence", "abstained")
+    events = _estimates(root, "observations", *names).drop_duplicates("event_id")
+    events = events.merge(labels, on="event_id")
+    features = _features(root)
+    true, tied = _window_truth(events, features)
+    windows = features.merge(true, on="window_id")
+    turned_away = [
+        set(read_table(root, table, "event_id")["event_id"].to_pylist())
+        for table in ("refusals", "dead_letters")
+    ]
+    modality = events["modality"].astype(str)
+    return Accuracy(
+        true_events=len(labels),
+        observed=len(events),
+        refused=int(labels["event_id"].isin(turned_away[0]).sum()),
+        dead=int(labels["event_id"].isin(turned_away[1]).sum()),
+        tied_windows=tied,
+        modalities=_scores(events, modality, MODALITIES),
+        corpora=_scores(events, modality + " · " + events["corpus"]),
+        languages=_scores(events, modality + " · " + events["lang"]),
+        windows=_window_scores(windows),
+        window_truth=true,
+    )
+
+
+def score(name: str, true: np.ndarray, estimate: np.ndarray, confidence: np.ndarray,
+          kept: np.ndarray) -> Score:  # fmt: skip
+    """Score estimates (n,) against labels (n,), both as positions in EXPRESSIONS; n > 0."""
+    right = true == estimate
+    width = len(EXPRESSIONS)
+    confusion = np.bincount(true * width + estimate, minlength=width * width).reshape(width, width)
+    reliability = _reliability(confidence, right)
+    gaps = np.abs(reliability[:, 0] - reliability[:, 1])
+    return Score(
+        name=name,
+        n=len(true),
+        accuracy=float(right.mean()),
+        accuracy_kept=float(right[kept].mean()) if kept.any() else float("nan"),
+        coverage=float(kept.mean()),
+        macro_f1=_macro_f1(confusion),
+        ece=float((gaps * reliability[:, 2]).sum() / len(true)),
+        chance=float(confusion.sum(axis=1).max() / len(true)),
+        confusion=confusion,
+        reliability=reliability,
+        risk=_risk(confidence, right),
+    )
+
+
+def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
+    """Return one row a labelled event: event_id, true, kind, lang, corpus."""
+    if not path.exists():
+        message = f"no ground truth at {path}: give the Parquet file that the session log came with"
+        raise AffectstreamError(message)
+    try:
+        table = pq.read_table(path, columns=list(_TRUTH_COLUMNS))
+    except (pa.ArrowException, OSError) as error:
+        columns = ", ".join(_TRUTH_COLUMNS)
+        message = f"{path} is no ground truth: give a Parquet file with the columns {columns}"
+        raise AffectstreamError(message) from error
+    kinds = [str(kind) for kind in pc.unique(table["kind"]).to_pylist()]
+    parts = [table.filter(pc.equal(table["kind"], kind)) for kind in kinds]
+    made = [_event_ids(part, kind, ids) for part, kind in zip(parts, kinds, strict=True)]
+    frame = pa.concat_tables([table.slice(0, 0), *parts]).to_pandas()
+    known = {name: position for position, name in enumerate(EXPRESSIONS)}
+    frame = frame.drop(columns=[*_RAW_IDS, "event_time"]).assign(
+        event_id=np.concatenate([np.array([], object), *made]), true=frame["expression"].map(known)
+    )
+    frame = frame.drop(columns="expression").dropna(subset="true")
+    return frame.drop_duplicates("event_id", ignore_index=True).astype({"true": np.int64})
+
+
+def _event_ids(rows: pa.Table, kind: str, ids: EventIds) -> np.ndarray:
+    subject, source, given = (rows[n].cast(pa.string()).combine_chunks() for n in _RAW_IDS)
+    made, _ = ids.of(kind, subject, source, given, rows["event_time"].cast(TIME).combine_chunks())
+    return np.asarray(made.to_numpy(zero_copy_only=False))
+
+
+def _features(root: Root) -> pd.DataFrame:
+    counts = [f"n_{modality}" for modality in MODALITIES]
+    names = ("window_id", "window_start", "window_end")
+    estimates = ("scores", "confidence", "abstained")
+    frame = _estimates(root, "emotion_features", *names, *estimates, *counts)
+    frame = frame.drop_duplicates("window_id", ignore_index=True)
+    present = (frame[counts] > 0).sum(axis=1)
+    return frame.assign(present=present).drop(columns=counts)
+
+
+def _estimates(root: Root, table: str, *columns: str) -> pd.DataFrame:
+    """Read columns, ``scores`` as the position of the largest one, which an abstained row has.
+
+    ``history_id`` stands for the row's WINDOW_KEY, in which a null is a value of its own.
+    """
+    rows = read_table(root, table, *WINDOW_KEY, *columns)
+    scores = rows["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    estimate = scores.reshape(rows.num_rows, len(EXPRESSIONS)).argmax(axis=1)
+    key = {name: rows[name].combine_chunks() for name in WINDOW_KEY}
+    histories = history_ids(pa.record_batch(key)).to_pandas()
+    frame = rows.drop_columns(["scores", *WINDOW_KEY]).to_pandas()
+    return frame.assign(estimate=estimate, history_id=histories)
+
+
+def _window_truth(events: pd.DataFrame, features: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return window_id and the majority label of its events, and how many windows had a tie."""
+    nothing = pd.DataFrame({"window_id": pd.Series(dtype=object), "true": pd.Series(dtype=int)})
+    if not len(events) or not len(features):
+        return nothing, 0
+    windows = features[["history_id", "window_id", "window_start", "window_end"]]
+    placed = pd.merge_asof(
+        events.sort_values("event_time"),
+        windows.sort_values("window_start"),
+        left_on="event_time",
+        right_on="window_start",
+        by="history_id",
+    )
+    placed = placed[placed["event_time"] < placed["window_end"]]
+    votes = placed.groupby(["window_id", "true"]).size().rename("votes").reset_index()
+    most = votes.groupby("window_id")["votes"].transform("max")
+    leading = votes[votes["votes"] == most]
+    tied = leading["window_id"].duplicated(keep=False)
+    labelled = leading.loc[~tied, ["window_id", "true"]].reset_index(drop=True)
+    return labelled, int(leading.loc[tied, "window_id"].nunique())
+
+
+def _window_scores(windows: pd.DataFrame) -> tuple[Score, ...]:
+    """Return the score over all windows first, then one a number of modalities in the window."""
+    if not len(windows):
+        return ()
+    whole = pd.Series("windows, fused", index=windows.index)
+    mixes = "windows, " + windows["present"].astype(str)
+    mixes += np.where(windows["present"] == 1, " modality", " modalities")
+    return _scores(windows, whole) + _scores(windows, mixes)
+
+
+def _scores(
+    rows: pd.DataFrame, names: pd.Series, order: Iterable[str] | None = None
+) -> tuple[Score, ...]:
+    """Return one score a name, in this order, else by name; a row without a name is left out."""
+    groups = {str(name): part for name, part in rows.groupby(names)}
+    kept = groups if order is None else [name for name in order if name in groups]
+    return tuple(_score_of(name, groups[name]) for name in kept)
+
+
+def _score_of(name: str, rows: pd.DataFrame) -> Score:
+    true, estimate, confidence = (rows[c].to_numpy() for c in ("true", "estimate", "confidence"))
+    return score(name, true, estimate, confidence, ~rows["abstained"].to_numpy(dtype=bool))
+
+
+def _macro_f1(confusion: np.ndarray) -> float:
+    hits = np.diag(confusion)
+    support = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float((2 * hits[support > 0] / support[support > 0]).mean())
+
+
+def _reliability(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
+    bins = np.clip((confidence * _BINS).astype(int), 0, _BINS - 1)
+    rows = np.bincount(bins, minlength=_BINS)
+    filled = rows > 0
+    sums = [np.bincount(bins, weights=w, minlength=_BINS)[filled] for w in (confidence, right)]
+    return np.column_stack([*[total / rows[filled] for total in sums], rows[filled]])
+
+
+def _risk(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
+    order = np.argsort(-confidence, kind="stable")
+    accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    steps = np.unique(np.ceil(np.linspace(0, 1, _CURVE_POINTS + 1)[1:] * len(order)).astype(int))
+    return np.column_stack([steps / len(order), accuracy[steps - 1]])

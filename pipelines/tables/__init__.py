@@ -1,0 +1,1 @@
+"""The Delta tables: query, results, checks, history."""

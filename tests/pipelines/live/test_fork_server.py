@@ -1,0 +1,78 @@
+"""The fork server: real processes; the runner is a socket that never answers, or nobody."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipelines.live.fork_server import VARIABLE, ForkServer
+from tests.support.live_runs import wait_for
+
+_PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with closing(ForkServer(tmp_path_factory.mktemp("fork") / "worker.log")) as made:
+        yield made
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as runner:
+        yield f"127.0.0.1:{runner.getsockname()[1]}"
+
+
+def _worker(path: Path, endpoint: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pipelines.live.worker", f"--provision_endpoint={endpoint}"]
+    environment = os.environ | {VARIABLE: str(path)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_worker_is_forked_and_ends_with_its_caller(server: ForkServer, silent: str) -> None:
+    caller = _worker(server.socket, silent)
+    wait_for(lambda: len(_children(server.pid)) == 1)
+    assert caller.poll() is None
+    caller.kill()
+    caller.wait()
+    wait_for(lambda: not _children(server.pid))
+
+
+def test_caller_ends_when_its_worker_is_killed(server: ForkServer, silent: str) -> None:
+    caller = _worker(server.socket, silent)
+    wait_for(lambda: len(_children(server.pid)) == 1)
+    os.kill(_children(server.pid)[0], 9)
+    caller.wait(_PATIENCE_S)
+
+
+def test_caller_ends_when_its_worker_fails(server: ForkServer) -> None:
+    _worker(server.socket, "127.0.0.1:1").wait(_PATIENCE_S)
+    wait_for(lambda: not _children(server.pid))
+
+
+def test_without_a_fork_server_it_becomes_a_worker(tmp_path: Path, silent: str) -> None:
+    caller = _worker(tmp_path / "none", silent)
+    command = Path(f"/proc/{caller.pid}/cmdline")  # of the same process
+    wait_for(lambda: b"pipelines.live.sdk_harness" in command.read_bytes())
+    caller.kill()
+    caller.wait()
+
+
+def test_fork_server_ends_with_its_owner(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from pipelines.live.fork_server import ForkServer\n"
+        "print(ForkServer(pathlib.Path(sys.argv[1])).pid)"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "log")], capture_output=True, check=True
+    )
+    wait_for(lambda: not Path(f"/proc/{int(made.stdout)}").exists())

@@ -1,0 +1,80 @@
+"""A log in two parts, the second with the history of the first: decisions as of the whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.config import load_config
+from pipelines.run.replay import replay
+from pipelines.sessionlogs.bench_log import START_MS, write_bench_log
+from schemas.events import RAW
+from tests.support.live_runs import QUIET, same, table
+from transforms.decoding.headers import read_headers
+
+BOUNDARY_MS = START_MS + 20_000
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """The whole log, its events before a window's boundary, and those after.
+
+    Every second event of a session has another purpose: each has a history of its own.
+    """
+    folder = tmp_path_factory.mktemp("parts")
+    plain = write_bench_log(folder / "plain", 2_000, subjects=12, rate=50).folder
+    whole = _with_two_purposes(pq.read_table(plain).cast(RAW).combine_chunks().to_batches()[0])
+    log = folder / "whole"
+    log.mkdir()
+    pq.write_table(pa.Table.from_batches([whole]), log / "part-0.parquet")
+    times = read_headers(whole["headers"], ["ce_time"])[0]["ce_time"]
+    micros = times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    made = []
+    for name, mask in (("first", micros < BOUNDARY_MS * 1000), ("second", None)):
+        keep = ~made[0][1] if mask is None else mask
+        (folder / name).mkdir()
+        rows = pa.Table.from_batches([whole.filter(pa.array(keep))])
+        pq.write_table(rows, folder / name / "part-0.parquet")
+        made.append((folder / name, keep))
+    assert all(np.any(keep) for _, keep in made)
+    return log, made[0][0], made[1][0]
+
+
+def _with_two_purposes(log: pa.RecordBatch) -> pa.RecordBatch:
+    headers = log["headers"]
+    pairs = headers.flatten()
+    odd = pc.equal(pc.bit_wise_and(pc.list_parent_indices(headers), 1), 1)
+    chosen = pc.and_(odd, pc.equal(pairs.field("key"), "ce_purpose"))
+    value = pc.if_else(chosen, b"recommendation", pairs.field("value"))
+    named = pa.StructArray.from_arrays([pairs.field("key"), value], names=["key", "value"])
+    changed = pa.ListArray.from_arrays(headers.offsets, named)
+    columns = [changed if name == "headers" else log[name] for name in log.schema.names]
+    return pa.record_batch(columns, schema=RAW)
+
+
+def test_history_goes_on_from_the_tables(
+    parts: tuple[Path, Path, Path], keys: Path, tmp_path: Path
+) -> None:
+    models = {"text": {"model": "constant"}}
+
+    def run(log: Path, tables: Path, *, bootstrap: bool) -> None:
+        live = {"bootstrap": bootstrap}
+        replay(
+            load_config(None, log=log, tables=tables, keys=keys, models=models, live=live), QUIET
+        )
+
+    whole, first, second = parts
+    run(whole, tmp_path / "whole", bootstrap=False)
+    for name, bootstrap in (("with", True), ("without", False)):
+        run(first, tmp_path / name, bootstrap=bootstrap)
+        run(second, tmp_path / name, bootstrap=bootstrap)
+    wanted, going_on, forgetful = (
+        table(tmp_path / name, "expression_decisions") for name in ("whole", "with", "without")
+    )
+    assert set(wanted["purpose"].to_pylist()) == {"avatar_mirroring", "recommendation"}
+    same(wanted, going_on)
+    with pytest.raises(AssertionError):
+        same(wanted, forgetful)

@@ -1,0 +1,117 @@
+"""RAW records made by hand, for the tests of every stage."""
+
+import base64
+import datetime as dt
+import json
+from typing import Any
+
+import pyarrow as pa
+from kafka import KafkaProducer
+
+from schemas.events import EVENT_TYPES, RAW, TOPIC_OF
+from schemas.keys import KeyPeriod
+from transforms.decode import decode_batch
+from transforms.decoding.event_ids import EventIds
+from transforms.pseudonymise import Pseudonyms
+
+START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
+CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
+
+HOSTILE = [
+    {"key": "ce_id", "value": b"\xff\xfe not utf-8"},
+    {"key": "ce_id", "value": b"twice"},
+    {"key": "", "value": b""},
+    {"key": "ключ\x00\n", "value": bytes(range(256))},
+    {"key": "x" * 4000, "value": b"y" * 100_000},
+]
+"""Headers that no well-behaved producer sends; the first would be the event's id."""
+
+
+def at(seconds: float) -> str:
+    return (START + dt.timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def attributes(kind: str, number: int, **changes: Any) -> dict[str, str]:
+    base = {
+        "specversion": "1.0",
+        "id": f"{kind}-{number}",
+        "source": "world/test",
+        "type": EVENT_TYPES[kind],
+        "subject": "alice",
+        "time": at(number),
+        "sessionid": "session-1",
+        "sceneid": "scene-1",
+        "scenario": "social",
+        "purpose": "avatar_mirroring",
+        "region": "US",
+        "ageband": "adult",
+        "noticeid": "notice-1",
+    } | changes
+    return {name: value for name, value in base.items() if value is not None}
+
+
+def record(
+    kind: str, number: int, payload: Any, *, structured: bool = False, **changes: Any
+) -> dict[str, Any]:
+    """One record; ``payload`` is bytes as they are, or anything else as JSON."""
+    named = attributes(kind, number, **changes)
+    value = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    headers = [{"key": f"ce_{k}", "value": v.encode()} for k, v in named.items()]
+    if structured:
+        headers = [{"key": "content-type", "value": b"application/cloudevents+json"}]
+        data = (
+            {"data_base64": base64.b64encode(value).decode()}
+            if kind in ("voice", "face")
+            else {"data": payload}
+        )
+        value = json.dumps(named | data).encode()
+    return {
+        "topic": TOPIC_OF[kind],
+        "partition": 0,
+        "offset": number,
+        "timestamp": START + dt.timedelta(seconds=number),
+        "key": named.get("subject", "").encode(),
+        "headers": headers,
+        "value": value,
+    }
+
+
+class NotText(str):
+    """The name of a header that goes out as bytes which are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any) -> bytes:
+        return b"x\xff\xfe" + str.encode(self)
+
+
+def send_badly(producer: KafkaProducer, row: dict[str, Any]) -> None:
+    """Send a record with one more header, whose name nobody can read."""
+    headers = [(NotText("bad"), b"\xff")] + [(h["key"], h["value"]) for h in row["headers"]]
+    sent = producer.send(
+        row["topic"],
+        key=row["key"],
+        value=row["value"],
+        headers=headers,
+        timestamp_ms=round(row["timestamp"].timestamp() * 1000),
+    )
+    sent.get(timeout=30)
+
+
+def raw(*rows: dict[str, Any]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), schema=RAW)
+
+
+PERIODS = (KeyPeriod.model_validate({"since": "2020-01-01T00:00:00Z", "key": "a" * 64}),)
+PSEUDONYMS, IDS = Pseudonyms(PERIODS), EventIds(PERIODS)
+
+
+def decoded(*rows: dict[str, Any]) -> pa.RecordBatch:
+    """Records of one kind, which all are good, decoded under a fixed key."""
+    (events,) = (out for _, out in decode_batch(raw(*rows), IDS) if out.num_rows)
+    return events
+
+
+def pseudonymous(*rows: dict[str, Any]) -> pa.RecordBatch:
+    """Records of one kind, which all are good, decoded and under a fixed key."""
+    return PSEUDONYMS.batch(decoded(*rows))

@@ -1,0 +1,1 @@
+"""What DecideExpressions is made of."""

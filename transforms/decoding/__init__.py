@@ -1,0 +1,1 @@
+"""What DecodeEvents is made of."""

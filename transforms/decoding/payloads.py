@@ -1,0 +1,199 @@
+"""Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.structs import astuple
+
+from schemas.arkit import BLENDSHAPES, HEAD_POSE
+from schemas.arrow import vector_column
+from schemas.errors import DeadLetterCode
+from schemas.events import ATTRIBUTES, PAYLOADS
+from transforms.decoding.envelope import contradictory, denied
+
+Columns = dict[str, pa.Array]
+_Shape = TypeVar("_Shape")
+
+
+def _object(name: str, **fields: Any) -> Any:
+    """Make the type of a JSON object; each field may be absent or null, others are ignored."""
+    optional = [(field, shape | None, None) for field, shape in fields.items()]
+    return msgspec.defstruct(name, optional, gc=False)
+
+
+_Weights = _object("Weights", **dict.fromkeys(BLENDSHAPES, float))
+_Head = _object("Head", **dict.fromkeys(HEAD_POSE, float))
+_SHAPES = MappingProxyType(
+    {
+        "text": _object("Text", text=str, lang=str),
+        "motion": _object("Motion", weights=_Weights, head=_Head),
+        "context": _object("Context", **dict.fromkeys(dict(PAYLOADS["context"]), str)),
+        "consent": _object(
+            "Consent", granted=bool, purposes=list[str | None], modalities=list[str | None]
+        ),
+        "erasure": _object("Erasure", reason=str),
+    }
+)
+"""Kind → what is read of its JSON payload; media have none."""
+
+_Envelope: Any = msgspec.defstruct(
+    "Envelope",
+    [
+        *((name, str | None, None) for name in ATTRIBUTES),
+        ("data", msgspec.Raw, msgspec.Raw()),
+        ("data_base64", msgspec.Raw, msgspec.Raw()),
+    ],
+)
+
+_MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
+_RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
+
+
+def decode_payload(
+    kind: str, values: pa.Array
+) -> tuple[Sequence[bytes | None], Columns, np.ndarray]:
+    """Return binary-mode values, their payload columns, and each row's problem or None."""
+    data = values.to_pylist()
+    if kind not in _SHAPES:
+        return data, media_columns(values), np.full(len(values), None, object)
+    payload, problems = parse_json(data, _SHAPES[kind])
+    return data, _columns(kind, payload, problems), problems
+
+
+def decode_structured(
+    kind: str, values: pa.Array, headers: Columns
+) -> tuple[Sequence[bytes | None], Columns, Columns, np.ndarray]:
+    """Return data, attributes, payload columns and problems of CloudEvents in JSON format.
+
+    ``headers`` are the attributes that stand beside the JSON. Attributes and data are parsed apart,
+    so that wrong data leave the event its id. Of an event that contradicts itself nothing is read.
+    """
+    empty = values.is_null().to_numpy(zero_copy_only=False)  # its headers name media
+    values = values.fill_null(b"")
+    envelopes, unread = parse_json(values.to_pylist(), _Envelope)
+    unread[empty] = DeadLetterCode.NULL_VALUE
+    attributes = {
+        name: pa.array([getattr(envelope, name) for envelope in envelopes], pa.string())
+        for name in ATTRIBUTES
+    }
+    if kind in _SHAPES:
+        data, absent = _given([envelope.data for envelope in envelopes], b"{}")
+        payload, problems = parse_json(data, _SHAPES[kind])
+        columns = _columns(kind, payload, problems)
+    else:
+        encoded, absent = _given([envelope.data_base64 for envelope in envelopes], b'""')
+        data, problems = parse_json(encoded, bytes)  # as base64
+        columns = media_columns(pa.array(data, pa.binary()))
+    problems[absent] = DeadLetterCode.NULL_VALUE
+    unreadable = unread != None  # noqa: E711  element-wise
+    problems[unreadable] = unread[unreadable]
+    torn = contradictory(values, _members(envelopes, attributes)) | denied(attributes, headers)
+    torn &= ~unreadable
+    if torn.any():
+        problems[torn] = DeadLetterCode.BAD_HEADERS
+        mask = pa.array(torn)
+        attributes = {name: pc.if_else(mask, None, column) for name, column in attributes.items()}
+    return data, attributes, columns, problems
+
+
+def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
+    """Count the members that were found in each envelope and are not null."""
+    given = [column.is_valid().to_numpy(zero_copy_only=False) for column in attributes.values()]
+    data = [bool(envelope.data) + bool(envelope.data_base64) for envelope in envelopes]
+    return np.sum(given, axis=0) + np.array(data)
+
+
+def _given(raws: list[msgspec.Raw], instead: bytes) -> tuple[list[bytes], np.ndarray]:
+    values = [bytes(raw) for raw in raws]
+    absent = np.array([value in (b"", b"null") for value in values], bool)
+    return [value if value not in (b"", b"null") else instead for value in values], absent
+
+
+def parse_json(values: list[bytes], shape: type[_Shape]) -> tuple[list[_Shape], np.ndarray]:
+    """Parse one JSON value a row; a row that does not fit is empty and has a problem code."""
+    decode = msgspec.json.Decoder(shape).decode
+    problems = np.full(len(values), None, object)
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return list(map(decode, values)), problems
+    parsed: list[_Shape] = []
+    for row, value in enumerate(values):
+        try:
+            parsed.append(decode(value))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            parsed.append(shape())
+            problems[row] = _why(value)
+    return parsed, problems
+
+
+def _why(value: bytes) -> DeadLetterCode:
+    try:
+        found = msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return DeadLetterCode.BAD_JSON
+    return DeadLetterCode.WRONG_TYPE if isinstance(found, dict) else DeadLetterCode.BAD_JSON
+
+
+def _columns(kind: str, payload: list[Any], problems: np.ndarray) -> Columns:
+    if kind == "motion":
+        return _motion(payload, problems)
+    types = dict(PAYLOADS[kind])
+    columns = {
+        name: pa.array(list(map(attrgetter(name), payload)), types[name])
+        for name in payload[0].__struct_fields__
+    }
+    return columns | _counts(columns) if kind == "consent" else columns
+
+
+def _counts(consent: Columns) -> Columns:
+    """Count what a consent names."""
+    return {
+        f"{name}_given": pc.fill_null(pc.list_value_length(consent[name]), 0).cast(pa.int32())
+        for name in ("purposes", "modalities")
+    }
+
+
+def _motion(payload: list[Any], problems: np.ndarray) -> Columns:
+    """Gather 52 weights and 3 angles as one vector a row; what overflows a float is no number."""
+    no_weights, no_head = _Weights(), _Head()
+    weights, given = _matrix([row.weights or no_weights for row in payload], len(BLENDSHAPES))
+    pose, _ = _matrix([row.head or no_head for row in payload], len(HEAD_POSE))
+    matrix = np.concatenate([weights, pose], axis=1)
+    problems[~np.isfinite(matrix).all(axis=1)] = DeadLetterCode.WRONG_TYPE
+    return {
+        "weights": vector_column(matrix),
+        "weights_given": pa.array(given.sum(axis=1, dtype=np.int32)),
+        "weight_min": pa.array(weights.min(axis=1)),
+        "weight_max": pa.array(weights.max(axis=1)),
+        "pose_max": pa.array(np.abs(pose).max(axis=1)),
+    }
+
+
+def _matrix(parts: list[Any], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of these objects as (n, width), absent ones 0, and which are there."""
+    column = pa.array(list(chain.from_iterable(map(astuple, parts))), pa.float32())
+    numbers = column.to_numpy(zero_copy_only=False).reshape(-1, width)  # absent ones are NaN
+    given = ~np.isnan(numbers)  # JSON has no NaN
+    return np.where(given, numbers, np.float32(0)), given
+
+
+def media_columns(values: pa.Array) -> Columns:
+    """Return media with their length and the format that their first bytes tell."""
+    head = pc.binary_slice(values, 0, 12)
+    riff = pc.starts_with(head, b"RIFF")
+    tests = {name: pc.starts_with(head, magic) for name, magic in _MAGIC.items()}
+    tail = pc.binary_slice(values, 8, 12)
+    tests |= {name: pc.and_(riff, pc.equal(tail, magic)) for name, magic in _RIFF.items()}
+    cases = pa.StructArray.from_arrays(list(tests.values()), names=list(tests))
+    return {
+        "media": values,
+        "media_format": pc.case_when(cases, *tests, "unknown"),
+        "media_bytes": pc.binary_length(values).cast(pa.int64()),
+    }

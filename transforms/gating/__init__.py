@@ -1,0 +1,1 @@
+"""What GateByPolicy is made of."""

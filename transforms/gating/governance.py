@@ -1,0 +1,285 @@
+"""Governance records: permission is read strictly, prohibition generously.
+
+Whatever names a subject and is no clear grant closes the gate, however it is spelt. What an error
+costs decides the reading: a grant that is taken for a withdrawal costs features until the next
+grant, a withdrawal that is not understood costs a person's right.
+"""
+
+import base64
+import datetime as dt
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import regex
+
+from schemas.aliases import known_name, plain
+from schemas.arrow import take_rows
+from schemas.events import EVENT_TYPES, event_schema
+from schemas.record_time import record_times
+from transforms.decoding.event_ids import EventIds
+
+ANY: Final = "*"
+
+_YES: Final = {"true", "yes", "y", "1", "on", "granted", "allow", "allowed"}
+_MOST_NAMES: Final = 100
+"""More names than there are purposes or modalities: such a list means all of them."""
+_LONGEST: Final = 64  # characters; no longer name is known
+_LONGEST_NAME: Final = 24  # of a member or a header
+_MOST_SUBJECTS: Final = 16
+LISTS: Final = ("purposes", "modalities")
+"""What a consent lists."""
+FIRST, END = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2000, 2100))
+"""What a clock that was ever set can tell, as in the expectations of event time."""
+_NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_ZONES: Final = dt.timedelta(days=1)
+"""Clocks that differ by less may stand in other zones; of two that differ by more one is broken."""
+
+
+class Sorted(NamedTuple):
+    """RAW records of one governance topic, sorted.
+
+    ``grants``, ``ambiguous`` and ``unreadable`` are masks: what says that it is a grant, and is to
+    be read strictly; grants of which a member stands twice, so that nobody knows which counts; and
+    records that name nobody, which nothing can be done with. ``prohibitions`` are EVENT rows of all
+    others, withdrawals or erasures, one a subject that is named.
+    """
+
+    grants: np.ndarray
+    ambiguous: np.ndarray
+    unreadable: np.ndarray
+    prohibitions: pa.RecordBatch
+
+
+class _Members(list[tuple[str, Any]]):
+    """A JSON object with all of its members, repeated ones too, which a dict would hide."""
+
+    def named(self, *names: str) -> list[Any]:
+        """Return the values of these members, in any case and with any separators."""
+        return [value for name, value in self if _letters(name) in names]
+
+    @property
+    def repeated(self) -> bool:
+        """Whether a member that counts stands twice, in whatever spelling."""
+        return any(len(self.named(name)) > 1 for name in ("granted", *LISTS))
+
+
+def sort_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Sorted:
+    """Tell grants from prohibitions, and read the prohibitions."""
+    grants = np.array([_is_plain_grant(value) for value in raw["value"].to_pylist()], bool)
+    grants &= kind == "consent"
+    ambiguous, unreadable = np.zeros((2, raw.num_rows), bool)
+    rows = []
+    places = np.flatnonzero(~grants)
+    rest = take_rows(raw, places)
+    times = record_times(rest["timestamp"])[0].to_pylist()
+    records = rest.drop_columns("timestamp").to_pylist()  # which may be no time that Python knows
+    for row, record, recorded in zip(places.tolist(), records, times, strict=True):
+        attributes, payloads = _read(record["headers"] or (), _parse(record["value"]))
+        if kind == "consent" and _is_grant(payloads):
+            ambiguous[row] = any(payload.repeated for payload in payloads)
+            grants[row] = not ambiguous[row]
+            continue
+        subjects = _subjects(attributes, payloads, record["key"])
+        unreadable[row] = not 0 < len(subjects) <= _MOST_SUBJECTS
+        known = _row(kind, record, attributes, payloads, recorded)
+        rows += [known | {"subject": subject} for subject in subjects[:_MOST_SUBJECTS]]
+    prohibitions = _with_ids(kind, rows, ids)
+    return Sorted(grants, ambiguous, unreadable, prohibitions)
+
+
+_read_plain = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _is_plain_grant(value: bytes | None) -> bool:
+    """Whether a payload is a grant without doubt: most are, and the slow look takes 60 µs.
+
+    It has the three members of a consent and no other, each once, and nothing in it is escaped.
+    """
+    if not value or not value.isascii() or b"\\" in value:
+        return False
+    if any(value.count(b'"%s"' % name.encode()) != 1 for name in ("granted", *LISTS)):
+        return False
+    try:
+        found = _read_plain(value)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return found.keys() == {"granted", *LISTS} and found["granted"] is True
+
+
+def _with_ids(kind: str, rows: list[dict[str, Any]], ids: EventIds) -> pa.RecordBatch:
+    """Return EVENT rows; the id is null where the record gave none."""
+    events = pa.RecordBatch.from_pylist(rows, event_schema(kind))
+    source, given = (pa.array([row[n] for row in rows], pa.string()) for n in ("source", "id"))
+    made, _ = ids.of(kind, events["subject"], source, given, events["event_time"])
+    named = pc.and_(source.is_valid(), given.is_valid())
+    place = events.schema.get_field_index("event_id")
+    field = events.schema.field(place)
+    return events.set_column(place, field, pc.if_else(named, made, None))
+
+
+def _row(
+    kind: str, record: dict[str, Any], attributes: Mapping[str, list[str]],
+    payloads: list[_Members], recorded: dt.datetime | None,
+) -> dict[str, Any]:  # fmt: skip
+    since, said = _times(attributes.get("time", []), recorded)
+    regions = [known_name("region", value) for value in attributes.get("region", [])]
+    row = {name: record[name] for name in ("topic", "partition", "offset")} | {
+        "id": next(iter(attributes.get("id", [])), None),
+        "source": next(iter(attributes.get("source", [])), None),
+        "event_type": EVENT_TYPES[kind],
+        "event_time": since,
+        "recorded_at": said,
+        "region": next(filter(None, regions), None),
+    }
+    if kind == "erasure":
+        return row
+    names = {name: _names(payloads, name) for name in LISTS}
+    return row | names | {"granted": False}
+
+
+def _read(
+    headers: Iterable[dict[str, Any]], value: Any
+) -> tuple[dict[str, list[str]], list[_Members]]:
+    """Return every value of each attribute, and every object in which something may be said."""
+    attributes: dict[str, list[str]] = {}
+    for header in filter(None, headers):
+        name = _letters(header["key"] or "").removeprefix("ce")
+        if text := _text(header["value"]):
+            attributes.setdefault(name, []).append(text)
+    whole = value[:_MOST_SUBJECTS] if type(value) is list else [value]  # a batch in JSON
+    payloads = [item for item in whole if isinstance(item, _Members)]
+    for item in tuple(payloads):
+        for name in ("id", "source", "subject", "time", "region"):
+            inside = [_text(found) for found in item.named(name)]
+            attributes.setdefault(name, []).extend(found for found in inside if found)
+        data = [_given(found) for found in item.named("data", "database64")]
+        payloads += [found for found in data if isinstance(found, _Members)]
+    return attributes, payloads
+
+
+def _given(data: Any) -> Any:
+    """Return a structured event's data; what is a text may be JSON, or JSON in base64."""
+    if not isinstance(data, str):
+        return data
+    try:
+        return _parse(base64.b64decode(data, validate=True))
+    except ValueError:
+        return _parse(data.encode())
+
+
+def _parse(value: bytes | None) -> Any:
+    """Return JSON of any encoding with all members, None where it is none."""
+    if not value:
+        return None
+    try:
+        return json.loads(value, object_pairs_hook=_Members)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_grant(payloads: list[_Members]) -> bool:
+    """Whether all that the record says of granting is a yes, be it well formed or not."""
+    said = [value for payload in payloads for value in payload.named("granted")]
+    return bool(said) and all(_is_yes(value) for value in said)
+
+
+def _is_yes(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST and plain(value) in _YES
+    return isinstance(value, int | float) and value == 1
+
+
+def _subjects(
+    attributes: Mapping[str, list[str]], payloads: list[_Members], key: bytes | None
+) -> list[str]:
+    """Return everybody who is named, by the record's key too, which is a subject's id."""
+    inside = [_text(value) for payload in payloads for value in payload.named("subject")]
+    named = [*attributes.get("subject", []), *inside, _text(key)]
+    return list(dict.fromkeys(name for name in named if name and not name.isspace()))
+
+
+def _names(payloads: list[_Members], what: str) -> list[str]:
+    """Return the names that a withdrawal lists; ANY where it lists none that can be read."""
+    listed: list[Any] = []
+    for payload in payloads:
+        for value in payload.named(what):
+            listed += value if type(value) is list else [value]
+    names = [_whole(name) for name in listed if isinstance(name, str) and len(name) <= _LONGEST]
+    if not names or len(names) < len(listed) or len(names) > _MOST_NAMES:
+        return [ANY]
+    return list(dict.fromkeys(names))
+
+
+def _times(given: list[str], recorded: dt.datetime | None) -> tuple[dt.datetime, dt.datetime]:
+    """Return from when a prohibition holds, and when it was said.
+
+    It holds from the earlier of event and record time on. It was said when it was recorded; where
+    the two clocks are a day or more apart one of them is broken, and it is the later one that no
+    grant of before may outlast. Where neither is any use it holds for all time.
+    """
+    usable = recorded is not None and FIRST <= recorded < END
+    known = [*filter(None, map(_moment, given)), *([recorded] if recorded and usable else [])]
+    if not known:
+        return _NEVER, END
+    first, last = min(known), max(known)
+    return first, recorded if recorded and usable and last - first < _ZONES else last
+
+
+def _moment(text: str) -> dt.datetime | None:
+    """Read a time of any ISO form; one without a zone is taken for UTC."""
+    try:
+        found = dt.datetime.fromisoformat(text.strip().upper())
+        found = found.replace(tzinfo=found.tzinfo or dt.UTC).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+    return found if FIRST <= found < END else None
+
+
+_UNSEEN: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2800]+")
+_AROUND: Final = r"[\s\p{Z}\p{Pi}\p{Pf}\"'`´′″‵‶‚„＂＇]+"
+_EDGES: Final = regex.compile(rf"^{_AROUND}|{_AROUND}$")
+_LONGEST_SUBJECT: Final = 512
+"""Twice what an event's subject may have; marks without number are ordered in quadratic time."""
+
+
+def fold(subject: str) -> str:
+    """Return a subject id without case, Unicode form, and quotes and white space around it.
+
+    What cannot be seen is taken out; a subject of nothing else stays as it is.
+    """
+    bare = _EDGES.sub("", _UNSEEN.sub("", subject.strip()[:_LONGEST_SUBJECT]))
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", bare).casefold())
+    return _EDGES.sub("", _UNSEEN.sub("", folded)) or subject[:_LONGEST_SUBJECT]
+
+
+def _letters(name: str) -> str:
+    return _bare(name) if len(name) <= _LONGEST_NAME else ""
+
+
+@lru_cache(maxsize=1024)
+def _bare(name: str) -> str:
+    return plain(name).replace("-", "")
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        for encoding in (json.detect_encoding(value), "utf-8-sig"):
+            with suppress(UnicodeDecodeError):
+                return value.decode(encoding)
+        return value.decode("latin-1")
+    if isinstance(value, str):
+        return _whole(value)
+    return str(value) if isinstance(value, int | float) else None
+
+
+def _whole(text: str) -> str:
+    """Return a text that UTF-8 can write: JSON may escape half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,1 @@
+"""What LandTable is made of."""

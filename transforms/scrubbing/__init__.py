@@ -1,0 +1,1 @@
+"""What ScrubText is made of."""

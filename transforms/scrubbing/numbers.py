@@ -1,0 +1,107 @@
+"""Numbers that a checksum or a national numbering plan decides: IBANs, cards, phone numbers."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from phonenumbers import PhoneNumberMatcher
+from stdnum import iban, luhn
+
+from transforms.scrubbing.rules import DIGITS, SEPARATORS
+from transforms.scrubbing.spans import Stretch
+
+MOST_ASKED: Final = 16
+"""How many numbers of one text the numbering plans are asked about, a third of a millisecond each;
+more of them are taken for phone numbers. Of 165,441 texts of the corpora one has five, the others
+at most two."""
+_ASKED_LENGTH = 32  # characters that one question pays for: the longest number as it is written
+
+_IBAN_SIZES = range(15, 35)
+_IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}[0-9]{2}(?: ?[A-Za-z0-9]){11,30}))")
+_DATE = r"[0-9]{4}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4}"
+_CARD = re.compile(r"(?<![0-9.])[0-9]{13,19}(?![0-9])")
+_DATE_OR_NUMBER = re.compile(
+    rf"(?<![0-9.])(?:({_DATE})(?![0-9])|[+(]?{DIGITS}(?:[0-9{SEPARATORS}]*[0-9])?)"
+)
+
+
+def ibans(text: str) -> Iterator[Stretch]:
+    """Yield where an IBAN stands; the words after it may look like more of it."""
+    for match in _IBAN.finditer(text):
+        for end in _sound_ends(match[1]):
+            if iban.is_valid(match[1][:end]):
+                yield match.start(), match.start() + end
+                break
+
+
+def _sound_ends(found: str) -> list[int]:
+    """Return where the checksum (ISO 7064, modulo 97) of what stands before is right.
+
+    One sum for all ends: to ask the library for each took 60 µs a start, of which 4 kB can have
+    a thousand.
+    """
+    head = int("".join(str(int(char, 36)) for char in found[:4]))
+    head_size = 10 ** len(str(head))
+    rest, size, ends = 0, 4, []
+    for end, char in enumerate(found[4:], start=5):
+        if char == " ":
+            continue
+        value = int(char, 36)
+        rest = (rest * (10 if value < 10 else 100) + value) % 97
+        size += 1
+        if size in _IBAN_SIZES and (rest * head_size + head) % 97 == 1:
+            ends.append(end)
+    return ends[::-1]
+
+
+def cards(text: str) -> Iterator[Stretch]:
+    """Yield where a card's number stands that is written without groups."""
+    for match in _CARD.finditer(text):
+        if luhn.is_valid(match[0]) and not _is_word(match[0]):
+            yield match.span()
+
+
+class Phones:
+    """Asks the numbering plans, each number once; ``asked`` counts."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Stretch, ...]] = {}
+        self.asked = 0
+
+    def find(self, text: str) -> Iterator[Stretch]:
+        """Yield where a phone number stands, or a number too many to be asked about."""
+        left = MOST_ASKED
+        for match in _DATE_OR_NUMBER.finditer(text):
+            if match[1] or _is_word(match[0]) or not (regions := _regions(match[0])):
+                continue
+            left -= -(-len(match[0]) // _ASKED_LENGTH)
+            if left < 0:
+                yield match.span()
+                continue
+            for start, end in self._spans(match[0], regions):
+                yield match.start() + start, match.start() + end
+
+    def _spans(self, number: str, regions: tuple[str, ...]) -> tuple[Stretch, ...]:
+        if number not in self._known:
+            self.asked += 1
+            self._known[number] = tuple(
+                (found.start, found.end)
+                for region in regions
+                for found in PhoneNumberMatcher(number, region)
+            )
+        return self._known[number]
+
+
+def _regions(number: str) -> tuple[str, ...]:
+    """Return the regions whose plans can have this number."""
+    if number.lstrip("+(").startswith("0"):
+        return ("GB", "DE", "CN")
+    size = sum(char.isdigit() for char in number)
+    if not number.startswith("+") and (size < 10 or (number.isdigit() and size > 11)):
+        return ()
+    return ("US", "CN")
+
+
+def _is_word(number: str) -> bool:
+    """Whether digits are meant as a word: 2333333333 laughs, 8888888888 wishes luck."""
+    return re.fullmatch(r"2?3+|([0-9])\1*", re.sub(r"[^0-9]", "", number)) is not None
