@@ -21,7 +21,7 @@ from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 from tests.support.model_folders import drawn_faces
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "model_serving" / "weights" / "face-compact"
 SIDE = 72
 COLUMNS = (

@@ -39,8 +39,8 @@ from transforms.gating.consent import Consents, ledger_rows
 from transforms.stage import DEAD, MAIN
 from transforms.validate import validate_batch
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-POLICY = Path(__file__).parents[2] / "schemas" / "policies" / "gate.yaml"
+DATA = Path(__file__).parents[4] / "shared" / "data"
+POLICY = Path(__file__).parents[3] / "schemas" / "policies" / "gate.yaml"
 GATED = ("text", "voice", "face", "motion", "context")
 UNOPENED = ("audio_undecodable", "image_undecodable", "duplicate")  # found after the gate
 
