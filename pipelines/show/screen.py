@@ -19,8 +19,9 @@ from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.tables.query import read_table, tables
 from schemas.errors import DeadLetterCode
 from schemas.events import WINDOW_KEY
+from schemas.modalities import MODALITIES
 from schemas.tables import Root
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 
 COLOURS = MappingProxyType(
     {

@@ -27,7 +27,8 @@ from transformers import (
 from model_serving.corpora.motion import motion_frames
 from model_serving.text.language import EMOJI
 from pipelines.sessionlogs import faces
-from schemas.events import MOTION_FEATURES, TOPIC_OF, pseudonymous_schema
+from schemas.events import TOPIC_OF, pseudonymous_schema
+from schemas.modalities import MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

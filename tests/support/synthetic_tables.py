@@ -12,8 +12,9 @@ from deltalake import write_deltalake
 from pipelines.show.accuracy import GroundTruth
 from schemas.events import TIME
 from schemas.ids import stable_ids
+from schemas.modalities import MODALITIES
 from schemas.tables import TABLES
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VOCABULARY
 from tests.support.records import IDS, PERIODS
 
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -24,7 +25,7 @@ RECORD = {"content": 11}
 
 def land(root: Path, name: str, rows: list[dict[str, object]]) -> None:
     """Append rows to a table; columns that a row lacks are null."""
-    schema = TABLES[name]
+    schema = TABLES[name].schema
     whole = [{column: row.get(column) for column in schema.names} for row in rows]
     table = pa.Table.from_pylist(whole, schema=schema)
     write_deltalake(root / name, table, partition_by=["event_date"], mode="append")
