@@ -24,7 +24,7 @@ from pipelines.sessionlogs.cloudevents import (
     dataschema,
     json_bytes,
 )
-from pipelines.sessionlogs.sample_data import clips, utterances
+from pipelines.sessionlogs.sample_data import HEADS, clips, utterances
 from pipelines.sessionlogs.script import motion_payload
 from pipelines.sessionlogs.writer import (
     GROUP_ROWS,
@@ -167,17 +167,17 @@ def _motion(rng: np.random.Generator) -> _Pool:
 
 
 def _faces(rng: np.random.Generator) -> _Pool:
+    """Two pictures of each expression by each of 20 cameras, of which a few share a head."""
     shown = np.arange(280) // 2 % len(EXPRESSIONS)
-    containers = [("jpeg", "png", "webp")[i // 14 % 3] for i in range(280)]
-    looks = [faces.identity(rng) for _ in range(20)]
-    frames = motion_frames(shown, rng)
-    drawn = [
-        picture
-        for i, who in enumerate(looks)
-        for picture in faces.draw(who, frames[i * 14 : i * 14 + 14], rng)
+    cameras = [faces.camera(rng) for _ in range(20)]
+    payloads = [
+        faces.photograph(
+            i // 14 % HEADS, expression, i // 14 // HEADS * 2 + i % 2, cameras[i // 14]
+        )
+        for i, expression in enumerate(shown.tolist())
     ]
-    payloads = [faces.encode(picture, c) for picture, c in zip(drawn, containers, strict=True)]
-    return _Pool("face", payloads, [f"image/{c}" for c in containers], shown, np.arange(280) % 2)
+    types = [cameras[i // 14].content_type for i in range(280)]
+    return _Pool("face", payloads, types, shown, np.arange(280) % 2)
 
 
 def _voice() -> _Pool:

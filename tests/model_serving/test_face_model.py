@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from model_folders import drawn_faces
+from model_folders import rendered_faces
 from PIL import Image
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -188,7 +188,7 @@ def recogniser():
 
 
 def test_scores_do_not_depend_on_the_batch(recogniser):
-    images = drawn_faces(9)
+    images = rendered_faces(9)
     together = recogniser.estimate(_column(images)).scores
     assert np.ptp(together, axis=1).min() > 0.1  # none is a flat answer
     for row, image in enumerate(images):
