@@ -9,7 +9,7 @@ from pipelines.check import check_tables, print_verdicts
 from pipelines.config import load_config
 from pipelines.replay import replay
 from pipelines.report import write_report
-from pipelines.sessionlogs.sample import write_sample
+from pipelines.sessionlogs.sample import ABOUT, write_sample
 from pipelines.show import show
 from schemas.keys import write_keys
 
@@ -28,6 +28,7 @@ def demo(out: Path, console: Console, progress: Console) -> None:
     settings = load_config(None, log=session / "log", tables=tables, keys=keys)
     done = replay(settings, progress)
     show(tables, console, truth)
+    console.print(f"{ABOUT}\n")
     print_verdicts(check_tables(tables, out / "data_docs"), console)
     page = write_report(tables, out / "report.html", truth)
     console.print(

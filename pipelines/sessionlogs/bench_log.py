@@ -24,7 +24,7 @@ from pipelines.sessionlogs.cloudevents import (
     dataschema,
     json_bytes,
 )
-from pipelines.sessionlogs.sample_data import HEADS, clips, utterances
+from pipelines.sessionlogs.sample_data import HEADS, SYNTHESISED, clips, utterances
 from pipelines.sessionlogs.script import motion_payload
 from pipelines.sessionlogs.writer import (
     GROUP_ROWS,
@@ -285,6 +285,7 @@ def _truth(
     shown = np.concatenate([pool.shown for pool in pools])
     langs = np.concatenate([pool.langs for pool in pools])
     spoken = np.isin(kind, [i for i, p in enumerate(pools) if p.kind in ("text", "voice")])
+    standing_in = [SYNTHESISED if pool.kind == "voice" else None for pool in pools]
     sources = [Event("text", "", subject, 0, 0, None).source for subject in people]
 
     def by_subject(values: list[str]) -> pa.Array:
@@ -301,5 +302,6 @@ def _truth(
         pa.array(EXPRESSIONS).take(pa.array(shown[place])),
         pa.array(["en", "zh"]).take(pa.array(langs[place], mask=~spoken)),
         pa.repeat("bench", len(who)),
+        pa.array(standing_in, pa.string()).take(pa.array(kind)),
     ]
     return pa.record_batch(columns, schema=TRUTH)

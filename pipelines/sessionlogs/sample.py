@@ -16,7 +16,14 @@ import numpy as np
 
 from pipelines.sessionlogs import faces, faults
 from pipelines.sessionlogs.cloudevents import Event, Subject, as_refused, consent, json_bytes
-from pipelines.sessionlogs.sample_data import VARIANTS, Clip, Utterance, clips, utterances
+from pipelines.sessionlogs.sample_data import (
+    SYNTHESISED,
+    VARIANTS,
+    Clip,
+    Utterance,
+    clips,
+    utterances,
+)
 from pipelines.sessionlogs.script import (
     Timeline,
     delays,
@@ -29,6 +36,11 @@ from pipelines.sessionlogs.script import (
 from pipelines.sessionlogs.writer import SessionLog, in_arrival_order, new_log, written
 from schemas.vocabularies import EXPRESSIONS
 
+ABOUT: Final = (
+    "The built-in sample: written texts, faces rendered from a head mesh, synthesised speech, "
+    "motion made by rule; no recording of a person. The figures show that the pipeline works, not "
+    "how well people are read: for that see Models in the README."
+)
 SEED: Final = 20260914
 START_MS: Final = int(datetime(2026, 9, 14, 10, tzinfo=UTC).timestamp()) * 1000
 LENGTH_MS: Final = 185_000
@@ -166,6 +178,7 @@ def _turns(
             structured=bool(rng.random() < 0.1),
             expression=expression,
             lang=subject.lang,
+            stand_in=SYNTHESISED if kind == "voice" else None,
             payload=_payload(said),
             content_type=said.content_type,
         )
