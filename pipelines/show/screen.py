@@ -322,6 +322,8 @@ def print_accuracy(accuracy: Accuracy, console: Console) -> None:
             grid.add_row(score.name, f"{score.n:,}", *_figures(score))
         grid.add_section()
     console.print(grid)
+    for stand_in in accuracy.stand_ins:
+        console.print(stand_in.note)
     console.print()
 
 

@@ -165,7 +165,13 @@ def run(stages: dict[str, dict[str, float]], minutes: int = 0) -> dict[str, obje
 
 
 def truth_row(
-    raw_id: str, subject: str, at: datetime, kind: str, expression: str | None, corpus: str = "c"
+    raw_id: str,
+    subject: str,
+    at: datetime,
+    kind: str,
+    expression: str | None,
+    corpus: str = "c",
+    stand_in: str | None = None,
 ) -> dict[str, object]:
     return {
         "source": SOURCE,
@@ -178,6 +184,7 @@ def truth_row(
         "expression": expression,
         "lang": "en" if kind == "text" else None,
         "corpus": corpus,
+        "stand_in": stand_in,
     }
 
 
@@ -185,7 +192,7 @@ TRUTH_SCHEMA = pa.schema(
     [
         *[(name, pa.string()) for name in ("source", "id", "subject", "session_id", "region")],
         ("event_time", pa.timestamp("us", tz="UTC")),
-        *[(name, pa.string()) for name in ("kind", "expression", "lang", "corpus")],
+        *[(name, pa.string()) for name in ("kind", "expression", "lang", "corpus", "stand_in")],
     ]
 )
 
