@@ -14,7 +14,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.labels import read_outputs
-from model_serving.motion.net import Net
+from model_serving.net import Net
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 

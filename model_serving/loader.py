@@ -25,15 +25,13 @@ import model_serving.motion.net
 import model_serving.text.net
 import model_serving.voice.net  # noqa: F401
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
-from model_serving.front_end import (
-    FaceFrontEnd,
-    FrontEnd,
-    MotionFrontEnd,
-    TextFrontEnd,
-    VoiceFrontEnd,
-)
+from model_serving.face.front_end import FaceFrontEnd
+from model_serving.front_end import FrontEnd
 from model_serving.labels import read_outputs
+from model_serving.motion.front_end import MotionFrontEnd
 from model_serving.recogniser import ConstantRecogniser, NetRecogniser, Recogniser
+from model_serving.text.front_end import TextFrontEnd
+from model_serving.voice.front_end import VoiceFrontEnd
 from schemas.arrow import vector_column
 from schemas.errors import AffectstreamError
 from schemas.events import MOTION_FEATURES

@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from model_serving.corpora.groups import UNKNOWN
+from model_serving.corpora.head import Head
 from model_serving.corpora.held_out import held_out_cped
-from model_serving.training.evaluation import UNKNOWN
-from model_serving.training.heads import Head
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
 GOEMOTIONS_EKMAN = MappingProxyType(

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from model_serving.calibration import expected_calibration_error, least_calibration_error
 from model_serving.card import CARD_FILE, Figure, read_card, write_card
+from model_serving.corpora.groups import UNKNOWN
 from model_serving.loader import load_recogniser
 from model_serving.metrics import bootstrap, bootstrap_all, scores_of
 from model_serving.training.common import find_model
@@ -25,8 +26,6 @@ _MEASURES: dict[str, Metric] = {
     "uar": lambda p, y: scores_of(p, y)["uar"],
     "ece": expected_calibration_error,
 }
-UNKNOWN = "unknown"
-"""The group of rows of which a corpus does not tell the speaker's sex or age."""
 ECE_ROWS = 3000
 """Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
 ECE_GOAL = 0.03

@@ -8,28 +8,16 @@ not answer that head.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model_serving.corpora.head import Head
 from model_serving.training.recipe import Recipe
 from schemas.vocabularies import EXPRESSIONS
-
-Kind = Literal["single", "multi", "value"]
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Labels that one question asks of: one of them, any of them, or a value for each."""
-
-    name: str
-    labels: tuple[str, ...]
-    kind: Kind
-    weight: float = 1.0
-
 
 SHARED = Head("expression", EXPRESSIONS, "single")
 CIRCUMPLEX = Head("circumplex", ("valence", "arousal"), "value")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForAudioClassification, PretrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from model_serving.motion.net import Net
+from model_serving.net import Net
 
 _RATE = 16_000
 _FFT, _WINDOW, _HOP = 1024, 640, 256  # 40 ms every 16 ms; lags up to 384 samples stand unfolded

@@ -21,13 +21,14 @@ from transformers import (
 
 from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
+from model_serving.corpora.head import Head
 from model_serving.labels import by_name, output_names
 from model_serving.training.average import Averaged
 from model_serving.training.common import find_model, save_model
 from model_serving.training.face.data import FACE_LABELS, MEAN, STD, Faces, load_faces
 from model_serving.training.face.start import build_faceres, fetch_faceres, renormalise
 from model_serving.training.harness import Problem, Run, as_made, fit, is_main, predict
-from model_serving.training.heads import Head, HeadLoss, named
+from model_serving.training.heads import HeadLoss, named
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import to_ekman

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from model_serving.corpora.head import Head
 from model_serving.corpora.text import CORPORA, Corpus, Rows
 from model_serving.training.harness import Batch
-from model_serving.training.heads import CIRCUMPLEX, SHARED, Head, blank_targets, columns
+from model_serving.training.heads import CIRCUMPLEX, SHARED, blank_targets, columns
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 

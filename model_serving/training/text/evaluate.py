@@ -17,9 +17,9 @@ from model_serving.corpora.text import (
     Corpus,
     Rows,
 )
-from model_serving.front_end import MAX_TOKENS
 from model_serving.labels import output_names
 from model_serving.metrics import label_thresholds, multi_label_f1, pearson
+from model_serving.text.front_end import MAX_TOKENS
 from model_serving.training.evaluation import (
     Evaluation,
     Measured,

@@ -10,8 +10,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import model_serving.text.net  # noqa: F401 - registers the base's architecture
 from model_serving.card import read_card
-from model_serving.front_end import MAX_TOKENS
 from model_serving.labels import by_name, output_names
+from model_serving.text.front_end import MAX_TOKENS
 from model_serving.training.harness import predict
 from model_serving.training.heads import blank_targets, id2label
 from model_serving.training.kept import kept, model_files

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from model_serving.calibration import calibrate, softmax
 from model_serving.card import Calibration, ModelCard, Source
+from model_serving.corpora.head import Head
 from model_serving.corpora.text import Corpus, Rows, read_cped
-from model_serving.front_end import MAX_TOKENS
 from model_serving.metrics import label_thresholds, multi_label_f1, scores_of
+from model_serving.text.front_end import MAX_TOKENS
 from model_serving.training.common import find_model, save_model
 from model_serving.training.folds import cross_validated
 from model_serving.training.harness import Problem, Run, fit, is_main, predict
 from model_serving.training.heads import (
     SHARED,
-    Head,
     HeadLoss,
     blank_targets,
     card_labels,

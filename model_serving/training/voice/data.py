@@ -14,8 +14,9 @@ from rich.progress import track
 from scipy.signal import fftconvolve, resample_poly
 from transformers import Wav2Vec2FeatureExtractor
 
+from model_serving.corpora.head import Head
 from model_serving.corpora.speakers import emodb_split, ravdess_split
-from model_serving.training.heads import SHARED, Head, blank_targets, columns
+from model_serving.training.heads import SHARED, blank_targets, columns
 from model_serving.training.kept import kept
 from model_serving.voice.net import VoiceStatistics
 from schemas.vocabularies import EXPRESSIONS, to_ekman

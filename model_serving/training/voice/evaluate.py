@@ -17,6 +17,7 @@ from transformers import AutoModelForAudioClassification
 
 from model_serving.calibration import calibrate, calibrated
 from model_serving.card import CARD_FILE, Calibration, read_card
+from model_serving.corpora.head import Head
 from model_serving.labels import by_name, output_names
 from model_serving.training.evaluation import (
     ACCURACY,
@@ -30,7 +31,7 @@ from model_serving.training.evaluation import (
     measured_single,
     other_tier,
 )
-from model_serving.training.heads import SHARED, Head, columns, id2label
+from model_serving.training.heads import SHARED, columns, id2label
 from model_serving.training.kept import kept, model_files
 from model_serving.training.voice.data import (
     EMODB,

@@ -6,8 +6,8 @@ import pytest
 import soundfile
 import torch
 
-from model_serving.front_end import hear
 from model_serving.voice.activity import CHUNK, RATE, judge_speech, load_voice_activity
+from model_serving.voice.front_end import hear
 from model_serving.voice.waveforms import resampled
 from schemas.errors import QualityCode
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from model_serving.front_end import hear
 from model_serving.voice.activity import judge_speech, narrow, noise
+from model_serving.voice.front_end import hear
 from model_serving.voice.waveforms import mono, resampled, steady, without_long_pauses
 from schemas.errors import QualityCode
 

@@ -1,0 +1,49 @@
+"""The front end of faces: images become normalised crops of the face that they show."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from model_serving.face.crops import crop_faces, look
+from model_serving.face.images import picture
+from model_serving.front_end import Inputs, Prepared, decode
+from schemas.errors import DeadLetterCode
+
+
+class FaceFrontEnd:
+    """Decodes images, finds the face, grey where the model has one channel, and normalises."""
+
+    column = "media"
+    chunk_rows = 256  # 256 images of 3 x 224 x 224 are 154 MB
+    micro_batch = 64
+    pads = False
+
+    def __init__(self, processor: Any, channels: int) -> None:
+        self._processor = processor
+        self._mode = "L" if channels == 1 else "RGB"
+
+    def prepare(self, column: pa.Array) -> Prepared:
+        rows, seen, failures = decode(
+            column, lambda media: look(picture(media)), DeadLetterCode.IMAGE_UNDECODABLE
+        )
+        crops, net_us = crop_faces(seen)
+        grids = [self._grid(crop.image) for crop in crops]
+
+        def collate(picked: np.ndarray) -> Inputs:
+            # All at once: the processor takes 0.7 ms to check its own settings at every call.
+            found = self._processor(
+                [grids[i] for i in picked], input_data_format="channels_last", return_tensors="pt"
+            )
+            return {"pixel_values": found["pixel_values"].float()}
+
+        quality = np.array([crop.quality for crop in crops])
+        codes = tuple(crop.code for crop in crops)
+        lengths = np.zeros(len(rows), np.int64)
+        return Prepared(rows, lengths, collate, failures, quality, codes, net_us)
+
+    def _grid(self, image: Image.Image) -> np.ndarray:
+        # As an array with its channels last: a 48 x 48 array alone leaves the layout to guessing.
+        grid = np.asarray(image.convert(self._mode))
+        return grid[:, :, None] if grid.ndim == 2 else grid

@@ -1,0 +1,32 @@
+"""The front end of motion: the features of a frame, as they are."""
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from model_serving.front_end import Failure, Inputs, Prepared, present
+from schemas.arrow import vectors
+from schemas.errors import DeadLetterCode
+from schemas.events import MOTION_FEATURES
+
+
+class MotionFrontEnd:
+    """Hands on the 55 motion features of a row as they are."""
+
+    column = "weights"
+    chunk_rows = 8192
+    micro_batch = 8192
+    pads = False
+
+    def prepare(self, column: pa.Array) -> Prepared:
+        rows, failures = present(column)
+        found = vectors(column, len(MOTION_FEATURES))[rows].astype(np.float32)
+        sound = np.isfinite(found).all(axis=1)
+        code, detail = DeadLetterCode.RECOGNISER_FAILED, "a weight is not a finite number"
+        failures += tuple(Failure(int(row), code, detail) for row in rows[~sound])
+        rows, values = rows[sound], torch.from_numpy(found[sound])
+
+        def collate(picked: np.ndarray) -> Inputs:
+            return {"motion_values": values[torch.from_numpy(picked)]}
+
+        return Prepared(rows, np.zeros(len(rows), np.int64), collate, failures)
