@@ -1,15 +1,20 @@
 """The front end of faces: images become normalised crops of the face that they show."""
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from model_serving.card import ModelCard
 from model_serving.face.crops import crop_faces, look
 from model_serving.face.images import picture
 from model_serving.front_end import Inputs, Prepared, decode
 from schemas.errors import DeadLetterCode
+
+NET_CLASS = AutoModelForImageClassification
 
 
 class FaceFrontEnd:
@@ -47,3 +52,17 @@ class FaceFrontEnd:
         # As an array with its channels last: a 48 x 48 array alone leaves the layout to guessing.
         grid = np.asarray(image.convert(self._mode))
         return grid[:, :, None] if grid.ndim == 2 else grid
+
+
+def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -> FaceFrontEnd:
+    """Load the image processor of a model; ``options`` are those of ``from_pretrained``."""
+    del card
+    processor = AutoImageProcessor.from_pretrained(model, **options)
+    return FaceFrontEnd(processor, getattr(net.config, "num_channels", 3))
+
+
+def probe() -> pa.RecordBatch:
+    """Return one row that every face model has to answer: a grey square."""
+    file = BytesIO()
+    Image.new("L", (48, 48), 128).save(file, "PNG")
+    return pa.record_batch({"media": pa.array([file.getvalue()], pa.binary())})

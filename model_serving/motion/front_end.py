@@ -1,13 +1,20 @@
 """The front end of motion: the features of a frame, as they are."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import torch
+from transformers import AutoModel
 
+import model_serving.motion.net  # noqa: F401 - registers ``motion_mlp``
+from model_serving.card import ModelCard
 from model_serving.front_end import Failure, Inputs, Prepared, present
-from schemas.arrow import vectors
+from schemas.arrow import vector_column, vectors
 from schemas.errors import DeadLetterCode
 from schemas.events import MOTION_FEATURES
+
+NET_CLASS = AutoModel
 
 
 class MotionFrontEnd:
@@ -30,3 +37,16 @@ class MotionFrontEnd:
             return {"motion_values": values[torch.from_numpy(picked)]}
 
         return Prepared(rows, np.zeros(len(rows), np.int64), collate, failures)
+
+
+def load_front_end(
+    card: ModelCard, model: str, net: Any, options: dict[str, Any]
+) -> MotionFrontEnd:
+    """Return the front end of motion, which has no files of its own."""
+    del card, model, net, options
+    return MotionFrontEnd()
+
+
+def probe() -> pa.RecordBatch:
+    """Return one row that every motion model has to answer: a face at rest."""
+    return pa.record_batch({"weights": vector_column(np.zeros((1, len(MOTION_FEATURES))))})

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import model_serving.text.net  # noqa: F401 - registers ``mean_bert``
+from model_serving.card import ModelCard
 from model_serving.front_end import Inputs, Prepared, present
 from model_serving.text.language import EMOJI, Language, language_share, name_emoji
 from model_serving.text.visible_text import readable
 from schemas.errors import QualityCode
 
+NET_CLASS = AutoModelForSequenceClassification
 MAX_TOKENS = 64
 _LONG_TEXT = 2048  # characters: a piece of the shipped vocabularies has at most 16
 _MOST_READ = 8 * _LONG_TEXT  # of which white space and what is not seen is left out
@@ -89,6 +93,24 @@ class TextFrontEnd:
             for some, long, ours in zip(there, length, known, strict=True)
         )
         return there * length * known, codes
+
+
+def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -> TextFrontEnd:
+    """Load the tokenizer of a model; ``options`` are those of ``from_pretrained``.
+
+    Raises ValueError where it does not fit the net: transformers makes an empty one where the
+    files are missing.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(model, **options)
+    if not 0.5 < len(tokenizer) / net.config.vocab_size <= 1:
+        message = f"a tokenizer of {len(tokenizer)} pieces does not fit the model"
+        raise ValueError(message)
+    return TextFrontEnd(tokenizer, card.languages)
+
+
+def probe() -> pa.RecordBatch:
+    """Return one row that every text model has to answer."""
+    return pa.record_batch({"text": pa.array(["yes"])})
 
 
 def _beginning(text: str) -> str:

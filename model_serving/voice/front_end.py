@@ -9,12 +9,16 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
+import model_serving.voice.net  # noqa: F401 - registers this project's nets
+from model_serving.card import ModelCard
 from model_serving.front_end import Inputs, Prepared, decode
 from model_serving.voice import activity as voice_activity
 from model_serving.voice.waveforms import mono, resampled, steady, without_long_pauses
 from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
 
+NET_CLASS = AutoModelForAudioClassification
 MAX_SECONDS = 15.0
 MIN_SECONDS = 0.1  # shorter clips end in silence: an encoder's first frame needs 25 ms and more
 _RATES = range(1_000, 384_001)
@@ -80,6 +84,25 @@ class VoiceFrontEnd:
     def _features(self, wave: np.ndarray, rate: int) -> np.ndarray:
         found = self._extractor(wave, sampling_rate=rate, return_tensors="np")
         return np.asarray(found[self._name][0], np.float32)
+
+
+def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -> VoiceFrontEnd:
+    """Load the feature extractor of a model; ``options`` are those of ``from_pretrained``."""
+    del card
+    extractor = AutoFeatureExtractor.from_pretrained(model, **options)
+    # Group normalisation (wav2vec2-base) takes its statistics over the padding too.
+    masked = getattr(extractor, "return_attention_mask", False)
+    group = getattr(net.config, "feat_extract_norm", "layer") == "group"
+    fixed = getattr(extractor, "max_length", None) is not None
+    return VoiceFrontEnd(extractor, pads=bool(masked) and not group and not fixed)
+
+
+def probe() -> pa.RecordBatch:
+    """Return one row that every voice model has to answer: a second of a tone."""
+    file = BytesIO()
+    tone = 0.1 * np.sin(np.arange(16_000) / 10)
+    soundfile.write(file, tone, 16_000, format="WAV", subtype="PCM_16")
+    return pa.record_batch({"media": pa.array([file.getvalue()], pa.binary())})
 
 
 def hear(media: bytes, rate: int) -> Clip:
