@@ -10,11 +10,21 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from model_serving.calibration import expected_calibration_error, least_calibration_error
 from model_serving.card import CARD_FILE, Figure, read_card, write_card
 from model_serving.corpora.groups import UNKNOWN
 from model_serving.loader import load_recogniser
-from model_serving.metrics import bootstrap, bootstrap_all, scores_of
+from model_serving.metrics import (
+    accuracy,
+    accuracy_of_surest,
+    bootstrap,
+    bootstrap_all,
+    confidence_and_hits,
+    confusion_matrix,
+    expected_calibration_error,
+    least_calibration_error,
+    scores_of,
+    uar,
+)
 from model_serving.training.common import find_model
 from schemas.errors import AffectstreamError
 
@@ -22,9 +32,9 @@ Tier = Literal["base", "compact"]
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 Metric = Callable[[np.ndarray, np.ndarray], float]
 _MEASURES: dict[str, Metric] = {
-    "accuracy": lambda p, y: float((p.argmax(axis=1) == y).mean()),
-    "uar": lambda p, y: scores_of(p, y)["uar"],
-    "ece": expected_calibration_error,
+    "accuracy": lambda p, y: accuracy(y, p.argmax(axis=1)),
+    "uar": lambda p, y: uar(confusion_matrix(y, p.argmax(axis=1), p.shape[1])),
+    "ece": lambda p, y: expected_calibration_error(*confidence_and_hits(p, y)),
 }
 ECE_ROWS = 3000
 """Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
@@ -110,18 +120,18 @@ def measured_single(
         Measured(split, metric, value, len(labels), *ranges[metric], keys.get(metric, ""))
         for metric, value in whole.items()
     ]
-    floor = least_calibration_error(probabilities)
+    confidence, hits = confidence_and_hits(probabilities, labels)
+    floor = least_calibration_error(confidence)
     figures = [replace(m, floor=floor) if m.metric == "ece" else m for m in figures]
     for coverage in COVERAGES[1:]:
         value = accuracy_at(probabilities, labels, coverage)
         figures.append(Measured(split, accuracy_at_name(coverage), value, len(labels)))
     if threshold is None:
         return figures
-    told = probabilities.max(axis=1) >= threshold
-    figures.append(Measured(split, COVERAGE, float(told.mean()), len(labels)))
-    if told.any():
-        right = float((probabilities[told].argmax(axis=1) == labels[told]).mean())
-        figures.append(Measured(split, ACCURACY, right, int(told.sum())))
+    sure = confidence >= threshold
+    figures.append(Measured(split, COVERAGE, float(sure.mean()), len(labels)))
+    if sure.any():
+        figures.append(Measured(split, ACCURACY, float(hits[sure].mean()), int(sure.sum())))
     return figures
 
 
@@ -174,10 +184,9 @@ def measured_one(
 
 
 def accuracy_at(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
-    """Return the accuracy on the most confident share of the rows: the risk-coverage curve."""
-    confidence = probabilities.max(axis=1)
-    kept = np.argsort(-confidence, kind="stable")[: max(1, round(coverage * len(labels)))]
-    return float((probabilities[kept].argmax(axis=1) == labels[kept]).mean())
+    """Return the accuracy on the most confident share of the rows."""
+    count = np.array([max(1, round(coverage * len(labels)))])
+    return float(accuracy_of_surest(*confidence_and_hits(probabilities, labels), count)[0])
 
 
 def measured_gaps(

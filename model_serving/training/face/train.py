@@ -23,6 +23,7 @@ from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
 from model_serving.corpora.head import Head
 from model_serving.labels import by_name, output_names
+from model_serving.metrics import accuracy
 from model_serving.training.average import Averaged
 from model_serving.training.common import find_model, save_model
 from model_serving.training.face.data import FACE_LABELS, MEAN, STD, Faces, load_faces
@@ -99,8 +100,8 @@ def build_processor(side: int) -> ViTImageProcessorPil:
 
 def majority_accuracy(logits: np.ndarray, faces: Faces) -> float:
     """Return the share of majority rows whose expression stands first."""
-    right = logits.argmax(axis=1) == faces.votes.argmax(axis=1)
-    return float(right[faces.majority].mean())
+    clear = faces.majority
+    return accuracy(faces.votes[clear].argmax(axis=1), logits[clear].argmax(axis=1))
 
 
 def _start(net: ResNetForImageClassification, folder: Path) -> None:

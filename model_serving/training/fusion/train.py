@@ -11,12 +11,13 @@ import soundfile
 import torch
 from PIL import Image
 
-from model_serving.calibration import calibrate, expected_calibration_error, softmax
+from model_serving.calibration import calibrate, softmax
 from model_serving.card import CARD_FILE, Calibration, Figure, ModelCard, Source, read_card
 from model_serving.corpora.motion import HARDER, PLAIN, motion_frames
 from model_serving.corpora.text import CORPORA
 from model_serving.fusion import AttentionFusion, AttentionFusionConfig
 from model_serving.loader import load_recogniser
+from model_serving.metrics import scores_of
 from model_serving.training.common import (
     ID2LABEL,
     LABELS,
@@ -224,9 +225,8 @@ def _figures(net: AttentionFusion, test: Windows, temperature: float) -> list[Fi
         rows = many == size if size else many > 0
         split = f"held-out windows, {size or '1-4'} modalities"
         for name, scores in methods.items():
-            right = scores[rows].argmax(axis=1) == test.labels[rows]
-            error = expected_calibration_error(scores[rows], test.labels[rows])
-            found += figures(split, {f"{name}: accuracy": right.mean(), f"{name}: ece": error})
+            all_scores = scores_of(scores[rows], test.labels[rows])
+            found += figures(split, {f"{name}: {m}": all_scores[m] for m in ("accuracy", "ece")})
     return found
 
 

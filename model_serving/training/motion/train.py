@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
 from model_serving.corpora.motion import HARDER, PLAIN, MotionStyle, motion_frames
-from model_serving.metrics import scores_of
+from model_serving.metrics import accuracy
 from model_serving.motion.net import MotionMlp, MotionMlpConfig
 from model_serving.training.common import save_model
 from model_serving.training.harness import (
@@ -76,7 +76,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
         dev={"generated": judged},
         collate=as_made,
         loss=HeadLoss.of(recipe, _HEADS),
-        score=lambda found: scores_of(found["generated"], truth)["accuracy"],
+        score=lambda found: accuracy(truth, found["generated"].argmax(axis=1)),
     )
     fit(problem, recipe, run)
     calibration = calibrate(predict(net, judged, as_made), truth, recipe.coverage)

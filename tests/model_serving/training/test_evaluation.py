@@ -4,16 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn import metrics
 
 from model_serving.card import read_card
-from model_serving.metrics import (
-    bootstrap,
-    label_thresholds,
-    multi_label_f1,
-    pearson,
-    scores_of,
-)
 from model_serving.training.evaluation import (
     ACCURACY,
     COVERAGE,
@@ -29,54 +21,6 @@ from model_serving.training.evaluation import (
 from model_serving.training.folds import cross_validated, folds
 from schemas.errors import AffectstreamError
 from tests.support import model_folders as folders
-
-
-def test_figures_by_hand() -> None:
-    chances = np.array([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.8, 0.2]])
-    found = scores_of(chances, np.array([0, 0, 1, 1]))
-    assert found["accuracy"] == 0.75
-    assert found["uar"] == 0.75
-    assert found["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
-    assert found["ece"] == pytest.approx((abs(2.4 - 2) + abs(0.6 - 1)) / 4, abs=1e-6)
-
-
-def test_figures_are_those_of_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    chances = rng.dirichlet(np.ones(7), 500)
-    labels = rng.choice([0, 1, 2, 3, 5], 500)
-    found, guess, seen = scores_of(chances, labels), chances.argmax(axis=1), np.unique(labels)
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, guess))
-    for name, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
-        expected = metrics.f1_score(labels, guess, labels=seen, average=average)
-        assert found[name] == pytest.approx(expected)
-    expected = metrics.recall_score(labels, guess, labels=seen, average="macro")
-    assert found["uar"] == pytest.approx(expected)
-
-
-def test_multi_label_f1_by_hand_and_thresholds_that_maximise_it() -> None:
-    truth = np.array([[1, 0], [1, 1], [0, 0], [0, 1]])
-    marked = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], bool)
-    assert multi_label_f1(marked, truth) == pytest.approx((2 / 3 + 0.8) / 2)
-    rng = np.random.default_rng(0)
-    truth = (rng.random((3000, 2)) < [0.1, 0.5]).astype(int)
-    chances = np.clip(0.2 * truth + rng.random((3000, 2)) * [0.3, 0.8], 0, 1)
-    cuts = label_thresholds(chances, truth)
-    alike = [multi_label_f1(chances >= cut, truth) for cut in np.arange(0.1, 0.9, 0.05)]
-    assert multi_label_f1(chances >= cuts, truth) >= max(alike) - 1e-9
-    assert len(set(label_thresholds(chances[:200], truth[:200]))) == 1
-
-
-def test_interval_holds_the_mean_it_was_drawn_from() -> None:
-    values = np.random.default_rng(0).normal(1.0, 1.0, 400)
-    low, high = bootstrap(lambda rows: float(values[rows].mean()), 400)
-    assert low < values.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.25)
-
-
-def test_correlation() -> None:
-    ramp = np.arange(10.0)
-    assert pearson(ramp, 2 * ramp + 1) == pytest.approx(1)
-    assert pearson(ramp, np.ones(10)) == 0
 
 
 def test_accuracy_rises_as_coverage_falls_where_confidence_is_honest() -> None:
