@@ -35,12 +35,12 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 def macro_f1(confusion: np.ndarray) -> float:
     """Return the mean F1 over the classes that occur as labels, as ``uar`` takes them too."""
-    return float(_f1(confusion)[confusion.sum(axis=1) > 0].mean())
+    return float(_f1_by_class(confusion)[confusion.sum(axis=1) > 0].mean())
 
 
 def weighted_f1(confusion: np.ndarray) -> float:
     """Return the mean F1 over the classes, each weighted by the rows that it labels."""
-    return float(np.average(_f1(confusion), weights=confusion.sum(axis=1)))
+    return float(np.average(_f1_by_class(confusion), weights=confusion.sum(axis=1)))
 
 
 def uar(confusion: np.ndarray) -> float:
@@ -51,13 +51,17 @@ def uar(confusion: np.ndarray) -> float:
 
 def micro_f1(confusion: np.ndarray, classes: np.ndarray) -> float:
     """Return the F1 of all rows labelled or predicted as one of these classes together."""
-    hits = confusion.diagonal()[classes].sum()
-    return float(2 * hits / max(1, confusion[classes].sum() + confusion[:, classes].sum()))
+    either = confusion[classes].sum() + confusion[:, classes].sum()
+    return float(_f1(confusion.diagonal()[classes].sum(), either))
 
 
-def _f1(confusion: np.ndarray) -> np.ndarray:
-    either = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return np.asarray(2 * confusion.diagonal() / np.maximum(either, 1))
+def _f1_by_class(confusion: np.ndarray) -> np.ndarray:
+    return _f1(confusion.diagonal(), confusion.sum(axis=0) + confusion.sum(axis=1))
+
+
+def _f1(hits: np.ndarray, either: np.ndarray) -> np.ndarray:
+    """Return the F1 of so many hits among rows labelled plus rows predicted; 0 where none is."""
+    return np.asarray(2 * hits / np.maximum(either, 1))
 
 
 def confidence_and_hits(
@@ -120,7 +124,7 @@ def multi_label_f1(marked: np.ndarray, labels: np.ndarray) -> float:
     """Return macro-F1 over the labels (columns) of (n, k) marks against (n, k) truth."""
     hits = (marked & (labels > 0)).sum(axis=0)
     either = marked.sum(axis=0) + (labels > 0).sum(axis=0)
-    return float(np.mean(np.where(either > 0, 2 * hits / np.maximum(either, 1), 0.0)))
+    return float(_f1(hits, either).mean())
 
 
 def label_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

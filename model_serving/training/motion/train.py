@@ -1,11 +1,9 @@
 """Training of the motion model: an MLP on frames that the action-unit rules generate."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
@@ -13,16 +11,8 @@ from model_serving.corpora.motion import HARDER, PLAIN, MotionStyle, motion_fram
 from model_serving.metrics import accuracy
 from model_serving.motion.net import MotionMlp, MotionMlpConfig
 from model_serving.training.common import save_model
-from model_serving.training.harness import (
-    Batch,
-    Problem,
-    Run,
-    as_made,
-    fit,
-    is_main,
-    predict,
-    rank,
-)
+from model_serving.training.drawn import DrawnItems, FixedItems
+from model_serving.training.harness import Batch, Problem, Run, as_made, fit, is_main, predict
 from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, named
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
@@ -30,31 +20,6 @@ from schemas.vocabularies import EXPRESSIONS
 
 _DEV_ROWS = 4096
 _HEADS = (SHARED,)
-
-
-@dataclass(frozen=True, slots=True)
-class Frames(Dataset[Batch]):
-    """``count`` frames an epoch, drawn anew for every batch; or those of ``fixed``, as they are.
-
-    Every other batch is a hard one in part: intensities and trackers differ in life. What is drawn
-    hangs on torch's generator, whose state a checkpoint holds, and on the process.
-    """
-
-    count: int
-    fixed: Batch | None = None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, row: int) -> Batch:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        """Return the whole batch at once: the loader hands on as it is."""
-        if self.fixed is not None:
-            return {name: values[rows] for name, values in self.fixed.items()}
-        rng = np.random.default_rng([rank(), int(torch.randint(2**62, ()))])
-        return draw(len(rows), rng, between(rng) if rng.random() < 0.5 else PLAIN)
 
 
 def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
@@ -69,10 +34,10 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     frames = int(recipe.net["frames"])
     dev = _dev(np.random.default_rng(recipe.seed + 1))
     truth = dev["labels"].argmax(dim=1).numpy()
-    judged = Frames(len(truth), dev)
+    judged = FixedItems(dev)
     problem = Problem(
         net=net,
-        train=Frames(frames),
+        train=DrawnItems(frames, draw_mixed),
         dev={"generated": judged},
         collate=as_made,
         loss=HeadLoss.of(recipe, _HEADS),
@@ -131,6 +96,11 @@ def between(rng: np.random.Generator) -> MotionStyle:
         if name != "levels"
     }
     return MotionStyle(levels=levels, **rest)
+
+
+def draw_mixed(count: int, rng: np.random.Generator) -> Batch:
+    """Return training frames: every other batch is a hard one in part, as trackers in life are."""
+    return draw(count, rng, between(rng) if rng.random() < 0.5 else PLAIN)
 
 
 def draw(count: int, rng: np.random.Generator, style: MotionStyle) -> Batch:

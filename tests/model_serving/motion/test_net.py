@@ -9,11 +9,11 @@ from transformers import (
 )
 
 from model_serving.motion.net import MotionMlp, MotionMlpConfig
-from model_serving.training.common import ID2LABEL
-from model_serving.training.heads import named
+from model_serving.training.heads import SHARED, id2label, named
 from model_serving.voice.net import VoiceStatistics, VoiceStatisticsConfig
 
 RATE = 16_000
+ID2LABEL = id2label((SHARED,))
 
 
 @pytest.fixture(scope="module")
