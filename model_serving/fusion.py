@@ -15,6 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.labels import read_outputs
 from model_serving.net import Net
+from model_serving.threads import model_threads
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
 
@@ -142,7 +143,7 @@ class Fusion:
             )
             # In double precision, so that a row moves by less than 1e-9 with its batch.
             tensors = [torch.from_numpy(np.asarray(part[some], np.float64)) for part in inputs]
-            with torch.inference_mode():
+            with model_threads(), torch.inference_mode():
                 output = self.net(*tensors)
                 probabilities = (output.logits / self.card.calibration.temperature).softmax(dim=1)
             fused[some] = probabilities.numpy()[:, np.argsort(self.order)]

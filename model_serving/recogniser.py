@@ -14,6 +14,7 @@ from torch import Tensor
 from model_serving.calibration import calibrated, scaled
 from model_serving.card import CONSTANT, ModelCard
 from model_serving.front_end import Failure, FrontEnd, Inputs, Prepared
+from model_serving.threads import model_threads
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VALUES, VOCABULARY
@@ -107,10 +108,11 @@ class NetRecogniser:
             return _joined([])
         column = batch[self.front_end.column]
         step = self.front_end.chunk_rows
-        parts = [
-            _shifted(self._chunk(self.front_end.prepare(column.slice(start, step))), start)
-            for start in range(0, len(column), step)
-        ]
+        with model_threads():
+            parts = [
+                _shifted(self._chunk(self.front_end.prepare(column.slice(start, step))), start)
+                for start in range(0, len(column), step)
+            ]
         return _joined(parts)
 
     def _chunk(self, prepared: Prepared) -> Estimates:

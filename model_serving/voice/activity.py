@@ -8,7 +8,8 @@ a batch at once, and only the LSTM goes through time.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -73,9 +74,14 @@ class VoiceActivity(nn.Module):
 @lru_cache(maxsize=1)
 def load_voice_activity() -> VoiceActivity:
     """Return the net of the installed package ``silero-vad``, loaded once a process."""
-    path = files("silero_vad") / "data" / "silero_vad_16k.safetensors"
+    # Found and not imported: importing it sets torch's threads for the whole process.
+    package = find_spec("silero_vad")
+    if package is None or package.origin is None:
+        message = "package silero-vad is not installed: pip install silero-vad==6.2.3"
+        raise ModuleNotFoundError(message)
+    path = Path(package.origin).parent / "data" / "silero_vad_16k.safetensors"
     gate = re.compile(r"lstm_cell\.(weight|bias)_([ih]h)")
-    tensors = load_file(str(path))
+    tensors = load_file(path)
     found = {gate.sub(r"lstm.\1_\2_l0", name): tensor for name, tensor in tensors.items()}
     net = VoiceActivity()
     net.load_state_dict(found)
