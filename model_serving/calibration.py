@@ -35,12 +35,12 @@ def abstention_threshold(confidence: np.ndarray, coverage: float = 0.9) -> float
     return float(np.quantile(confidence, 1.0 - coverage, method="lower"))
 
 
-def calibrated(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
+def apply_calibration(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
     """Return the calibrated (n, k) probabilities of these logits of the mapped labels."""
-    return softmax(scaled(calibration, logits))
+    return softmax(scale_logits(calibration, logits))
 
 
-def scaled(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
+def scale_logits(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
     """Return the (n, k) logits over the temperature, with the bias."""
     shift = np.asarray(calibration.bias) if calibration.bias else 0.0
     return np.asarray(logits, np.float64) / calibration.temperature + shift
@@ -50,7 +50,7 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, coverage: float = 0.9) -> 
     """Fit temperature and threshold on dev rows; ``ece`` is theirs too."""
     temperature = round(fit_temperature(logits, labels), 4)
     found = Calibration(temperature=temperature, coverage=coverage)
-    probabilities = calibrated(found, logits)
+    probabilities = apply_calibration(found, logits)
     threshold = abstention_threshold(probabilities.max(axis=1), coverage)
     error = expected_calibration_error(*confidence_and_hits(probabilities, labels))
     return found.model_copy(update={"threshold": round(threshold, 4), "ece": round(error, 4)})

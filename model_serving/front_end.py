@@ -62,7 +62,7 @@ class FrontEnd(Protocol):
     def prepare(self, column: pa.Array) -> Prepared: ...
 
 
-def present(column: pa.Array) -> tuple[np.ndarray, tuple[Failure, ...]]:
+def rows_with_payload(column: pa.Array) -> tuple[np.ndarray, tuple[Failure, ...]]:
     """Return the rows that hold a payload, and a failure for each that holds none."""
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     missing = np.flatnonzero(~valid)
@@ -70,7 +70,7 @@ def present(column: pa.Array) -> tuple[np.ndarray, tuple[Failure, ...]]:
     return np.flatnonzero(valid), tuple(Failure(int(i), code, "no payload") for i in missing)
 
 
-def decode(
+def decode_rows(
     column: pa.Array, decode: Callable[[bytes], Item], code: DeadLetterCode
 ) -> tuple[np.ndarray, list[Item], tuple[Failure, ...]]:
     """Decode every payload, on all cores: libsndfile and Pillow let go of the interpreter.

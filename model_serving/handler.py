@@ -22,7 +22,7 @@ from schemas.events import kind_of
 from schemas.tables import DEAD_LETTERS, OBSERVATIONS, on_its_way
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES
 
-_LOOK_S = 1.0
+_CHECK_EVERY_S = 1.0
 _FLAT = np.float32(1 / len(EXPRESSIONS) + 1e-6)  # the confidence in what can't be judged at all
 _LOG = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
         self._forward_us = Metrics.counter(self._stage, "forward_us")
-        self._looked = float("-inf")
+        self._checked_at = float("-inf")
 
     def load_model(self) -> Loaded:
         return Loaded(self._load())
@@ -109,27 +109,29 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         model: Loaded,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Recognised]:
-        newest = self._newest(model)
+        newest = self._reload(model)
         return [
-            self.recognise(events, newest) if self._mine(events) else Recognised(events, _NOTHING)
+            self.recognise(events, newest)
+            if self._is_own_kind(events)
+            else Recognised(events, _NOTHING)
             for events in batch
         ]
 
     def get_num_bytes(self, batch: Sequence[pa.RecordBatch]) -> int:
         return sum(events.get_total_buffer_size() for events in batch)
 
-    def _newest(self, held: Loaded) -> Recogniser:
+    def _reload(self, loaded: Loaded) -> Recogniser:
         """Return the model as its folder holds it now, looking at most once a second."""
         now = time.monotonic()
-        if now - self._looked >= _LOOK_S:
-            self._looked = now
+        if now - self._checked_at >= _CHECK_EVERY_S:
+            self._checked_at = now
             try:
-                held.model = self._load()
+                loaded.model = self._load()
             except AffectstreamError as error:  # a file is being replaced
-                _LOG.warning("%s goes on with %s: %s", self._stage, held.model.model_id, error)
-        return held.model
+                _LOG.warning("%s goes on with %s: %s", self._stage, loaded.model.model_id, error)
+        return loaded.model
 
-    def _mine(self, batch: pa.RecordBatch) -> bool:
+    def _is_own_kind(self, batch: pa.RecordBatch) -> bool:
         if "topic" not in batch.schema.names:
             return False
         return batch.num_rows == 0 or kind_of(batch) == self._modality

@@ -43,17 +43,17 @@ _LOADED: dict[tuple[str, str, str | None, str], tuple[tuple[int, int, int], Reco
 def load_recogniser(modality: str, model: str, card: str | None, device: str) -> Recogniser:
     """Return the recogniser of this model, one a process and device; a folder or hub id.
 
-    A folder whose card was written anew is loaded again, and takes the place of what was held.
+    A folder whose card was written anew is loaded again, and takes the place of what was cached.
     Raises AffectstreamError where the card is missing or does not fit, a file is not the one that
     the card describes, the model can't be had, or the device is not there.
     """
     source = (modality, model, card, device)
     with _LOADING:
         stamp = _stamp(model, card)
-        held = _LOADED.get(source)
-        if held is None or held[0] != stamp:
-            held = _LOADED[source] = (stamp, _load(*source))
-        return held[1]
+        cached = _LOADED.get(source)
+        if cached is None or cached[0] != stamp:
+            cached = _LOADED[source] = (stamp, _load(*source))
+        return cached[1]
 
 
 def _stamp(model: str, card: str | None) -> tuple[int, int, int]:

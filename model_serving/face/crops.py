@@ -39,7 +39,7 @@ class Crop:
     code: QualityCode | None = None
 
 
-def look(image: Image.Image) -> Image.Image | Crop:
+def crop_if_large(image: Image.Image) -> Image.Image | Crop:
     """Return the face that a large image shows; one as small as a crop as it is."""
     small = min(image.size) <= CROP_SIDE and max(image.size) <= _CROP_LONGEST * min(image.size)
     return image if small else _crop(image, cropped=False)
@@ -53,7 +53,7 @@ def crop_faces(seen: Sequence[Image.Image | Crop]) -> tuple[list[Crop], int]:
     """
     small = {row: item for row, item in enumerate(seen) if isinstance(item, Image.Image)}
     started = perf_counter_ns()
-    pixels = [np.array(lightened(image).convert("RGB")) for image in small.values()]
+    pixels = [np.array(lighten(image).convert("RGB")) for image in small.values()]
     taken = load_detector().accepts(pixels)
     spent = (perf_counter_ns() - started) // 1000
     accepted = dict(zip(small, taken, strict=True))
@@ -73,8 +73,8 @@ def _crop(image: Image.Image, cropped: bool) -> Crop:
         face = find_face(image)
         if face is None:
             return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
-        image, side, turned = _cut(image, face), _height(face), frontality(face.landmarks)
-    lit, image = evenness(image), lightened(image)
+        image, side, turned = _cut_out(image, face), _height(face), frontality(face.landmarks)
+    lit, image = evenness(image), lighten(image)
     shares = {
         QualityCode.BADLY_LIT: lit,
         QualityCode.SMALL_FACE: min(1.0, side / _SMALL),
@@ -92,7 +92,7 @@ def contrast(image: Image.Image) -> int:
     return int(high - low)
 
 
-def lightened(image: Image.Image) -> Image.Image:
+def lighten(image: Image.Image) -> Image.Image:
     """Return the image over all grey levels where it is dark or pale, its colours kept.
 
     Of FER+'s test faces at an eighth of their light .37 were told instead of .80, at a confidence
@@ -119,7 +119,7 @@ def find_face(image: Image.Image) -> Face | None:
     """Return the most prominent face of an image, in its own pixels."""
     small = image.convert("RGB")
     small.thumbnail((SEARCHED, SEARCHED), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    found = load_detector().detect(np.array(lightened(small)))
+    found = load_detector().detect(np.array(lighten(small)))
     if not found:
         return None
     scale = image.width / small.width
@@ -156,7 +156,7 @@ def _height(face: Face) -> float:
     return float(face.box[3] - face.box[1])
 
 
-def _cut(image: Image.Image, face: Face) -> Image.Image:
+def _cut_out(image: Image.Image, face: Face) -> Image.Image:
     """Cut a square as high as the detector's box: so the box stood in FER+'s crops (median)."""
     x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
     half = max(_height(face), 2.0) / 2

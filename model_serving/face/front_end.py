@@ -9,9 +9,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from model_serving.card import ModelCard
-from model_serving.face.crops import crop_faces, look
-from model_serving.face.images import picture
-from model_serving.front_end import Inputs, Prepared, decode
+from model_serving.face.crops import crop_faces, crop_if_large
+from model_serving.face.images import decode_image
+from model_serving.front_end import Inputs, Prepared, decode_rows
 from schemas.errors import DeadLetterCode
 
 NET_CLASS = AutoModelForImageClassification
@@ -30,8 +30,10 @@ class FaceFrontEnd:
         self._mode = "L" if channels == 1 else "RGB"
 
     def prepare(self, column: pa.Array) -> Prepared:
-        rows, seen, failures = decode(
-            column, lambda media: look(picture(media)), DeadLetterCode.IMAGE_UNDECODABLE
+        rows, seen, failures = decode_rows(
+            column,
+            lambda media: crop_if_large(decode_image(media)),
+            DeadLetterCode.IMAGE_UNDECODABLE,
         )
         crops, net_us = crop_faces(seen)
         grids = [self._grid(crop.image) for crop in crops]

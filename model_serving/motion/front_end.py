@@ -9,7 +9,7 @@ from transformers import AutoModel
 
 import model_serving.motion.net  # noqa: F401 - registers ``motion_mlp``
 from model_serving.card import ModelCard
-from model_serving.front_end import Failure, Inputs, Prepared, present
+from model_serving.front_end import Failure, Inputs, Prepared, rows_with_payload
 from schemas.arrow import vector_column, vectors
 from schemas.errors import DeadLetterCode
 from schemas.events import MOTION_FEATURES
@@ -26,7 +26,7 @@ class MotionFrontEnd:
     pads = False
 
     def prepare(self, column: pa.Array) -> Prepared:
-        rows, failures = present(column)
+        rows, failures = rows_with_payload(column)
         found = vectors(column, len(MOTION_FEATURES))[rows].astype(np.float32)
         sound = np.isfinite(found).all(axis=1)
         code, detail = DeadLetterCode.RECOGNISER_FAILED, "a weight is not a finite number"

@@ -12,9 +12,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import model_serving.text.net  # noqa: F401 - registers ``mean_bert``
 from model_serving.card import ModelCard
-from model_serving.front_end import Inputs, Prepared, present
+from model_serving.front_end import Inputs, Prepared, rows_with_payload
 from model_serving.text.language import EMOJI, Language, language_share, name_emoji
-from model_serving.text.visible_text import readable
+from model_serving.text.visible_text import text_for_model
 from schemas.errors import QualityCode
 
 NET_CLASS = AutoModelForSequenceClassification
@@ -46,12 +46,12 @@ class TextFrontEnd:
         self._unknown = {emoji for emoji, own in zip(EMOJI, ids, strict=True) if unknown in own}
 
     def prepare(self, column: pa.Array) -> Prepared:
-        rows, failures = present(column)
+        rows, failures = rows_with_payload(column)
         whole = column.take(pa.array(rows))
         if not len(whole):
             return Prepared(rows, rows, lambda _: {}, failures)
-        started = readable(pc.utf8_slice_codeunits(whole, 0, _MOST_READ)).to_pylist()
-        texts = [name_emoji(_beginning(t), self._unknown)[:_LONG_TEXT] for t in started]
+        started = text_for_model(pc.utf8_slice_codeunits(whole, 0, _MOST_READ)).to_pylist()
+        texts = [name_emoji(_truncate(t), self._unknown)[:_LONG_TEXT] for t in started]
         sizes = pc.utf8_length(whole).to_numpy()
         sizes = np.where(sizes > _MOST_READ, sizes, [len(t) for t in started])
         limit = min(MAX_TOKENS, self._tokenizer.model_max_length)
@@ -113,7 +113,7 @@ def probe() -> pa.RecordBatch:
     return pa.record_batch({"text": pa.array(["yes"])})
 
 
-def _beginning(text: str) -> str:
+def _truncate(text: str) -> str:
     """Return as much of a visible text as 64 tokens can hold: a book takes no longer."""
     if len(text) > _LONG_TEXT:
         text = " ".join(text.split())[:_LONG_TEXT]

@@ -28,7 +28,7 @@ class DrawnItems(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """Return a whole batch of so many items, for ``harness.as_made``."""
+        """Return a whole batch of so many items, for ``harness.pass_batch_through``."""
         rng = np.random.default_rng([rank(), int(torch.randint(2**62, ()))])
         return self.draw(len(rows), rng)
 
@@ -46,5 +46,5 @@ class FixedItems(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """Return these items as a whole batch, for ``harness.as_made``."""
+        """Return these items as a whole batch, for ``harness.pass_batch_through``."""
         return {name: values[rows] for name, values in self.batch.items()}

@@ -40,7 +40,7 @@ ECE_ROWS = 3000
 """Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
 ECE_GOAL = 0.03
 COVERAGE, ACCURACY = "coverage at the shipped threshold", "accuracy at the shipped threshold"
-_LUCK_DRAWS = 100
+_CHANCE_DRAWS = 100
 _OTHER = {"base": "compact", "compact": "base"}
 
 
@@ -100,7 +100,7 @@ class Evaluation:
         return tuple(m for m in self.measured if m.metric == "ece" and m.floor is not None)
 
 
-def measured_single(
+def measure_single_label(
     split: str,
     probabilities: np.ndarray,
     labels: np.ndarray,
@@ -135,7 +135,7 @@ def measured_single(
     return figures
 
 
-def measured_as_shipped(
+def measure_as_shipped(
     split: str, modality: str, folder: Path, media: Sequence[bytes], labels: np.ndarray
 ) -> list[Measured]:
     """Judge the scores that the pipeline would give of these media: front end, quality and all."""
@@ -145,7 +145,7 @@ def measured_as_shipped(
     if found.failures:
         message = f"{folder.name} could not read an item: {found.failures[0].detail}"
         raise AffectstreamError(message)
-    return measured_single(split, found.scores, labels, threshold=model.threshold)
+    return measure_single_label(split, found.scores, labels, threshold=model.threshold)
 
 
 def other_tier(folder: Path, build: Path) -> Path | None:
@@ -167,7 +167,7 @@ def accuracy_at_name(coverage: float) -> str:
     return f"accuracy at {coverage:.0%} coverage"
 
 
-def aside(measured: Sequence[Measured], why: str) -> list[Measured]:
+def exclude_ece(measured: Sequence[Measured], why: str) -> list[Measured]:
     """Return the figures with their ECE under a name of its own, which counts for no goal.
 
     That is for rows that are no test set of their own: pooled, disturbed, of a corpus never seen.
@@ -175,7 +175,7 @@ def aside(measured: Sequence[Measured], why: str) -> list[Measured]:
     return [replace(m, metric=f"ece, {why}") if m.metric == "ece" else m for m in measured]
 
 
-def measured_one(
+def measure_figure(
     split: str, metric: str, figure: Callable[[np.ndarray], float], rows: int, *, key: str = ""
 ) -> Measured:
     """Return ``figure`` of all rows, with its interval over resampled rows."""
@@ -189,7 +189,7 @@ def accuracy_at(probabilities: np.ndarray, labels: np.ndarray, coverage: float) 
     return float(accuracy_of_surest(*confidence_and_hits(probabilities, labels), count)[0])
 
 
-def measured_gaps(
+def measure_gaps(
     split: str,
     probabilities: np.ndarray,
     labels: np.ndarray,
@@ -210,14 +210,14 @@ def measured_gaps(
         for name in names:
             rows = np.flatnonzero(groups == name)
             found = partial(_measure, measure, probabilities[rows], labels[rows])
-            figures.append(measured_one(f"{split}, {name}", metric, found, len(rows)))
-        told = [name for name in names if name != UNKNOWN]
-        if len(told) > 1:
-            apart = partial(_gap, measure, probabilities, labels, groups, told)
-            gap = measured_one(split, f"{metric} gap", apart, len(labels))
+            figures.append(measure_figure(f"{split}, {name}", metric, found, len(rows)))
+        known = [name for name in names if name != UNKNOWN]
+        if len(known) > 1:
+            apart = partial(_gap, measure, probabilities, labels, groups, known)
+            gap = measure_figure(split, f"{metric} gap", apart, len(labels))
             whose = np.arange(len(labels)) if people is None else people
-            by_luck = _luck(measure, probabilities, labels, groups, whose, told)
-            figures.append(replace(gap, floor=by_luck))
+            by_chance = _gap_by_chance(measure, probabilities, labels, groups, whose, known)
+            figures.append(replace(gap, floor=by_chance))
     return figures
 
 
@@ -241,7 +241,7 @@ def _gap(
     return max(found) - min(found)
 
 
-def _luck(
+def _gap_by_chance(
     measure: Metric,
     probabilities: np.ndarray,
     labels: np.ndarray,
@@ -254,7 +254,7 @@ def _luck(
     rows = np.flatnonzero(np.isin(groups, names))
     _, first, person = np.unique(people[rows], return_index=True, return_inverse=True)
     found = []
-    for _ in range(_LUCK_DRAWS):
+    for _ in range(_CHANCE_DRAWS):
         drawn = groups.copy()
         drawn[rows] = rng.permutation(groups[rows][first])[person]
         found.append(_gap(measure, probabilities, labels, drawn, names, rows))

@@ -13,9 +13,9 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 import model_serving.voice.net  # noqa: F401 - registers this project's nets
 from model_serving.card import ModelCard
-from model_serving.front_end import Inputs, Prepared, decode
+from model_serving.front_end import Inputs, Prepared, decode_rows
 from model_serving.voice import activity as voice_activity
-from model_serving.voice.waveforms import mono, resampled, steady, without_long_pauses
+from model_serving.voice.waveforms import mix_to_mono, remove_drift, resample, shorten_pauses
 from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
 
 NET_CLASS = AutoModelForAudioClassification
@@ -55,8 +55,8 @@ class VoiceFrontEnd:
 
     def prepare(self, column: pa.Array) -> Prepared:
         rate = self._extractor.sampling_rate
-        rows, clips, failures = decode(
-            column, lambda media: hear(media, rate), DeadLetterCode.AUDIO_UNDECODABLE
+        rows, clips, failures = decode_rows(
+            column, lambda media: decode_clip(media, rate), DeadLetterCode.AUDIO_UNDECODABLE
         )
         quality, codes, net_us = self._judge(clips, rate)
         items = [self._features(clip.wave, rate) for clip in clips]
@@ -77,7 +77,7 @@ class VoiceFrontEnd:
         self, clips: list[Clip], rate: int
     ) -> tuple[np.ndarray, tuple[QualityCode | None, ...], int]:
         started = perf_counter_ns()
-        heard = [resampled(clip.wave, rate, voice_activity.RATE) for clip in clips]
+        heard = [resample(clip.wave, rate, voice_activity.RATE) for clip in clips]
         quality, codes = voice_activity.judge_speech(heard, [clip.steps for clip in clips])
         return quality, tuple(codes), (perf_counter_ns() - started) // 1000
 
@@ -105,7 +105,7 @@ def probe() -> pa.RecordBatch:
     return pa.record_batch({"media": pa.array([file.getvalue()], pa.binary())})
 
 
-def hear(media: bytes, rate: int) -> Clip:
+def decode_clip(media: bytes, rate: int) -> Clip:
     """Decode a WAV, FLAC or Ogg file of at most 15 s to one voice at this rate."""
     with soundfile.SoundFile(BytesIO(media)) as audio:
         if audio.format not in _AUDIO_FORMATS:
@@ -130,8 +130,8 @@ def hear(media: bytes, rate: int) -> Clip:
         found = audio.samplerate
     some = sound[:: 1 + len(sound) // _SOME]
     steps = max(len(np.unique(channel)) for channel in some.T)
-    channels = [resampled(np.ascontiguousarray(channel), found, rate) for channel in sound.T]
-    wave = without_long_pauses(mono(steady(np.stack(channels, axis=1), rate), rate), rate)
+    channels = [resample(np.ascontiguousarray(channel), found, rate) for channel in sound.T]
+    wave = shorten_pauses(mix_to_mono(remove_drift(np.stack(channels, axis=1), rate), rate), rate)
     return Clip(np.pad(wave, (0, max(0, int(MIN_SECONDS * rate) - len(wave)))), steps)
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from model_serving.calibration import (
     abstention_threshold,
+    apply_calibration,
     calibrate,
-    calibrated,
     fit_temperature,
     softmax,
 )
@@ -62,7 +62,7 @@ def test_the_bias_of_a_card_mends_shares_that_are_wrong() -> None:
     logits, _ = honest(1_000, 1.0)
     shift = np.array([2.0, 0, 0, 0, 0, 0, -1.0])
     card = Calibration(temperature=2.0, bias=tuple(-shift))
-    chances = calibrated(card, 2 * (logits + shift))
+    chances = apply_calibration(card, 2 * (logits + shift))
     assert chances == pytest.approx(softmax(logits))
 
 
@@ -70,5 +70,5 @@ def test_threshold_is_reached_by_the_stated_coverage() -> None:
     logits, labels = honest(5_000, 1.5)
     found = calibrate(logits, labels, 0.7)
     assert found.coverage == 0.7
-    reached = calibrated(found, logits).max(axis=1) >= found.threshold
+    reached = apply_calibration(found, logits).max(axis=1) >= found.threshold
     assert reached.mean() == pytest.approx(0.7, abs=0.01)

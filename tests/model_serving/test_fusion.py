@@ -17,7 +17,7 @@ from model_serving.fusion import (
     load_fusion,
 )
 from model_serving.training.common import save_model
-from model_serving.training.heads import SHARED, card_labels, id2label, named
+from model_serving.training.heads import SHARED, card_labels, id2label, label_maps
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 from tests.support.properties import examples
@@ -37,7 +37,7 @@ CARD = ModelCard(
 def fusion():
     """An untrained net: what is tested here must hold for any weights."""
     torch.manual_seed(7)
-    net = AttentionFusion(AttentionFusionConfig(**named(id2label((SHARED,)))))
+    net = AttentionFusion(AttentionFusionConfig(**label_maps(id2label((SHARED,)))))
     return Fusion(net.double().eval(), CARD)
 
 
@@ -125,7 +125,7 @@ def test_folder_round_trip_and_what_a_broken_one_says(fusion, tmp_path):
 
 def _relabelled(fusion, folder, order, names, labels):
     """Write the net as one that was trained on the vocabulary in another order."""
-    net = AttentionFusion(AttentionFusionConfig(**named(dict(enumerate(names)))))
+    net = AttentionFusion(AttentionFusionConfig(**label_maps(dict(enumerate(names)))))
     net.double().load_state_dict(fusion.net.state_dict())
     weights = net.state_dict()
     weights["embed.weight"][:, :7] = weights["embed.weight"][:, order]

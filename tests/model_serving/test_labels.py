@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import model_serving.handler as handler_module
 from model_serving.card import ModelCard, read_card
 from model_serving.handler import RecogniserHandler
-from model_serving.labels import by_name, output_names, read_outputs
+from model_serving.labels import order_by_name, output_names, read_outputs
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import NetRecogniser
 from model_serving.training.common import save_model
@@ -144,7 +144,9 @@ def test_a_bias_without_names_needs_the_model_s_order() -> None:
 
 
 def test_logits_are_picked_by_name() -> None:
-    found = by_name(np.array([[1.0, 2.0, 3.0]]), ["Joy", "fear", "anger"], ["anger", "calm", "joy"])
+    found = order_by_name(
+        np.array([[1.0, 2.0, 3.0]]), ["Joy", "fear", "anger"], ["anger", "calm", "joy"]
+    )
     assert found[0, [0, 2]].tolist() == [3.0, 1.0]
     assert np.isnan(found[0, 1])
 

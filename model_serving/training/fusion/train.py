@@ -17,8 +17,8 @@ from model_serving.training.drawn import DrawnItems, FixedItems
 from model_serving.training.folds import cross_validated
 from model_serving.training.fusion.data import Items, read_items, split_sources
 from model_serving.training.fusion.windows import Windows, draw_batch, simulate, to_batch
-from model_serving.training.harness import Problem, Run, as_made, fit, is_main, predict
-from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, named
+from model_serving.training.harness import Problem, Run, fit, is_main, pass_batch_through, predict
+from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, label_maps
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
@@ -94,7 +94,7 @@ def learn(recipe: Recipe, fitted: Items, known: Items, run: Run) -> Learnt:
     The dev score is the mean log-probability of the label.
     """
     torch.manual_seed(recipe.seed)
-    net = AttentionFusion(AttentionFusionConfig(**named(id2label(_HEADS))))
+    net = AttentionFusion(AttentionFusionConfig(**label_maps(id2label(_HEADS))))
     dev = simulate(known.without_copies().pools(), _DEV_WINDOWS, _generator(recipe, 1))
     rows = np.arange(_DEV_WINDOWS)
 
@@ -106,7 +106,7 @@ def learn(recipe: Recipe, fitted: Items, known: Items, run: Run) -> Learnt:
         net=net,
         train=DrawnItems(int(recipe.net["windows"]), partial(draw_batch, fitted.pools())),
         dev={"simulated": FixedItems(to_batch(dev))},
-        collate=as_made,
+        collate=pass_batch_through,
         loss=HeadLoss.of(recipe, _HEADS),
         score=score,
     )
@@ -152,7 +152,7 @@ def _write_average(recipe: Recipe, out: Path, run: Run) -> ModelCard:
     geometric mean of theirs; one modality alone stays as it is, and so does its threshold, which is
     that of the model that the recipe names.
     """
-    net = AttentionFusion(AttentionFusionConfig(**named(id2label(_HEADS))))
+    net = AttentionFusion(AttentionFusionConfig(**label_maps(id2label(_HEADS))))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()
@@ -171,7 +171,7 @@ def _write_average(recipe: Recipe, out: Path, run: Run) -> ModelCard:
 
 
 def _logits(net: AttentionFusion, windows: Windows) -> np.ndarray:
-    return predict(net, FixedItems(to_batch(windows)), as_made, batch=1024)
+    return predict(net, FixedItems(to_batch(windows)), pass_batch_through, batch=1024)
 
 
 def _fused(learnt: Learnt, windows: Windows) -> np.ndarray:

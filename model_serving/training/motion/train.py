@@ -12,8 +12,16 @@ from model_serving.metrics import accuracy
 from model_serving.motion.net import MotionMlp, MotionMlpConfig
 from model_serving.training.common import save_model
 from model_serving.training.drawn import DrawnItems, FixedItems
-from model_serving.training.harness import Batch, Problem, Run, as_made, fit, is_main, predict
-from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, named
+from model_serving.training.harness import (
+    Batch,
+    Problem,
+    Run,
+    fit,
+    is_main,
+    pass_batch_through,
+    predict,
+)
+from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, label_maps
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
@@ -30,7 +38,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     del data
     torch.manual_seed(recipe.seed)
     labels = id2label(_HEADS)
-    net = MotionMlp(MotionMlpConfig(**named(labels)))
+    net = MotionMlp(MotionMlpConfig(**label_maps(labels)))
     frames = int(recipe.net["frames"])
     dev = _dev(np.random.default_rng(recipe.seed + 1))
     truth = dev["labels"].argmax(dim=1).numpy()
@@ -39,12 +47,12 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
         net=net,
         train=DrawnItems(frames, draw_mixed),
         dev={"generated": judged},
-        collate=as_made,
+        collate=pass_batch_through,
         loss=HeadLoss.of(recipe, _HEADS),
         score=lambda found: accuracy(truth, found["generated"].argmax(axis=1)),
     )
     fit(problem, recipe, run)
-    calibration = calibrate(predict(net, judged, as_made), truth, recipe.coverage)
+    calibration = calibrate(predict(net, judged, pass_batch_through), truth, recipe.coverage)
     card = ModelCard(
         name=recipe.name,
         version=recipe.version,
@@ -82,7 +90,7 @@ def _dev(rng: np.random.Generator) -> Batch:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def between(rng: np.random.Generator) -> MotionStyle:
+def draw_style(rng: np.random.Generator) -> MotionStyle:
     """Draw a style between the plain one and two thirds of the way to the harder one."""
     way = rng.uniform(0.0, 0.67)
 
@@ -100,7 +108,7 @@ def between(rng: np.random.Generator) -> MotionStyle:
 
 def draw_mixed(count: int, rng: np.random.Generator) -> Batch:
     """Return training frames: every other batch is a hard one in part, as trackers in life are."""
-    return draw(count, rng, between(rng) if rng.random() < 0.5 else PLAIN)
+    return draw(count, rng, draw_style(rng) if rng.random() < 0.5 else PLAIN)
 
 
 def draw(count: int, rng: np.random.Generator, style: MotionStyle) -> Batch:

@@ -55,7 +55,7 @@ def targets(corpus: Corpus, rows: Rows, heads: Sequence[Head]) -> np.ndarray:
     return found
 
 
-def without(known: Mapping[str, Rows], unseen: Sequence[Rows]) -> dict[str, Rows]:
+def remove_texts(known: Mapping[str, Rows], unseen: Sequence[Rows]) -> dict[str, Rows]:
     """Take the texts of the ``unseen`` splits out of ``known``, but for very short ones."""
     taboo = {t.strip() for rows in unseen for t in rows.texts if len(t.strip()) > _COMMON_LENGTH}
     return {
@@ -73,7 +73,7 @@ def read_training(recipe: Recipe, data: Path) -> dict[str, Rows]:
         for split in ("dev", "test")
         if split in corpus.splits
     ]
-    return without({corpus.name: corpus.splits["train"](data) for corpus in corpora}, unseen)
+    return remove_texts({corpus.name: corpus.splits["train"](data) for corpus in corpora}, unseen)
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ from model_serving.training.text.data import (
     encode,
     heads_of,
     read_training,
+    remove_texts,
     targets,
-    without,
 )
 from schemas.errors import AffectstreamError
 
@@ -104,7 +104,7 @@ def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float
     def judge(fold: int, train_rows: np.ndarray, held: np.ndarray) -> dict[str, float]:
         name = f"{recipe.name}-fold{fold}of{run.folds}"
         part = recipe.model_copy(update={"name": name, "distil": None})
-        known = without(others | {"CPED": rows.take(train_rows)}, [rows.take(held)])
+        known = remove_texts(others | {"CPED": rows.take(train_rows)}, [rows.take(held)])
         learnt = learn(part, data, known, run)
         blank = blank_targets(len(held), heads)
         items = encode(learnt.tokenizer, rows.take(held).texts, blank, MAX_TOKENS)

@@ -16,8 +16,8 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from model_serving.corpora.head import Head
 from model_serving.corpora.speakers import emodb_split, ravdess_split
+from model_serving.training.cache import load_or_make
 from model_serving.training.heads import SHARED, blank_targets, columns
-from model_serving.training.kept import kept
 from model_serving.voice.net import VoiceStatistics
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
@@ -136,7 +136,9 @@ def views(net: VoiceStatistics, clips: Clips, cache: Path, disturbed: int, seed:
         return statistics_of(net, waves, f"view {number}")
 
     found = [
-        kept(cache, [f"{seed} {number} {net.config.features}", *heard], partial(view, number))
+        load_or_make(
+            cache, [f"{seed} {number} {net.config.features}", *heard], partial(view, number)
+        )
         for number in range(disturbed + 1)
     ]
     return np.stack(found, axis=1)

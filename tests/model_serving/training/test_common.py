@@ -10,7 +10,7 @@ from model_serving.card import ModelCard
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import NetRecogniser
 from model_serving.training.common import find_model, save_model
-from model_serving.training.heads import SHARED, card_labels, id2label, named
+from model_serving.training.heads import SHARED, card_labels, id2label, label_maps
 from schemas.errors import AffectstreamError
 from tests.support import model_folders as folders
 
@@ -24,7 +24,7 @@ def test_saved_folder_loads_as_float32(tmp_path: Path) -> None:
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=16,
-        **named(id2label((SHARED,))),
+        **label_maps(id2label((SHARED,))),
     )
     net = BertForSequenceClassification(config)
     labels = card_labels((SHARED,))

@@ -10,7 +10,9 @@ import numpy as np
 from model_serving.card import CARD_FILE
 
 
-def kept(folder: Path, parts: Iterable[str | bytes], make: Callable[[], np.ndarray]) -> np.ndarray:
+def load_or_make(
+    folder: Path, parts: Iterable[str | bytes], make: Callable[[], np.ndarray]
+) -> np.ndarray:
     """Return what ``make`` gives, from ``folder`` where it was made of the same parts before.
 
     It is written aside and renamed: after a kill it is there whole or not at all.
