@@ -67,7 +67,7 @@ class ModelCard(Frozen):
     ``labels`` maps each of the model's own labels, by its name and in any order, to an expression
     of the vocabulary, to valence or arousal, or to null: then it is left out and the rest
     renormalised. ``languages`` are those that a text model learnt; where none is named, no language
-    is told from another.
+    is distinguished.
     """
 
     name: str
@@ -119,7 +119,7 @@ def _check_unique_names(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, A
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        message = f"model card {path}: {twice} stands there twice: leave one of them out"
+        message = f"model card {path}: {twice} occurs twice: leave one of them out"
         raise AffectstreamError(message)
     return found
 

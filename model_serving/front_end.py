@@ -1,8 +1,8 @@
 """Front ends: payload columns become padded tensors, and what can't be decoded gets a code.
 
 Each front end turns one payload column into a ``Prepared``: which rows could be decoded, how long
-they are, and how to collate any of them into the inputs of one forward pass. They stand in the
-folder of their modality; here is what they share.
+they are, and how to collate any of them into the inputs of one forward pass. They are in the
+folder of their modality; this module holds what they share.
 """
 
 import os

@@ -38,7 +38,7 @@ class AttentionFusionConfig(PretrainedConfig):
 
 
 class AttentionFusion(Net):
-    """One token a modality, one layer of self-attention, then a weighted mean of log-scores.
+    """One token for each modality, one layer of self-attention, then a weighted mean of log-scores.
 
     The weights are softmaxed over the modalities that are there; the mean is sharpened by a
     learned factor and moved by a small learned correction, so that agreement can raise confidence.
@@ -128,7 +128,7 @@ class Fusion:
         """Fuse windows row by row: counts (n, 4), scores (n, 4, 7), confidence (n, 4).
 
         A row without any modality gets uniform scores, no attention at all, and abstains. What
-        stands in the cells of a missing modality is never looked at.
+        the cells of a missing modality contain is never read.
         """
         n = len(counts)
         fused = np.full((n, len(EXPRESSIONS)), 1 / len(EXPRESSIONS), np.float32)

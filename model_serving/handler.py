@@ -36,7 +36,7 @@ def stage_of(modality: str) -> str:
 class Recognised:
     """What became of one batch: OBSERVATIONS rows and DEAD_LETTERS rows.
 
-    A batch that is not of the recogniser's modality stands in ``observations`` as it came.
+    A batch that is not of the recogniser's modality is in ``observations`` as it came.
     """
 
     observations: pa.RecordBatch
@@ -44,7 +44,7 @@ class Recognised:
 
 
 class _RecognisedCoder(FastPrimitivesCoder):
-    """Pickles, like Beam's default, but tells the size without: that took 1 ms a batch."""
+    """Pickles, like Beam's default, but gives the size without, which took 1 ms for each batch."""
 
     def estimate_size(self, value: Recognised) -> int:
         parts = (value.observations, value.dead_letters)
@@ -55,7 +55,7 @@ registry.register_coder(Recognised, _RecognisedCoder)
 
 
 class Loaded:
-    """The one recogniser that a process holds for a handler; a swap lets go of the one before."""
+    """The one recogniser that a process holds for a handler; a swap releases the one before."""
 
     def __init__(self, model: Recogniser) -> None:
         self.model = model
@@ -121,7 +121,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         return sum(events.get_total_buffer_size() for events in batch)
 
     def _reload(self, loaded: Loaded) -> Recogniser:
-        """Return the model as its folder holds it now, looking at most once a second."""
+        """Return the model as its folder holds it now, checked at most once a second."""
         now = time.monotonic()
         if now - self._checked_at >= _CHECK_EVERY_S:
             self._checked_at = now

@@ -1,7 +1,7 @@
 """Which output of a model says what: the names of its configuration, matched with its card's.
 
-Names decide, after case, white space and width of letters are folded; the place of a label on a
-card is evidence of nothing. Each name of the model stands on the card once, and no other.
+Names decide, after case, white space and width of letters are folded; the position of a label on a
+card means nothing. The card has each name of the model once, and no other.
 """
 
 import re
@@ -160,7 +160,7 @@ def _check_bias(card: ModelCard, names: list[str], mapped: int) -> None:
 def _check_reverse(model: str, names: list[str], reverse: Mapping[str, Any]) -> None:
     """Refuse a configuration whose two tables of names contradict each other."""
     places = {fold_name(str(name)): int(place) for name, place in reverse.items()}
-    if set(places) != {fold_name(name) for name in names}:  # often a default that nobody looks at
+    if set(places) != {fold_name(name) for name in names}:  # often a default that nobody reads
         return
     wrong = next((i for i, name in enumerate(names) if places[fold_name(name)] != i), None)
     if wrong is not None:

@@ -19,7 +19,7 @@ from model_serving.text import front_end as text
 from model_serving.voice import front_end as voice
 from schemas.errors import AffectstreamError
 
-disable_progress_bar()  # a bar a model would break the bar of the run
+disable_progress_bar()  # one bar for each model would break the bar of the run
 
 
 class _Modality(NamedTuple):
@@ -43,7 +43,7 @@ _LOADED: dict[tuple[str, str, str | None, str], tuple[tuple[int, int, int], Reco
 def load_recogniser(modality: str, model: str, card: str | None, device: str) -> Recogniser:
     """Return the recogniser of this model, one a process and device; a folder or hub id.
 
-    A folder whose card was written anew is loaded again, and takes the place of what was cached.
+    A folder whose card was written anew is loaded again, and replaces what was cached.
     Raises AffectstreamError where the card is missing or does not fit, a file is not the one that
     the card describes, the model can't be had, or the device is not there.
     """
@@ -57,7 +57,7 @@ def load_recogniser(modality: str, model: str, card: str | None, device: str) ->
 
 
 def _stamp(model: str, card: str | None) -> tuple[int, int, int]:
-    """Return what changes when the card does; the same for ever where there is no file."""
+    """Return what changes when the card does; always the same where there is no file."""
     path = Path(card) if card else Path(model) / CARD_FILE
     try:
         found = path.stat()

@@ -18,7 +18,7 @@ with. With fewer, gaps to both sides of the diagonal cancel within a bin: on the
 gave .039 where fifteen gave .066.
 """
 
-_SMALL = 1000  # rows of dev under which one threshold serves all labels: per label it would be luck
+_SMALL = 1000  # rows of dev below which all labels share a threshold: for each it would be chance
 _GRID = np.arange(0.05, 0.95, 0.01)
 
 

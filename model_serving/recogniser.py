@@ -26,7 +26,7 @@ _PROJECTION_SEED = 20_260_701
 class Estimates:
     """Scores (n, 7) and embeddings (n, 32) of ``rows`` in their order, and the rows that failed.
 
-    ``codes`` tells of each row what lowered its confidence, or None; it is empty where nothing did.
+    ``codes`` gives what lowered each row's confidence, or None; it is empty where nothing did.
     ``circumplex`` (n, 2) is valence and arousal in [-1, 1] where the model gives them itself.
     """
 

@@ -1,7 +1,7 @@
 """From an image to the face in it, as FER+ crops faces, and how much of one can be seen.
 
 An image whose shorter side has up to 96 pixels is a crop already, unless it is a strip or the
-detector's nets deny that it is a face; in all others the most prominent face is looked for.
+detector's nets reject it; in all others the most prominent face is searched for.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _BURNT = 0.75  # of the pixels at the lightest or at the darkest level
 _SMALL = 24  # pixels of a face under which detail is missing
 _SHARP, _BLURRED = 0.03, 0.003  # detail of faces under a Gaussian of 1 and of 2.5 pixels
 _TURN, _PROFILE = 0.25, 0.75  # nose off the middle of the eyes, in distances between them
-_DOUBT = 0.6  # under this the code of what is wrong is told
+_DOUBT = 0.6  # below this the code of what is wrong is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,16 @@ class Crop:
 
 
 def crop_if_large(image: Image.Image) -> Image.Image | Crop:
-    """Return the face that a large image shows; one as small as a crop as it is."""
+    """Return the face in a large image; return an image as small as a crop as it is."""
     small = min(image.size) <= CROP_SIDE and max(image.size) <= _CROP_LONGEST * min(image.size)
     return image if small else _crop(image, cropped=False)
 
 
 def crop_faces(seen: Sequence[Image.Image | Crop]) -> tuple[list[Crop], int]:
-    """Return the face of each that was looked at, and the microseconds that nets took to say so.
+    """Return the face in each image or crop, and the microseconds that the nets took.
 
-    The detector's nets take small images for crops, all at once, or deny it; quality is 0 where
-    there is no face.
+    The detector's nets accept small images as crops, all at once, or reject them; quality is 0
+    where there is no face.
     """
     small = {row: item for row, item in enumerate(seen) if isinstance(item, Image.Image)}
     started = perf_counter_ns()
@@ -95,8 +95,8 @@ def contrast(image: Image.Image) -> int:
 def lighten(image: Image.Image) -> Image.Image:
     """Return the image over all grey levels where it is dark or pale, its colours kept.
 
-    Of FER+'s test faces at an eighth of their light .37 were told instead of .80, at a confidence
-    of .68.
+    Of FER+'s test faces at an eighth of their light .37 were recognised instead of .80, at a
+    confidence of .68.
     """
     if contrast(image) >= _PALE:
         return image
@@ -106,8 +106,8 @@ def lighten(image: Image.Image) -> Image.Image:
 def evenness(image: Image.Image) -> float:
     """Return 1 down to 0 where nearly all is burnt out or black: no stretching brings it back.
 
-    Of FER+'s validation faces with more than .7 of the pixels so, .53 were told, with a confidence
-    of .70; up to there the two are alike.
+    Of FER+'s validation faces with more than .7 of the pixels so, .53 were recognised, with a
+    confidence of .70; up to there the two are alike.
     """
     counts = image.convert("L").histogram()
     levels = np.flatnonzero(counts)

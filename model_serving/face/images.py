@@ -52,7 +52,7 @@ def decode_image(media: bytes) -> Image.Image:
     # Of a JPEG Pillow would read, and copy, all that the fields of all its EXIF segments point at.
     bare = media.replace(_EXIF, b"None\0\0") if media[:2] == b"\xff\xd8" else media
     with Image.open(BytesIO(bare), formats=_FORMATS) as image:
-        # The size stands in the header: a bomb is refused before anything is inflated.
+        # The header gives the size: a bomb is refused before anything is inflated.
         if image.width * image.height > MAX_PIXELS:
             _refuse("the image has more than 4096 x 4096 pixels")
         _check_packing(image.width * image.height * len(image.getbands()), len(media))
@@ -104,7 +104,7 @@ def _to_grey_or_colour(image: Image.Image) -> Image.Image:
 
 
 def _read_orientation(media: bytes) -> int:
-    """Return how the camera was held, 1 to 8, by the first EXIF block; 1 where none tells."""
+    """Return how the camera was held, 1 to 8, by the first EXIF block; 1 where none says."""
     mark = _EXIF_MARKS.get(media[:2])
     place = media.find(mark) if mark else -1
     if mark is None or place < 0:
@@ -127,7 +127,7 @@ def _read_orientation(media: bytes) -> int:
 
 
 def _count_scans(media: bytes) -> int:
-    """Count the scans of a JPEG up to its end, whatever stands in its segments and behind it."""
+    """Count the scans of a JPEG up to its end, whatever its segments contain and follows it."""
     place, found = 2, 0
     for _ in range(_MOST_SEGMENTS):
         marker = _MARKER.search(media, place)

@@ -18,7 +18,7 @@ NET_CLASS = AutoModel
 
 
 class MotionFrontEnd:
-    """Hands on the 55 motion features of a row as they are."""
+    """Passes on the 55 motion features of a row as they are."""
 
     column = "weights"
     chunk_rows = 8192

@@ -22,7 +22,7 @@ MAX_TOKENS = 64
 _LONG_TEXT = 2048  # characters: a piece of the shipped vocabularies has at most 16
 _MOST_READ = 8 * _LONG_TEXT  # of which white space and what is not seen is left out
 _WORDS = re.compile(r"[^\s,;:/|&，、；：\-]")  # what is no mere separator of placeholders
-_DOUBT = 0.6  # under this the code of what is wrong is told
+_DOUBT = 0.6  # below this the code of what is wrong is given
 
 
 class TextFrontEnd:
@@ -30,7 +30,7 @@ class TextFrontEnd:
 
     What cannot be seen, placeholders and # are left out; a text of nothing else can't be judged.
     Where the card names ``languages``, neither can one in others. Of a long text only the
-    beginning is read, and what can be judged falls once that is less than half of it.
+    beginning is read, and its quality falls once that is less than half of it.
     """
 
     column = "text"

@@ -48,7 +48,7 @@ _OTHER = {"base": "compact", "compact": "base"}
 class Measured:
     """One figure (a share, not per cent) with its 95 % bootstrap interval.
 
-    ``key`` is its name in ``recognition.json``, without the tier; ``floor`` is what luck alone
+    ``key`` is its name in ``recognition.json``, without the tier; ``floor`` is what chance alone
     gives: as ECE a perfectly calibrated model on so many rows, as gap groups that are alike.
     """
 
@@ -200,9 +200,9 @@ def measure_gaps(
 ) -> list[Measured]:
     """Return accuracy, UAR and ECE of each group of at least ``least`` rows, with intervals.
 
-    Then how far the groups lie apart in recall and in calibration, with the gap that luck alone
-    gives groups of their sizes as its ``floor``; rows whose group is ``unknown`` are no group to be
-    apart from. ``people`` (n,) names whose row it is: luck then deals people, not rows, to groups.
+    Then how far the groups lie apart in recall and in calibration, with the gap that chance alone
+    gives groups of their sizes as its ``floor``; rows whose group is ``unknown`` count in no gap.
+    ``people`` (n,) names whose row it is: chance then deals people, not rows, to groups.
     """
     figures: list[Measured] = []
     names = [name for name in np.unique(groups) if (groups == name).sum() >= least]
@@ -282,7 +282,7 @@ def write_figures(folder: Path, found: Evaluation) -> None:
 
 
 def of_card(folder: Path, modality: str, tier: Tier) -> Evaluation:
-    """Return what stands on the card of a model folder: the last figures that were measured."""
+    """Return the figures on the card of a model folder, which were measured last."""
     card = read_card(folder / CARD_FILE)
     measured = tuple(
         Measured(f.split, f.metric, f.value, f.rows or 0, f.low, f.high, floor=f.floor)

@@ -62,8 +62,8 @@ class Problem:
 class Run:
     """Where and how a training runs: nothing here changes what is learnt but ``precision``.
 
-    ``folder`` is for checkpoints and TensorBoard and must be ignored by git; ``fresh`` throws away
-    what stands there; ``wandb`` writes Weights & Biases' files too, offline.
+    ``folder`` is for checkpoints and TensorBoard and must be ignored by git; ``fresh`` deletes
+    what is there; ``wandb`` writes Weights & Biases' files too, offline.
     """
 
     folder: Path = Path("build/training")
@@ -91,7 +91,7 @@ def fit(problem: Problem, recipe: Recipe, run: Run) -> float:
 
 
 def pass_batch_through(batch: Any) -> Batch:
-    """Hand on a batch that the data set made whole, in ``__getitems__``."""
+    """Return a batch as the data set made it, as a whole, in ``__getitems__``."""
     made: Batch = batch
     return made
 
@@ -155,7 +155,7 @@ def _prepare(folder: Path, problem: Problem, recipe: Recipe, run: Run) -> str | 
 
 
 def _drop_teacher(train: Dataset[Any]) -> Dataset[Any]:
-    """Return the items without a teacher's answers, whose last bits hang on the processor."""
+    """Return the items without a teacher's answers, whose last bits depend on the processor."""
     given: Any = train
     return train if getattr(given, "teacher", None) is None else replace(given, teacher=None)
 
@@ -222,7 +222,7 @@ def _arguments(problem: Problem, recipe: Recipe, run: Run, folder: Path) -> Trai
 class ByLength(Sampler[int]):
     """The items of an epoch in random order, where lengths are known in runs of similar ones.
 
-    The order hangs on seed and epoch alone, so a run that goes on after a kill sees the same.
+    The order depends on seed and epoch alone, so a run that continues after a kill sees the same.
     """
 
     def __init__(self, count: int, lengths: Sequence[int] | None, batch: int, seed: int) -> None:

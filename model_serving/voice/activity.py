@@ -126,8 +126,8 @@ def _judge(wave: np.ndarray, steps: int, *, silent: bool) -> tuple[float, Qualit
         QualityCode.TOO_SHORT: min(1.0, seconds / _LONG_ENOUGH),
     }
     worst = min(shares, key=lambda code: shares[code])
-    told = shares[worst] < _DOUBT or (worst is QualityCode.NARROW_BAND and shares[worst] < 1)
-    return float(np.prod(list(shares.values()))), worst if told else None
+    report = shares[worst] < _DOUBT or (worst is QualityCode.NARROW_BAND and shares[worst] < 1)
+    return float(np.prod(list(shares.values()))), worst if report else None
 
 
 def _scale_between(value: float, none: float, whole: float) -> float:

@@ -1,4 +1,4 @@
-"""The front end of voice: audio files become one waveform each, and that features."""
+"""The front end of voice: each audio file becomes one waveform, and that becomes features."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -23,9 +23,9 @@ MAX_SECONDS = 15.0
 MIN_SECONDS = 0.1  # shorter clips end in silence: an encoder's first frame needs 25 ms and more
 _RATES = range(1_000, 384_001)
 _MAX_CHANNELS = 8
-_UNTOLD = 2**62  # frames: libsndfile says more of a FLAC that was written to a pipe
+_UNKNOWN_LENGTH = 2**62  # frames: libsndfile says more of a FLAC that was written to a pipe
 _MOST_SAMPLES = int(MAX_SECONDS) * _RATES[-1]
-_SOME = 100_000  # samples of a channel, enough to tell 8 bits by
+_SOME = 100_000  # samples of a channel, enough to recognise 8 bits
 _AUDIO_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG"}
 
 
@@ -40,8 +40,8 @@ class Clip:
 class VoiceFrontEnd:
     """Decodes audio files to mono at the extractor's rate, and extracts features row by row.
 
-    Extracting a row alone keeps its normalisation its own; an extractor of fixed length (AST,
-    Whisper) pads by itself, another (Wav2Vec2) pads here with a mask.
+    Each row is extracted alone, so that its normalisation depends on nothing else; an extractor of
+    fixed length (AST, Whisper) pads by itself, another (Wav2Vec2) pads here with a mask.
     """
 
     column = "media"
@@ -112,8 +112,8 @@ def decode_clip(media: bytes, rate: int) -> Clip:
             _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the file is not WAV, FLAC or Ogg")
         if audio.samplerate not in _RATES or audio.channels > _MAX_CHANNELS:
             _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the header names an absurd rate or layout")
-        if audio.frames >= _UNTOLD:
-            detail = "the header does not tell the length: an encoder can't fill it in on a pipe"
+        if audio.frames >= _UNKNOWN_LENGTH:
+            detail = "the header gives no length: an encoder that writes to a pipe can't fill it in"
             _refuse(DeadLetterCode.AUDIO_UNDECODABLE, detail)
         if audio.frames > MAX_SECONDS * audio.samplerate:
             seconds = audio.frames / audio.samplerate

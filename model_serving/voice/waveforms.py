@@ -1,7 +1,7 @@
 """From the channels of a recording to the one waveform that is judged and recognised.
 
-What microphones, sound cards and cutters add is taken off: an offset and its drift, a channel that
-is silent, turned round or another's, and silence beyond what speakers leave.
+What microphones, sound cards and cutters add is removed: an offset and its drift, a channel that
+is silent, inverted or another's, and silence beyond what speakers leave.
 """
 
 from math import gcd

@@ -155,7 +155,7 @@ def test_a_label_that_stands_twice_on_a_card_is_told(tmp_path: Path) -> None:
     text = json.dumps({"name": "x", "version": "1", "modality": "text", "licence": "open"})
     labels = '"labels": {"joy": "joy", "joy": "sadness"}'
     (tmp_path / "card.json").write_text(f"{text[:-1]}, {labels}}}")
-    with pytest.raises(AffectstreamError, match="joy stands there twice: leave one of them out"):
+    with pytest.raises(AffectstreamError, match="joy occurs twice: leave one of them out"):
         read_card(tmp_path / "card.json")
 
 

@@ -65,7 +65,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
 
 
 def answers(folder: Path, faces: Faces, cache: Path) -> np.ndarray:
-    """Return calibrated (n, 8) probabilities; the logits are kept for the next time.
+    """Return calibrated (n, 8) probabilities; the logits are cached for the next time.
 
     A model of the seven expressions gives none to contempt.
     """

@@ -65,7 +65,7 @@ def remove_texts(known: Mapping[str, Rows], unseen: Sequence[Rows]) -> dict[str,
 
 
 def read_training(recipe: Recipe, data: Path) -> dict[str, Rows]:
-    """Read the training rows of the recipe's corpora, less what stands in any dev or test split."""
+    """Read the training rows of the recipe's corpora, less what is in any dev or test split."""
     corpora = corpora_of(recipe)
     unseen = [
         corpus.splits[split](data)

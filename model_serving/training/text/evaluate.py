@@ -52,7 +52,7 @@ _SMP_KEYS = {"accuracy": "smp_usual_accuracy", "macro_f1": "smp_usual_macro_f1"}
 
 
 class Answers:
-    """The logits of one model to the texts of the corpora, kept for the next time."""
+    """The logits of one model for the texts of the corpora, cached for the next time."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.card: ModelCard = read_card(folder / CARD_FILE)

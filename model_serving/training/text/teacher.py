@@ -25,7 +25,7 @@ def answers(
 ) -> np.ndarray:
     """Return the teachers' mean logits (texts, outputs), NaN where they lack an output.
 
-    They are kept in ``cache`` by teacher and texts, so that a training that goes on after a kill
+    They are cached in ``cache`` by teacher and texts, so that a training that goes on after a kill
     finds them. A recipe for open use refuses a teacher that learnt from research data.
     """
     return np.mean([_of(folder, recipe, texts, heads, cache) for folder in teachers], axis=0)

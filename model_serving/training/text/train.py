@@ -143,7 +143,7 @@ def dev_score(
 ) -> float:
     """Return the mean macro-F1 over dev splits with expressions, weighted by their rows.
 
-    By rows, since the macro-F1 of BRIGHTER's 115 English dev rows moves by .04 from luck alone, and
+    By rows, since the macro-F1 of BRIGHTER's 115 English dev rows moves by .04 by chance alone, and
     yet no small split may drop out: BRIGHTER's 200 are all the Chinese dev rows that are open.
     Raises AffectstreamError where no split has expressions: no epoch could be chosen.
     """

@@ -124,7 +124,7 @@ def statistics_of(net: VoiceStatistics, waves: Sequence[np.ndarray], name: str) 
 def views(net: VoiceStatistics, clips: Clips, cache: Path, disturbed: int, seed: int) -> np.ndarray:
     """Return (n, 1 + disturbed, features): each clip as it is, and disturbed copies of it.
 
-    They are kept in ``cache``, from which a run that was killed goes on.
+    They are cached in ``cache``, from where a run that was killed continues.
     """
     heard = [wave.tobytes() for wave in clips.waves]
     if net.encoder is not None:

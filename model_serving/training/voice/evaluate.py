@@ -102,7 +102,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
 
 
 class Answers:
-    """The logits of a model folder to clips, kept for the next time."""
+    """The logits of a model folder for clips, cached for the next time."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self._folder, self._cache = folder, cache

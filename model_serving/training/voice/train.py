@@ -77,7 +77,7 @@ class Voices(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """Return the whole batch at once: the loader hands on as it is."""
+        """Return a whole batch, for ``harness.pass_batch_through``."""
         labels = self.targets[rows]
         teacher = None if self.teacher is None else self.teacher[rows]
         if self.rng is None:
@@ -146,7 +146,7 @@ def answers(recipe: Recipe, clips: Clips, net: VoiceStatistics, run: Run) -> dic
     """Return the logits (n, outputs) to all clips of models that did not hear some of them.
 
     Keys are each EMO-DB speaker, each corpus, and ``shipped``, the model that ``net`` becomes: it
-    hears the training speakers. They are kept below the run's folder, for ``evaluate`` and for a
+    hears the training speakers. They are written below the run's folder, for ``evaluate`` and for a
     pupil, whose teacher has not heard those speakers either.
     """
     disturbed = int(recipe.net["disturbed"])
@@ -176,7 +176,7 @@ def clips_by_model(clips: Clips) -> dict[str, np.ndarray]:
 
 
 def answers_path(folder: Path, name: str) -> Path:
-    """Return the file that ``answers`` of the recipe of this name are kept in."""
+    """Return the file that the ``answers`` of the recipe of this name are written to."""
     return folder / f"{name}-answers.npz"
 
 
