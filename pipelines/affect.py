@@ -13,15 +13,13 @@ from pipelines.govern.ledger import recorded_consents
 from pipelines.kafka.clients import java_settings
 from pipelines.tables.history import landed_features
 from schemas.errors import AffectstreamError
-from schemas.events import AHEAD_S
 from schemas.vocabularies import MODALITIES
 from transforms.decide import REVIEWS, DecideExpressions
-from transforms.deciding.history import Smoothing
 from transforms.decode import DecodeEvents
-from transforms.fetch import FetchMedia, MediaRules
+from transforms.fetch import FetchMedia
 from transforms.fuse import ON_TIME, FuseModalities
 from transforms.gate import LEDGER, GateByPolicy
-from transforms.kafka import EventClock, ReadKafka
+from transforms.kafka import ReadKafka
 from transforms.land import LandTable
 from transforms.late import SieveLate
 from transforms.log import ReadLog
@@ -31,8 +29,6 @@ from transforms.scrub import ScrubText
 from transforms.stage import DEAD, MAIN, REFUSED
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions, is_observed
-
-_CLOCK = {"delay_s", "idle_s", "clock_offset_s"}
 
 _AWAITED = ("emotion_features", "expression_decisions", "review_queue")
 """Tables whose rows are committed as they come: somebody waits for them."""
@@ -54,14 +50,16 @@ def observe(p: beam.Pipeline, config: Config) -> Observed:
     gated = pseudonymous[MAIN] | GateByPolicy(
         policy=config.policy, consents=functools.partial(known, config)
     )
-    fetched = gated[MAIN] | FetchMedia(rules=MediaRules(**config.media.model_dump()))
+    fetched = gated[MAIN] | FetchMedia(rules=config.media)
     scrubbed = fetched[MAIN] | ScrubText()
     stream = scrubbed[MAIN]
     stages = (decoded, valid, in_time, pseudonymous, gated, fetched, scrubbed)
     dead = [outputs[DEAD] for outputs in stages]
     for modality in MODALITIES:
-        settings = getattr(config.models, modality).model_dump() | {"licence": config.licence}
-        recognised = stream | Recognise(modality=modality, **settings)
+        settings = config.models.recogniser(modality)
+        recognised = stream | Recognise(
+            modality=modality, settings=settings, licence=config.licence
+        )
         stream = recognised[MAIN]  # this modality's batches are observations now
         dead.append(recognised[DEAD])
     return stream, dead, {"refusals": gated[REFUSED], "consent_ledger": gated[LEDGER]}
@@ -73,25 +71,17 @@ def _source(config: Config) -> beam.PTransform:
     expansion = config.live.jars.absolute() / "expansion.jar"
     return "ReadKafka" >> ReadKafka(
         consumer=java_settings(config.kafka),
-        clock=_clock(config),
+        kafka=config.kafka,
+        windows=config.windows,
         expansion=expansion,
         environment=config.live.java_environment,
-    )
-
-
-def _clock(config: Config) -> EventClock:
-    return EventClock(
-        **config.kafka.model_dump(include=_CLOCK),
-        ahead_s=AHEAD_S,
-        window_s=config.windows.length_s,
-        lateness_s=config.windows.lateness_s,
     )
 
 
 def build_pipeline(p: beam.Pipeline, config: Config) -> None:
     """Build the whole graph, from the recorded log, or Kafka, to the tables."""
     observed, dead, besides = observe(p, config)
-    windows = observed | WindowSessions(**config.windows.model_dump())
+    windows = observed | WindowSessions(windows=config.windows)
     # WINDOW batches: one row a WINDOW_KEY and window
     features = windows | FuseModalities(model=config.models.fusion)
     decided = features[ON_TIME] | _decide(config)
@@ -114,11 +104,9 @@ def _land(rows: beam.PCollection, table: str, config: Config) -> beam.PCollectio
 
 
 def _decide(config: Config) -> DecideExpressions:
-    settings = config.decisions.model_dump()
     return DecideExpressions(
         policy=config.scenarios,
-        valid_s=settings.pop("valid_s"),
-        smoothing=Smoothing(**settings),
+        rules=config.decisions,
         shards=config.windows.shards,
         landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
     )

@@ -3,7 +3,7 @@
 import shutil
 from typing import TYPE_CHECKING
 
-from pipelines.config import Config, Models
+from pipelines.config import Config, Models, check_licence
 from pipelines.kafka.topics import check_topics
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
@@ -39,7 +39,8 @@ def check_files(config: Config) -> None:
 
 
 def check_rules(config: Config) -> None:
-    """Read the keys, the policy and the scenarios."""
+    """Check the licence of the weights, and read the keys, the policy and the scenarios."""
+    check_licence(config)
     read_keys(config.keys)
     read_policy(config.policy)
     read_scenarios(config.scenarios)
@@ -62,7 +63,7 @@ def load_models(models: Models) -> "dict[str, Recogniser]":
     from model_serving.loader import load_recogniser  # noqa: PLC0415
 
     load_fusion(models.fusion)
-    chosen = {modality: getattr(models, modality) for modality in MODALITIES}
+    chosen = {modality: models.recogniser(modality) for modality in MODALITIES}
     return {
         modality: load_recogniser(modality, its.model, its.card, its.device)
         for modality, its in chosen.items()

@@ -29,7 +29,10 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("log: a\nkeys: c", "`tables` is missing"),
-        ("log: a\ntables: b\nkeys: c\nwindow: {}", "`window` is no setting"),
+        (
+            "log: a\ntables: b\nkeys: c\nwindow: {}",
+            "`window` is not a setting: did you mean `windows`",
+        ),
         ("log: a\ntables: b\nkeys: c\nwindows: {length_s: 0}", "`windows.length_s`"),
         ("[1, 2]", "not a configuration"),
         ("a: [", "cannot read"),

@@ -83,7 +83,7 @@ def test_config_check(tmp_path: Path) -> None:
     path.write_text("log: a\ntables: b\nkeys: c\nwindowing: 3\n")
     done = run("config", "--check", path)
     assert done.returncode == 1
-    assert "`windowing` is no setting" in done.stderr
+    assert "`windowing` is not a setting: did you mean `windows`?" in done.stderr
 
 
 def test_training_refuses_research_corpora_under_an_open_licence(tmp_path: Path) -> None:
