@@ -100,7 +100,9 @@ def build_pipeline(p: beam.Pipeline, config: Config) -> None:
 
 def _land(rows: beam.PCollection, table: str, config: Config) -> beam.PCollection:
     collect_s = 0 if table in _AWAITED else config.live.commit_s
-    return rows | f"Land:{table}" >> LandTable(root=config.tables, table=table, collect_s=collect_s)
+    return rows | f"Land:{table}" >> LandTable(
+        root=config.tables, table=table, reach_s=config.reach_s, collect_s=collect_s
+    )
 
 
 def _decide(config: Config) -> DecideExpressions:

@@ -28,8 +28,8 @@ from transforms.stage import DEAD, stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
 _APP = "affectstream"
-_MARGIN = timedelta(seconds=75)
-"""How far back a writer remembers rows at least: the allowed lateness, a window and some more."""
+_SLACK_S = 8.0
+"""How much further back than event time reaches a writer remembers rows: some commits' time."""
 _ID_SPAN = timedelta(microseconds=ID_SPAN_US)
 """Rows of events that have the same id stand within one such span, from a full minute on."""
 _REUSED = "the id stands for another event of this subject, source, kind and minute"
@@ -88,9 +88,12 @@ class TableWriter:
     A row whose id the table has is left out, unless it is a higher revision, which replaces it.
     Each commit carries the next transaction version on the same handle as a compare-and-set: of
     two writers that looked at the same version one fails, looks again and finds the other's rows.
+
+    With ``remember_s`` the ids of at least so many seconds of event time are held in memory, where
+    a live job finds most of them; without, each is looked up in the table.
     """
 
-    def __init__(self, root: Root, table: str, *, remember: bool = False) -> None:
+    def __init__(self, root: Root, table: str, *, remember_s: float | None = None) -> None:
         self._table = DeltaTable(f"{root}/{table}")
         # Without the fields' docs: a table made under another wording would refuse the rows.
         self._schema = pa.schema([field.remove_metadata() for field in TABLES[table]])
@@ -98,8 +101,10 @@ class TableWriter:
         self._along = _PRUNED_BY[table]
         self._revised = "revision" in self._schema.names
         self._events = "content" in self._schema.names
-        margin = _MARGIN + (_ID_SPAN if self._events else timedelta(0))
-        self._recent = _Recent(margin) if remember and table in _TIME_OF else None
+        self._recent: _Recent | None = None
+        if remember_s is not None and table in _TIME_OF:
+            span = _ID_SPAN if self._events else timedelta(0)
+            self._recent = _Recent(timedelta(seconds=remember_s) + span)
 
     def commit(self, batches: list[pa.RecordBatch]) -> int:
         """Commit what is new in these rows and return how many rows that was."""
@@ -296,12 +301,12 @@ class _Recent:
 class _Commit(beam.DoFn):
     """Collects the rows of a bundle and commits them before its checkpoint barrier passes."""
 
-    def __init__(self, root: Root, table: str, *, remember: bool) -> None:
-        self._root, self._table, self._remember = root, table, remember
+    def __init__(self, root: Root, table: str, remember_s: float | None) -> None:
+        self._root, self._table, self._remember_s = root, table, remember_s
 
     def setup(self) -> None:
         stage = f"Land:{self._table}"
-        self._writer = TableWriter(self._root, self._table, remember=self._remember)
+        self._writer = TableWriter(self._root, self._table, remember_s=self._remember_s)
         self._rows_in, self._rows_out, self._busy_us = stage_counters(stage)
 
     def start_bundle(self) -> None:
@@ -347,18 +352,22 @@ class LandTable(beam.PTransform):
 
     Tables of events give dead letters of ids that were reused, the others none. A streaming job
     gives each table one writer, which collects rows for ``collect_s`` seconds: the cost of a commit
-    follows the number of files. A recorded log needs neither, nor the shuffle.
+    follows the number of files. It remembers the rows that lie up to ``reach_s`` seconds of event
+    time behind the newest. A recorded log needs neither, nor the shuffle.
     """
 
-    def __init__(self, *, root: Root, table: str, collect_s: int = 0) -> None:
+    def __init__(self, *, root: Root, table: str, reach_s: float, collect_s: int = 0) -> None:
         super().__init__()
         self._root, self._table, self._collect_s = root, table, collect_s
+        self.remember_s = reach_s + _SLACK_S
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         streaming = bool(pcoll.pipeline.options.view_as(StandardOptions).streaming)
         if streaming:
             pcoll = self._to_one_writer(pcoll)
-        commit = beam.ParDo(_Commit(self._root, self._table, remember=streaming))
+        commit = beam.ParDo(
+            _Commit(self._root, self._table, self.remember_s if streaming else None)
+        )
         if "content" not in TABLES[self._table].names:
             return pcoll | "Commit" >> commit.with_output_types(pa.RecordBatch)
         typed = commit.with_output_types(pa.RecordBatch, **{DEAD: pa.RecordBatch})

@@ -1,18 +1,24 @@
 import json
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from pydantic import ValidationError
 from rich.console import Console
 
 from model_serving.fusion import load_fusion
 from model_serving.loader import load_recogniser
+from pipelines.affect import build_pipeline
 from pipelines.config import WEIGHTS, load_config, load_kafka
 from pipelines.run.replay import replay
+from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
+from transforms.land import LandTable
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = {"log": "log", "tables": "tables", "keys": "keys.yaml"}
@@ -123,3 +129,29 @@ def test_where_a_run_stands_is_no_part_of_its_fingerprint(tmp_path: Path) -> Non
     one = load_config(None, log="a", tables="b", keys="c")
     other = load_config(None, tables="d", keys="c", kafka={"group": "g"}, live={"parallelism": 3})
     assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize("lateness_s", [0, 60, 900])
+def test_writers_remember_as_far_back_as_late_events_may_come(
+    tmp_path: Path, keys: Path, lateness_s: float
+) -> None:
+    log = write_bench_log(tmp_path / "log", 10, subjects=2, rate=50).folder
+    windows = {"lateness_s": lateness_s, "length_s": 7}
+    config = load_config(
+        None, log=log, tables=tmp_path, keys=keys, windows=windows, kafka={"delay_s": 4}
+    )
+    p = beam.Pipeline(runner=FnApiRunner())
+    build_pipeline(p, config)
+    remembered = _Writers()
+    p.visit(remembered)
+    assert len(remembered.seconds) == 7
+    assert set(remembered.seconds) == {lateness_s + 7 + 4 + 8}
+
+
+class _Writers(PipelineVisitor):
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def enter_composite_transform(self, transform_node: AppliedPTransform) -> None:
+        if isinstance(transform_node.transform, LandTable):
+            self.seconds.append(transform_node.transform.remember_s)
