@@ -24,50 +24,19 @@ from apache_beam.utils.timestamp import Timestamp
 
 from schemas.arkit import EXPRESSION_WEIGHTS
 from schemas.arrow import ArrowBatchCoder, filled, runs, vector_column
-from schemas.errors import AffectstreamError
 from schemas.events import TIME, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
-from schemas.strict import Frozen, read_yaml
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import NOTHING, History, Step, history_ids
+from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 from transforms.stage import MAIN, Outputs, stage_counters, timed
 from transforms.window import Keyed, shard_of
 
 REVIEWS = "reviews"
 Landed = Callable[[str, datetime], pa.Table]
 _MIRRORING = "avatar_mirroring"
-
-
-class Rule(Frozen):
-    """What follows when an expression was held for ``after`` windows in a row.
-
-    ``at_once_after`` is a game result that makes it follow in the first window.
-    """
-
-    action: str
-    after: int
-    reply: str | None = None
-    at_once_after: str | None = None
-
-
-class ScenarioPolicy(Frozen):
-    """Scenario → expression → rule; in high-stakes scenarios a person looks at weak estimates."""
-
-    version: str
-    high_stakes: frozenset[str]
-    scenarios: dict[str, dict[str, Rule]]
-
-
-def read_scenarios(path: Path) -> ScenarioPolicy:
-    """Read and check a scenario policy."""
-    policy = read_yaml(path, ScenarioPolicy, "a scenario policy")
-    unknown = {e for rules in policy.scenarios.values() for e in rules} - set(EXPRESSIONS)
-    if unknown:
-        message = f"{path} has rules for {sorted(unknown)}, which are no expressions"
-        raise AffectstreamError(message)
-    return policy
 
 
 @dataclass(frozen=True, slots=True)

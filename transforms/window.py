@@ -31,7 +31,7 @@ from schemas.ids import first_half, stable_ids
 from schemas.settings import Windows
 from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS, MODALITIES
-from transforms.log import MAX_ROWS
+from transforms.recorded import MAX_ROWS
 from transforms.stage import stage_counters, timed
 
 _LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)

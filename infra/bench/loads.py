@@ -23,7 +23,7 @@ from schemas.events import RAW, kind_of
 from tests.support.live_runs import QUIET, Running, memory_mb, servers, table
 from tests.support.records import IDS, raw, record
 from transforms.decode import decode_batch
-from transforms.log import log_files, read_records
+from transforms.recorded import log_files, read_records
 from transforms.stage import MAIN
 
 Chosen = dict[str, dict[str, str]]

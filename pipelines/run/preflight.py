@@ -8,8 +8,8 @@ from pipelines.kafka.topics import check_topics
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.vocabularies import MODALITIES
-from transforms.decide import read_scenarios
-from transforms.gate import read_policy
+from transforms.deciding.scenarios import read_scenarios
+from transforms.gating.policy import read_policy
 from transforms.land import prepare_tables
 
 if TYPE_CHECKING:

@@ -32,7 +32,8 @@ from schemas.record_time import record_times
 from schemas.tables import NO_DAY, RUNS
 from schemas.vocabularies import MODALITIES
 from transforms.land import TableWriter, prepare_tables
-from transforms.log import PROGRESS, count_records, log_files
+from transforms.log import PROGRESS
+from transforms.recorded import count_records, log_files
 
 Stages = dict[str, dict[str, float]]
 

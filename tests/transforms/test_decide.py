@@ -10,8 +10,9 @@ from schemas.errors import AffectstreamError
 from schemas.settings import Decisions
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
-from transforms.decide import Decider, read_scenarios
+from transforms.decide import Decider
 from transforms.deciding.history import HISTORY
+from transforms.deciding.scenarios import read_scenarios
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions())

@@ -34,8 +34,9 @@ from schemas.vocabularies import EXPRESSIONS
 from tests.support.properties import examples
 from tests.support.records import IDS, PSEUDONYMS
 from transforms.decode import decode_batch
-from transforms.gate import Gate, Policy, read_policy
+from transforms.gate import Gate
 from transforms.gating.consent import Consents, ledger_rows
+from transforms.gating.policy import Policy, read_policy
 from transforms.stage import DEAD, MAIN
 from transforms.validate import validate_batch
 
