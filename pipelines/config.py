@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from model_serving.card import CARD_FILE, CONSTANT, read_card
+from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
 from schemas.errors import AffectstreamError
 from schemas.settings import (
     Decisions,
@@ -103,27 +103,6 @@ class Config(Settings):
     def _as_text(cls, given: Any) -> Any:
         return str(given) if isinstance(given, Path) else given
 
-    @model_validator(mode="after")
-    def _agree(self) -> "Config":
-        """Refuse settings that contradict each other."""
-        forget_s, length_s = self.decisions.forget_s, self.windows.length_s
-        if forget_s < length_s:
-            message = (
-                f"`decisions.forget_s` ({forget_s:g}) is less than `windows.length_s` "
-                f"({length_s:g}), so that each history would be forgotten before its next window: "
-                "make it at least as long"
-            )
-            raise ValueError(message)
-        for modality in MODALITIES:
-            chosen = self.models.recogniser(modality)
-            if chosen.model == CONSTANT and chosen.card is not None:
-                message = (
-                    f"`models.{modality}.card` is given, but the model `constant` has no card: "
-                    "remove it, or name another model"
-                )
-                raise ValueError(message)
-        return self
-
     @property
     def recorded(self) -> Path:
         """The recorded log; a run that needs one and has none is not started."""
@@ -159,7 +138,7 @@ def load_config(path: Path | None, **flags: Any) -> Config:
         config = Config.model_validate(read_settings(path, **flags))
     except ValidationError as error:
         raise AffectstreamError("configuration: " + "; ".join(explain(error))) from error
-    check_licence(config)
+    check_agreement(config)
     return config
 
 
@@ -172,23 +151,49 @@ def load_kafka(path: Path | None, **flags: Any) -> Kafka:
         raise AffectstreamError("configuration: " + "; ".join(explain(error, "kafka"))) from error
 
 
-def check_licence(config: Config) -> None:
-    """Refuse research weights where the licence asked for is open.
+def check_agreement(config: Config) -> None:
+    """Refuse settings that contradict each other, and research weights under an open licence.
 
     Raises:
-        AffectstreamError: a card cannot be read, or does not allow any use.
+        AffectstreamError: they do, or a card cannot be read.
     """
+    if problems := [*contradictions(config)]:
+        raise AffectstreamError("configuration: " + "; ".join(problems))
     if config.licence == "research":
         return
-    found = {name: read_card(path) for name, path in config.models.cards().items()}
-    closed = [f"{name} ({c.model_id})" for name, c in found.items() if c.licence != "open"]
-    if closed:
-        message = (
-            f"`licence: open` refuses weights that are for research only: {', '.join(closed)}; "
-            "name open ones under `models` as examples/open_licence.yaml does, or set "
-            "`licence: research`"
+    cards = {name: read_card(path) for name, path in config.models.cards().items()}
+    if refusal := explain_closed_weights(cards):
+        raise AffectstreamError(refusal)
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """Yield what is wrong with settings that are sound by themselves."""
+    forget_s, length_s = config.decisions.forget_s, config.windows.length_s
+    if forget_s < length_s:
+        yield (
+            f"`decisions.forget_s` ({forget_s:g}) is less than `windows.length_s` ({length_s:g}), "
+            "so that each history would be forgotten before its next window: make it at least as "
+            "long"
         )
-        raise AffectstreamError(message)
+    for modality in MODALITIES:
+        chosen = config.models.recogniser(modality)
+        if chosen.model == CONSTANT and chosen.card is not None:
+            yield (
+                f"`models.{modality}.card` is given, but the model `constant` has no card: remove "
+                "it, or name another model"
+            )
+
+
+def explain_closed_weights(cards: dict[str, ModelCard]) -> str | None:
+    """Return why an open licence refuses these models, None where it takes them."""
+    closed = [f"{name} ({c.model_id})" for name, c in cards.items() if c.licence != "open"]
+    if not closed:
+        return None
+    return (
+        f"`licence: open` refuses weights that are for research only: {', '.join(closed)}; "
+        "name open ones under `models` as examples/open_licence.yaml does, or set "
+        "`licence: research`"
+    )
 
 
 def read_settings(path: Path | None, **flags: Any) -> dict[str, Any]:
@@ -246,7 +251,7 @@ def _explain_value(name: str, item: ErrorDetails) -> str:
 
 def _suggest(unknown: str) -> str:
     """Name the nearest setting of the section, or one of this name in another section."""
-    names = {name for name, _ in fields_of(Config)}
+    names = {name for name, _, _ in fields_of(Config)}
     names |= {above for name in names for above in _sections(name)}
     section, _, last = unknown.rpartition(".")
     siblings = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == section}
@@ -255,6 +260,8 @@ def _suggest(unknown: str) -> str:
     found = found or min((n for n in names if n.rpartition(".")[2] == last), default=None)
     if found is None:
         return "remove it; `affectstream config --explain` lists all settings"
+    if found == unknown:  # one name with a dot in it
+        return f"write `{last}` below `{section}:`"
     return f"did you mean `{found}`?"
 
 

@@ -166,7 +166,9 @@ class Live(Settings):
     )
     parallelism: int = Field(default=1, ge=1, description="Number of slots that the job takes")
     workers: int = Field(default=1, ge=1, description="Number of Python worker processes")
-    checkpoint_s: float = Field(default=2.0, gt=0, description="Time between checkpoints, seconds")
+    checkpoint_s: float = Field(
+        default=2.0, gt=0, description="Time between checkpoints, in seconds"
+    )
     commit_s: int = Field(  # Beam's trigger takes whole seconds
         default=2,
         ge=0,

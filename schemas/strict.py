@@ -60,11 +60,18 @@ def first_problem(error: ValidationError) -> str:
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
-def fields_of(kind: type[Frozen], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield the dotted name and the field of everything that is set, below too."""
+def fields_of(
+    kind: type[Frozen], prefix: str = "", given: Frozen | None = None
+) -> Iterator[tuple[str, FieldInfo, Any]]:
+    """Yield dotted name, field and default of everything that can be set, in models below too.
+
+    A field that has to be given has the default PydanticUndefined.
+    """
     for name, field in kind.model_fields.items():
+        default = field.default if given is None else getattr(given, name)
         below = field.annotation
         if isinstance(below, type) and issubclass(below, Frozen):
-            yield from fields_of(below, f"{prefix}{name}.")
+            below_given = default if isinstance(default, Frozen) else None
+            yield from fields_of(below, f"{prefix}{name}.", below_given)
         else:
-            yield prefix + name, field
+            yield prefix + name, field, default

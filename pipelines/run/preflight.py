@@ -1,10 +1,10 @@
 """What a run needs, opened before it starts, so that what is wrong is said in one sentence."""
 
-import shutil
 from typing import TYPE_CHECKING
 
-from pipelines.config import Config, Models, check_licence
+from pipelines.config import Config, Models, check_agreement
 from pipelines.kafka.topics import check_topics
+from pipelines.run.config_check import java_problems
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.vocabularies import MODALITIES
@@ -39,8 +39,8 @@ def check_files(config: Config) -> None:
 
 
 def check_rules(config: Config) -> None:
-    """Check the licence of the weights, and read the keys, the policy and the scenarios."""
-    check_licence(config)
+    """Check that the settings agree, and read the keys, the policy and the scenarios."""
+    check_agreement(config)
     read_keys(config.keys)
     read_policy(config.policy)
     read_scenarios(config.scenarios)
@@ -48,12 +48,8 @@ def check_rules(config: Config) -> None:
 
 def check_java(config: Config) -> None:
     """Raise where Java or the runner's jars are missing."""
-    if shutil.which("java") is None:
-        message = "java is missing: apt-get install -y openjdk-17-jdk-headless maven"
-        raise AffectstreamError(message)
-    if not (config.live.jars / "jobserver.jar").is_file():
-        message = f"{config.live.jars} has no jobserver.jar: run `make flink`"
-        raise AffectstreamError(message)
+    for problem in java_problems(config.live):
+        raise AffectstreamError(problem)
 
 
 def load_models(models: Models) -> "dict[str, Recogniser]":
