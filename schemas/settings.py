@@ -135,8 +135,8 @@ class Kafka(Settings):
     idle_s: float = Field(
         default=3.0,
         ge=0,
-        description="Seconds without records after which a partition read to its end follows the "
-        "clock, `delay_s` behind",
+        description="How long a partition that was read to its end brings nothing before it "
+        "follows the clock, `delay_s` behind, in seconds",
     )
     clock_offset_s: float = Field(
         default=0.0, description="Event clock minus wall clock, in seconds, for an old log"
