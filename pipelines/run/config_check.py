@@ -1,5 +1,6 @@
 """A configuration and all that it names, opened before any run: without Beam, torch or a write."""
 
+import functools
 import json
 import os
 import re
@@ -171,20 +172,26 @@ def _model_problems(config: Config) -> Problems:
             cure = "name a model folder" if name == "fusion" else _FOLDER_OR_ID
             yield f"`{setting}` is {model}, and no such folder is here: {cure}"
             continue
-        try:
-            cards[name] = described = read_card(Path(card) if card else folder / CARD_FILE)
-            if described.modality != name:
-                yield f"model {model} is for {described.modality} by its card, not for {name}"
-            elif folder.is_dir():
-                check_files(folder, described)
-                yield from _weight_problems(folder)
-        except AffectstreamError as error:
-            yield str(error)
+        path = Path(card) if card else folder / CARD_FILE
+        problems = [*_failure(functools.partial(_read_into, cards, name, path))]
+        yield from problems or _folder_problems(name, folder, cards[name])
     if config.licence == "open" and (refusal := explain_closed_weights(cards)):
         yield refusal
 
 
 _FOLDER_OR_ID = "name a model folder, or a Hugging Face id together with its `card`"
+
+
+def _read_into(cards: dict[str, ModelCard], name: str, path: Path) -> None:
+    cards[name] = read_card(path)
+
+
+def _folder_problems(name: str, folder: Path, card: ModelCard) -> Problems:
+    if card.modality != name:
+        yield f"model {folder} is for {card.modality} by its card, not for {name}"
+    elif folder.is_dir():
+        problems = [*_failure(functools.partial(check_files, folder, card))]
+        yield from problems or _weight_problems(folder)
 
 
 def _weight_problems(folder: Path) -> Problems:
