@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
 from schemas.errors import AffectstreamError
+from schemas.modalities import MODALITIES
 from schemas.settings import (
     Decisions,
     Kafka,
@@ -23,7 +24,6 @@ from schemas.settings import (
     Windows,
 )
 from schemas.strict import fields_of, parse_yaml
-from schemas.vocabularies import MODALITIES
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"

@@ -13,13 +13,12 @@ import pyarrow.compute as pc
 
 from schemas.arrow import distinct, filled, take_rows
 from schemas.errors import RefusalCode
-from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS, kind_of
+from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS
+from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
 from transforms.gating.consent import GRANTED, WITHDRAWN, ledger_rows
 from transforms.gating.policy import Case, Policy, read_policy
-from transforms.stage import DEAD, MAIN, REFUSED, Outputs, Tagged, run_stage
-
-LEDGER = "ledger"
+from transforms.stage import Outputs, run_stage
 
 NO_NOTICE = "EU AI Act Art. 50(3)"
 NO_CONSENT = "GDPR Art. 6 and 9"
@@ -107,18 +106,23 @@ class Gate:
 class GateByPolicy(beam.PTransform):
     """Pseudonymous batches → allowed session batches, refusals, the ledger's rows, dead letters.
 
-    ``consents`` is called once a worker, before the first event, and reads the ledger to its end.
+    ``consents`` is called once per worker, before the first event, and reads the ledger to its end.
+    ``scenarios`` is the scenario policy, which may say as what its scenarios are judged.
     """
 
-    def __init__(self, *, policy: Path, consents: Callable[[], Asked]) -> None:
+    def __init__(
+        self, *, policy: Path, consents: Callable[[], Asked], scenarios: Path | None = None
+    ) -> None:
         super().__init__()
-        self._policy = policy
+        self._policy = functools.partial(read_policy, policy, scenarios)
         self._consents = consents
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         make = functools.partial(_load, self._policy, self._consents)
-        return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER)
+        return run_stage(pcoll, Stage.GATE, make, REFUSED, LEDGER)
 
 
-def _load(policy: Path, consents: Callable[[], Asked]) -> Callable[[pa.RecordBatch], Tagged]:
-    return Gate(read_policy(policy), consents()).batch
+def _load(
+    policy: Callable[[], Policy], consents: Callable[[], Asked]
+) -> Callable[[pa.RecordBatch], Tagged]:
+    return Gate(policy(), consents()).batch

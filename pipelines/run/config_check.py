@@ -21,11 +21,12 @@ from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read
 from pipelines.config import Config, contradictions, explain, explain_closed_weights, read_settings
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
+from schemas.modalities import MODALITIES
 from schemas.settings import Kafka, Live
 from schemas.tables import TABLES
-from schemas.vocabularies import MODALITIES
 from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.policy import read_policy
+from transforms.landing.prepare import check_schema
 from transforms.landing.repair import unwritable
 from transforms.recorded import count_records
 
@@ -86,8 +87,9 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
         yield from _table_problems(config.tables)
     if "keys" not in missing:
         yield from _failure(lambda: read_keys(config.keys))
-    yield from _failure(lambda: read_policy(config.policy))
-    yield from _failure(lambda: read_scenarios(config.scenarios))
+    unsound = [*_failure(lambda: read_policy(config.policy))]
+    unsound += _failure(lambda: read_scenarios(config.scenarios))
+    yield from unsound or _failure(lambda: read_policy(config.policy, config.scenarios))
     yield from _model_problems(config)
     yield from _kafka_problems(config.kafka)
 
@@ -140,11 +142,14 @@ def _table_problems(root: str) -> Problems:
     yield from problems
     if problems or not (remote or Path(root).exists()):
         return
-    for name in TABLES:
+    for name, table in TABLES.items():
         place = f"{root}/{name}"
         try:
             if DeltaTable.is_deltatable(place, _STORE if remote else None):
-                DeltaTable(place, storage_options=_STORE if remote else None)
+                check_schema(table, DeltaTable(place, storage_options=_STORE if remote else None))
+        except AffectstreamError as error:
+            yield str(error)
+            continue
         except (DeltaError, OSError) as error:
             reason = " ".join(Text.from_ansi(str(error)).plain.split())
             yield f"table {name} under {root} cannot be read: {reason}; name tables that can be"

@@ -7,10 +7,9 @@ from pipelines.kafka.topics import check_topics
 from pipelines.run.config_check import java_problems
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
-from schemas.vocabularies import MODALITIES
-from transforms.deciding.scenarios import read_scenarios
+from schemas.modalities import MODALITIES
 from transforms.gating.policy import read_policy
-from transforms.land import prepare_tables
+from transforms.landing.prepare import prepare_tables
 
 if TYPE_CHECKING:
     from model_serving.recogniser import Recogniser
@@ -42,8 +41,7 @@ def check_rules(config: Config) -> None:
     """Check that the settings agree, and read the keys, the policy and the scenarios."""
     check_agreement(config)
     read_keys(config.keys)
-    read_policy(config.policy)
-    read_scenarios(config.scenarios)
+    read_policy(config.policy, config.scenarios)
 
 
 def check_java(config: Config) -> None:

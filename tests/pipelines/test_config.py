@@ -18,7 +18,8 @@ from pipelines.config import WEIGHTS, Config, load_config, load_kafka
 from pipelines.run.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.errors import AffectstreamError
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 from transforms.land import LandTable
 
 ROOT = Path(__file__).resolve().parents[2]

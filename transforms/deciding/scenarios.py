@@ -1,6 +1,10 @@
-"""The scenario policy: what follows in a scenario when an expression has been shown for a while."""
+"""Scenario policy: what follows when an expression is held in a scenario."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from schemas.errors import AffectstreamError
 from schemas.strict import Frozen, read_yaml
@@ -10,21 +14,35 @@ from schemas.vocabularies import EXPRESSIONS
 class Rule(Frozen):
     """What follows when an expression was held for ``after`` windows in a row.
 
-    ``at_once_after`` is a game result that makes it follow in the first window.
+    ``at_once`` names context fields and values with which it follows in the first window, such as
+    ``{game_result: lost}``; all of them must be there.
     """
 
     action: str
     after: int
     reply: str | None = None
-    at_once_after: str | None = None
+    at_once: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _explain_old_name(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "at_once_after" in given:
+            message = f"write at_once: {{game_result: {given['at_once_after']}}} for at_once_after"
+            raise ValueError(message)
+        return given
 
 
 class ScenarioPolicy(Frozen):
-    """Scenario → expression → rule; in high-stakes scenarios a person looks at weak estimates."""
+    """Scenario → expression → rule; in high-stakes scenarios a person looks at weak estimates.
+
+    ``judged_as`` says for a scenario that the purpose gate does not list as which of those that it
+    lists the gate judges it: a new scenario needs no other file.
+    """
 
     version: str
     high_stakes: frozenset[str]
     scenarios: dict[str, dict[str, Rule]]
+    judged_as: Mapping[str, str] = Field(default_factory=dict)
 
 
 def read_scenarios(path: Path) -> ScenarioPolicy:

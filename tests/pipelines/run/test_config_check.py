@@ -15,7 +15,7 @@ from pipelines.config import WEIGHTS
 from pipelines.run.config_check import find_problems
 from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.keys import write_keys
-from transforms.land import prepare_tables
+from transforms.landing.prepare import prepare_tables
 
 Check = Callable[..., list[str]]
 

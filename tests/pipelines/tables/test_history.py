@@ -17,7 +17,8 @@ from schemas.events import RAW
 from schemas.tables import EMOTION_FEATURES
 from tests.support.live_runs import QUIET, same, table
 from transforms.decoding.headers import read_headers
-from transforms.land import TableWriter, prepare_tables
+from transforms.landing.delta import TableWriter
+from transforms.landing.prepare import prepare_tables
 
 BOUNDARY_MS = START_MS + 20_000
 
