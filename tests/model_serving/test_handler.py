@@ -378,7 +378,7 @@ LABELS = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A text model's folder, which handlers look at before each batch."""
-    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
+    monkeypatch.setattr(handler_module, "_CHECK_EVERY_S", 0.0)
     return folders.tiny_text(tmp_path / "live")
 
 
