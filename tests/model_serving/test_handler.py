@@ -251,8 +251,9 @@ def test_texts_of_like_length_share_a_forward_pass(
         return whole(input_ids=input_ids, **rest)
 
     monkeypatch.setattr(recogniser.net, "forward", seen)
-    recognise("text", text, folders.events("text", ["ab", "abcdefghijklmn"] * 64))
-    assert shapes == [(64, 4), (64, 16)]
+    size = recogniser.front_end.micro_batch
+    recognise("text", text, folders.events("text", ["ab", "abcdefghijklmn"] * size))
+    assert shapes == [(size, 4), (size, 16)]
 
 
 def test_labels_map_sum_and_drop(tmp_path: Path, text: Path) -> None:
@@ -378,7 +379,7 @@ LABELS = {"NEG": "sadness", "POS": "joy", "MAD": "anger"}
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A text model's folder, which handlers look at before each batch."""
-    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
+    monkeypatch.setattr(handler_module, "_CHECK_EVERY_S", 0.0)
     return folders.tiny_text(tmp_path / "live")
 
 
