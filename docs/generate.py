@@ -1,0 +1,147 @@
+"""Writes the pages of the reference that follow from the code; mkdocs runs it at each build."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+import mkdocs_gen_files
+import pyarrow as pa
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from tabulate import tabulate
+
+from pipelines.config import Config
+from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.tables import ROW_ID, TABLES
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = ROOT / "model_serving" / "weights"
+
+CODES = (
+    (DeadLetterCode, "Dead letters", "Records that could not be read, judged or borne."),
+    (RefusalCode, "Refusals", "Events that law or consent kept from any inference."),
+    (QualityCode, "Quality", "What lowered the confidence of an observation (`quality`)."),
+)
+
+
+def tables_page() -> str:
+    """Return a section for each Delta table: its columns, types and what they hold."""
+    parts = [
+        "# Tables",
+        "Delta tables, partitioned by `event_date`.",
+    ]
+    for name, schema in TABLES.items():
+        parts += [f"## {name}", f"Row id: `{ROW_ID[name]}`."]
+        rows = [[f"`{f.name}`", _type(f.type), f.metadata[b"doc"].decode()] for f in schema]
+        parts.append(_table(rows, ["column", "type", "what it holds"]))
+    return "\n\n".join(parts)
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(kind):
+        return f"{kind.list_size} × {kind.value_type}"
+    return "timestamp (µs, UTC)" if pa.types.is_timestamp(kind) else str(kind)
+
+
+def codes_page() -> str:
+    """Return every stable code with what it means and what to do about it."""
+    parts = ["# Codes", "The codes are stable: dashboards may depend on them."]
+    for codes, title, introduction in CODES:
+        parts += [f"## {title}", introduction, _table(_explained(codes), ["code", "", "do"])]
+    return "\n\n".join(parts)
+
+
+def _explained(codes: type[StrEnum]) -> list[list[str]]:
+    return [[f"`{code}`", code.meaning, code.cure] for code in codes]
+
+
+def commands_page() -> str:
+    """Return what typer itself writes about the command line."""
+    command = [sys.executable, "-m", "typer", "pipelines.cli.main", "utils", "docs"]
+    done = subprocess.run(
+        [*command, "--name", "affectstream"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return done.stdout.replace("# `affectstream`", "# Commands", 1)
+
+
+def configuration_page() -> str:
+    """Return every setting by its dotted name, with type, default and meaning."""
+    rows = [[f"`{name}`", *_setting(field)] for name, field in _settings(Config)]
+    return "\n\n".join(
+        [
+            "# Configuration",
+            "A YAML file that is given as `--config`; what it does not name has its default. "
+            "`affectstream config` prints the whole of it, `affectstream config --check FILE` says "
+            "what is wrong with a file.",
+            _table(rows, ["setting", "type", "default", "meaning"]),
+        ]
+    )
+
+
+def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _settings(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def _setting(field: FieldInfo) -> list[str]:
+    kind = getattr(field.annotation, "__name__", None) or str(field.annotation)
+    default = "required" if field.is_required() else f"`{field.default}`"
+    return [kind, default.replace(f"{ROOT}/", ""), field.description or ""]
+
+
+def cards_page() -> str:
+    """Return the cards of all shipped models, one below the other."""
+    paths = sorted(CARDS.glob("*/CARD.md"))
+    cards = [path.read_text(encoding="utf-8").replace("\n#", "\n##") for path in paths]
+    return "\n\n".join(["# Model cards", *(f"#{card}" for card in cards)])
+
+
+def list_page(title: str, folder: str, introduction: str) -> str:
+    """Return links to all pages of a folder, each by its first heading, the newest name last."""
+    pages = sorted((ROOT / "docs" / folder).glob("[0-9]*.md"))
+    links = [f"- [{_heading(page)}]({page.name})" for page in pages]
+    return "\n\n".join([f"# {title}", introduction, "\n".join(links)])
+
+
+def _heading(page: Path) -> str:
+    return page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def _table(rows: list[list[str]], headers: list[str]) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)
+
+
+def pages() -> dict[str, str]:
+    """Return each generated page by its place in the site."""
+    return {
+        "reference/tables.md": tables_page(),
+        "reference/codes.md": codes_page(),
+        "reference/commands.md": commands_page(),
+        "reference/configuration.md": configuration_page(),
+        "models/cards.md": cards_page(),
+        "benchmarks/index.md": list_page(
+            "Figures",
+            "benchmarks",
+            "Each page says when, on which machine and by which command it was measured. The "
+            "newest figures also stand as JSON in `docs/benchmarks/latest`.",
+        ),
+        "adr/index.md": list_page(
+            "Decisions", "adr", "One record for each choice that would be hard to undo."
+        ),
+    }
+
+
+def _write() -> None:
+    for place, text in pages().items():
+        with mkdocs_gen_files.open(place, "w") as file:
+            file.write(text)
+
+
+_write()
