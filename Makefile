@@ -51,7 +51,7 @@ lint: .venv/.ready ## ruff and mypy
 	@$(BIN)/mypy
 
 docs: .venv/.ready ## build the documentation into build/site; a warning is an error
-	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "build/site/index.html"
 
 bench: .venv/.ready ## measure speed and memory, write docs/benchmarks

@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from pipelines.config import Config
 from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
-from schemas.tables import ROW_ID, TABLES
+from schemas.tables import TABLES, Table
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "model_serving" / "weights"
@@ -28,15 +28,21 @@ CODES = (
 
 def tables_page() -> str:
     """Return a section for each Delta table: its columns, types and what they hold."""
-    parts = [
-        "# Tables",
-        "Delta tables, partitioned by `event_date`.",
-    ]
-    for name, schema in TABLES.items():
-        parts += [f"## {name}", f"Row id: `{ROW_ID[name]}`."]
-        rows = [[f"`{f.name}`", _type(f.type), f.metadata[b"doc"].decode()] for f in schema]
-        parts.append(_table(rows, ["column", "type", "what it holds"]))
+    parts = ["# Tables", "Delta tables, partitioned by `event_date`."]
+    parts += [_table_section(table) for table in TABLES.values()]
     return "\n\n".join(parts)
+
+
+def _table_section(table: Table) -> str:
+    days = table.retention_days
+    kept = "kept as proof" if days is None else f"needed for {days} days"
+    facts = (
+        f"Row id: `{table.row_id}`. Owner: {table.owner}; {kept}. Schema version {table.version}."
+    )
+    rows = [[f"`{f.name}`", _type(f.type), f.metadata[b"doc"].decode()] for f in table.schema]
+    columns = _table(rows, ["column", "type", "what it holds"])
+    description = table.description[0].upper() + table.description[1:]
+    return "\n\n".join([f"## {table.name}", f"{description}.", facts, columns])
 
 
 def _type(kind: pa.DataType) -> str:

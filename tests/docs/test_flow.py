@@ -20,18 +20,18 @@ PLUMBING = {"ReadLog", "Observations", "DeadLetters"}
 
 
 class _Stages(PipelineVisitor):
-    """Top-level transforms in the order of the graph, and those that make dead letters."""
+    """Top-level transforms in the order of the graph, and the tables that outputs are tagged by."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.losing: set[str] = set()
+        self.filled: set[tuple[str, str]] = set()
 
     def enter_composite_transform(self, transform_node: AppliedPTransform) -> None:
         name = transform_node.full_label
         if name and "/" not in name and not name.startswith("Land:"):
             self.names.append(name)
-            if DEAD in transform_node.outputs:
-                self.losing.add(name)
+            tags = transform_node.outputs.keys() & TABLES.keys()
+            self.filled.update((name, tag) for tag in tags)
 
 
 def test_the_picture_has_the_stages_of_the_graph_in_their_order(keys: Path, tmp_path: Path) -> None:
@@ -42,7 +42,12 @@ def test_the_picture_has_the_stages_of_the_graph_in_their_order(keys: Path, tmp_
     p.visit(stages)
     drawn = [stage for _, part in PARTS for stage in part]
     assert [name for name, *_ in drawn] == [n for n in stages.names if n not in PLUMBING]
-    assert {name for name, _, lost, _ in drawn if lost} == stages.losing
+    filled = {(name, table) for name, _, _, tables in drawn for table in tables}
+    filled |= {(name, DEAD) for name, _, lost, _ in drawn if lost}
+    assert stages.filled <= filled
+    assert {name for name, table in filled if table == DEAD} == {
+        name for name, table in stages.filled if table == DEAD
+    }
 
 
 def test_the_picture_has_every_table() -> None:
