@@ -67,7 +67,7 @@ class ModelCard(Frozen):
     ``labels`` maps each of the model's own labels, by its name and in any order, to an expression
     of the vocabulary, to valence or arousal, or to null: then it is left out and the rest
     renormalised. ``languages`` are those that a text model learnt; where none is named, no language
-    is told from another.
+    is distinguished.
     """
 
     name: str
@@ -104,7 +104,7 @@ def read_card(path: Path) -> ModelCard:
     except ValidationError as error:
         message = f"model card {path}: {first_problem(error)}"
         raise AffectstreamError(message) from error
-    json.loads(text, object_pairs_hook=partial(_once, path))
+    json.loads(text, object_pairs_hook=partial(_check_unique_names, path))
     known = {*EXPRESSIONS, *VALUES, None}
     unknown = sorted(target for target in set(card.labels.values()) - known if target is not None)
     if unknown:
@@ -113,13 +113,13 @@ def read_card(path: Path) -> ModelCard:
     return card
 
 
-def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _check_unique_names(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of the card; of a name that stands twice JSON's readers keep the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        message = f"model card {path}: {twice} stands there twice: leave one of them out"
+        message = f"model card {path}: {twice} occurs twice: leave one of them out"
         raise AffectstreamError(message)
     return found
 
@@ -189,7 +189,7 @@ Estimates the expression that was shown in {card.modality}, never what a person 
 Vocabulary {card.vocabulary}. Licence class of the weights: **{card.licence}**.
 
 {card.notes}
-{_derived(card)}
+{_explain_derived_values(card)}
 ## Training data
 | data | licence | rows |
 |---|---|---|
@@ -207,7 +207,7 @@ Calibration: temperature {card.calibration.temperature:.3f}; abstains under a co
 """
 
 
-def _derived(card: ModelCard) -> str:
+def _explain_derived_values(card: ModelCard) -> str:
     if card.modality == "fusion" or not card.labels or set(VALUES) <= _values(card):
         return ""
     return (

@@ -14,7 +14,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.labels import read_outputs
-from model_serving.motion.net import Net
+from model_serving.net import Net
+from model_serving.threads import model_threads
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.vocabularies import EXPRESSIONS
@@ -38,7 +39,7 @@ class AttentionFusionConfig(PretrainedConfig):
 
 
 class AttentionFusion(Net):
-    """One token a modality, one layer of self-attention, then a weighted mean of log-scores.
+    """One token for each modality, one layer of self-attention, then a weighted mean of log-scores.
 
     The weights are softmaxed over the modalities that are there; the mean is sharpened by a
     learned factor and moved by a small learned correction, so that agreement can raise confidence.
@@ -128,7 +129,7 @@ class Fusion:
         """Fuse windows row by row: counts (n, 4), scores (n, 4, 7), confidence (n, 4).
 
         A row without any modality gets uniform scores, no attention at all, and abstains. What
-        stands in the cells of a missing modality is never looked at.
+        the cells of a missing modality contain is never read.
         """
         n = len(counts)
         fused = np.full((n, len(EXPRESSIONS)), 1 / len(EXPRESSIONS), np.float32)
@@ -143,7 +144,7 @@ class Fusion:
             )
             # In double precision, so that a row moves by less than 1e-9 with its batch.
             tensors = [torch.from_numpy(np.asarray(part[some], np.float64)) for part in inputs]
-            with torch.inference_mode():
+            with model_threads(), torch.inference_mode():
                 output = self.net(*tensors)
                 probabilities = (output.logits / self.card.calibration.temperature).softmax(dim=1)
             fused[some] = probabilities.numpy()[:, np.argsort(self.order)]
