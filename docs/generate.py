@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 
 import mkdocs_gen_files
@@ -55,12 +54,10 @@ def codes_page() -> str:
     """Return every stable code with what it means and what to do about it."""
     parts = ["# Codes", "The codes are stable: dashboards may depend on them."]
     for codes, title, introduction in CODES:
-        parts += [f"## {title}", introduction, _table(_explained(codes), ["code", "", "do"])]
+        rows = [[f"`{code}`", code.meaning, code.cure] for code in codes]
+        table = _table(rows, ["code", "what it means", "what to do"])
+        parts += [f"## {title}", introduction, table]
     return "\n\n".join(parts)
-
-
-def _explained(codes: type[StrEnum]) -> list[list[str]]:
-    return [[f"`{code}`", code.meaning, code.cure] for code in codes]
 
 
 def commands_page() -> str:
