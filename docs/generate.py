@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "model_serving" / "weights"
 
 CODES = (
-    (DeadLetterCode, "Dead letters", "Records that could not be read, judged or borne."),
+    (DeadLetterCode, "Dead letters", "Records that could not be read, judged or processed."),
     (RefusalCode, "Refusals", "Events that law or consent kept from any inference."),
     (QualityCode, "Quality", "What lowered the confidence of an observation (`quality`)."),
 )
