@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from model_serving.text.language import Language
 from schemas.errors import AffectstreamError
+from schemas.modalities import MODALITIES
 from schemas.strict import Frozen, first_problem
 from schemas.vocabularies import EXPRESSIONS, VALUES, VOCABULARY
 
@@ -72,7 +73,7 @@ class ModelCard(Frozen):
 
     name: str
     version: str
-    modality: Literal["text", "voice", "face", "motion", "fusion"]
+    modality: str
     licence: Literal["open", "research"]
     labels: dict[str, str | None]
     vocabulary: str = VOCABULARY
@@ -83,6 +84,14 @@ class ModelCard(Frozen):
     command: str | None = None
     notes: str = ""
     sha256: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("modality")
+    @classmethod
+    def _check_modality(cls, name: str) -> str:
+        if name not in {*MODALITIES, "fusion"}:
+            message = f"{name!r} is no modality: name one of {', '.join(MODALITIES)} or fusion"
+            raise ValueError(message)
+        return name
 
     @property
     def model_id(self) -> str:

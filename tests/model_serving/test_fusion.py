@@ -195,3 +195,15 @@ def test_shipped_card_says_that_windows_are_simulated_and_what_they_gave():
         fused = found[split, "fusion: accuracy"]
         assert fused > found[split, "plain average: accuracy"]
         assert fused > found[split, "most confident modality: accuracy"]
+
+
+def test_a_modality_that_the_net_was_not_trained_on_has_no_part() -> None:
+    known = AttentionFusion(AttentionFusionConfig(modalities=("motion", "text"))).double().eval()
+    fusion = Fusion(known, CARD)
+    counts = np.array([[1, 9, 0, 2], [0, 9, 9, 0]])
+    scores = np.full((2, 4, 7), 1 / 7, np.float32)
+    fused = fusion.fuse(counts, scores, np.full((2, 4), 0.5, np.float32))
+    assert (fused.attention[0] > 0).tolist() == [True, False, False, True]
+    assert fused.attention[0].sum() == pytest.approx(1)
+    assert not fused.attention[1].any()
+    assert fused.abstained.tolist()[1]
