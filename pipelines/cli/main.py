@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipelines.cli.config import config_command
 from schemas.errors import AffectstreamError
 
 app = typer.Typer(
@@ -358,24 +359,7 @@ def evaluate(
     run(data, build, only or [], docs, Console())
 
 
-@app.command("config")
-def config_command(
-    check: Annotated[Path | None, typer.Option(help="Say what is wrong with this file.")] = None,
-    new_keys: Annotated[Path | None, typer.Option(help="Write a new key file here.")] = None,
-) -> None:
-    """Print the configuration with all defaults, check one, or make a key file."""
-    import yaml
-
-    from pipelines.config import Config, load_config
-    from schemas.keys import write_keys
-
-    if new_keys is not None:
-        write_keys(new_keys)
-        console.print(f"new key in {new_keys}: keep it safe, references cannot be made without it")
-        return
-    blank = Config(log=Path("LOG"), tables=TABLES, keys=Path("keys.yaml"))
-    settings = blank if check is None else load_config(check)
-    typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip())
+app.command("config")(config_command)
 
 
 def main() -> None:
