@@ -2,16 +2,13 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import mkdocs_gen_files
 import pyarrow as pa
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from tabulate import tabulate
 
-from pipelines.config import Config
+from pipelines import config_reference
 from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
 from schemas.tables import TABLES, Table
 
@@ -70,32 +67,13 @@ def commands_page() -> str:
 
 
 def configuration_page() -> str:
-    """Return every setting by its dotted name, with type, default and meaning."""
-    rows = [[f"`{name}`", *_setting(field)] for name, field in _settings(Config)]
-    return "\n\n".join(
-        [
-            "# Configuration",
-            "A YAML file that is given as `--config`; what it does not name has its default. "
-            "`affectstream config` prints the whole of it, `affectstream config --check FILE` says "
-            "what is wrong with a file.",
-            _table(rows, ["setting", "type", "default", "meaning"]),
-        ]
+    """Return every setting by its dotted name, with type, default, allowed values and meaning."""
+    introduction = (
+        "A YAML file that is given as `--config`; what it does not name has its default. "
+        "`affectstream config` prints the whole of it, `--explain` says what this page says, and "
+        "`affectstream config --check FILE` says what is wrong with a file and what it names."
     )
-
-
-def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _settings(kind, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field
-
-
-def _setting(field: FieldInfo) -> list[str]:
-    kind = getattr(field.annotation, "__name__", None) or str(field.annotation)
-    default = "required" if field.is_required() else f"`{field.default}`"
-    return [kind, default.replace(f"{ROOT}/", ""), field.description or ""]
+    return "\n\n".join(["# Configuration", introduction, config_reference.markdown()])
 
 
 def cards_page() -> str:
