@@ -32,7 +32,7 @@ from schemas.errors import AffectstreamError
 
 
 def flags(config: Config) -> list[str]:
-    """Return the runner's flags; docs/live.md says what each is for."""
+    """Return the runner's flags; docs/reference/live.md says what each is for."""
     live = config.live
     state = live.state.absolute()
     environment = json.dumps({"command": str(_boot_script(state))})
