@@ -16,8 +16,8 @@ from pipelines.live.state_folder import (
     command_of,
     group_members,
     is_job_server,
+    living_children,
     note_driver,
-    processes,
 )
 from transforms.isolation import deaths
 
@@ -123,9 +123,8 @@ class JobProcess:
 
     def worker_pids(self) -> list[int]:
         """Return the Python workers: what the fork server forked, and those who did it alone."""
-        forked = [pid for pid, parent, _ in processes() if parent == self._fork_server.pid]
-        return forked + [
-            pid for pid in self._members() if b"pipelines.live.sdk_harness" in command_of(pid)
+        return living_children(self._fork_server.pid) + [
+            pid for pid in self._members() if "pipelines.live.sdk_harness" in command_of(pid)
         ]
 
     def _members(self) -> list[int]:

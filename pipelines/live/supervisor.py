@@ -22,7 +22,7 @@ from pipelines.live.job_process import JobProcess
 from pipelines.live.partitions import check_partitions, forget_partitions
 from pipelines.live.progress import Read, TableProgress, TopicProgress
 from pipelines.live.screen import Screen, View
-from pipelines.live.state_folder import held, usable
+from pipelines.live.state_folder import explain_write_errors, hold_state_folder
 from schemas.errors import AffectstreamError, BrokerAwayError
 from transforms.landing.repair import repair_tables
 
@@ -118,7 +118,7 @@ class Supervisor:
         check_room(self._config)
         repair_tables(self._config.tables)  # told here, not in the log of a job
         with (
-            held(state),
+            hold_state_folder(state),
             closing(self._topics),
             Screen(self._console) as screen,
             closing(ForkServer(state / "worker.log")) as fork_server,
@@ -199,7 +199,7 @@ class Supervisor:
         self._rest = FlinkRest(address, self._config.kafka.group)
         if master != _LOCAL:
             self._cancel()  # of a supervisor that was killed
-        with usable(self._config.live.state):
+        with explain_write_errors(self._config.live.state):
             job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
         if job.restored is None:
             forget_partitions(self._config.live.state)
@@ -374,7 +374,7 @@ def _with_own_group(config: Config) -> Config:
     folder needs a new group.
     """
     path = config.live.state / "run"
-    with usable(config.live.state):
+    with explain_write_errors(config.live.state):
         if not path.exists() or not path.stat().st_size:  # empty: the disk was full then
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")

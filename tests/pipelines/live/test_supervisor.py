@@ -13,7 +13,7 @@ from pipelines.live.flink_rest import Health
 from pipelines.live.job_process import POISON, SERVER_LOST
 from pipelines.live.progress import Read
 from pipelines.live.screen import Screen, View
-from pipelines.live.state_folder import held
+from pipelines.live.state_folder import hold_state_folder
 from pipelines.live.supervisor import Supervisor
 from schemas.errors import AffectstreamError
 from tests.support.live_runs import QUIET, live_config
@@ -340,6 +340,6 @@ def test_a_topic_that_cannot_be_read_on_ends_the_job(
 
 def test_a_state_folder_that_is_in_use_is_refused(supervisor: Supervisor) -> None:
     refused = pytest.raises(AffectstreamError, match="a live job runs with the state")
-    with held(supervisor._config.live.state), refused:
+    with hold_state_folder(supervisor._config.live.state), refused:
         supervisor.run()
     assert supervisor.starts == 0
