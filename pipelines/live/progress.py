@@ -1,12 +1,13 @@
-"""How far a live job has come: lag and rate from Kafka, the last commits from the tables."""
+"""How far a live job has come: lag and rate from Kafka, unreadable records from dead letters."""
 
+import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
@@ -15,11 +16,8 @@ from pipelines.live.partitions import Counts
 from schemas.errors import DeadLetterCode
 from schemas.events import TOPICS
 from schemas.settings import Kafka
-from schemas.tables import TABLES, Root
 
 _COUNT_EACH_S = 5.0
-COMPACT_EACH = 150
-"""Commits after which a table is compacted: one costs 12 ms below 100 files, 95 ms at 1,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,59 +86,21 @@ class TopicProgress:
 
 
 @dataclass(slots=True)
-class _Followed:
-    table: DeltaTable
-    version: int
-    seen_at: float
-    compacted: int
+class UnreadableRecords:
+    """How many governance records name nobody, by their dead letters."""
 
+    clock: Callable[[], float] = time.monotonic
+    count: int = 0
+    _version: int = -1
+    _counted_at: float = -math.inf
 
-class TableProgress:
-    """The tables' versions, and their compaction when they have many small files.
-
-    ``unreadable`` counts the dead letters of governance records that name nobody.
-    """
-
-    def __init__(self, root: Root) -> None:
-        self._root = root
-        self._tables: dict[str, _Followed] = {}
-        self._counted: tuple[int, float] = (-1, 0.0)
-        self.unreadable = 0
-
-    def look(self) -> dict[str, tuple[int, float]]:
-        """Return version and seconds since it was first seen, a table; compact where due."""
-        now = time.monotonic()
-        for name in TABLES:
-            try:
-                self._follow(name, now)
-            except (DeltaError, OSError):
-                continue  # not made yet, or being replaced: the next look will tell
-        self._count_unreadable(now)
-        return {name: (f.version, now - f.seen_at) for name, f in self._tables.items()}
-
-    def _count_unreadable(self, now: float) -> None:
+    def update(self, letters: DeltaTable | None) -> int:
         """Count anew where there are new dead letters, but at most once in five seconds."""
-        letters = self._tables.get("dead_letters")
-        version, counted_at = self._counted
-        if letters is None or letters.version == version or now - counted_at < _COUNT_EACH_S:
-            return
-        self._counted = letters.version, now
-        code = pc.field("code") == str(DeadLetterCode.GOVERNANCE_UNREADABLE)
-        self.unreadable = letters.table.to_pyarrow_dataset().count_rows(filter=code)
-
-    def _follow(self, name: str, now: float) -> None:
-        known = self._tables.get(name)
-        if known is None:
-            table = DeltaTable(f"{self._root}/{name}")
-            self._tables[name] = _Followed(table, table.version(), now, table.version())
-            return
-        known.table.update_incremental()
-        if known.table.version() != known.version:
-            known.version, known.seen_at = known.table.version(), now
-        if known.version - known.compacted >= COMPACT_EACH:
-            known.compacted = known.version
-            try:
-                known.table.optimize.compact()
-                known.table.vacuum(dry_run=False)  # what compactions left for more than a week
-            except CommitFailedError:
-                known.compacted -= COMPACT_EACH // 2  # the writer was faster: soon again
+        now = self.clock()
+        if letters is None or letters.version() == self._version:
+            return self.count
+        if now - self._counted_at >= _COUNT_EACH_S:
+            self._version, self._counted_at = letters.version(), now
+            code = pc.field("code") == str(DeadLetterCode.GOVERNANCE_UNREADABLE)
+            self.count = letters.to_pyarrow_dataset().count_rows(filter=code)
+        return self.count

@@ -20,9 +20,10 @@ from pipelines.live.flink_rest import FlinkRest, Health
 from pipelines.live.fork_server import ForkServer
 from pipelines.live.job_process import JobProcess
 from pipelines.live.partitions import check_partitions, forget_partitions
-from pipelines.live.progress import Read, TableProgress, TopicProgress
+from pipelines.live.progress import Read, TopicProgress, UnreadableRecords
 from pipelines.live.screen import Screen, View
 from pipelines.live.state_folder import explain_write_errors, hold_state_folder
+from pipelines.tables.compaction import CompactedTables
 from schemas.errors import AffectstreamError, BrokerAwayError
 from transforms.landing.repair import repair_tables
 
@@ -88,7 +89,8 @@ class Supervisor:
         self.until_end = until_end
         self._stopping = threading.Event()
         self._topics = TopicProgress(self._config.kafka)
-        self._tables = TableProgress(config.tables)
+        self._tables = CompactedTables(config.tables)
+        self._unreadable = UnreadableRecords()
         self._rest = FlinkRest("", "")
         self._cannot_go_on: AffectstreamError | None = None
         self._all_read: tuple[int, float] | None = None
@@ -219,9 +221,12 @@ class Supervisor:
             self._check_moving(attempt, health, read)
             watermark = self._rest.watermark_ms() if health else None
             repeated = self._rest.repeated() if health else 0
+            tables = self._tables.refresh()
+            self._tables.compact()
+            unreadable = self._unreadable.update(self._tables.table("dead_letters"))
             self.view = view = View(
-                health, read, watermark, self._clock_ms(), self._tables.look(), self.starts,
-                self._tables.unreadable, repeated,
+                health, read, watermark, self._clock_ms(), tables, self.starts,
+                unreadable, repeated,
             )  # fmt: skip
             screen.show(view)
             if self.until_end and not self._stopping.is_set() and self._caught_up(view):
@@ -364,7 +369,7 @@ class Supervisor:
         return lasted or self._versions() != attempt.versions
 
     def _versions(self) -> dict[str, int]:
-        return {name: version for name, (version, _) in self._tables.look().items()}
+        return {name: version for name, (version, _) in self._tables.refresh().items()}
 
 
 def _with_own_group(config: Config) -> Config:

@@ -4,15 +4,7 @@ import pytest
 
 from pipelines.live.failures import Failures
 from schemas.errors import AffectstreamError
-
-
-class Clock:
-    """Seconds that pass only when they are told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def ends(failures: Failures, clock: Clock, count: int, each_s: float, *, killed: bool) -> None:
