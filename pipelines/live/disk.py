@@ -17,7 +17,7 @@ def check_room(config: Config) -> None:
     if "://" not in config.tables:
         places["tables"] = Path(config.tables)
     for what, place in places.items():
-        free_mb = shutil.disk_usage(_made(place.absolute())).free >> 20
+        free_mb = shutil.disk_usage(_existing_folder(place.absolute())).free >> 20
         if free_mb < config.live.least_free_mb:
             message = (
                 f"the disk of the {what} in {place} has {free_mb:,} MB left, less than "
@@ -27,6 +27,6 @@ def check_room(config: Config) -> None:
             raise AffectstreamError(message)
 
 
-def _made(place: Path) -> Path:
-    """Return the nearest folder above that is there."""
+def _existing_folder(place: Path) -> Path:
+    """Return this folder, or the nearest above it that exists."""
     return next(folder for folder in (place, *place.parents) if folder.exists())

@@ -21,20 +21,20 @@ _COUNT_EACH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Of each topic: partitions, records read, records that wait; and records read a second.
+class ReadProgress:
+    """Of each topic: partitions, records read, records that wait; and records read per second.
 
-    ``cut``: a topic is missing, or ends before what was read of it.
+    ``truncated``: a topic is missing, or ends before what was read of it.
     """
 
     partitions: Counts
     read: dict[str, int]
     lag: dict[str, int]
     per_s: float
-    cut: bool = False
+    truncated: bool = False
 
     @property
-    def waits(self) -> bool:
+    def records_wait(self) -> bool:
         """Whether records wait; the marker of a transaction at a partition's end looks like one."""
         return any(lag > self.partitions.get(topic, 0) for topic, lag in self.lag.items())
 
@@ -47,7 +47,7 @@ class TopicProgress:
         self._consumer: KafkaConsumer | None = None
         self._last: tuple[float, int] | None = None
 
-    def look(self) -> Read | None:
+    def measure(self) -> ReadProgress | None:
         """Return where the job stands, None while the broker does not answer."""
         try:
             consumer = self._consumer = self._consumer or self._connect()
@@ -64,8 +64,9 @@ class TopicProgress:
             read[tp.topic] += place - begins[tp]
             lag[tp.topic] += ends[tp] - place
         counts = Counter(tp.topic for tp in partitions)
-        cut = len(counts) < len(TOPICS) or any((done[tp] or 0) > ends[tp] for tp in partitions)
-        return Read(counts, read, lag, self._rate(sum(read.values())), cut)
+        shorter = any((done[tp] or 0) > ends[tp] for tp in partitions)
+        truncated = shorter or len(counts) < len(TOPICS)
+        return ReadProgress(counts, read, lag, self._rate(sum(read.values())), truncated)
 
     def _rate(self, total: int) -> float:
         now = time.monotonic()
@@ -79,7 +80,7 @@ class TopicProgress:
         return KafkaConsumer(**reader_settings(self._kafka) | soon)
 
     def close(self) -> None:
-        """Let go of the broker; the next look connects anew, with the password as it is then."""
+        """Disconnect; the next measurement connects anew, with the password as it is then."""
         if self._consumer:
             self._consumer.close()
         self._consumer = None

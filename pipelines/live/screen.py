@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.live.flink_rest import Health
-from pipelines.live.progress import Read
+from pipelines.live.progress import ReadProgress
 
 _LINE_EACH_S = 10.0
 
@@ -24,7 +24,7 @@ class View:
     """
 
     health: Health | None
-    read: Read | None
+    read: ReadProgress | None
     watermark_ms: int | None
     clock_ms: float
     tables: dict[str, tuple[int, float]]
@@ -68,21 +68,23 @@ class Screen:
         """Show what there is now."""
         if self._console.is_terminal:
             self._live.update(
-                Group(*_loud(view), Text(headline(view)), _topics(view), _tables(view)),
+                Group(*_warnings(view), Text(headline(view)), _topics(view), _tables(view)),
                 refresh=True,
             )
         elif time.monotonic() - self._line_at > _LINE_EACH_S:
             self._line_at = time.monotonic()
             self.note(headline(view))
             if view.unreadable:
-                self.note(f"WARNING: {unreadable(view.unreadable)}")
+                self.note(f"WARNING: {describe_unreadable(view.unreadable)}")
 
 
-def _loud(view: View) -> list[Text]:
-    return [Text(unreadable(view.unreadable), "bold white on red")] if view.unreadable else []
+def _warnings(view: View) -> list[Text]:
+    if not view.unreadable:
+        return []
+    return [Text(describe_unreadable(view.unreadable), "bold white on red")]
 
 
-def unreadable(number: int) -> str:
+def describe_unreadable(number: int) -> str:
     """Say how many governance records name nobody, and where to look."""
     what = "governance record names" if number == 1 else "governance records name"
     return (

@@ -9,16 +9,16 @@ from deltalake import DeltaTable, write_deltalake
 from rich.console import Console
 
 from pipelines.live.flink_rest import Health
-from pipelines.live.progress import Read, UnreadableRecords
+from pipelines.live.progress import ReadProgress, UnreadableRecords
 from pipelines.live.screen import Screen, View
 from tests.support.clock import Clock
 
 NOW_MS = 1_000_000.0
 HEALTH = Health("RUNNING", checkpoints=3, checkpoint_bytes=20_480, checkpoint_ms=70)
-READ = Read({"session.text": 2}, {"session.text": 1_200}, {"session.text": 34}, 567.8)
+READ = ReadProgress({"session.text": 2}, {"session.text": 1_200}, {"session.text": 34}, 567.8)
 
 
-def _view(health: Health | None, read: Read | None, starts: int = 1) -> View:
+def _view(health: Health | None, read: ReadProgress | None, starts: int = 1) -> View:
     return View(health, read, int(NOW_MS) - 4_200, NOW_MS, {"observations": (17, 2.0)}, starts)
 
 
