@@ -1,4 +1,4 @@
-"""Room on the disks that a live job writes to: it ends while it still can write its last rows."""
+"""Free space on the disks of a live job: it has to end while its last rows can be written."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ from schemas.errors import AffectstreamError
 
 
 def check_room(config: Config) -> None:
-    """Compare what is left where checkpoints and tables are with ``live.least_free_mb``.
+    """Compare the free space of checkpoints and tables with ``live.least_free_mb``.
 
     Raises:
         AffectstreamError: there is less.

@@ -9,11 +9,11 @@ from schemas.errors import AffectstreamError
 _WITHIN_S = 3600.0
 """A start that ends by the slowest rule, not running after 300 s, is seen 4 times in 20 minutes."""
 _KILLS = 20
-"""As many kills as errors of ``live.tries`` each are endured: 60 an hour. Whatever ends a job at
-once and again gets on to three times that."""
+"""Kills that are endured within an hour, as a multiple of ``live.tries``: 60 by default. Whatever
+ends each start at once gets to three times that."""
 _POISONED = 2
-"""As many times ``live.tries`` ends in which a record was found that kills workers are endured.
-Each takes seven deaths, since Flink endures six; a program that dies of every record ends so."""
+"""Ends by a record that kills workers that are endured, as a multiple of ``live.tries``. Each takes
+seven deaths, since Flink endures six; a program that dies of every record gets there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Ending:
 class Failures:
     """The ends of a job that nobody asked for.
 
-    An error comes again however far the job gets in between: one table that cannot be written, or
+    An error comes back however far the job gets in between: one table that cannot be written, or
     one record, ends it while all else lands. A kill from outside says nothing about the next start,
-    unless starts in a row come to nothing; nor does an end in which a record was found that kills
-    workers, since the next start does not take it.
+    unless several starts in a row achieve nothing; nor does an end in which a record was found that
+    kills workers, since the next start leaves it out.
     """
 
     tries: int

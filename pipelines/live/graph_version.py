@@ -27,8 +27,8 @@ def check_graph(proto: Any, config: Config, *, restoring: bool) -> None:
     if restoring and path.exists() and path.read_text() != version:
         message = (
             f"the checkpoints in {state} are of another version of the graph, or of other "
-            "`windows` or `kafka` in the configuration, which they hold: start anew with `--state` "
-            "naming a new folder; what has landed is not landed twice"
+            "`windows` or `kafka` in the configuration, which they hold: start again with "
+            "`--state` naming a new folder; what has landed is not landed twice"
         )
         raise AffectstreamError(message)
     path.write_text(version)

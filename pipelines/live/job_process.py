@@ -22,9 +22,9 @@ from pipelines.live.state_folder import (
 from transforms.isolation import deaths
 
 GRAPH_FILE = "pipeline.pb"
-"""The graph as built, in the state folder: later starts of one supervisor take it as it is."""
+"""The graph as built, in the state folder: later starts by the same supervisor use it again."""
 UNUSABLE = 3
-"""Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
+"""Exit status of a driver that cannot start the job; the file ``unusable`` says why."""
 NOTES = "--notes"
 """The workers' argument that names the folder of their notes, POISON in the state folder."""
 POISON = "poison"
@@ -44,7 +44,7 @@ def newest_checkpoint(state: Path) -> Path | None:
 
 
 def forget_unused(state: Path, restored: Path | None, *, again: bool) -> None:
-    """Remove the graph of another supervisor's settings, and checkpoints that none restores."""
+    """Remove the graph that another supervisor built, and checkpoints that nothing restores."""
     if not again:
         (state / GRAPH_FILE).unlink(missing_ok=True)
     for job in (state / "checkpoints").glob("*"):
@@ -88,17 +88,17 @@ class JobProcess:
             raise
 
     def _write_settings(self, rest_port: int) -> None:
-        """Write what only Flink's own settings can say; ``--savepoint_path`` is ignored locally."""
+        """Write what only Flink's own settings can say: ``--savepoint_path`` is ignored locally."""
         settings: dict[str, object] = {
             "rest.address": "127.0.0.1",
             "rest.bind-address": "127.0.0.1",
             "rest.bind-port": rest_port,
-            "jobmanager.bind-host": "127.0.0.1",  # all of the machine's addresses otherwise
+            "jobmanager.bind-host": "127.0.0.1",  # else all of the machine's addresses
             "taskmanager.bind-host": "127.0.0.1",
             "state.checkpoints.num-retained": 2,
             "restart-strategy.type": "failure-rate",
             "restart-strategy.failure-rate.max-failures-per-interval": 6,
-            # a record that fails again does so each 6 to 10 s, with the workers' start
+            # a record that fails again does so every 6 to 10 s, with the workers' start
             "restart-strategy.failure-rate.failure-rate-interval": "3 min",
             "restart-strategy.failure-rate.delay": "500 ms",
         }
@@ -122,7 +122,7 @@ class JobProcess:
         return None
 
     def worker_pids(self) -> list[int]:
-        """Return the Python workers: what the fork server forked, and those who did it alone."""
+        """Return the Python workers, forked by the fork server or started without it."""
         return living_children(self._fork_server.pid) + [
             pid for pid in self._members() if "pipelines.live.sdk_harness" in command_of(pid)
         ]

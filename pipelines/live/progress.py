@@ -17,7 +17,7 @@ from schemas.errors import DeadLetterCode
 from schemas.events import TOPICS
 from schemas.settings import Kafka
 
-_COUNT_EACH_S = 5.0
+_COUNT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class TopicProgress:
         return KafkaConsumer(**reader_settings(self._kafka) | soon)
 
     def close(self) -> None:
-        """Disconnect; the next measurement connects anew, with the password as it is then."""
+        """Disconnect; the next measurement connects again, with the password of that time."""
         if self._consumer:
             self._consumer.close()
         self._consumer = None
@@ -96,11 +96,11 @@ class UnreadableRecords:
     _counted_at: float = -math.inf
 
     def update(self, letters: DeltaTable | None) -> int:
-        """Count anew where there are new dead letters, but at most once in five seconds."""
+        """Return the count; dead letters are counted again at most every five seconds."""
         now = self.clock()
         if letters is None or letters.version() == self._version:
             return self.count
-        if now - self._counted_at >= _COUNT_EACH_S:
+        if now - self._counted_at >= _COUNT_EVERY_S:
             self._version, self._counted_at = letters.version(), now
             code = pc.field("code") == str(DeadLetterCode.GOVERNANCE_UNREADABLE)
             self.count = letters.to_pyarrow_dataset().count_rows(filter=code)

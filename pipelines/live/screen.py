@@ -1,4 +1,4 @@
-"""The screen of a live job: one table that is updated in place, or a line now and then in a log."""
+"""The screen of a live job: tables that are updated in place, or a line now and then in a log."""
 
 import time
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rich.text import Text
 from pipelines.live.flink_rest import Health
 from pipelines.live.progress import ReadProgress
 
-_LINE_EACH_S = 10.0
+_LINE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class View:
 
 
 class Screen:
-    """Shows views; on a terminal in place, elsewhere a line every ten seconds."""
+    """Shows views: on a terminal in place, elsewhere as one line every ten seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,17 +61,17 @@ class Screen:
             self._live.stop()
 
     def note(self, text: str) -> None:
-        """Say one thing that stays."""
+        """Print a line that stays."""
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def show(self, view: View) -> None:
-        """Show what there is now."""
+        """Show the newest view."""
         if self._console.is_terminal:
             self._live.update(
                 Group(*_warnings(view), Text(headline(view)), _topics(view), _tables(view)),
                 refresh=True,
             )
-        elif time.monotonic() - self._line_at > _LINE_EACH_S:
+        elif time.monotonic() - self._line_at > _LINE_EVERY_S:
             self._line_at = time.monotonic()
             self.note(headline(view))
             if view.unreadable:

@@ -130,7 +130,7 @@ def is_alive(pid: int) -> bool:
 
 
 def command_of(pid: int) -> str:
-    """Return the command line of a process, empty where it is no more."""
+    """Return the command line of a process, empty where it has ended."""
     try:
         return " ".join(psutil.Process(pid).cmdline())
     except (psutil.NoSuchProcess, psutil.AccessDenied):

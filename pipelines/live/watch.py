@@ -10,11 +10,12 @@ from pipelines.live.progress import ReadProgress
 from schemas.errors import AffectstreamError, BrokerAwayError
 
 START_S = 300.0
-"""A job that is not running by then is started anew; it takes 20 to 40 s, with models."""
+"""A job that is not running by then is started again; it takes 20 to 40 s, with models."""
 STALL_S = 120.0
 STALL_CHECKPOINTS = 3
-"""A job that reads nothing for so long and so many checkpoints though records wait is started anew:
-seen once in Beam. What was read is known by checkpoints only, so a slow bundle is no stall."""
+"""A job that reads nothing for so long and over so many checkpoints, though records wait, is
+started again: seen once in Beam. What was read is known by checkpoints only, so a slow bundle is no
+stall."""
 NO_CHECKPOINT_S = 600.0
 """Flink's own limit for one checkpoint; a job that Flink restarts on and on finishes none."""
 HEALTHY_S = 60.0
