@@ -143,7 +143,8 @@ def test_ends_in_which_a_record_was_found_that_kills_workers_are_no_errors(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four such ends, and then those of which nothing is learnt, as many as ``live.tries``."""
-    (tmp_path / "jobserver.jar").touch()
+    for name in ("jobserver.jar", "expansion.jar"):
+        (tmp_path / name).touch()
     poison = tmp_path / "state" / POISON
     poison.mkdir(parents=True)
 
