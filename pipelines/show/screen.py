@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.live.screen import unreadable
+from pipelines.live.screen import describe_unreadable
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.tables.query import read_table, tables
 from schemas.errors import DeadLetterCode
@@ -264,7 +264,7 @@ def _print_unreadable(counted: pd.DataFrame, console: Console) -> None:
     """Print loudly that somebody may have withdrawn and nobody knows who."""
     number = int(counted.loc[counted["code"] == _UNREADABLE, "n"].sum())
     if number:
-        console.print(Text(f" {unreadable(number)} ", "bold white on red"), soft_wrap=True)
+        console.print(Text(f" {describe_unreadable(number)} ", "bold white on red"), soft_wrap=True)
         console.print()
 
 
