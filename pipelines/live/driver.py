@@ -20,12 +20,11 @@ from apache_beam.runners.portability.flink_runner import FlinkRunner
 from pipelines.config import Config
 from pipelines.live.job_process import (
     GRAPH_FILE,
-    NOTES,
-    POISON,
     SERVER_LOST,
     UNUSABLE,
     write_private,
 )
+from pipelines.live.state_folder import NOTES, POISON
 from schemas.errors import AffectstreamError
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipelines.config import Config
 from pipelines.live.fork_server import ALLOCATION, VARIABLE, ForkServer
 from pipelines.live.state_folder import (
+    POISON,
     command_of,
     group_members,
     is_job_server,
@@ -25,9 +26,6 @@ GRAPH_FILE = "pipeline.pb"
 """The graph as built, in the state folder: later starts by the same supervisor use it again."""
 UNUSABLE = 3
 """Exit status of a driver that cannot start the job; the file ``unusable`` says why."""
-NOTES = "--notes"
-"""The workers' argument that names the folder of their notes, POISON in the state folder."""
-POISON = "poison"
 SERVER_LOST = 4
 """Exit status of a driver whose job server broke off, as one that was killed does."""
 

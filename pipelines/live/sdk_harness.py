@@ -19,7 +19,7 @@ from apache_beam.portability.api import (
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
-from pipelines.live.job_process import NOTES
+from pipelines.live.state_folder import NOTES
 from transforms.isolation.notes import PROCESS, keep_watch
 
 _ENDPOINTS = ("logging_endpoint", "control_endpoint", "artifact_endpoint", "provision_endpoint")

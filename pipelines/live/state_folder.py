@@ -13,6 +13,11 @@ import psutil
 
 from schemas.errors import AffectstreamError
 
+POISON = "poison"
+"""Folder in the state folder in which workers note what they have in work."""
+NOTES = "--notes"
+"""The workers' argument that names that folder."""
+
 _LOCK, _DRIVER = "lock", "driver.json"
 _JOB_SERVER = "jobserver.jar"
 _END_S = 10.0
