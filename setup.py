@@ -29,6 +29,7 @@ setup(
         "phonenumbers>=9.0",
         "pillow>=11",
         "psutil>=7",
+        "py3langid>=0.4",
         "pyarrow==25.0.1",
         "pydantic>=2.10",
         "python-snappy>=0.7",

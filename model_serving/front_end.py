@@ -24,7 +24,7 @@ from torch import Tensor
 
 from model_serving.face.crops import crop_faces, look
 from model_serving.face.images import picture
-from model_serving.text.language import EMOJI, Language, language_share, name_emoji
+from model_serving.text.language import EMOJI, Language, language_share, load_identifier, name_emoji
 from model_serving.text.visible_text import readable
 from model_serving.voice import activity as voice_activity
 from model_serving.voice.waveforms import mono, resampled, steady, without_long_pauses
@@ -115,6 +115,8 @@ class TextFrontEnd:
     def __init__(self, tokenizer: Any, languages: Sequence[Language] = ()) -> None:
         self._tokenizer = tokenizer
         self._languages = languages
+        if languages:
+            load_identifier()  # before workers are forked, which then share its memory
         ids = tokenizer(list(EMOJI), add_special_tokens=False)["input_ids"]
         unknown = tokenizer.unk_token_id
         self._unknown = {emoji for emoji, own in zip(EMOJI, ids, strict=True) if unknown in own}
