@@ -28,7 +28,7 @@ def topics_create(
     from pipelines.kafka.topics import create_topics
 
     made = create_topics(load_kafka(config, bootstrap=kafka), partitions, replication, keep_days)
-    console.print(f"created {', '.join(made)}" if made else "all topics exist already")
+    console.print(f"created {', '.join(made)}" if made else "all topics are there")
 
 
 @commands.command()

@@ -17,7 +17,8 @@ from rich.progress import Progress
 
 from pipelines.config import Kafka
 from pipelines.kafka.clients import python_settings
-from pipelines.kafka.topics import MAX_MESSAGE, need_topics, told
+from pipelines.kafka.reasons import explain_kafka_error
+from pipelines.kafka.topics import MAX_MESSAGE, need_topics
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from schemas.record_time import record_times
@@ -97,7 +98,7 @@ def publish(
     span, topics = _survey(log)
     now = time.time()
     shift_ms = _shift_ms(log, span, now, paced=speed > 0) if retime else 0
-    with told(kafka), Progress(console=console, transient=True) as bar:
+    with explain_kafka_error(kafka), Progress(console=console, transient=True) as bar:
         need_topics(kafka, topics, "WRITE")
         task = bar.add_task("publishing", total=total)
         sender = _Sender(_producer(kafka, compression))

@@ -17,7 +17,8 @@ from rich.progress import Progress
 
 from pipelines.config import Kafka
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
-from pipelines.kafka.topics import need_topics, told
+from pipelines.kafka.reasons import explain_kafka_error
+from pipelines.kafka.topics import need_topics
 from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
@@ -53,7 +54,7 @@ def record(
     total = 0
     try:
         need_topics(kafka, topics or TOPICS)
-        with told(kafka), Progress(console=console, transient=True) as bar:
+        with explain_kafka_error(kafka), Progress(console=console, transient=True) as bar:
             task = bar.add_task("recording", total=None)
             for rows in _spool(partial / "apart", kafka, topics or list(TOPICS)):
                 bar.update(task, advance=rows)

@@ -5,11 +5,9 @@ import hashlib
 import json
 import logging
 import os
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model_serving.handler import stage_of
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
+from pipelines.run.bar import show_progress
 from pipelines.run.preflight import check_rules, load_models
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
@@ -32,7 +30,7 @@ from schemas.record_time import record_times
 from schemas.tables import NO_DAY, RUNS
 from schemas.vocabularies import MODALITIES
 from transforms.land import TableWriter, prepare_tables
-from transforms.log import PROGRESS, count_records, log_files
+from transforms.log import count_records, log_files
 
 Stages = dict[str, dict[str, float]]
 
@@ -54,7 +52,7 @@ def replay(config: Config, console: Console) -> Replayed:
     records = count_records(config.recorded)
     started = dt.datetime.now(dt.UTC)
     begun = time.perf_counter()
-    with _progress(records, console):
+    with show_progress(records, console):
         stages = run_embedded(lambda p: build_pipeline(p, config))
     done = Replayed(records, time.perf_counter() - begun, stages)
     TableWriter(config.tables, "runs").commit([_run_row(config, started, done)])
@@ -112,36 +110,6 @@ _ORDER = [
 
 def _place(stage: str) -> tuple[int, str]:
     return (_ORDER.index(stage) if stage in _ORDER else len(_ORDER), stage)
-
-
-@contextmanager
-def _progress(records: int, console: Console) -> Iterator[None]:
-    """Show how many records were read while the runner holds the main thread."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    stop = threading.Event()
-
-    def watch() -> None:
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("reading and recognising", total=records)
-            while not stop.wait(0.2):
-                bar.update(task, completed=PROGRESS.records)
-                if PROGRESS.records >= records:
-                    bar.update(task, description="windows, decisions, tables")
-            bar.update(task, completed=PROGRESS.records)
-
-    PROGRESS.records = 0
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _run_row(config: Config, started: dt.datetime, done: Replayed) -> pa.RecordBatch:

@@ -7,8 +7,9 @@ import pandas as pd
 
 from pipelines.show import pictures
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
-from pipelines.show.screen import histories, losses, stages_of_last_run, windows_with_decisions
+from pipelines.show.screen import histories
 from pipelines.tables.query import tables
+from pipelines.tables.views import losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import AffectstreamError
 from schemas.tables import Root
 
