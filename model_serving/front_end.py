@@ -30,7 +30,7 @@ from model_serving.voice import activity as voice_activity
 from model_serving.voice.waveforms import mono, resampled, steady, without_long_pauses
 from schemas.arrow import vectors
 from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
-from schemas.events import MOTION_FEATURES
+from schemas.modalities import MOTION_FEATURES
 
 MAX_TOKENS = 64
 _LONG_TEXT = 2048  # characters: a piece of the shipped vocabularies has at most 16

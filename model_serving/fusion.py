@@ -16,7 +16,8 @@ from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.labels import read_outputs
 from model_serving.motion.net import Net
 from schemas.errors import AffectstreamError
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 
 SHIPPED = Path(__file__).parent / "weights" / "fusion"
 _LEAST = 1e-4  # scores below it say nothing more: their logarithm would shout over the rest

@@ -18,18 +18,14 @@ from model_serving.recogniser import Estimates, Recogniser
 from schemas.arrow import filled, take_rows, vector_column
 from schemas.dead_letters import dead_letters
 from schemas.errors import AffectstreamError
-from schemas.events import kind_of
-from schemas.tables import DEAD_LETTERS, OBSERVATIONS, on_its_way
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.stages import kind_of, recognition_stage
+from schemas.tables import DEAD_LETTERS, OBSERVED
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
 
 _LOOK_S = 1.0
 _FLAT = np.float32(1 / len(EXPRESSIONS) + 1e-6)  # the confidence in what can't be judged at all
 _LOG = logging.getLogger(__name__)
-
-
-def stage_of(modality: str) -> str:
-    """Return the stage's name: it labels the transform, its dead letters and its counters."""
-    return f"Recognise{modality.capitalize()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         self._modality = modality
         self._source = (model, card, device)
         self._licence = licence
-        self._stage = stage_of(modality)
+        self._stage = recognition_stage(modality)
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
         self._forward_us = Metrics.counter(self._stage, "forward_us")
@@ -130,9 +126,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         return held.model
 
     def _mine(self, batch: pa.RecordBatch) -> bool:
-        if "topic" not in batch.schema.names:
-            return False
-        return batch.num_rows == 0 or kind_of(batch) == self._modality
+        return kind_of(batch) == self._modality
 
     def recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
         """Return the observations of events of the recogniser's modality, and dead letters."""
@@ -174,7 +168,7 @@ def observations(
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),
     }
-    return filled(on_its_way(OBSERVATIONS), columns, rows)
+    return filled(OBSERVED, columns, rows)
 
 
 def _dead_letters(

@@ -36,7 +36,7 @@ from model_serving.labels import read_outputs
 from model_serving.recogniser import ConstantRecogniser, NetRecogniser, Recogniser
 from schemas.arrow import vector_column
 from schemas.errors import AffectstreamError
-from schemas.events import MOTION_FEATURES
+from schemas.modalities import MOTION_FEATURES
 
 disable_progress_bar()  # a bar a model would break the bar of the run
 

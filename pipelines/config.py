@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from model_serving.card import CARD_FILE, CONSTANT, read_card
 from schemas.errors import AffectstreamError
+from schemas.modalities import MODALITIES
 from schemas.strict import Frozen
-from schemas.vocabularies import MODALITIES
 
 _HERE = Path(__file__).resolve().parent.parent
 WEIGHTS = _HERE / "model_serving" / "weights"

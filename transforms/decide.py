@@ -27,14 +27,14 @@ from schemas.arrow import ArrowBatchCoder, filled, runs, vector_column
 from schemas.errors import AffectstreamError
 from schemas.events import TIME, WINDOW_KEY
 from schemas.ids import stable_ids
+from schemas.stages import MAIN, REVIEWS, Stage
 from schemas.strict import Frozen, read_yaml
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import NOTHING, History, Smoothing, Step, history_ids
-from transforms.stage import MAIN, Outputs, stage_counters, timed
+from transforms.stage import Outputs, stage_counters, timed
 from transforms.window import Keyed, shard_of
 
-REVIEWS = "reviews"
 Landed = Callable[[str, datetime], pa.Table]
 _MIRRORING = "avatar_mirroring"
 
@@ -189,7 +189,7 @@ class _Decide(beam.DoFn):
 
     def setup(self) -> None:
         self._decider = self._make()
-        self._rows_in, self._rows_out, self._busy_us = stage_counters("DecideExpressions")
+        self._rows_in, self._rows_out, self._busy_us = stage_counters(Stage.DECIDE)
 
     def process(
         self,

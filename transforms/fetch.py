@@ -21,11 +21,11 @@ from urllib3.exceptions import HTTPError
 from schemas.arrow import filled, take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from schemas.events import MEDIA_KINDS, kind_of
+from schemas.events import MEDIA_KINDS
+from schemas.stages import DEAD, MAIN, Stage, Tagged, kind_of
 from transforms.decoding.payloads import media_columns
-from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
+from transforms.stage import Outputs, run_stage
 
-STAGE = "FetchMedia"
 AT_ONCE = 8
 _CHUNK = 1 << 16
 _OK = 200
@@ -153,7 +153,7 @@ def _few(
             DEAD,
             dead_letters(
                 take_rows(batch, lost),
-                stage=STAGE,
+                stage=Stage.FETCH,
                 code=pa.array([str(error.code) for error in failed]),
                 detail=pa.array([str(error) for error in failed]),
             ),
@@ -176,4 +176,4 @@ class FetchMedia(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         step = functools.partial(fetch_batch, rules=self._rules)
-        return run_stage(pcoll, STAGE, lambda: step)
+        return run_stage(pcoll, Stage.FETCH, lambda: step)

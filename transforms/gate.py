@@ -15,13 +15,12 @@ from pydantic import model_validator
 
 from schemas.arrow import distinct, filled, take_rows
 from schemas.errors import RefusalCode
-from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS, kind_of
+from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS
+from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.strict import Frozen, read_yaml
 from schemas.tables import REFUSALS, on_its_way
 from transforms.gating.consent import GRANTED, WITHDRAWN, ledger_rows
-from transforms.stage import DEAD, MAIN, REFUSED, Outputs, Tagged, run_stage
-
-LEDGER = "ledger"
+from transforms.stage import Outputs, run_stage
 
 NO_NOTICE = "EU AI Act Art. 50(3)"
 NO_CONSENT = "GDPR Art. 6 and 9"
@@ -221,7 +220,7 @@ class GateByPolicy(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         make = functools.partial(_load, self._policy, self._consents)
-        return run_stage(pcoll, "GateByPolicy", make, REFUSED, LEDGER)
+        return run_stage(pcoll, Stage.GATE, make, REFUSED, LEDGER)
 
 
 def _load(policy: Path, consents: Callable[[], Asked]) -> Callable[[pa.RecordBatch], Tagged]:

@@ -7,11 +7,12 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.ml.inference.base import RunInference
 
-from model_serving.handler import Recognised, RecogniserHandler, stage_of
+from model_serving.handler import Recognised, RecogniserHandler
 from model_serving.recogniser import Recogniser
+from schemas.stages import DEAD, MAIN, Tagged, recognition_stage
 from schemas.tables import DEAD_LETTERS
 from transforms.isolation.isolate import Isolation
-from transforms.stage import DEAD, MAIN, Outputs, Tagged
+from transforms.stage import Outputs
 
 
 class IsolatingHandler(RecogniserHandler):
@@ -19,7 +20,7 @@ class IsolatingHandler(RecogniserHandler):
 
     def __init__(self, *, modality: str, model: str, **settings: Any) -> None:
         super().__init__(modality=modality, model=model, **settings)
-        self._isolation = Isolation(stage_of(modality))
+        self._isolation = Isolation(recognition_stage(modality))
 
     def recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
         recognise = super().recognise
@@ -60,7 +61,7 @@ class Recognise(beam.PTransform):
     """
 
     def __init__(self, *, modality: str, model: str, **settings: Any) -> None:
-        super().__init__(stage_of(modality))
+        super().__init__(recognition_stage(modality))
         self._handler = IsolatingHandler(modality=modality, model=model, **settings)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:

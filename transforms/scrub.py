@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from model_serving.text.visible_text import DIACRITICS, NOT_PLAIN, PLACEHOLDERS, visible
 from schemas.arrow import matching, put
-from schemas.events import kind_of
+from schemas.stages import MAIN, Stage, Tagged, kind_of
 from transforms.scrubbing.numbers import Phones, cards, ibans
 from transforms.scrubbing.rules import (
     ACCOUNTS,
@@ -54,9 +54,7 @@ from transforms.scrubbing.spans import (
     rows_of,
     starting_outside,
 )
-from transforms.stage import MAIN, Outputs, Tagged, run_stage
-
-STAGE = "ScrubText"
+from transforms.stage import Outputs, run_stage
 
 ROUNDS: Final = 4
 """After so many rounds what may still hold personal data is replaced word by word. A second round
@@ -71,7 +69,7 @@ class ScrubText(beam.PTransform):
     """EVENT batches → the same, personal data in ``text`` has become placeholders; dead letters."""
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, STAGE, lambda: scrub_events)
+        return run_stage(pcoll, Stage.SCRUB, lambda: scrub_events)
 
 
 def scrub_events(batch: pa.RecordBatch) -> Tagged:

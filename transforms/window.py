@@ -28,8 +28,10 @@ from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 from schemas.arrow import distinct, runs, take_rows, vector_column, vectors
 from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.ids import first_half, stable_ids
+from schemas.modalities import MODALITIES
+from schemas.stages import OBSERVATION, Stage, kind_of
 from schemas.tables import OBSERVATIONS
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 from transforms.log import MAX_ROWS
 from transforms.stage import stage_counters, timed
 
@@ -43,16 +45,11 @@ _NAMES = [name for name, _ in SESSION_COLUMNS]
 _SESSION = HELD.field("session").type.value_type
 
 
-def is_observed(batch: pa.RecordBatch) -> bool:
-    """Tell observations from the context events that come with them."""
-    return "modality" in batch.schema.names
-
-
 def cut(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Cut OBSERVATIONS rows, or pseudonymous context events, to the columns a window needs."""
     count = batch.num_rows
-    if is_observed(batch):
-        modality = pc.index_in(batch["modality"], pa.array(MODALITIES)).cast(pa.int8())
+    if kind_of(batch) == OBSERVATION:
+        modality = pc.index_in(batch["modality"], pa.array(list(MODALITIES))).cast(pa.int8())
         scores = batch["scores"]
     else:
         modality = pa.repeat(pa.scalar(-1, pa.int8()), count)
@@ -282,8 +279,8 @@ def _int_vectors(rows: np.ndarray) -> pa.Array:
 
 class _WindowRows(beam.DoFn):
     def setup(self) -> None:
-        self._rows_in, self._rows_out, self._busy_us = stage_counters("WindowSessions")
-        self._repeated = Metrics.counter("WindowSessions", "repeated")
+        self._rows_in, self._rows_out, self._busy_us = stage_counters(Stage.WINDOW)
+        self._repeated = Metrics.counter(Stage.WINDOW, "repeated")
 
     def process(
         self,

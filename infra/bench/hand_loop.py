@@ -10,8 +10,8 @@ from model_serving.handler import observations
 from model_serving.recogniser import ConstantRecogniser
 from pipelines.config import Config
 from pipelines.govern.ledger import read_ledger
-from schemas.events import kind_of
 from schemas.keys import read_keys
+from schemas.stages import MAIN, kind_of
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 from transforms.gate import Gate, read_policy
@@ -19,7 +19,6 @@ from transforms.gating.consent import Consents
 from transforms.log import MAX_ROWS, log_files, read_records
 from transforms.pseudonymise import Pseudonyms
 from transforms.scrub import scrub_events
-from transforms.stage import MAIN
 from transforms.validate import validate_batch
 from transforms.window import MAX_HELD, cut, split_by_shard, window_rows
 

@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from schemas.events import MOTION_FEATURES
+from schemas.modalities import MOTION_FEATURES
 
 
 class Net(PreTrainedModel):

@@ -6,8 +6,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipelines.config import Config
-from schemas.events import GOVERNANCE, kind_of
+from schemas.events import GOVERNANCE
 from schemas.keys import read_keys
+from schemas.stages import MAIN, Tagged, kind_of
 from schemas.tables import CONSENT_LEDGER, Root
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
@@ -16,7 +17,6 @@ from transforms.gating.consent import Consents, ledger_rows
 from transforms.isolation.isolate import Isolation
 from transforms.log import read_topics
 from transforms.pseudonymise import Pseudonyms
-from transforms.stage import MAIN, Tagged
 from transforms.validate import validate_batch
 
 

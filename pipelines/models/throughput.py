@@ -16,8 +16,7 @@ from model_serving.front_end import Inputs
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import NetRecogniser
 from pipelines.config import WEIGHTS
-from schemas.events import MOTION_FEATURES
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES, MOTION_FEATURES
 
 _TOKENS, _SECONDS, _SIDE = 32, 3, 48
 _ROWS = {"motion": 1024}

@@ -7,10 +7,10 @@ from pipelines.config import Config, Models
 from pipelines.kafka.topics import check_topics
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
 from transforms.decide import read_scenarios
 from transforms.gate import read_policy
-from transforms.land import prepare_tables
+from transforms.landing.prepare import prepare_tables
 
 if TYPE_CHECKING:
     from model_serving.recogniser import Recogniser

@@ -71,7 +71,9 @@ class Event:
 
     ``attributes`` overrides CloudEvents attributes, None removes one. ``expression`` is the
     ground truth, None where the event shows none or can not be recognised. ``planted`` is the
-    code of the dead letter or refusal that the pipeline owes for it.
+    code of the dead letter or refusal that the pipeline owes for it. ``stand_in`` says what the
+    payload is where it only stands in for what its recogniser is made for, so that no score is
+    taken of it.
     """
 
     kind: str
@@ -85,6 +87,7 @@ class Event:
     expression: str | None = None
     lang: str | None = None
     corpus: str = "sample"
+    stand_in: str | None = None
     planted: str | None = None
     attributes: Mapping[str, str | None] = field(default_factory=dict)
 

@@ -18,13 +18,15 @@ from pipelines.tables.query import read_table
 from schemas.errors import AffectstreamError
 from schemas.events import TIME, WINDOW_KEY
 from schemas.keys import read_keys
+from schemas.modalities import MODALITIES
 from schemas.tables import Root
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import history_ids
 from transforms.decoding.event_ids import EventIds
 
 _RAW_IDS = ("subject", "source", "id")
 _TRUTH_COLUMNS = (*_RAW_IDS, "event_time", "expression", "kind", "lang", "corpus")
+_STAND_IN = "stand_in"  # a truth may lack it: then nothing stands in
 _BINS = 10
 _CURVE_POINTS = 50
 
@@ -62,15 +64,38 @@ class Score:
     risk: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """Observed events of a modality that its recogniser was not made for, and what they are."""
+
+    modality: str
+    what: str
+    n: int
+
+    @property
+    def note(self) -> str:
+        """What a reader of the scores has to know of them."""
+        events = "event" if self.n == 1 else "events"
+        return (
+            f"No score of {self.n:,} {self.modality} {events}: {self.what}, which exercises the "
+            "path and measures no recogniser. The windows are scored with it."
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Accuracy:
-    """The ground truth against the tables; a row a labelled window in ``window_truth``."""
+    """The ground truth against the tables; a row a labelled window in ``window_truth``.
+
+    The scores of modalities, corpora and languages are of events that stand in for nothing;
+    ``stand_ins`` counts the others. The windows are all of them, and hold both.
+    """
 
     true_events: int
     observed: int
     refused: int
     dead: int
     tied_windows: int
+    stand_ins: tuple[StandIn, ...]
     modalities: tuple[Score, ...]
     corpora: tuple[Score, ...]
     languages: tuple[Score, ...]
@@ -96,19 +121,27 @@ def measure(root: Root, truth: GroundTruth) -> Accuracy:
         set(read_table(root, table, "event_id")["event_id"].to_pylist())
         for table in ("refusals", "dead_letters")
     ]
-    modality = events["modality"].astype(str)
+    scored = events[events[_STAND_IN].isna()]
+    modality = scored["modality"].astype(str)
     return Accuracy(
         true_events=len(labels),
         observed=len(events),
         refused=int(labels["event_id"].isin(turned_away[0]).sum()),
         dead=int(labels["event_id"].isin(turned_away[1]).sum()),
         tied_windows=tied,
-        modalities=_scores(events, modality, MODALITIES),
-        corpora=_scores(events, modality + " · " + events["corpus"]),
-        languages=_scores(events, modality + " · " + events["lang"]),
+        stand_ins=_stand_ins(events),
+        modalities=_scores(scored, modality, MODALITIES),
+        corpora=_scores(scored, modality + " · " + scored["corpus"]),
+        languages=_scores(scored, modality + " · " + scored["lang"]),
         windows=_window_scores(windows),
         window_truth=true,
     )
+
+
+def _stand_ins(events: pd.DataFrame) -> tuple[StandIn, ...]:
+    """Count what stands in, by modality and what it is; a row without a ``stand_in`` has none."""
+    counted = events.groupby(["modality", _STAND_IN]).size().reset_index(name="n")
+    return tuple(StandIn(*row) for row in counted.itertuples(index=False, name=None))
 
 
 def score(name: str, true: np.ndarray, estimate: np.ndarray, confidence: np.ndarray,
@@ -135,12 +168,14 @@ def score(name: str, true: np.ndarray, estimate: np.ndarray, confidence: np.ndar
 
 
 def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
-    """Return one row a labelled event: event_id, true, kind, lang, corpus."""
+    """Return one row a labelled event: event_id, true, kind, lang, corpus, stand_in."""
     if not path.exists():
         message = f"no ground truth at {path}: give the Parquet file that the session log came with"
         raise AffectstreamError(message)
     try:
-        table = pq.read_table(path, columns=list(_TRUTH_COLUMNS))
+        stored = pq.ParquetDataset(path)
+        optional = [_STAND_IN] if _STAND_IN in stored.schema.names else []
+        table = stored.read(columns=[*_TRUTH_COLUMNS, *optional])
     except (pa.ArrowException, OSError) as error:
         columns = ", ".join(_TRUTH_COLUMNS)
         message = f"{path} is no ground truth: give a Parquet file with the columns {columns}"
@@ -149,6 +184,7 @@ def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
     parts = [table.filter(pc.equal(table["kind"], kind)) for kind in kinds]
     made = [_event_ids(part, kind, ids) for part, kind in zip(parts, kinds, strict=True)]
     frame = pa.concat_tables([table.slice(0, 0), *parts]).to_pandas()
+    frame = frame if optional else frame.assign(**{_STAND_IN: None})
     known = {name: position for position, name in enumerate(EXPRESSIONS)}
     frame = frame.drop(columns=[*_RAW_IDS, "event_time"]).assign(
         event_id=np.concatenate([np.array([], object), *made]), true=frame["expression"].map(known)

@@ -19,8 +19,9 @@ from pipelines.tables.query import tables
 from pipelines.tables.views import SESSION, losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import DeadLetterCode
 from schemas.events import WINDOW_KEY
+from schemas.modalities import MODALITIES
 from schemas.tables import Root
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 
 COLOURS = MappingProxyType(
     {
@@ -266,6 +267,8 @@ def print_accuracy(accuracy: Accuracy, console: Console) -> None:
             grid.add_row(score.name, f"{score.n:,}", *_figures(score))
         grid.add_section()
     console.print(grid)
+    for stand_in in accuracy.stand_ins:
+        console.print(stand_in.note)
     console.print()
 
 

@@ -73,7 +73,7 @@ def query_pandas(root: Root, sql: str) -> pd.DataFrame:
 
 def read_table(root: Root, name: str, *columns: str) -> pa.Table:
     """Return these columns of a table, no row where the table does not stand yet."""
-    schema = TABLES[name]
+    schema = TABLES[name].schema
     if not DeltaTable.is_deltatable(f"{root}/{name}"):
         return pa.schema([schema.field(column) for column in columns]).empty_table()
     return query(root, f"SELECT {', '.join(columns)} FROM {name}")

@@ -6,8 +6,8 @@ import pandas as pd
 
 from pipelines.tables.query import read_table
 from schemas.events import WINDOW_KEY
+from schemas.modalities import MODALITIES
 from schemas.tables import Root
-from schemas.vocabularies import MODALITIES
 
 SESSION = list(WINDOW_KEY[:2])
 """Columns that name a session; the rest of the key may differ within it."""

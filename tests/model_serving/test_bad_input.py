@@ -19,7 +19,8 @@ from model_serving.text.language import EMOJI
 from pipelines.config import WEIGHTS
 from schemas.arrow import vector_column, vectors
 from schemas.errors import DeadLetterCode, QualityCode
-from schemas.events import EMBEDDING_WIDTH, MOTION_FEATURES
+from schemas.events import EMBEDDING_WIDTH
+from schemas.modalities import MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
 from tests.support import model_folders as folders
 

@@ -20,7 +20,8 @@ from model_serving.recogniser import NetRecogniser
 from model_serving.training.common import save_model
 from pipelines.config import WEIGHTS
 from schemas.errors import AffectstreamError
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 from tests.support import model_folders as folders
 
 OWN = {"anger": "anger", "contempt": "disgust", "happy": "joy", "sad": "sadness", "odd": None}

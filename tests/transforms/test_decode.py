@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import PAYLOADS, event_schema, kind_of
+from schemas.events import PAYLOADS, event_schema
+from schemas.stages import DEAD, MAIN, kind_of
 from tests.support.records import IDS, START, raw, record
 from transforms.decode import decode_batch
-from transforms.stage import DEAD, MAIN
 
 PAYLOAD = {
     "text": {"text": "well played", "lang": "en"},

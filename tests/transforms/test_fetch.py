@@ -12,10 +12,10 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
+from schemas.stages import DEAD, MAIN
 from tests.support.hosts import served
 from tests.support.records import pseudonymous, record
 from transforms.fetch import FetchMedia, MediaRules, fetch_batch
-from transforms.stage import DEAD, MAIN
 
 CLIP = b"RIFF\x24\x00\x00\x00WAVEfmt " + b"\x00" * 500
 LIMIT = 10_000

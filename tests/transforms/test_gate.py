@@ -6,11 +6,11 @@ import pytest
 
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
+from schemas.stages import DEAD, LEDGER, MAIN, REFUSED
 from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
 from tests.support.records import pseudonymous, record
-from transforms.gate import LEDGER, Case, Gate, Policy, read_policy
+from transforms.gate import Case, Gate, Policy, read_policy
 from transforms.gating.consent import Consents, ledger_rows
-from transforms.stage import DEAD, MAIN, REFUSED
 
 PURPOSES = read_policy(POLICIES / "gate.yaml").purposes
 

@@ -10,15 +10,9 @@ import pytest
 from deltalake import DeltaTable
 
 from schemas.errors import AffectstreamError
-from schemas.tables import (
-    DEAD_LETTERS,
-    EMOTION_FEATURES,
-    OBSERVATIONS,
-    PARTITION,
-    TABLES,
-    on_its_way,
-)
-from transforms.land import TableWriter, prepare_tables
+from schemas.tables import DEAD_LETTERS, EMOTION_FEATURES, OBSERVED, PARTITION, TABLES
+from transforms.landing.delta import TableWriter
+from transforms.landing.prepare import prepare_tables
 
 START = dt.datetime(2026, 9, 1, 23, 59, 50, tzinfo=dt.UTC)
 
@@ -117,8 +111,8 @@ def observed(*rows: tuple[str, float, int, int]) -> pa.RecordBatch:
         at = START + dt.timedelta(seconds=second)
         row = {"event_id": event_id, "event_time": at, "event_date": at.date()}
         row |= {"content": content, "partition": 0, "offset": offset, "modality": "text"}
-        full.append({name: row.get(name) for name in on_its_way(OBSERVATIONS).names})
-    return pa.RecordBatch.from_pylist(full, schema=on_its_way(OBSERVATIONS))
+        full.append({name: row.get(name) for name in OBSERVED.names})
+    return pa.RecordBatch.from_pylist(full, schema=OBSERVED)
 
 
 @pytest.mark.parametrize("remember", [False, True])

@@ -7,15 +7,14 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from pipelines.config import WEIGHTS
+from schemas.stages import DEAD, MAIN, OBSERVATION, kind_of
 from tests.support.model_folders import picky_text
 from tests.support.records import pseudonymous, record
 from transforms.recognise import Recognise
-from transforms.stage import DEAD, MAIN
-from transforms.window import is_observed
 
 
 def kinds(batches: list[pa.RecordBatch]) -> list[tuple[bool, int]]:
-    return sorted((is_observed(batch), batch.num_rows) for batch in batches)
+    return sorted((kind_of(batch) == OBSERVATION, batch.num_rows) for batch in batches)
 
 
 def test_a_recogniser_takes_its_own_and_passes_the_others() -> None:
@@ -26,7 +25,7 @@ def test_a_recogniser_takes_its_own_and_passes_the_others() -> None:
 
     def expect(found: list[pa.RecordBatch]) -> None:
         assert kinds(found) == [(False, 1), (False, 1), (True, 3)]
-        (observed,) = [batch for batch in found if is_observed(batch)]
+        (observed,) = [batch for batch in found if kind_of(batch) == OBSERVATION]
         assert observed["model_id"].to_pylist() == ["constant@1"] * 3
         assert "text" not in observed.schema.names
 

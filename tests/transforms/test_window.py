@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from schemas.arrow import ArrowBatchCoder, vectors
 from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
-from schemas.tables import OBSERVATIONS
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.tables import OBSERVED
+from schemas.vocabularies import EXPRESSIONS
 from tests.support.records import pseudonymous, record
 from transforms.window import (
     WindowSessions,
@@ -201,9 +201,9 @@ def test_pieces_lie_in_one_window_and_shard_and_lose_nothing(rows: list[dict], s
 
 
 def observed(number: int, second: float) -> pa.RecordBatch:
-    row = held(number, second=second) | {"modality": MODALITIES[0], "event_date": START.date()}
+    row = held(number, second=second) | {"modality": "text", "event_date": START.date()}
     return pa.RecordBatch.from_pylist(
-        [{name: row.get(name) for name in OBSERVATIONS.names}], schema=OBSERVATIONS
+        [{name: row.get(name) for name in OBSERVED.names}], schema=OBSERVED
     )
 
 

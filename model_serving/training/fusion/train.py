@@ -31,7 +31,8 @@ from model_serving.training.face.data import FACE_LABELS, load_faces
 from model_serving.training.heads import named
 from model_serving.training.voice.data import RATE, load_clips
 from schemas.arrow import vector_column
-from schemas.vocabularies import EXPRESSIONS, MODALITIES, to_ekman
+from schemas.modalities import MODALITIES
+from schemas.vocabularies import EXPRESSIONS, to_ekman
 
 _BATCH = 512
 _STEPS = 100

@@ -19,9 +19,9 @@ from model_serving.training.heads import named
 from model_serving.training.recipe import Distil, read_recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, to_ekman
-from tests.support.model_folders import drawn_faces
+from tests.support.model_folders import rendered_faces
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "model_serving" / "weights" / "face-compact"
 SIDE = 72
 COLUMNS = (
@@ -188,7 +188,7 @@ def recogniser():
 
 
 def test_scores_do_not_depend_on_the_batch(recogniser):
-    images = drawn_faces(9)
+    images = rendered_faces(9)
     together = recogniser.estimate(_column(images)).scores
     assert np.ptp(together, axis=1).min() > 0.1  # none is a flat answer
     for row, image in enumerate(images):

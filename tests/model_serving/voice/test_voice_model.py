@@ -33,7 +33,7 @@ from model_serving.voice.net import VoiceStatistics, VoiceStatisticsConfig
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "model_serving" / "weights" / "voice-compact"
 EMODB_SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
 

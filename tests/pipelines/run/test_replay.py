@@ -12,8 +12,9 @@ import pytest
 from deltalake import DeltaTable
 from rich.console import Console
 
-from pipelines.affect import build_pipeline, verify_consumed
+from pipelines.affect import build_pipeline
 from pipelines.config import Config, load_config
+from pipelines.run.consumed import verify_consumed
 from pipelines.run.replay import Replayed, first_day, replay
 from pipelines.sessionlogs.sample import write_sample
 from pipelines.sessionlogs.writer import SessionLog
@@ -21,7 +22,7 @@ from pipelines.show.accuracy import GroundTruth, measure
 from pipelines.tables.check import check_tables
 from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import RAW
-from schemas.tables import NO_DAY, ROW_ID, TABLES
+from schemas.tables import NO_DAY, TABLES
 from tests.support.live_runs import same
 from tests.support.records import START, raw, record
 from transforms import log as log_module
@@ -47,7 +48,7 @@ def config(
 
 def table(settings: Config, name: str) -> pa.Table:
     rows = DeltaTable(f"{settings.tables}/{name}").to_pyarrow_table()
-    return rows.sort_by([(ROW_ID[name], "ascending")])
+    return rows.sort_by([(TABLES[name].row_id, "ascending")])
 
 
 def test_every_record_is_accounted_for(sample: SessionLog, config) -> None:
@@ -66,7 +67,7 @@ def test_every_record_is_accounted_for(sample: SessionLog, config) -> None:
     governed = len(set(table(settings, "consent_ledger")["event_id"].to_pylist()))
     assert gate["rows_in"] == gate["rows_out"] + rows["refusals"] + governed
     for name in TABLES:
-        ids = table(settings, name)[ROW_ID[name]].to_pylist()
+        ids = table(settings, name)[TABLES[name].row_id].to_pylist()
         assert len(set(ids)) == len(ids), f"{name} has a row twice"
 
 
