@@ -8,6 +8,7 @@ setup(
     description="Lawful, exactly-once expression estimates from the event logs of virtual worlds",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
+    py_modules=["affectstream"],
     packages=find_packages(include=["pipelines*", "transforms*", "schemas*", "model_serving*"]),
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],

@@ -205,9 +205,9 @@ class Config(Frozen):
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def load_config(path: Path | None, **flags: Any) -> Config:
+def load_config(path: Path | str | None = None, **flags: Any) -> Config:
     """Build the configuration; a flag that is not None wins over the file."""
-    settings = _read(path)
+    settings = _read(None if path is None else Path(path))
     for name, value in flags.items():
         if isinstance(value, dict):  # flags of one section, the rest of it stays
             settings[name] = (settings.get(name) or {}) | _given(value)
