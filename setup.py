@@ -13,6 +13,7 @@ setup(
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
+        "pipelines.show": ["*.jinja"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*", "face/*"],
     },
     install_requires=[
