@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from tabulate import tabulate
 
 from model_serving.corpora.text import CORPORA, EMOCONTEXT
 from model_serving.text.language import language_share
+from pipelines.show.markdown import markdown_table
 
 LEAST_SHARE = 0.6  # under it the text's front end abstains
 LATIN = ("dutch", "french", "german", "indonesian", "italian", "portuguese", "spanish", "swedish",
@@ -134,7 +134,7 @@ def table(told: Told, corpora: Path) -> str:
     for text in own["English"][:5000]:
         told(text)
     rate = 5000 / (time.process_time() - start)
-    return f"{tabulate(rows, head, 'github')}\n\n{rate:,.0f} English texts a CPU second.\n"
+    return f"{markdown_table(head, rows)}\n\n{rate:,.0f} English texts a CPU second.\n"
 
 
 def main() -> None:

@@ -14,26 +14,26 @@ from pipelines.config import WEIGHTS
 from schemas.errors import AffectstreamError
 
 _CLOSED = {"voice": "RAVDESS", "face": "FER+"}
-"""What the modalities learn from that no open weights may; text tells corpus by corpus."""
+"""Corpora that open weights may not learn from; the recipes of text say it corpus by corpus."""
 
 
 def train(
     task: str, recipe: Recipe, data: Path, out: Path | None, run: Run, console: Console
 ) -> None:
-    """Train by the recipe into ``out``, or show how it does in ``run.folds`` folds.
+    """Train by the recipe into ``out``, or print its figures over ``run.folds`` folds.
 
-    The card of a new model has no test figures: ``affectstream evaluate`` measures those.
+    The card of a new model has no test figures: ``affectstream evaluate`` measures them.
     """
     _check(task, recipe)
     module = import_module(f"model_serving.training.{task}.train")
     if run.folds:
-        with reading(data):
+        with explain_missing_data(data):
             found = module.cross_validate(recipe, data, run)
         if is_main():
             console.print(_table(recipe.name, found))
         return
     folder = out or run.build / "models" / recipe.name
-    with reading(data):
+    with explain_missing_data(data):
         card = module.train(recipe, data, folder, run)
     if is_main():
         error = card.calibration.ece
@@ -43,17 +43,17 @@ def train(
 def train_fusion(
     recipe: str, data: Path, out: Path | None, seed: int | None, build: Path, console: Console
 ) -> None:
-    """Train the fusion on the shipped compact models, or write the one that learnt nothing."""
-    from model_serving.training.fusion import train as fusion  # noqa: PLC0415 - as every trainer, when it is asked for
+    """Train the fusion on the shipped compact models, or write the untrained average."""
+    fusion = import_module("model_serving.training.fusion.train")
 
     folder = out or build / "models" / recipe
     if recipe == "fusion-open":
         card = fusion.build_average(folder, WEIGHTS)
     elif recipe == "fusion":
-        with reading(data):
+        with explain_missing_data(data):
             card = fusion.train(data, folder, WEIGHTS, 13 if seed is None else seed)
     else:
-        message = f"no recipe {recipe} of fusion: name fusion or fusion-open"
+        message = f"fusion has no recipe {recipe}: name fusion or fusion-open"
         raise AffectstreamError(message)
     for figure in card.figures:
         console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
@@ -61,8 +61,8 @@ def train_fusion(
 
 
 @contextmanager
-def reading(data: Path) -> Iterator[None]:
-    """Say in a sentence which file of the corpora is not there."""
+def explain_missing_data(data: Path) -> Iterator[None]:
+    """Turn a missing file of the corpora into one sentence that names it."""
     try:
         yield
     except FileNotFoundError as error:
@@ -88,7 +88,7 @@ def _check(task: str, recipe: Recipe) -> None:
 
 
 def _table(name: str, found: list[dict[str, float]]) -> Table:
-    """Return one row a fold, then mean and standard deviation."""
+    """Return one row per fold, then mean and standard deviation."""
     table = Table("fold", *found[0], title=f"{name}, {len(found)} folds by group")
     for number, fold in enumerate(found, 1):
         table.add_row(str(number), *(f"{value:.3f}" for value in fold.values()))

@@ -46,7 +46,7 @@ def test_a_corpus_that_is_not_there_is_named(
 
 
 def test_a_fusion_of_no_recipe_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AffectstreamError, match="no recipe fusion-opne of fusion"):
+    with pytest.raises(AffectstreamError, match="fusion has no recipe fusion-opne"):
         train_fusion("fusion-opne", tmp_path, None, None, tmp_path, QUIET)
 
 
