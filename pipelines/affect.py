@@ -80,7 +80,9 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
     stream = rows.take(stream | Pseudonymise(keys=config.keys))
     known = recorded_consents if config.log else ConsentFeed
     consents = functools.partial(known, config)
-    stream = rows.take(stream | GateByPolicy(policy=config.policy, consents=consents))
+    stream = rows.take(
+        stream | GateByPolicy(policy=config.policy, consents=consents, scenarios=config.scenarios)
+    )
     stream = rows.take(stream | FetchMedia(rules=MediaRules(**config.media.model_dump())))
     stream = rows.take(stream | ScrubText())
     for modality in MODALITIES:

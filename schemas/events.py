@@ -101,6 +101,7 @@ PAYLOADS: Mapping[str, Columns] = MappingProxyType(
             ("activity", pa.string()),
             ("game_result", pa.string()),
             ("lesson_state", pa.string()),
+            ("details", pa.string()),
         ),
         "consent": (
             ("granted", pa.bool_()),
@@ -116,7 +117,7 @@ PAYLOADS: Mapping[str, Columns] = MappingProxyType(
 """Kind → payload columns of its EVENT batch.
 
 ``recorded_at`` is the record's own time: of what a subject said twice, that which was recorded last
-holds.
+holds. ``details`` is a JSON object of the context's other fields, see ``decoding.payloads``.
 """
 
 
@@ -165,12 +166,15 @@ def pseudonymous_schema(kind: str) -> pa.Schema:
 
 EMBEDDING_WIDTH: Final = 32
 
+CONTEXT_FIELDS = ("activity", "game_result", "lesson_state")
+"""What context events tell that lands with the features."""
+
 SESSION_COLUMNS = [
     ("subject_ref", pa.string()),
     ("session_ref", pa.string()),
     *CONTEXT_COLUMNS,
-    ("activity", pa.string()),
-    ("game_result", pa.string()),
+    *((name, pa.string()) for name in CONTEXT_FIELDS),
+    ("details", pa.string()),
 ]
 
 WINDOW_KEY = ("subject_ref", "session_ref", "purpose", "scenario", "age_band")
@@ -213,13 +217,14 @@ WINDOW = pa.schema(
         ("counts", pa.list_(pa.int32(), len(MODALITIES))),
         ("modality_scores", pa.list_(pa.float32(), len(MODALITIES) * len(EXPRESSIONS))),
         ("modality_confidence", pa.list_(pa.float32(), len(MODALITIES))),
-        ("activity", pa.string()),
-        ("game_result", pa.string()),
+        *((name, pa.string()) for name in CONTEXT_FIELDS),
+        ("details", pa.string()),
     ]
 )
 """One row a WINDOW_KEY and window before fusion; modalities in the order of MODALITIES.
 
 ``modality_scores`` is the confidence-weighted mean of the modality's calibrated score vectors,
 zeros where the modality has no event; ``revision`` the number of distinct events in the row,
-context events included; ``activity`` and ``game_result`` are the last that the context told.
+context events included; CONTEXT_FIELDS are the last that the context told, and so is each field of
+``details``.
 """

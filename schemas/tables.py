@@ -107,6 +107,7 @@ EMOTION_FEATURES = pa.schema(
         ),
         _field("activity", pa.string(), "last activity that the scene's context told, or null"),
         _field("game_result", pa.string(), "last game result that the context told, or null"),
+        _field("lesson_state", pa.string(), "last lesson state that the context told, or null", 2),
         _field("model_id", pa.string(), "name and version of the fusion model"),
         _DATE,
     ]

@@ -64,6 +64,7 @@ def _load(model: Path) -> Callable[[pa.RecordBatch], Tagged]:
     def fuse(windows: pa.RecordBatch) -> Tagged:
         features = fuse_batch(fusion, windows)
         on_time = ~windows["late"].to_numpy(zero_copy_only=False)
-        return [(MAIN, features), (ON_TIME, take_rows(features, on_time))]
+        detailed = features.append_column("details", windows["details"])  # which do not land
+        return [(MAIN, features), (ON_TIME, take_rows(detailed, on_time))]
 
     return fuse

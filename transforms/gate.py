@@ -2,8 +2,8 @@
 
 import datetime as dt
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,14 +11,16 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from schemas.arrow import distinct, filled, take_rows
-from schemas.errors import RefusalCode
+from schemas.errors import AffectstreamError, RefusalCode
 from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS
+from schemas.modalities import MODALITIES
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
-from schemas.strict import Frozen, read_yaml
+from schemas.strict import Frozen, first_problem, read_yaml
 from schemas.tables import REFUSALS, on_its_way
+from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.consent import GRANTED, WITHDRAWN, ledger_rows
 from transforms.stage import Outputs, run_stage
 
@@ -33,8 +35,9 @@ _DIMENSIONS = ("purposes", "regions", "scenarios", "age_bands", "modalities")
 class Rule(Frozen):
     """One row of the policy table.
 
-    A condition that is None matches everything that the table knows. A rule that allows names all
-    of its purposes, scenarios and modalities: nothing is allowed that nobody listed.
+    A condition that is None matches everything that the table knows; ``biometric: true`` matches
+    the modalities that are about the body, and new ones with them. A rule that allows names all of
+    its purposes, scenarios and modalities: nothing is allowed that nobody listed.
     """
 
     verdict: Literal["allow", "refuse"]
@@ -45,6 +48,7 @@ class Rule(Frozen):
     scenarios: frozenset[str] | None = None
     age_bands: frozenset[str] | None = None
     modalities: frozenset[str] | None = None
+    biometric: bool | None = None
     since: dt.date = dt.date.min
     until: dt.date = dt.date.max
 
@@ -61,7 +65,10 @@ class Rule(Frozen):
 
 
 class Policy(Frozen):
-    """The policy table: what is known in each dimension, and rules of which the first decides."""
+    """The policy table: what is known in each dimension, and rules of which the first decides.
+
+    ``judged_as`` gives for scenarios that are not listed the listed one as which they are judged.
+    """
 
     version: str
     purposes: frozenset[str]
@@ -70,6 +77,7 @@ class Policy(Frozen):
     age_bands: frozenset[str]
     modalities: frozenset[str]
     rules: tuple[Rule, ...]
+    judged_as: Mapping[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _rules_name_what_is_known(self) -> "Policy":
@@ -82,8 +90,23 @@ class Policy(Frozen):
                     raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _other_scenarios_are_judged_as_listed_ones(self) -> "Policy":
+        """A listed scenario that was judged as another would be out of its own rules."""
+        for name, other in self.judged_as.items():
+            if name in self.scenarios:
+                message = f"judged_as names {name}, which has rules of its own: leave it out"
+                raise ValueError(message)
+            if other not in self.scenarios:
+                known = ", ".join(sorted(self.scenarios))
+                message = f"judged_as names {other} for {name}: name one of {known}"
+                raise ValueError(message)
+        return self
+
     def judge(self, case: "Case") -> tuple[RefusalCode, str] | None:
         """Return the refusal's code and article, or None where the case is allowed."""
+        scenario = self.judged_as.get(case.scenario or "", case.scenario)
+        case = replace(case, scenario=scenario)
         for value, known, code, what in (
             (case.region, self.regions, RefusalCode.REGION_UNKNOWN, "region"),
             (case.purpose, self.purposes, RefusalCode.PURPOSE_UNKNOWN, "purpose"),
@@ -112,6 +135,9 @@ class Case:
 
 
 def _matches(rule: Rule, case: Case) -> bool:
+    biometric = case.modality in MODALITIES and MODALITIES[case.modality].biometric
+    if rule.biometric not in (None, biometric):
+        return False
     return rule.since <= case.day <= rule.until and all(
         allowed is None or value in allowed
         for allowed, value in (
@@ -124,9 +150,18 @@ def _matches(rule: Rule, case: Case) -> bool:
     )
 
 
-def read_policy(path: Path) -> Policy:
-    """Read and check a policy table."""
-    return read_yaml(path, Policy, "a policy table")
+def read_policy(path: Path, scenarios: Path | None = None) -> Policy:
+    """Read and check a policy table, with the ``judged_as`` of a scenario policy."""
+    policy = read_yaml(path, Policy, "a policy table")
+    judged_as = read_scenarios(scenarios).judged_as if scenarios else {}
+    if not judged_as:
+        return policy
+    given = policy.model_dump() | {"judged_as": {**policy.judged_as, **judged_as}}
+    try:
+        return Policy.model_validate(given)
+    except ValidationError as error:
+        message = f"{scenarios} does not fit {path}: {first_problem(error)}"
+        raise AffectstreamError(message) from error
 
 
 class Asked(Protocol):
@@ -210,12 +245,15 @@ class Gate:
 class GateByPolicy(beam.PTransform):
     """Pseudonymous batches → allowed session batches, refusals, the ledger's rows, dead letters.
 
-    ``consents`` is called once a worker, before the first event, and reads the ledger to its end.
+    ``consents`` is called once per worker, before the first event, and reads the ledger to its end.
+    ``scenarios`` is the scenario policy, which may say as what its scenarios are judged.
     """
 
-    def __init__(self, *, policy: Path, consents: Callable[[], Asked]) -> None:
+    def __init__(
+        self, *, policy: Path, consents: Callable[[], Asked], scenarios: Path | None = None
+    ) -> None:
         super().__init__()
-        self._policy = policy
+        self._policy = functools.partial(read_policy, policy, scenarios)
         self._consents = consents
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
@@ -223,5 +261,7 @@ class GateByPolicy(beam.PTransform):
         return run_stage(pcoll, Stage.GATE, make, REFUSED, LEDGER)
 
 
-def _load(policy: Path, consents: Callable[[], Asked]) -> Callable[[pa.RecordBatch], Tagged]:
-    return Gate(read_policy(policy), consents()).batch
+def _load(
+    policy: Callable[[], Policy], consents: Callable[[], Asked]
+) -> Callable[[pa.RecordBatch], Tagged]:
+    return Gate(policy(), consents()).batch

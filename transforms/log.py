@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+import transforms.arrow_coder  # noqa: F401  registers the coder of record batches
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
 

@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-import schemas.arrow  # noqa: F401  registers the coder of record batches
+import transforms.arrow_coder  # noqa: F401  registers the coder of record batches
 from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.stages import DEAD, MAIN, Tagged
 from transforms.isolation.isolate import Isolation

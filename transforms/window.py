@@ -6,6 +6,7 @@ decision would be a use that nobody consented to.
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
 from schemas.arrow import distinct, runs, take_rows, vector_column, vectors
-from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
+from schemas.events import CONTEXT_FIELDS, HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.ids import first_half, stable_ids
 from schemas.modalities import MODALITIES
 from schemas.stages import OBSERVATION, Stage, kind_of
@@ -181,8 +182,8 @@ def window_rows(
         "counts": _int_vectors(counts),
         "modality_scores": vector_column(scores.reshape(count, -1)),
         "modality_confidence": vector_column(confidence),
-        "activity": _last(events, count, "activity"),
-        "game_result": _last(events, count, "game_result"),
+        **{name: _last(events, count, name) for name in CONTEXT_FIELDS},
+        "details": _last_details(events, count),
     }
     rows = pa.record_batch([columns[name] for name in WINDOW.names], schema=WINDOW)
     return take_rows(rows, counts.sum(axis=1) > 0)
@@ -270,6 +271,21 @@ def _last(events: _Events, groups: int, name: str) -> pa.Array:
     entry = np.full(groups, -1)
     entry[events.group[said]] = events.entry[said]  # in time order, so the latest stays
     return told.take(pa.array(entry, mask=entry < 0))
+
+
+def _last_details(events: _Events, groups: int) -> pa.Array:
+    """Return the last value of each other field that the context told, as a JSON object a row."""
+    told = events.sessions.field("details")
+    merged: list[dict[str, str] | None] = [None] * groups
+    if told.null_count < len(told):
+        known = told.to_pylist()
+        for group, entry in zip(events.group.tolist(), events.entry.tolist(), strict=True):
+            if known[entry] is not None:  # in time order, so the latest stays
+                merged[group] = (merged[group] or {}) | json.loads(known[entry])
+    return pa.array(
+        [None if each is None else json.dumps(each, sort_keys=True) for each in merged],
+        pa.string(),
+    )
 
 
 def _int_vectors(rows: np.ndarray) -> pa.Array:

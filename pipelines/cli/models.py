@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.app import Data, console
-from schemas.errors import AffectstreamError
+from pipelines.cli.app import Data
 
 commands = typer.Typer()
 
@@ -36,7 +35,8 @@ def train(
     task: Task,
     data: Data,
     recipe: Annotated[
-        str | None, typer.Option(help="Shipped recipe or YAML file; default: TASK-compact.")
+        str | None,
+        typer.Option(help="Shipped recipe or YAML file; default: TASK-compact or fusion."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Model folder; default: build/models.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")] = None,
@@ -50,19 +50,12 @@ def train(
     build: Annotated[Path, typer.Option(help="Folder of checkpoints and models.")] = Path("build"),
 ) -> None:
     """Train a model by its recipe; goes on from the last checkpoint after a kill."""
-    if task is Task.FUSION:
-        from pipelines.models.train import train_fusion
-
-        if folds or without or fresh or wandb or precision is not Precision.FP32:
-            message = "fusion takes --data, --build, --recipe, --out and --seed alone"
-            raise AffectstreamError(message)
-        train_fusion(recipe or "fusion", data, out, seed, build, console)
-        return
     from model_serving.training.harness import Run
     from model_serving.training.recipe import read_recipe
     from pipelines.models.train import train as run_training
 
-    chosen = read_recipe(recipe or f"{task.value}-compact").changed(seed, without or [])
+    usual = "fusion" if task is Task.FUSION else f"{task.value}-compact"
+    chosen = read_recipe(recipe or usual).changed(seed, without or [])
     run = Run(
         folder=build / "training",
         build=build,

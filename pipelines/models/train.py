@@ -10,7 +10,6 @@ from rich.table import Table
 
 from model_serving.training.harness import Run, is_main
 from model_serving.training.recipe import Recipe
-from pipelines.config import WEIGHTS
 from schemas.errors import AffectstreamError
 
 _CLOSED = {"voice": "RAVDESS", "face": "FER+"}
@@ -22,7 +21,7 @@ def train(
 ) -> None:
     """Train by the recipe into ``out``, or print its figures over ``run.folds`` folds.
 
-    The card of a new model has no test figures: ``affectstream evaluate`` measures them.
+    The card of a new recogniser has no test figures: ``affectstream evaluate`` measures those.
     """
     _check(task, recipe)
     module = import_module(f"model_serving.training.{task}.train")
@@ -36,28 +35,10 @@ def train(
     with explain_missing_data(data):
         card = module.train(recipe, data, folder, run)
     if is_main():
+        for figure in card.figures:
+            console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
         error = card.calibration.ece
         console.print(f"{card.model_id} in {folder}" + (f"; dev ECE {error}" if error else ""))
-
-
-def train_fusion(
-    recipe: str, data: Path, out: Path | None, seed: int | None, build: Path, console: Console
-) -> None:
-    """Train the fusion on the shipped compact models, or write the untrained average."""
-    fusion = import_module("model_serving.training.fusion.train")
-
-    folder = out or build / "models" / recipe
-    if recipe == "fusion-open":
-        card = fusion.build_average(folder, WEIGHTS)
-    elif recipe == "fusion":
-        with explain_missing_data(data):
-            card = fusion.train(data, folder, WEIGHTS, 13 if seed is None else seed)
-    else:
-        message = f"fusion has no recipe {recipe}: name fusion or fusion-open"
-        raise AffectstreamError(message)
-    for figure in card.figures:
-        console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
-    console.print(f"{card.model_id} in {folder}")
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pipelines.kafka.topics import check_topics
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
-from transforms.decide import read_scenarios
 from transforms.gate import read_policy
 from transforms.landing.prepare import prepare_tables
 
@@ -41,8 +40,7 @@ def check_files(config: Config) -> None:
 def check_rules(config: Config) -> None:
     """Read the keys, the policy and the scenarios."""
     read_keys(config.keys)
-    read_policy(config.policy)
-    read_scenarios(config.scenarios)
+    read_policy(config.policy, config.scenarios)
 
 
 def check_java(config: Config) -> None:

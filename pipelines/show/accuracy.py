@@ -14,6 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from model_serving.metrics import (
+    accuracy,
+    accuracy_of_surest,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    reliability,
+)
 from pipelines.tables.query import read_table
 from schemas.errors import AffectstreamError
 from schemas.events import TIME, WINDOW_KEY
@@ -27,7 +35,6 @@ from transforms.decoding.event_ids import EventIds
 _RAW_IDS = ("subject", "source", "id")
 _TRUTH_COLUMNS = (*_RAW_IDS, "event_time", "expression", "kind", "lang", "corpus")
 _STAND_IN = "stand_in"  # a truth may lack it: then nothing stands in
-_BINS = 10
 _CURVE_POINTS = 50
 
 
@@ -45,10 +52,10 @@ class Score:
 
     ``accuracy``, ``macro_f1`` and ``ece`` take the top score of every row, ``accuracy_kept`` only
     of the rows that did not abstain, whose share is ``coverage``. ``macro_f1`` is the mean over
-    the expressions that are labelled or estimated. ``chance`` is the share of the commonest label.
-    ``confusion`` is (7, 7), label by estimate. ``reliability`` has a row a filled bin of ten equal
-    ones: mean confidence, accuracy, rows; ``ece`` is its weighted gap. ``risk`` has a row a step
-    of coverage: coverage, accuracy of the most confident rows, the confidence they all reach.
+    the expressions that are labelled. ``chance`` is the share of the commonest label.
+    ``confusion`` is (7, 7), label by estimate. ``reliability`` is that of
+    ``model_serving.metrics``, and ``ece`` its weighted gap. ``risk`` has a row for each step of
+    coverage: coverage, accuracy of the most confident rows.
     """
 
     name: str
@@ -148,21 +155,18 @@ def score(name: str, true: np.ndarray, estimate: np.ndarray, confidence: np.ndar
           kept: np.ndarray) -> Score:  # fmt: skip
     """Score estimates (n,) against labels (n,), both as positions in EXPRESSIONS; n > 0."""
     right = true == estimate
-    width = len(EXPRESSIONS)
-    confusion = np.bincount(true * width + estimate, minlength=width * width).reshape(width, width)
-    reliability = _reliability(confidence, right)
-    gaps = np.abs(reliability[:, 0] - reliability[:, 1])
+    confusion = confusion_matrix(true, estimate, len(EXPRESSIONS))
     return Score(
         name=name,
         n=len(true),
-        accuracy=float(right.mean()),
-        accuracy_kept=float(right[kept].mean()) if kept.any() else float("nan"),
+        accuracy=accuracy(true, estimate),
+        accuracy_kept=accuracy(true[kept], estimate[kept]) if kept.any() else float("nan"),
         coverage=float(kept.mean()),
-        macro_f1=_macro_f1(confusion),
-        ece=float((gaps * reliability[:, 2]).sum() / len(true)),
+        macro_f1=macro_f1(confusion),
+        ece=expected_calibration_error(confidence, right),
         chance=float(confusion.sum(axis=1).max() / len(true)),
         confusion=confusion,
-        reliability=reliability,
+        reliability=reliability(confidence, right),
         risk=_risk(confidence, right),
     )
 
@@ -269,22 +273,7 @@ def _score_of(name: str, rows: pd.DataFrame) -> Score:
     return score(name, true, estimate, confidence, ~rows["abstained"].to_numpy(dtype=bool))
 
 
-def _macro_f1(confusion: np.ndarray) -> float:
-    hits = np.diag(confusion)
-    support = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float((2 * hits[support > 0] / support[support > 0]).mean())
-
-
-def _reliability(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
-    bins = np.clip((confidence * _BINS).astype(int), 0, _BINS - 1)
-    rows = np.bincount(bins, minlength=_BINS)
-    filled = rows > 0
-    sums = [np.bincount(bins, weights=w, minlength=_BINS)[filled] for w in (confidence, right)]
-    return np.column_stack([*[total / rows[filled] for total in sums], rows[filled]])
-
-
 def _risk(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
-    order = np.argsort(-confidence, kind="stable")
-    accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    steps = np.unique(np.ceil(np.linspace(0, 1, _CURVE_POINTS + 1)[1:] * len(order)).astype(int))
-    return np.column_stack([steps / len(order), accuracy[steps - 1]])
+    count = len(confidence)
+    steps = np.unique(np.ceil(np.linspace(0, 1, _CURVE_POINTS + 1)[1:] * count).astype(int))
+    return np.column_stack([steps / count, accuracy_of_surest(confidence, right, steps)])

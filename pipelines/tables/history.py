@@ -18,11 +18,15 @@ def landed_features(config: Config, subject_ref: str, before: datetime) -> pa.Ta
     """Return the landed feature rows of this subject's shard whose windows ended before a time."""
     table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
     since = before - _LONGEST
-    rows = table.to_table(
-        filter=(pc.field(PARTITION) >= since.date())
-        & (pc.field("window_end") >= since)
-        & (pc.field("window_end") < before)
-    ).cast(EMOTION_FEATURES)
+    rows = (
+        table.to_table(
+            filter=(pc.field(PARTITION) >= since.date())
+            & (pc.field("window_end") >= since)
+            & (pc.field("window_end") < before)
+        )
+        .select(EMOTION_FEATURES.names)
+        .cast(EMOTION_FEATURES)
+    )
     shards = config.windows.shards
     own = shard_of(subject_ref, shards)
     mine = [shard_of(ref, shards) == own for ref in rows["subject_ref"].to_pylist()]

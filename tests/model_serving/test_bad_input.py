@@ -275,7 +275,7 @@ def test_a_flac_that_does_not_tell_its_length_is_a_dead_letter_that_says_so(mode
     told[22:26] = bytes(4)
     (failure,) = _media(models["voice"], [bytes(told)]).failures
     assert str(failure.code) == "audio_undecodable"
-    assert "does not tell the length" in failure.detail
+    assert "gives no length" in failure.detail
 
 
 def test_silence_in_many_channels_is_a_dead_letter(models):

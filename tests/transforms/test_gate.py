@@ -6,10 +6,11 @@ import pytest
 
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
+from schemas.modalities import MODALITIES
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED
 from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
 from tests.support.records import pseudonymous, record
-from transforms.gate import Case, Gate, Policy, read_policy
+from transforms.gate import Case, Gate, Policy, Rule, read_policy
 from transforms.gating.consent import Consents, ledger_rows
 
 PURPOSES = read_policy(POLICIES / "gate.yaml").purposes
@@ -196,3 +197,16 @@ def test_a_policy_that_is_wrong_says_so(tmp_path: Path) -> None:
         path.write_text(whole.replace(old, new))
         with pytest.raises(AffectstreamError, match=said):
             read_policy(path)
+
+
+def test_a_biometric_rule_holds_for_every_modality_about_the_body() -> None:
+    biometric = Rule(verdict="refuse", article="a", code="minor_biometric", biometric=True)
+    policy = read_policy(POLICIES / "gate.yaml").model_copy(update={"rules": (biometric,)})
+    refused = {
+        modality: policy.judge(
+            Case("safety", "EU", "game", "adult", modality, dt.date(2026, 9, 1))
+        )[0]
+        for modality in (*MODALITIES, "context")
+    }
+    found = {name for name, code in refused.items() if code == "minor_biometric"}
+    assert found == {"voice", "face", "motion"}

@@ -49,14 +49,14 @@ def check_schema(table: Table, stands: DeltaTable) -> None:
     version = schema_version(stands)
     if version > table.version:
         message = (
-            f"{stands.table_uri} was written by a later affectstream (schema {version} of "
+            f"{_place(stands)} was written by a later affectstream (schema {version} of "
             f"{table.name}, this program knows {table.version}): update this program"
         )
         raise AffectstreamError(message)
     differences = list(_differences(table, stands, version))
     if differences:
         message = (
-            f"{stands.table_uri} is no {table.name} table of this program "
+            f"{_place(stands)} is no {table.name} table of this program "
             f"({'; '.join(differences)}): give a new folder, and replay your logs into it"
         )
         raise AffectstreamError(message)
@@ -75,6 +75,10 @@ def _differences(table: Table, stands: DeltaTable, version: int) -> Iterator[str
             yield f"its {name} is {_name(given[name])} and not {_name(wanted[name])}"
     if stands.metadata().partition_columns != [PARTITION]:
         yield f"it is not partitioned by {PARTITION}"
+
+
+def _place(stands: DeltaTable) -> str:
+    return str(stands.table_uri).removeprefix("file://").rstrip("/")
 
 
 def _name(field: Field) -> str:
@@ -120,5 +124,5 @@ def _evolve(table: Table, stands: DeltaTable) -> None:
         except CommitFailedError:
             time.sleep(0.02 * (attempt + 1))
         stands.update_incremental()
-    message = f"{stands.table_uri}: {_TRIES} changes of its schema in a row lost to other writers"
+    message = f"{_place(stands)}: {_TRIES} changes of its schema in a row lost to other writers"
     raise AffectstreamError(message)

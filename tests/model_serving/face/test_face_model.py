@@ -15,7 +15,7 @@ from model_serving.training.face.data import FACE_LABELS, Faces, augment, load_f
 from model_serving.training.face.start import renormalise
 from model_serving.training.face.train import build_processor, cross_validate, teach, train
 from model_serving.training.harness import Run
-from model_serving.training.heads import named
+from model_serving.training.heads import label_maps
 from model_serving.training.recipe import Distil, read_recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, to_ekman
@@ -135,7 +135,7 @@ def _reverse_outputs(folder, out):
     with torch.no_grad():
         head.weight.copy_(head.weight.flip(0))
         head.bias.copy_(head.bias.flip(0))
-    for name, value in named(dict(enumerate(FACE_LABELS[::-1]))).items():
+    for name, value in label_maps(dict(enumerate(FACE_LABELS[::-1]))).items():
         setattr(net.config, name, value)
     net.save_pretrained(out)
 
