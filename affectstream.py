@@ -18,14 +18,14 @@ from schemas.errors import AffectstreamError
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
-    from pipelines.run.replay import Replayed
+    from pipelines.run.replay import ReplayResult
 
 __all__ = ["AffectstreamError", "Config", "load_config", "query", "replay", "schemas", "tables"]
 
 schemas = MappingProxyType({name: table.schema for name, table in TABLES.items()})
 
 
-def replay(config: Config) -> "Replayed":
+def replay(config: Config) -> "ReplayResult":
     """Run a recorded log through the graph into the tables, with a progress bar on stderr.
 
     A second run of the same log adds no row. Raises AffectstreamError where the log, the tables or

@@ -77,12 +77,12 @@ def record(
         out,
         load_kafka(config, bootstrap=kafka),
         topics=topic,
-        since_ms=_ms(since),
-        until_ms=_ms(until),
+        since_ms=_to_ms(since),
+        until_ms=_to_ms(until),
         console=console,
     )
     console.print(f"{count:,} records in {out}")
 
 
-def _ms(time: datetime | None) -> int | None:
+def _to_ms(time: datetime | None) -> int | None:
     return None if time is None else int(time.replace(tzinfo=UTC).timestamp() * 1000)

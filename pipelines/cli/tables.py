@@ -37,7 +37,7 @@ def query(
 
 @commands.command()
 def show(tables: Tables = TABLES, truth: Truth = None, keys: TruthKeys = KEYS) -> None:
-    """Print what stands in the tables: estimates, decisions, dead letters, refusals, time."""
+    """Print what the tables hold: estimates, decisions, dead letters, refusals, time."""
     from pipelines.show.accuracy import GroundTruth
     from pipelines.show.screen import show as run
 
@@ -51,7 +51,7 @@ def report(
     keys: TruthKeys = KEYS,
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("build/report.html"),
 ) -> None:
-    """Write one HTML page with pictures of what stands in the tables."""
+    """Write one HTML page with pictures of what the tables hold."""
     from pipelines.show.accuracy import GroundTruth
     from pipelines.show.report import write_report
 

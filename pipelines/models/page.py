@@ -59,9 +59,9 @@ def _goals(flat: dict[str, float]) -> str:
             key,
             published,
             f"{base:.1f}",
-            _reached(flat.get(f"{key}_base"), base),
+            _against_goal(flat.get(f"{key}_base"), base),
             "" if compact is None else f"{compact:.1f}",
-            _reached(flat.get(f"{key}_compact"), compact),
+            _against_goal(flat.get(f"{key}_compact"), compact),
         ]
         for key, (published, base, compact) in GOALS.items()
     ]
@@ -73,7 +73,7 @@ def _goals(flat: dict[str, float]) -> str:
     )
 
 
-def _reached(value: float | None, goal: float | None) -> str:
+def _against_goal(value: float | None, goal: float | None) -> str:
     """Return the figure, and by how much it misses its goal where it does."""
     if value is None:
         return "not measured"

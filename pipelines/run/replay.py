@@ -39,7 +39,7 @@ _LATENCY = "inference_batch_latency_micro_secs"
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """What a replay did: records read, seconds, and rows and time by stage."""
 
     records: int
@@ -47,7 +47,7 @@ class Replayed:
     stages: Stages
 
 
-def replay(config: Config, console: Console) -> Replayed:
+def replay(config: Config, console: Console) -> ReplayResult:
     """Run the log through the graph; a second run of the same log adds no row."""
     check_world(config)
     records = count_records(config.recorded)
@@ -55,7 +55,7 @@ def replay(config: Config, console: Console) -> Replayed:
     begun = time.perf_counter()
     with show_progress(records, console):
         stages = run_embedded(lambda p: build_pipeline(p, config))
-    done = Replayed(records, time.perf_counter() - begun, stages)
+    done = ReplayResult(records, time.perf_counter() - begun, stages)
     TableWriter(config.tables, "runs").commit([_run_row(config, started, done)])
     return done
 
@@ -113,7 +113,7 @@ def _place(stage: str) -> tuple[int, str]:
     return (_ORDER.index(stage) if stage in _ORDER else len(_ORDER), stage)
 
 
-def _run_row(config: Config, started: dt.datetime, done: Replayed) -> pa.RecordBatch:
+def _run_row(config: Config, started: dt.datetime, done: ReplayResult) -> pa.RecordBatch:
     log = fingerprint(config.recorded)
     run_id = stable_ids(pa.array([log]), pa.array([config.fingerprint]))[0].as_py()
     row = {

@@ -34,7 +34,7 @@ COLOURS = MappingProxyType(
         "neutral": "#999999",
     }
 )
-"""One colour an expression: the palette of Okabe and Ito, told apart by colour-blind people."""
+"""One colour per expression: the palette of Okabe and Ito, which colour-blind people can tell."""
 
 SHORT_REF = 6
 """Hex digits of a pseudonym that are shown; two of 12 subjects share them once in 250,000 runs."""
@@ -48,7 +48,7 @@ _DARK_INK = {"joy", "surprise", "fear", "neutral"}
 
 
 def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None:
-    """Print what stands under this root; with ground truth, how well it agrees."""
+    """Print what the tables under this root hold; with ground truth, how well they agree."""
     counted, stages = losses(root), stages_of_last_run(root)
     _print_unreadable(counted, console)
     _print_counts(tables(root), console)
@@ -108,7 +108,7 @@ def _print_counts(counts: dict[str, int], console: Console) -> None:
 
 
 def _print_sessions(features: pd.DataFrame, console: Console) -> None:
-    """Print one line a session and purpose: a letter for each window, in order of time."""
+    """Print one line per session and purpose: a letter for each window, in order of time."""
     length = (features["window_end"] - features["window_start"]).iloc[0]
     sessions = [
         (name, rows.assign(slot=(rows["since"] // length).astype(int)))
@@ -206,7 +206,7 @@ def _window_cells(row: dict[Any, Any]) -> list[Text]:
 
 
 def _print_unreadable(counted: pd.DataFrame, console: Console) -> None:
-    """Print loudly that somebody may have withdrawn and nobody knows who."""
+    """Warn that somebody may have withdrawn consent and that it is unknown who."""
     number = int(counted.loc[counted["code"] == _UNREADABLE, "n"].sum())
     if number:
         console.print(Text(f" {unreadable(number)} ", "bold white on red"), soft_wrap=True)
@@ -250,7 +250,7 @@ def _print_stages(stages: pd.DataFrame, console: Console) -> None:
 
 
 def print_accuracy(accuracy: Accuracy, console: Console) -> None:
-    """Print agreement with the ground truth: a line a modality, a corpus and the fused windows."""
+    """Print agreement with the ground truth: by modality, corpus and fused windows."""
     console.print(
         Text.assemble(
             ("Against the ground truth: ", "bold"),
