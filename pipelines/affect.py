@@ -14,17 +14,15 @@ from pipelines.kafka.clients import java_settings
 from pipelines.run.consumed import verify_consumed
 from pipelines.sinks import sinks_for
 from pipelines.tables.history import landed_features
-from schemas.events import AHEAD_S
 from schemas.modalities import MODALITIES
 from schemas.stages import DEAD, MAIN, OBSERVATION, ON_TIME, kind_of
 from schemas.tables import TABLES
 from transforms.decide import DecideExpressions
-from transforms.deciding.history import Smoothing
 from transforms.decode import DecodeEvents
-from transforms.fetch import FetchMedia, MediaRules
+from transforms.fetch import FetchMedia
 from transforms.fuse import FuseModalities
 from transforms.gate import GateByPolicy
-from transforms.kafka import EventClock, ReadKafka
+from transforms.kafka import ReadKafka
 from transforms.late import SieveLate
 from transforms.log import ReadLog
 from transforms.pseudonymise import Pseudonymise
@@ -33,8 +31,6 @@ from transforms.scrub import ScrubText
 from transforms.stage import Outputs
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions
-
-_CLOCK = {"delay_s", "idle_s", "clock_offset_s"}
 
 
 class Rows(defaultdict[str, list[beam.PCollection]]):
@@ -61,7 +57,7 @@ def rows_by_table(p: beam.Pipeline, config: Config) -> Rows:
     """Build everything but the sinks: the rows of each table."""
     rows = Rows()
     observed = observe(p, config, rows)  # OBSERVATIONS and pseudonymous context batches
-    windows = observed | WindowSessions(**config.windows.model_dump())
+    windows = observed | WindowSessions(windows=config.windows)
     # WINDOW batches: one row for each WINDOW_KEY and window
     features = windows | FuseModalities(model=config.models.fusion)
     decisions = rows.take(features[ON_TIME] | _decide(config))
@@ -83,12 +79,16 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
     stream = rows.take(
         stream | GateByPolicy(policy=config.policy, consents=consents, scenarios=config.scenarios)
     )
-    stream = rows.take(stream | FetchMedia(rules=MediaRules(**config.media.model_dump())))
+    stream = rows.take(stream | FetchMedia(rules=config.media))
     stream = rows.take(stream | ScrubText())
     for modality in MODALITIES:
-        settings = getattr(config.models, modality).model_dump() | {"licence": config.licence}
+        recognise = Recognise(
+            modality=modality,
+            settings=config.models.recogniser(modality),
+            licence=config.licence,
+        )
         # This modality's batches are observations from here on.
-        stream = rows.take(stream | Recognise(modality=modality, **settings))
+        stream = rows.take(stream | recognise)
     return stream
 
 
@@ -116,27 +116,17 @@ def _source(config: Config) -> beam.PTransform:
     expansion = config.live.jars.absolute() / "expansion.jar"
     return "ReadKafka" >> ReadKafka(
         consumer=java_settings(config.kafka),
-        clock=_clock(config),
+        kafka=config.kafka,
+        windows=config.windows,
         expansion=expansion,
         environment=config.live.java_environment,
     )
 
 
-def _clock(config: Config) -> EventClock:
-    return EventClock(
-        **config.kafka.model_dump(include=_CLOCK),
-        ahead_s=AHEAD_S,
-        window_s=config.windows.length_s,
-        lateness_s=config.windows.lateness_s,
-    )
-
-
 def _decide(config: Config) -> DecideExpressions:
-    settings = config.decisions.model_dump()
     return DecideExpressions(
         policy=config.scenarios,
-        valid_s=settings.pop("valid_s"),
-        smoothing=Smoothing(**settings),
+        rules=config.decisions,
         shards=config.windows.shards,
         landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
     )

@@ -16,7 +16,9 @@ Sink = Callable[[Table, Config], beam.PTransform | None]
 def delta(table: Table, config: Config) -> beam.PTransform:
     """Land every table under the configured root."""
     collect_s = 0 if table.awaited else config.live.commit_s
-    land = LandTable(root=config.tables, table=table.name, collect_s=collect_s)
+    land = LandTable(
+        root=config.tables, table=table.name, reach_s=config.reach_s, collect_s=collect_s
+    )
     return landing_stage(table.name) >> land
 
 

@@ -27,11 +27,12 @@ from schemas.arkit import EXPRESSION_WEIGHTS
 from schemas.arrow import filled, runs, vector_column
 from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
+from schemas.settings import Decisions
 from schemas.stages import MAIN, REVIEWS, Stage
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
-from transforms.deciding.history import NOTHING, History, Smoothing, Step, history_ids
+from transforms.deciding.history import NOTHING, History, Step, history_ids
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 from transforms.stage import Outputs, stage_counters, timed
 from transforms.window import Keyed, shard_of
@@ -45,8 +46,7 @@ class Decider:
     """Turns the drained windows of one shard into decisions and reviews."""
 
     policy: ScenarioPolicy
-    smoothing: Smoothing
-    valid_s: float
+    rules: Decisions
 
     def drain(
         self, pending: list[pa.RecordBatch], state: pa.RecordBatch | None
@@ -59,7 +59,7 @@ class Decider:
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
-        history, ids = History(self.smoothing, state), history_ids(rows)
+        history, ids = History(self.rules, state), history_ids(rows)
         steps = [
             history.advance(rows.slice(start, stop - start), ids.slice(start, stop - start))
             for start, stop in runs(ends)
@@ -74,7 +74,7 @@ class Decider:
         version = pa.repeat(self.policy.version, count)
         mirrored = (action != "hold") & (_text(rows["purpose"]) == _MIRRORING)
         weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
-        expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.valid_s * 1e6)
+        expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.rules.valid_s * 1e6)
         columns = {
             "decision_id": stable_ids(rows["window_id"], self.policy.version),
             "expression": pa.array(EXPRESSIONS).take(
@@ -170,10 +170,8 @@ class _Decide(beam.DoFn):
     LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
 
-    def __init__(
-        self, policy: Path, smoothing: Smoothing, valid_s: float, landed: Landed | None
-    ) -> None:
-        self._make = functools.partial(_decider, policy, smoothing, valid_s)
+    def __init__(self, policy: Path, rules: Decisions, landed: Landed | None) -> None:
+        self._make = functools.partial(_decider, policy, rules)
         self._landed = landed
 
     def setup(self) -> None:
@@ -227,8 +225,8 @@ def _by_shard(shards: int, features: pa.RecordBatch) -> Keyed:
     return shard_of(features["subject_ref"][0].as_py(), shards), features.select(_COLUMNS)
 
 
-def _decider(policy: Path, smoothing: Smoothing, valid_s: float) -> Decider:
-    return Decider(read_scenarios(policy), smoothing, valid_s)
+def _decider(policy: Path, rules: Decisions) -> Decider:
+    return Decider(read_scenarios(policy), rules)
 
 
 class DecideExpressions(beam.PTransform):
@@ -239,15 +237,14 @@ class DecideExpressions(beam.PTransform):
     """
 
     def __init__(
-        self, *, policy: Path, smoothing: Smoothing, valid_s: float, shards: int,
-        landed: Landed | None = None,
-    ) -> None:  # fmt: skip
+        self, *, policy: Path, rules: Decisions, shards: int, landed: Landed | None = None
+    ) -> None:
         super().__init__()
-        self._policy, self._smoothing = policy, smoothing
-        self._valid_s, self._shards, self._landed = valid_s, shards, landed
+        self._policy, self._rules = policy, rules
+        self._shards, self._landed = shards, landed
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        decide = _Decide(self._policy, self._smoothing, self._valid_s, self._landed)
+        decide = _Decide(self._policy, self._rules, self._landed)
         types = {REVIEWS: pa.RecordBatch}
         return (
             pcoll

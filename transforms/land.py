@@ -20,18 +20,20 @@ from transforms.landing.delta import TableWriter
 from transforms.stage import stage_counters, timed
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
+_SLACK_S = 8.0
+"""How much further back than event time reaches a writer remembers rows: some commits' time."""
 _REUSED = "the id stands for another event of this subject, source, kind and minute"
 
 
 class _Commit(beam.DoFn):
     """Collects the rows of a bundle and commits them before its checkpoint barrier passes."""
 
-    def __init__(self, root: Root, table: str, *, remember: bool) -> None:
-        self._root, self._table, self._remember = root, table, remember
+    def __init__(self, root: Root, table: str, remember_s: float | None) -> None:
+        self._root, self._table, self._remember_s = root, table, remember_s
 
     def setup(self) -> None:
         stage = landing_stage(self._table)
-        self._writer = TableWriter(self._root, self._table, remember=self._remember)
+        self._writer = TableWriter(self._root, self._table, remember_s=self._remember_s)
         self._rows_in, self._rows_out, self._busy_us = stage_counters(stage)
 
     def start_bundle(self) -> None:
@@ -77,18 +79,21 @@ class LandTable(beam.PTransform):
 
     Tables of events give dead letters of ids that were reused, the others none. A streaming job
     gives each table one writer, which collects rows for ``collect_s`` seconds: the cost of a commit
-    follows the number of files. A recorded log needs neither, nor the shuffle.
+    follows the number of files. It remembers the rows that lie up to ``reach_s`` seconds of event
+    time behind the newest. A recorded log needs neither, nor the shuffle.
     """
 
-    def __init__(self, *, root: Root, table: str, collect_s: int = 0) -> None:
+    def __init__(self, *, root: Root, table: str, reach_s: float, collect_s: int = 0) -> None:
         super().__init__()
         self._root, self._table, self._collect_s = root, table, collect_s
+        self.remember_s = reach_s + _SLACK_S
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         streaming = bool(pcoll.pipeline.options.view_as(StandardOptions).streaming)
         if streaming:
             pcoll = self._to_one_writer(pcoll)
-        commit = beam.ParDo(_Commit(self._root, self._table, remember=streaming))
+        remember_s = self.remember_s if streaming else None
+        commit = beam.ParDo(_Commit(self._root, self._table, remember_s))
         if not TABLES[self._table].of_events:
             return pcoll | "Commit" >> commit.with_output_types(pa.RecordBatch)
         typed = commit.with_output_types(pa.RecordBatch, **{DEAD: pa.RecordBatch})

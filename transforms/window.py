@@ -30,10 +30,11 @@ from schemas.arrow import distinct, runs, take_rows, vector_column, vectors
 from schemas.events import CONTEXT_FIELDS, HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.ids import first_half, stable_ids
 from schemas.modalities import MODALITIES
+from schemas.settings import Windows
 from schemas.stages import OBSERVATION, Stage, kind_of
 from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS
-from transforms.log import MAX_ROWS
+from transforms.recorded import MAX_ROWS
 from transforms.stage import stage_counters, timed
 
 _LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)
@@ -322,25 +323,26 @@ class _WindowRows(beam.DoFn):
 class WindowSessions(beam.PTransform):
     """Observation and context batches → WINDOW batches, one a shard, window and pane.
 
-    Fixed windows of event time. A late event within ``lateness_s`` makes its window's rows anew,
-    with all events so far, as a higher revision.
+    Fixed windows of event time. A late event within the allowed lateness makes its window's rows
+    anew, with all events so far, as a higher revision.
     """
 
-    def __init__(self, *, length_s: float, lateness_s: float, shards: int) -> None:
+    def __init__(self, *, windows: Windows) -> None:
         super().__init__()
-        self._length_s, self._lateness_s, self._shards = length_s, lateness_s, shards
+        self._windows = windows
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        split = beam.ParDo(_SplitByShard(self._shards, int(self._length_s * 1_000_000)))
+        windows = self._windows
+        split = beam.ParDo(_SplitByShard(windows.shards, int(windows.length_s * 1_000_000)))
         return (
             pcoll
             | "ByShard" >> split.with_output_types(Keyed)  # (shard, HELD rows of one window)
             | "Window"
             >> beam.WindowInto(
-                FixedWindows(self._length_s),
+                FixedWindows(windows.length_s),
                 trigger=trigger.AfterWatermark(late=trigger.AfterCount(1)),
                 accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
-                allowed_lateness=self._lateness_s,
+                allowed_lateness=windows.lateness_s,
             )
             | "Group" >> beam.GroupByKey()  # (shard, HELD batches) a window
             | "Rows" >> beam.ParDo(_WindowRows()).with_output_types(pa.RecordBatch)

@@ -73,7 +73,7 @@ def stream(settings: Config) -> tuple[int, Stages]:
 
     def build(p: beam.Pipeline) -> None:
         observed = observe(p, settings, Rows())
-        windows = observed | WindowSessions(**settings.windows.model_dump())
+        windows = observed | WindowSessions(windows=settings.windows)
         windows | "Count" >> beam.Map(count)
 
     stages = run_embedded(build)

@@ -14,10 +14,11 @@ from schemas.keys import read_keys
 from schemas.stages import MAIN, kind_of
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
-from transforms.gate import Gate, read_policy
+from transforms.gate import Gate
 from transforms.gating.consent import Consents
-from transforms.log import MAX_ROWS, log_files, read_records
+from transforms.gating.policy import read_policy
 from transforms.pseudonymise import Pseudonyms
+from transforms.recorded import MAX_ROWS, log_files, read_records
 from transforms.scrub import scrub_events
 from transforms.validate import validate_batch
 from transforms.window import MAX_HELD, cut, split_by_shard, window_rows

@@ -1,4 +1,4 @@
-"""How well the language of chat texts is told: ``python -m infra.bench.language CORPORA``.
+"""How well the language of chat texts is identified: ``python -m infra.bench.language CORPORA``.
 
 English and Chinese are the test splits of the text corpora, other languages the dialogues of the
 package chatterbot-corpus (BSD), which must be installed, without the lines that it left in English.
@@ -36,7 +36,7 @@ _SLANG = [
     "wanna", "cya", "gn", "gm", "aaaaargh", "cu",
 ]  # fmt: skip
 
-Told = Callable[[str], bool]
+IsKnown = Callable[[str], bool]
 """Whether a text is taken for English or Chinese."""
 
 
@@ -105,7 +105,7 @@ def shipped(text: str) -> bool:
     return language_share(text, ("en", "zh")) >= LEAST_SHARE
 
 
-def by_lingua(least: float) -> Told:
+def by_lingua(least: float) -> IsKnown:
     """Return lingua's judgement: all languages, English and Chinese together at least this sure."""
     from lingua import Language, LanguageDetectorBuilder  # noqa: PLC0415 - measured where installed
 
@@ -114,25 +114,25 @@ def by_lingua(least: float) -> Told:
     return lambda text: sum(detector.compute_language_confidence(text, x) for x in both) >= least
 
 
-def row(told: Told, texts: list[str]) -> list[str]:
+def row(is_known: IsKnown, texts: list[str]) -> list[str]:
     """Return the number of texts and the share taken for English or Chinese, by length."""
-    kept = np.array([told(text) for text in texts])
+    kept = np.array([is_known(text) for text in texts])
     lengths = np.array([length(text) for text in texts])
     shares = [kept, *(kept[lengths == name] for name in LENGTHS)]
     return [f"{len(texts):,}", *("" if not len(s) else f"{s.mean():.2%}" for s in shares)]
 
 
-def table(told: Told, corpora: Path) -> str:
+def table(is_known: IsKnown, corpora: Path) -> str:
     """Return all figures of one way to tell as a Markdown table."""
     own, other = own_texts(corpora), other_texts()
     latin = [t for name in LATIN for t in other[name]]
     rest = [t for name, texts in other.items() if name not in LATIN for t in texts]
     groups = own | mixed_texts(own) | {"other, Latin letters": latin, "other scripts": rest}
     head = ["texts", "n", "taken for English or Chinese", *(f"{name} words" for name in LENGTHS)]
-    rows = [[name, *row(told, texts)] for name, texts in groups.items()]
+    rows = [[name, *row(is_known, texts)] for name, texts in groups.items()]
     start = time.process_time()
     for text in own["English"][:5000]:
-        told(text)
+        is_known(text)
     rate = 5000 / (time.process_time() - start)
     return f"{markdown_table(head, rows)}\n\n{rate:,.0f} English texts a CPU second.\n"
 

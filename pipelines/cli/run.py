@@ -1,4 +1,4 @@
-"""Commands that run the graph: the demo, a replay, a live job, a submission; and what runs need."""
+"""Commands that run the graph: the demo, a replay, a live job, a submission; a log to run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 
 from pipelines.cli.app import (
-    TABLES,
     Bootstrap,
     ConfiguredTables,
     Keys,
@@ -123,23 +122,3 @@ def sessionlog(
 
         written = write_corpora_log(out, corpora, subjects, minutes, seed)
     console.print(f"{written.records:,} records in {written.folder}, truth in {written.truth}")
-
-
-@commands.command("config")
-def config_command(
-    check: Annotated[Path | None, typer.Option(help="Say what is wrong with this file.")] = None,
-    new_keys: Annotated[Path | None, typer.Option(help="Write a new key file here.")] = None,
-) -> None:
-    """Print the configuration with all defaults, check one, or make a key file."""
-    import yaml
-
-    from pipelines.config import Config, load_config
-    from schemas.keys import write_keys
-
-    if new_keys is not None:
-        write_keys(new_keys)
-        console.print(f"new key in {new_keys}: keep it safe, references cannot be made without it")
-        return
-    blank = Config(log=Path("LOG"), tables=TABLES, keys=Path("keys.yaml"))
-    settings = blank if check is None else load_config(check)
-    typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip())

@@ -12,11 +12,11 @@ from schemas.stages import MAIN, Tagged, kind_of
 from schemas.tables import CONSENT_LEDGER, Root
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
-from transforms.gate import read_policy
 from transforms.gating.consent import Consents, ledger_rows
+from transforms.gating.policy import read_policy
 from transforms.isolation.isolate import Isolation
-from transforms.log import read_topics
 from transforms.pseudonymise import Pseudonyms
+from transforms.recorded import read_topics
 from transforms.validate import validate_batch
 
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from kafka.errors import KafkaError
 
-from pipelines.config import Kafka
 from schemas.errors import AffectstreamError, BrokerAwayError
+from schemas.settings import Kafka
 
 
 class _Reasons(logging.Handler):

@@ -6,11 +6,11 @@ from contextlib import closing
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import TopicAlreadyExistsError
 
-from pipelines.config import Kafka
 from pipelines.kafka.clients import partitions_of, python_settings, reader_settings
 from pipelines.kafka.reasons import explain_kafka_error
 from schemas.errors import AffectstreamError
 from schemas.events import GOVERNANCE, TOPICS
+from schemas.settings import Kafka
 
 MAX_MESSAGE = 10 << 20
 

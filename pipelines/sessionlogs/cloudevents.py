@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from schemas.events import EVENT_TYPES, TOPIC_OF
+from schemas.modalities import MODALITIES
 
 NOTICE: Final = "notice-2026-08"
 JSON_TYPE: Final = "application/json"
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
-BIOMETRIC: Final = frozenset({"voice", "face", "motion"})
-SESSION: Final = BIOMETRIC | {"text", "context"}
+BIOMETRIC: Final = frozenset(name for name, its in MODALITIES.items() if its.biometric)
+SESSION: Final = frozenset({*MODALITIES, "context"})
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -176,7 +177,7 @@ def consent(subject: Subject, event_id: str, time_ms: int, *, granted: bool) -> 
     payload = {
         "granted": granted,
         "purposes": ["avatar_mirroring", "recommendation"],
-        "modalities": ["text", "voice", "face", "motion"],
+        "modalities": list(MODALITIES),
     }
     return Event("consent", event_id, subject, time_ms, time_ms + 20, json_bytes(payload))
 

@@ -11,13 +11,14 @@ from schemas.tables import EMOTION_FEATURES, PARTITION
 from transforms.window import shard_of
 
 _LONGEST = timedelta(days=1)
-"""A session is taken to be no longer; older features are not read."""
+"""A session is taken to be no longer; features that are older than that and the silence after
+which a history is forgotten are not read."""
 
 
 def landed_features(config: Config, subject_ref: str, before: datetime) -> pa.Table:
     """Return the landed feature rows of this subject's shard whose windows ended before a time."""
     table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
-    since = before - _LONGEST
+    since = before - _LONGEST - timedelta(seconds=config.decisions.forget_s)
     rows = (
         table.to_table(
             filter=(pc.field(PARTITION) >= since.date())

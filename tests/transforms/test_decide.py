@@ -7,13 +7,15 @@ import pytest
 
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
+from schemas.settings import Decisions
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
-from transforms.decide import Decider, read_scenarios
-from transforms.deciding.history import HISTORY, Smoothing
+from transforms.decide import Decider
+from transforms.deciding.history import HISTORY
+from transforms.deciding.scenarios import read_scenarios
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
-DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Smoothing(), 30.0)
+DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions())
 
 
 def feature(window: int, expression: str, *, peak: float = 0.8, subject: str = "a", **more) -> dict:

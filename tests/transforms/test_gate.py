@@ -10,8 +10,9 @@ from schemas.modalities import MODALITIES
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED
 from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
 from tests.support.records import pseudonymous, record
-from transforms.gate import Case, Gate, Policy, Rule, read_policy
+from transforms.gate import Gate
 from transforms.gating.consent import Consents, ledger_rows
+from transforms.gating.policy import Case, Policy, Rule, read_policy
 
 PURPOSES = read_policy(POLICIES / "gate.yaml").purposes
 

@@ -7,6 +7,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from pipelines.config import WEIGHTS
+from schemas.settings import ModelSettings
 from schemas.stages import DEAD, MAIN, OBSERVATION, kind_of
 from tests.support.model_folders import picky_text
 from tests.support.records import pseudonymous, record
@@ -36,8 +37,10 @@ def test_a_recogniser_takes_its_own_and_passes_the_others() -> None:
 
     with beam.Pipeline(runner=FnApiRunner()) as p:
         stream = p | beam.Create([text, motion, context, face], reshuffle=False)
-        texts = stream | Recognise(modality="text", model="constant")
-        faces = texts[MAIN] | Recognise(modality="face", model=str(WEIGHTS / "face-compact"))
+        texts = stream | Recognise(modality="text", settings=ModelSettings(model="constant"))
+        faces = texts[MAIN] | Recognise(
+            modality="face", settings=ModelSettings(model=str(WEIGHTS / "face-compact"))
+        )
         assert_that(faces[MAIN], expect)
         assert_that(faces[DEAD], expect_dead, label="dead")
 
@@ -58,6 +61,8 @@ def test_an_event_that_a_front_end_cannot_bear_is_poison(tmp_path: Path, count: 
 
     with beam.Pipeline(runner=FnApiRunner()) as p:
         stream = p | beam.Create([text], reshuffle=False)
-        texts = stream | Recognise(modality="text", model=str(picky_text(tmp_path)))
+        texts = stream | Recognise(
+            modality="text", settings=ModelSettings(model=str(picky_text(tmp_path)))
+        )
         assert_that(texts[MAIN], expect)
         assert_that(texts[DEAD], expect_dead, label="dead")

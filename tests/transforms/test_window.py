@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from schemas.arrow import vectors
 from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
+from schemas.settings import Windows
 from schemas.tables import OBSERVED
 from schemas.vocabularies import EXPRESSIONS
 from tests.support.records import pseudonymous, record
@@ -223,7 +224,7 @@ def run_stream(stream: TestStream, expected: list[tuple[int, bool]]) -> None:
     with beam.Pipeline(runner=BundleBasedDirectRunner(), options=options) as p:
         batches = p | stream
         batches.element_type = pa.RecordBatch
-        panes = batches | WindowSessions(length_s=5, lateness_s=60, shards=4)
+        panes = batches | WindowSessions(windows=Windows(length_s=5, lateness_s=60, shards=4))
         found = panes | beam.FlatMap(
             lambda b: list(zip(b["revision"].to_pylist(), b["late"].to_pylist(), strict=True))
         )

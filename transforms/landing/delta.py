@@ -15,8 +15,6 @@ from schemas.tables import PARTITION, TABLES, Root
 from transforms.decoding.event_ids import ID_SPAN_US
 
 _APP = "affectstream"
-_MARGIN = timedelta(seconds=75)
-"""How far back a writer remembers rows at least: the allowed lateness, a window and some more."""
 _ID_SPAN = timedelta(microseconds=ID_SPAN_US)
 """Rows of events that have the same id stand within one such span, from a full minute on."""
 _MOST_KNOWN = 1_000_000  # ids in one generation: about 130 MB
@@ -40,17 +38,22 @@ class TableWriter:
     A row whose id the table has is left out, unless it is a higher revision, which replaces it.
     Each commit carries the next transaction version on the same handle as a compare-and-set: of
     two writers that looked at the same version one fails, looks again and finds the other's rows.
+
+    With ``remember_s`` the ids of at least so many seconds of event time are held in memory, where
+    a live job finds most of them; without, each is looked up in the table.
     """
 
-    def __init__(self, root: Root, table: str, *, remember: bool = False) -> None:
+    def __init__(self, root: Root, table: str, *, remember_s: float | None = None) -> None:
         self._table = DeltaTable(f"{root}/{table}")
         # Without the fields' docs: a table made under another wording would refuse the rows.
         known = TABLES[table]
         self._schema = pa.schema([field.remove_metadata() for field in known.schema])
         self._id, self._along = known.row_id, known.lookup_column
         self._revised, self._events = known.revised, known.of_events
-        margin = _MARGIN + (_ID_SPAN if self._events else timedelta(0))
-        self._recent = _Recent(margin) if remember and known.time else None
+        self._recent: _Recent | None = None
+        if remember_s is not None and known.time:
+            span = _ID_SPAN if self._events else timedelta(0)
+            self._recent = _Recent(timedelta(seconds=remember_s) + span)
 
     def commit(self, batches: list[pa.RecordBatch]) -> int:
         """Commit what is new in these rows and return how many rows that was."""

@@ -6,9 +6,9 @@ from itertools import permutations
 import pytest
 from kafka.errors import KafkaTimeoutError
 
-from pipelines.config import Kafka
 from pipelines.kafka.reasons import explain_kafka_error
 from schemas.errors import AffectstreamError
+from schemas.settings import Kafka
 
 REFUSED = "SaslAuthenticationFailedError: invalid credentials"
 HUNG_UP = "KafkaConnectionError: socket disconnected"

@@ -25,7 +25,7 @@ from schemas.events import RAW
 from schemas.tables import NO_DAY, TABLES
 from tests.support.live_runs import same
 from tests.support.records import START, raw, record
-from transforms import log as log_module
+from transforms import recorded
 from transforms.decode import DecodeEvents
 from transforms.log import ReadLog
 
@@ -142,8 +142,8 @@ def test_another_order_and_other_batches_give_the_same_tables(
     for part in range(3):
         piece = shuffled.take(pa.array(np.arange(part, len(whole), 3)))
         pq.write_table(piece, tmp_path / "log" / f"part-{part}.parquet", row_group_size=500)
-    monkeypatch.setattr(log_module, "MAX_ROWS", 311)
-    monkeypatch.setattr(log_module, "MAX_BYTES", 200_000)
+    monkeypatch.setattr(recorded, "MAX_ROWS", 311)
+    monkeypatch.setattr(recorded, "MAX_BYTES", 200_000)
     other = settings.model_copy(update={"log": tmp_path / "log", "tables": tmp_path / "tables"})
     replay(other, QUIET)
     for name in set(TABLES) - {"runs"}:

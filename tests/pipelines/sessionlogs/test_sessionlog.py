@@ -35,8 +35,9 @@ from schemas.vocabularies import EXPRESSIONS
 from tests.support.properties import examples
 from tests.support.records import IDS, PSEUDONYMS
 from transforms.decode import decode_batch
-from transforms.gate import Gate, Policy, read_policy
+from transforms.gate import Gate
 from transforms.gating.consent import Consents, ledger_rows
+from transforms.gating.policy import Policy, read_policy
 from transforms.validate import validate_batch
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

@@ -9,12 +9,12 @@ import pytest
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
 from schemas.events import WINDOW
+from schemas.settings import Decisions
 from schemas.tables import EMOTION_FEATURES
 from tests.transforms.test_decide import feature
 from transforms.decide import Decider
-from transforms.deciding.history import Smoothing
 from transforms.deciding.scenarios import read_scenarios
-from transforms.gate import read_policy
+from transforms.gating.policy import read_policy
 
 GATE = POLICIES / "gate.yaml"
 ESCAPE_ROOM = """
@@ -40,7 +40,7 @@ def reason(policy: Path, **context: object) -> str:
     row["details"] = None if details is None else json.dumps(details)
     schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details")])
     batch = pa.RecordBatch.from_pylist([{n: row.get(n) for n in schema.names}], schema=schema)
-    decisions, _, _ = Decider(read_scenarios(policy), Smoothing(), 30.0).drain([batch], None)
+    decisions, _, _ = Decider(read_scenarios(policy), Decisions()).drain([batch], None)
     return str(decisions["reason"][0])
 
 
