@@ -30,7 +30,7 @@ setup(
         "pandas>=2.3,<3",
         "phonenumbers>=9.0",
         "pillow>=11",
-        "psutil>=7",
+        "psutil>=7.2",
         "py3langid>=0.4",
         "pyarrow==25.0.1",
         "pydantic>=2.10",

@@ -22,12 +22,12 @@ from transforms.decode import DecodeEvents
 from transforms.fetch import FetchMedia
 from transforms.fuse import FuseModalities
 from transforms.gate import GateByPolicy
-from transforms.kafka import ReadKafka
 from transforms.late import SieveLate
-from transforms.log import ReadLog
 from transforms.pseudonymise import Pseudonymise
 from transforms.recognise import Recognise
 from transforms.scrub import ScrubText
+from transforms.sources.kafka import ReadKafka
+from transforms.sources.log import ReadLog
 from transforms.stage import Outputs
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions

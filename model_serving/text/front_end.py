@@ -35,7 +35,7 @@ class TextFrontEnd:
 
     column = "text"
     chunk_rows = 8192
-    micro_batch = 64
+    micro_batch = 24  # of similar lengths: 64 pad more and take 1.3 to 2.2 times the CPU time
     pads = True
 
     def __init__(self, tokenizer: Any, languages: Sequence[Language] = ()) -> None:

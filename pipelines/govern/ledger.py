@@ -16,7 +16,7 @@ from transforms.gating.consent import Consents, ledger_rows
 from transforms.gating.policy import read_policy
 from transforms.isolation.isolate import Isolation
 from transforms.pseudonymise import Pseudonyms
-from transforms.recorded import read_topics
+from transforms.sources.recorded import read_topics
 from transforms.validate import validate_batch
 
 

@@ -22,7 +22,7 @@ from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from schemas.record_time import record_times
 from schemas.settings import Kafka
-from transforms.recorded import count_records, log_files, read_records
+from transforms.sources.recorded import count_records, log_files, read_records
 
 _NO_TIME = -1
 """What Kafka stores for a record without a time."""

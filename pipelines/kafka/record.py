@@ -23,7 +23,7 @@ from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
 from schemas.record_time import record_times
 from schemas.settings import Kafka
-from transforms.recorded import bounded, read_records
+from transforms.sources.recorded import bounded, read_records
 
 
 def record(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from transforms.log import PROGRESS
+from transforms.sources.log import PROGRESS
 
 
 @contextmanager

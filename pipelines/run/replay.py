@@ -31,7 +31,7 @@ from schemas.stages import Stage, recognition_stage
 from schemas.tables import NO_DAY, RUNS
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
-from transforms.recorded import count_records, log_files
+from transforms.sources.recorded import count_records, log_files
 
 Stages = dict[str, dict[str, float]]
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.live.screen import unreadable
+from pipelines.live.screen import describe_unreadable
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.tables.query import tables
 from pipelines.tables.views import SESSION, losses, stages_of_last_run, windows_with_decisions
@@ -209,7 +209,7 @@ def _print_unreadable(counted: pd.DataFrame, console: Console) -> None:
     """Warn that somebody may have withdrawn consent and that it is unknown who."""
     number = int(counted.loc[counted["code"] == _UNREADABLE, "n"].sum())
     if number:
-        console.print(Text(f" {unreadable(number)} ", "bold white on red"), soft_wrap=True)
+        console.print(Text(f" {describe_unreadable(number)} ", "bold white on red"), soft_wrap=True)
         console.print()
 
 

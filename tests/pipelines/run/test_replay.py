@@ -25,9 +25,9 @@ from schemas.events import RAW
 from schemas.tables import NO_DAY, TABLES
 from tests.support.live_runs import same
 from tests.support.records import START, raw, record
-from transforms import recorded
 from transforms.decode import DecodeEvents
-from transforms.log import ReadLog
+from transforms.sources import recorded
+from transforms.sources.log import ReadLog
 
 QUIET = Console(quiet=True)
 
