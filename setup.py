@@ -8,10 +8,12 @@ setup(
     description="Lawful, exactly-once expression estimates from the event logs of virtual worlds",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
+    py_modules=["affectstream"],
     packages=find_packages(include=["pipelines*", "transforms*", "schemas*", "model_serving*"]),
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
+        "pipelines.show": ["*.jinja"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*", "face/*"],
     },
     install_requires=[
@@ -29,6 +31,7 @@ setup(
         "phonenumbers>=9.0",
         "pillow>=11",
         "psutil>=7.2",
+        "py3langid>=0.4",
         "pyarrow==25.0.1",
         "pydantic>=2.10",
         "python-snappy>=0.7",
