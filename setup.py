@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="affectstream",
-    version="0.1.0",
+    version="0.2.0.dev0",
     description="Lawful, exactly-once expression estimates from the event logs of virtual worlds",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",

@@ -1,4 +1,4 @@
-"""Commands that read the tables: a query, a screen, a report, a check."""
+"""Commands that read the tables: a query, an overview, a screen, a report, a check."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +33,14 @@ def query(
     from pipelines.tables.results import write_result
 
     write_result(run(tables, sql), form.value, out)
+
+
+@commands.command("tables")
+def list_tables(tables: Tables = TABLES) -> None:
+    """Print each table's rows, size, versions, and what keeps this program from writing to it."""
+    from pipelines.tables.overview import print_tables, standing_tables
+
+    print_tables(standing_tables(tables), Console())
 
 
 @commands.command()

@@ -17,7 +17,7 @@ from schemas.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog",
-            "query", "show", "report", "check", "train", "evaluate", "config")  # fmt: skip
+            "query", "tables", "show", "report", "check", "train", "evaluate", "config")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
