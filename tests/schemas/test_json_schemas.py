@@ -9,7 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from schemas.arkit import BLENDSHAPES
-from schemas.events import ATTRIBUTES, COLUMN_OF, EVENT_TYPES, KINDS, PAYLOADS
+from schemas.attributes import ATTRIBUTES, COLUMN_OF
+from schemas.events import EVENT_TYPES, KINDS, PAYLOADS
 from schemas.suites import load_suite
 
 FOLDER = Path(__file__).parents[2] / "schemas" / "json"
