@@ -64,7 +64,10 @@ REFERENCE = [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.in
 """Where a row came from: every dead letter names it."""
 
 CONTEXT_COLUMNS = [
-    (COLUMN_OF[name], pa.string()) for name, each in ATTRIBUTES.items() if each.context
+    (COLUMN_OF[name], pa.string()) for name, each in ATTRIBUTES.items() if each.carried == "window"
+]
+_EVENT_COLUMNS = [
+    (COLUMN_OF[name], pa.string()) for name, each in ATTRIBUTES.items() if each.carried == "event"
 ]
 
 CODED = pa.dictionary(pa.int32(), pa.string())
@@ -128,7 +131,7 @@ def _schema(kind: str, who: list[tuple[str, pa.DataType]]) -> pa.Schema:
         ("event_time", TIME),
         *who,
         *CONTEXT_COLUMNS,
-        ("notice_id", pa.string()),
+        *_EVENT_COLUMNS,
         *PAYLOADS[kind],
     ]
     return with_kind(pa.schema(columns), kind)

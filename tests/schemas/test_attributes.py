@@ -6,7 +6,8 @@ import yaml
 
 import schemas
 from schemas.attributes import ATTRIBUTES, COLUMN_OF
-from schemas.events import KINDS, MEDIA_KINDS, event_schema
+from schemas.events import CONTEXT_COLUMNS, KINDS, MEDIA_KINDS, event_schema
+from schemas.tables import TABLES
 from tests.support.records import decoded, record
 
 VALUES = {
@@ -44,6 +45,14 @@ def test_no_two_attributes_have_one_factor_in_the_checksum() -> None:
 def test_an_event_has_the_columns_of_its_attributes(kind: str) -> None:
     of_media = set() if kind in MEDIA_KINDS else {"media_ref"}
     assert set(COLUMN_OF.values()) - of_media <= set(event_schema(kind).names)
+
+
+@pytest.mark.parametrize("table", ["observations", "emotion_features", "expression_decisions"])
+def test_the_context_of_a_window_has_columns_in_the_tables_that_it_comes_from_and_goes_to(
+    table: str,
+) -> None:
+    names = TABLES[table].schema.names
+    assert [name for name in names if name in dict(CONTEXT_COLUMNS)] == list(dict(CONTEXT_COLUMNS))
 
 
 @pytest.mark.parametrize("name", VALUES)
