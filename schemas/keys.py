@@ -57,7 +57,7 @@ def read_keys(path: Path) -> tuple[KeyPeriod, ...]:
 def write_keys(path: Path) -> None:
     """Write a key file with one fresh random key, readable by its owner alone."""
     if path.exists():
-        message = f"{path} exists: keys are never overwritten, since old references hang on them"
+        message = f"{path} exists: keys are never overwritten, since old references depend on them"
         raise AffectstreamError(message)
     path.parent.mkdir(parents=True, exist_ok=True)
     since = dt.datetime(2000, 1, 1, tzinfo=dt.UTC).isoformat()

@@ -164,7 +164,7 @@ def window_rows(
 ) -> pa.RecordBatch:
     """Aggregate the HELD rows of one shard and window to WINDOW rows.
 
-    Events are in a fixed order and each counts once, so the result does not hang on how they
+    Events are in a fixed order and each counts once, so the result does not depend on how they
     came. Without an observation there is no row. Where scene or region change within a window,
     its first event tells them.
     """

@@ -40,7 +40,7 @@ _NEUTRAL = EXPRESSIONS.index("neutral")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one window did, a row a history: ``shift`` is (n, 2), valence and arousal."""
+    """What one window did, one row for each history: ``shift`` is (n, 2), valence and arousal."""
 
     held: np.ndarray
     held_for: np.ndarray
