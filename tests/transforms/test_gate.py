@@ -196,3 +196,37 @@ def test_a_policy_that_is_wrong_says_so(tmp_path: Path) -> None:
         path.write_text(whole.replace(old, new))
         with pytest.raises(AffectstreamError, match=said):
             read_policy(path)
+
+
+RULE = {
+    "verdict": "refuse", "code": "purpose_prohibited", "article": "a law of one month",
+    "since": dt.date(2026, 9, 1), "until": dt.date(2026, 9, 30),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("day", "article"),
+    [
+        (dt.date(2026, 8, 31), None),
+        (dt.date(2026, 9, 1), RULE["article"]),
+        (dt.date(2026, 9, 30), RULE["article"]),
+        (dt.date(2026, 10, 1), None),
+    ],
+)
+def test_a_rule_holds_on_its_first_and_last_day(
+    policy: Policy, day: dt.date, article: str | None
+) -> None:
+    rules = [RULE, *(rule.model_dump() for rule in policy.rules)]
+    dated = Policy.model_validate(policy.model_dump() | {"rules": rules})
+    verdict = dated.judge(Case("avatar_mirroring", "US", "social", "adult", "text", day))
+    assert verdict == (article and (RULE["code"], article))
+
+
+def test_context_goes_on_by_the_consent_to_text(policy: Policy) -> None:
+    """It is no biometric: a yes to the voice says nothing of it, and a no does not stop it."""
+    said = {"granted": True, "purposes": ["avatar_mirroring"]}
+    for modality, code in (("text", None), ("voice", "consent_unknown")):
+        given = pseudonymous(record("consent", 0, said | {"modalities": [modality]}))
+        gate = Gate(policy, Consents([ledger_rows(given, PURPOSES)[0]]))
+        assert codes(gate, record("context", 1, {"activity": "duel"})) == [code]
+        assert codes(gate, text(2)) == [code]
