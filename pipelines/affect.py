@@ -132,12 +132,12 @@ class _Uses(PipelineVisitor):
     def visit_transform(self, transform_node: AppliedPTransform) -> None:
         self.used.update(transform_node.inputs)
         for tag, output in transform_node.outputs.items():
-            if tag in (DEAD, REFUSED, REVIEWS):
+            if tag is not None:  # as that of a main output is
                 self.made[output] = f"{transform_node.full_label}[{tag}]"
 
 
 def verify_consumed(p: Any) -> None:
-    """Raise where dead letters, refusals or reviews of a stage go nowhere."""
+    """Raise where an output of a stage, its main one aside, goes nowhere."""
     uses = _Uses()
     p.visit(uses)
     dangling = sorted(label for output, label in uses.made.items() if output not in uses.used)
