@@ -26,7 +26,7 @@ hypothesis.settings.register_profile(
     "mutants",
     deadline=None,
     derandomize=True,
-    max_examples=40,
+    max_examples=15,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
 hypothesis.settings.load_profile("fixed")
