@@ -12,7 +12,7 @@ setup(
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
-        "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*"],
+        "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*", "face/*"],
     },
     install_requires=[
         "apache-beam==2.77.0",

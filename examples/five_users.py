@@ -23,7 +23,9 @@ import torch
 import yaml
 from torch.nn import functional
 
+from model_serving.calibration import softmax
 from model_serving.loader import load_recogniser
+from model_serving.metrics import accuracy
 from model_serving.recogniser import Recogniser
 from schemas.vocabularies import EXPRESSIONS
 
@@ -132,14 +134,13 @@ def corrected(
     """Return the (n, 7) probabilities after the corrections."""
     moved = log_probabilities + embeddings @ found.shared
     moved = moved + np.einsum("nw,nwk->nk", embeddings, found.own[users])
-    powers = np.exp(moved - moved.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return softmax(moved)
 
 
 def curve(model: Recogniser, lines: Lines, repeats: int) -> dict[str, np.ndarray]:
     """Return held-out accuracy by kind of adaptation, (repeats * folds, counts of lines each).
 
-    Without adaptation nothing hangs on the number of lines.
+    Without adaptation nothing depends on the number of lines.
     """
     given, state = features(model, lines.texts)
     found: dict[str, list[list[float]]] = {"none": [], "transfer": [], "per user": []}
@@ -154,7 +155,7 @@ def curve(model: Recogniser, lines: Lines, repeats: int) -> dict[str, np.ndarray
                     rows = _few(lines.users, rest, 0 if name == "none" else count)
                     learnt = learn(given, state, lines, rows, personal=name == "per user")
                     shown = corrected(given[held], state[held], lines.users[held], learnt)
-                    accuracies.append(float((shown.argmax(axis=1) == lines.labels[held]).mean()))
+                    accuracies.append(accuracy(lines.labels[held], shown.argmax(axis=1)))
                 results.append(accuracies)
     return {name: np.array(results) for name, results in found.items()}
 

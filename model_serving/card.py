@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from model_serving.text.language import Language
 from schemas.errors import AffectstreamError
+from schemas.modalities import MODALITIES
 from schemas.strict import Frozen, first_problem
 from schemas.vocabularies import EXPRESSIONS, VALUES, VOCABULARY
 
@@ -67,12 +68,12 @@ class ModelCard(Frozen):
     ``labels`` maps each of the model's own labels, by its name and in any order, to an expression
     of the vocabulary, to valence or arousal, or to null: then it is left out and the rest
     renormalised. ``languages`` are those that a text model learnt; where none is named, no language
-    is told from another.
+    is distinguished.
     """
 
     name: str
     version: str
-    modality: Literal["text", "voice", "face", "motion", "fusion"]
+    modality: str
     licence: Literal["open", "research"]
     labels: dict[str, str | None]
     vocabulary: str = VOCABULARY
@@ -83,6 +84,14 @@ class ModelCard(Frozen):
     command: str | None = None
     notes: str = ""
     sha256: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("modality")
+    @classmethod
+    def _check_modality(cls, name: str) -> str:
+        if name not in {*MODALITIES, "fusion"}:
+            message = f"{name!r} is no modality: name one of {', '.join(MODALITIES)} or fusion"
+            raise ValueError(message)
+        return name
 
     @property
     def model_id(self) -> str:
@@ -104,7 +113,7 @@ def read_card(path: Path) -> ModelCard:
     except ValidationError as error:
         message = f"model card {path}: {first_problem(error)}"
         raise AffectstreamError(message) from error
-    json.loads(text, object_pairs_hook=partial(_once, path))
+    json.loads(text, object_pairs_hook=partial(_check_unique_names, path))
     known = {*EXPRESSIONS, *VALUES, None}
     unknown = sorted(target for target in set(card.labels.values()) - known if target is not None)
     if unknown:
@@ -113,13 +122,13 @@ def read_card(path: Path) -> ModelCard:
     return card
 
 
-def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _check_unique_names(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of the card; of a name that stands twice JSON's readers keep the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        message = f"model card {path}: {twice} stands there twice: leave one of them out"
+        message = f"model card {path}: {twice} occurs twice: leave one of them out"
         raise AffectstreamError(message)
     return found
 
@@ -189,7 +198,7 @@ Estimates the expression that was shown in {card.modality}, never what a person 
 Vocabulary {card.vocabulary}. Licence class of the weights: **{card.licence}**.
 
 {card.notes}
-{_derived(card)}
+{_explain_derived_values(card)}
 ## Training data
 | data | licence | rows |
 |---|---|---|
@@ -207,7 +216,7 @@ Calibration: temperature {card.calibration.temperature:.3f}; abstains under a co
 """
 
 
-def _derived(card: ModelCard) -> str:
+def _explain_derived_values(card: ModelCard) -> str:
     if card.modality == "fusion" or not card.labels or set(VALUES) <= _values(card):
         return ""
     return (

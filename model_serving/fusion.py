@@ -1,5 +1,6 @@
 """Attention fusion: the score vectors of a window's modalities become one, missing ones masked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,30 +15,42 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.labels import read_outputs
-from model_serving.motion.net import Net
+from model_serving.net import Net
+from model_serving.threads import model_threads
 from schemas.errors import AffectstreamError
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 
 SHIPPED = Path(__file__).parent / "weights" / "fusion"
 _LEAST = 1e-4  # scores below it say nothing more: their logarithm would shout over the rest
 
 
+_FIRST = ("text", "voice", "face", "motion")
+"""What a model fuses whose configuration names no modalities: the shipped ones name none."""
+
+
 class AttentionFusionConfig(PretrainedConfig):
-    """Shape of an ``attention_fusion``."""
+    """Shape of an ``attention_fusion``, and the modalities that it was trained to fuse."""
 
     model_type = "attention_fusion"
 
     def __init__(
-        self, width: int = 32, heads: int = 4, dropout: float = 0.1, **kwargs: Any
+        self,
+        width: int = 32,
+        heads: int = 4,
+        dropout: float = 0.1,
+        modalities: Sequence[str] = _FIRST,
+        **kwargs: Any,
     ) -> None:
         self.width = width
         self.heads = heads
         self.dropout = dropout
+        self.modalities = list(modalities)
         super().__init__(**kwargs)
 
 
 class AttentionFusion(Net):
-    """One token a modality, one layer of self-attention, then a weighted mean of log-scores.
+    """One token for each modality, one layer of self-attention, then a weighted mean of log-scores.
 
     The weights are softmaxed over the modalities that are there; the mean is sharpened by a
     learned factor and moved by a small learned correction, so that agreement can raise confidence.
@@ -50,7 +63,7 @@ class AttentionFusion(Net):
         super().__init__(config)
         width = config.width
         self.embed = nn.Linear(len(EXPRESSIONS) + 2, width)
-        self.modality = nn.Embedding(len(MODALITIES), width)
+        self.modality = nn.Embedding(len(config.modalities), width)
         self.norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.mix = nn.Linear(width, width)
@@ -112,7 +125,8 @@ class Fusion:
     """A trained fusion net and its card.
 
     ``order`` is the expression of each of the net's outputs, and so of each score that it reads:
-    its logits are the logarithms of those, moved.
+    its logits are the logarithms of those, moved. A modality that the net does not know has no
+    part in what it fuses.
     """
 
     net: AttentionFusion
@@ -126,10 +140,12 @@ class Fusion:
     def fuse(self, counts: np.ndarray, scores: np.ndarray, confidence: np.ndarray) -> Fused:
         """Fuse windows row by row: counts (n, 4), scores (n, 4, 7), confidence (n, 4).
 
-        A row without any modality gets uniform scores, no attention at all, and abstains. What
-        stands in the cells of a missing modality is never looked at.
+        A row without any modality that the net knows gets uniform scores, no attention at all, and
+        abstains. What the cells of a missing modality contain is never read.
         """
         n = len(counts)
+        own = np.array([list(MODALITIES).index(name) for name in self.net.config.modalities])
+        counts, scores, confidence = counts[:, own], scores[:, own], confidence[:, own]
         fused = np.full((n, len(EXPRESSIONS)), 1 / len(EXPRESSIONS), np.float32)
         attention = np.zeros((n, len(MODALITIES)), np.float32)
         there = counts > 0
@@ -142,11 +158,11 @@ class Fusion:
             )
             # In double precision, so that a row moves by less than 1e-9 with its batch.
             tensors = [torch.from_numpy(np.asarray(part[some], np.float64)) for part in inputs]
-            with torch.inference_mode():
+            with model_threads(), torch.inference_mode():
                 output = self.net(*tensors)
                 probabilities = (output.logits / self.card.calibration.temperature).softmax(dim=1)
             fused[some] = probabilities.numpy()[:, np.argsort(self.order)]
-            attention[some] = output.attentions[0].numpy()
+            attention[np.ix_(some, own)] = output.attentions[0].numpy()
         best = fused.max(axis=1, initial=0.0)
         abstained = ~some | (best < np.float32(self.card.calibration.threshold))
         return Fused(fused, best, attention, abstained)
@@ -175,6 +191,12 @@ def _load(folder: Path) -> Fusion:
     except Exception as error:  # safetensors and torch raise their own
         message = f"the fusion model can't be loaded from folder {folder}: {error}"
         raise AffectstreamError(message) from error
+    if unknown := sorted(set(net.config.modalities) - set(MODALITIES)):
+        message = (
+            f"the fusion model in {folder} fuses {', '.join(unknown)}, which is no modality here: "
+            f"name a model of {', '.join(MODALITIES)}"
+        )
+        raise AffectstreamError(message)
     if found["missing_keys"]:  # they would be filled at random
         message = f"the fusion model in {folder} lacks {min(found['missing_keys'])}: train it again"
         raise AffectstreamError(message)

@@ -18,25 +18,21 @@ from model_serving.recogniser import Estimates, Recogniser
 from schemas.arrow import filled, take_rows, vector_column
 from schemas.dead_letters import dead_letters
 from schemas.errors import AffectstreamError
-from schemas.events import kind_of
-from schemas.tables import DEAD_LETTERS, OBSERVATIONS, on_its_way
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.stages import kind_of, recognition_stage
+from schemas.tables import DEAD_LETTERS, OBSERVED
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
 
-_LOOK_S = 1.0
+_CHECK_EVERY_S = 1.0
 _FLAT = np.float32(1 / len(EXPRESSIONS) + 1e-6)  # the confidence in what can't be judged at all
 _LOG = logging.getLogger(__name__)
-
-
-def stage_of(modality: str) -> str:
-    """Return the stage's name: it labels the transform, its dead letters and its counters."""
-    return f"Recognise{modality.capitalize()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """What became of one batch: OBSERVATIONS rows and DEAD_LETTERS rows.
 
-    A batch that is not of the recogniser's modality stands in ``observations`` as it came.
+    A batch that is not of the recogniser's modality is in ``observations`` as it came.
     """
 
     observations: pa.RecordBatch
@@ -44,7 +40,7 @@ class Recognised:
 
 
 class _RecognisedCoder(FastPrimitivesCoder):
-    """Pickles, like Beam's default, but tells the size without: that took 1 ms a batch."""
+    """Pickles, like Beam's default, but gives the size without, which took 1 ms for each batch."""
 
     def estimate_size(self, value: Recognised) -> int:
         parts = (value.observations, value.dead_letters)
@@ -55,7 +51,7 @@ registry.register_coder(Recognised, _RecognisedCoder)
 
 
 class Loaded:
-    """The one recogniser that a process holds for a handler; a swap lets go of the one before."""
+    """The one recogniser that a process holds for a handler; a swap releases the one before."""
 
     def __init__(self, model: Recogniser) -> None:
         self.model = model
@@ -87,11 +83,11 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         self._modality = modality
         self._source = (model, card, device)
         self._licence = licence
-        self._stage = stage_of(modality)
+        self._stage = recognition_stage(modality)
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
         self._forward_us = Metrics.counter(self._stage, "forward_us")
-        self._looked = float("-inf")
+        self._checked_at = float("-inf")
 
     def load_model(self) -> Loaded:
         return Loaded(self._load())
@@ -109,30 +105,30 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         model: Loaded,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Recognised]:
-        newest = self._newest(model)
+        newest = self._reload(model)
         return [
-            self.recognise(events, newest) if self._mine(events) else Recognised(events, _NOTHING)
+            self.recognise(events, newest)
+            if self._is_own_kind(events)
+            else Recognised(events, _NOTHING)
             for events in batch
         ]
 
     def get_num_bytes(self, batch: Sequence[pa.RecordBatch]) -> int:
         return sum(events.get_total_buffer_size() for events in batch)
 
-    def _newest(self, held: Loaded) -> Recogniser:
-        """Return the model as its folder holds it now, looking at most once a second."""
+    def _reload(self, loaded: Loaded) -> Recogniser:
+        """Return the model as its folder holds it now, checked at most once a second."""
         now = time.monotonic()
-        if now - self._looked >= _LOOK_S:
-            self._looked = now
+        if now - self._checked_at >= _CHECK_EVERY_S:
+            self._checked_at = now
             try:
-                held.model = self._load()
+                loaded.model = self._load()
             except AffectstreamError as error:  # a file is being replaced
-                _LOG.warning("%s goes on with %s: %s", self._stage, held.model.model_id, error)
-        return held.model
+                _LOG.warning("%s goes on with %s: %s", self._stage, loaded.model.model_id, error)
+        return loaded.model
 
-    def _mine(self, batch: pa.RecordBatch) -> bool:
-        if "topic" not in batch.schema.names:
-            return False
-        return batch.num_rows == 0 or kind_of(batch) == self._modality
+    def _is_own_kind(self, batch: pa.RecordBatch) -> bool:
+        return kind_of(batch) == self._modality
 
     def recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
         """Return the observations of events of the recogniser's modality, and dead letters."""
@@ -174,7 +170,7 @@ def observations(
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),
     }
-    return filled(on_its_way(OBSERVATIONS), columns, rows)
+    return filled(OBSERVED, columns, rows)
 
 
 def _dead_letters(

@@ -1,7 +1,7 @@
 """Which output of a model says what: the names of its configuration, matched with its card's.
 
-Names decide, after case, white space and width of letters are folded; the place of a label on a
-card is evidence of nothing. Each name of the model stands on the card once, and no other.
+Names decide, after case, white space and width of letters are folded; the position of a label on a
+card means nothing. The card has each name of the model once, and no other.
 """
 
 import re
@@ -62,7 +62,7 @@ def output_names(model: str, config: Any) -> list[str]:
         )
         raise AffectstreamError(message)
     names = [given[place] for place in range(len(given))]
-    if twice := _twice(names):
+    if twice := _find_duplicate(names):
         message = (
             f"config.json of {model} names two outputs {twice!r}: give each a name of its own in "
             "`id2label`"
@@ -72,21 +72,21 @@ def output_names(model: str, config: Any) -> list[str]:
     return names
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """Return a label's name without what says nothing: case, white space around, wide letters."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def place_of(names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+def find_outputs(names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
     """Return the output that bears each wanted name, None where there is none."""
-    places = {folded(name): place for place, name in enumerate(names)}
-    return [places.get(folded(name)) for name in wanted]
+    places = {fold_name(name): place for place, name in enumerate(names)}
+    return [places.get(fold_name(name)) for name in wanted]
 
 
-def by_name(logits: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+def order_by_name(logits: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """Return (n, wanted) logits by the names of the outputs, NaN where one is not given."""
     found = np.full((len(logits), len(wanted)), np.nan, np.float32)
-    for column, place in enumerate(place_of(names, wanted)):
+    for column, place in enumerate(find_outputs(names, wanted)):
         if place is not None:
             found[:, column] = logits[:, place]
     return found
@@ -94,32 +94,32 @@ def by_name(logits: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> 
 
 def _targets(card: ModelCard, names: list[str]) -> list[str | None]:
     """Return what each output stands for by the card: an expression, a value or nothing."""
-    if twice := _twice(card.labels):
+    if twice := _find_duplicate(card.labels):
         _refuse(card, f"names {twice!r} twice", "leave one of them out")
-    given = {folded(name): target for name, target in card.labels.items()}
-    own = {folded(name): name for name in names}
-    odd = [name for name in card.labels if folded(name) not in own]
+    given = {fold_name(name): target for name, target in card.labels.items()}
+    own = {fold_name(name): name for name in names}
+    odd = [name for name in card.labels if fold_name(name) not in own]
     absent = [name for key, name in own.items() if key not in given]
     if absent and all(_GENERIC.fullmatch(key) for key in own):
         first = names[0]
         _refuse(
             card,
-            f"does not say what {_listed(absent)} mean, and its model has no other names for them",
+            f"does not say what {_list_names(absent)} mean, and its model has no other names",
             f'write what each stands for in `labels`, such as "{first}": "{EXPRESSIONS[0]}"',
         )
     if odd:
         _refuse(
             card,
             f"names {odd[0]}, which its model does not",
-            f"name the model's own labels ({_listed(names)})",
+            f"name the model's own labels ({_list_names(names)})",
         )
     if absent:
         _refuse(
             card,
-            f"does not name {_listed(absent)}, which its model gives",
+            f"does not name {_list_names(absent)}, which its model gives",
             "map every label of the model, to null what is no expression",
         )
-    return [given[folded(name)] for name in names]
+    return [given[fold_name(name)] for name in names]
 
 
 def _values(card: ModelCard, names: list[str], targets: list[str | None]) -> tuple[int, ...]:
@@ -127,7 +127,7 @@ def _values(card: ModelCard, names: list[str], targets: list[str | None]) -> tup
     found = []
     for value in VALUES:
         places = [i for i, target in enumerate(targets) if target == value]
-        named = [i for i, name in enumerate(names) if folded(name) == value]
+        named = [i for i, name in enumerate(names) if fold_name(name) == value]
         if len(set(places) | set(named)) > 1:
             _refuse(card, f"maps two labels to {value}", "a model gives it once")
         if named and targets[named[0]] not in {None, value}:
@@ -148,39 +148,39 @@ def _check_bias(card: ModelCard, names: list[str], mapped: int) -> None:
             "that map to an expression: give one each"
         )
         raise AffectstreamError(message)
-    if [folded(name) for name in card.labels] != [folded(name) for name in names]:
+    if [fold_name(name) for name in card.labels] != [fold_name(name) for name in names]:
         _refuse(
             card,
             "has a bias, whose values have no names, and lists its labels in another order than "
             "the model",
-            f"write labels and bias in the model's order ({_listed(names)})",
+            f"write labels and bias in the model's order ({_list_names(names)})",
         )
 
 
 def _check_reverse(model: str, names: list[str], reverse: Mapping[str, Any]) -> None:
     """Refuse a configuration whose two tables of names contradict each other."""
-    told = {folded(str(name)): int(place) for name, place in reverse.items()}
-    if set(told) != {folded(name) for name in names}:  # often a default that nobody looks at
+    places = {fold_name(str(name)): int(place) for name, place in reverse.items()}
+    if set(places) != {fold_name(name) for name in names}:  # often a default that nobody reads
         return
-    wrong = next((i for i, name in enumerate(names) if told[folded(name)] != i), None)
+    wrong = next((i for i, name in enumerate(names) if places[fold_name(name)] != i), None)
     if wrong is not None:
         message = (
             f"config.json of {model} calls output {wrong} {names[wrong]} in `id2label` and output "
-            f"{told[folded(names[wrong])]} so in `label2id`: write there what the model learnt"
+            f"{places[fold_name(names[wrong])]} so in `label2id`: write there what the model learnt"
         )
         raise AffectstreamError(message)
 
 
-def _twice(names: Sequence[str] | Mapping[str, Any]) -> str | None:
+def _find_duplicate(names: Sequence[str] | Mapping[str, Any]) -> str | None:
     seen: set[str] = set()
     for name in names:
-        if folded(name) in seen:
+        if fold_name(name) in seen:
             return name
-        seen.add(folded(name))
+        seen.add(fold_name(name))
     return None
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + rest
 

@@ -11,9 +11,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from model_serving.calibration import calibrated, scaled
+from model_serving.calibration import apply_calibration, scale_logits
 from model_serving.card import CONSTANT, ModelCard
 from model_serving.front_end import Failure, FrontEnd, Inputs, Prepared
+from model_serving.threads import model_threads
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VALUES, VOCABULARY
@@ -25,7 +26,7 @@ _PROJECTION_SEED = 20_260_701
 class Estimates:
     """Scores (n, 7) and embeddings (n, 32) of ``rows`` in their order, and the rows that failed.
 
-    ``codes`` tells of each row what lowered its confidence, or None; it is empty where nothing did.
+    ``codes`` gives what lowered each row's confidence, or None; it is empty where nothing did.
     ``circumplex`` (n, 2) is valence and arousal in [-1, 1] where the model gives them itself.
     """
 
@@ -104,14 +105,15 @@ class NetRecogniser:
     def estimate(self, batch: pa.RecordBatch) -> Estimates:
         """Recognise the rows in micro-batches of similar length; results in row order."""
         if batch.num_rows == 0:  # its kind is unknown: the topic of its rows would tell
-            return _joined([])
+            return _join([])
         column = batch[self.front_end.column]
         step = self.front_end.chunk_rows
-        parts = [
-            _shifted(self._chunk(self.front_end.prepare(column.slice(start, step))), start)
-            for start in range(0, len(column), step)
-        ]
-        return _joined(parts)
+        with model_threads():
+            parts = [
+                _shift_rows(self._chunk(self.front_end.prepare(column.slice(start, step))), start)
+                for start in range(0, len(column), step)
+            ]
+        return _join(parts)
 
     def _chunk(self, prepared: Prepared) -> Estimates:
         count = len(prepared.rows)
@@ -175,7 +177,9 @@ class NetRecogniser:
             logits = output.logits.float().cpu().numpy()  # waits for the device
             spent = (perf_counter_ns() - start) // 1000
             states = output.get("hidden_states")
-            pooled = _pooled(states[-1], inputs.get("attention_mask"), self.net) if states else None
+            pooled = (
+                _pool_states(states[-1], inputs.get("attention_mask"), self.net) if states else None
+            )
         if pooled is None:
             return logits, np.zeros((len(logits), EMBEDDING_WIDTH)), spent
         state = pooled.float().cpu().numpy()
@@ -190,10 +194,10 @@ class NetRecogniser:
         known = self.label_map.any(axis=1)
         calibration, kept = self.card.calibration, logits[:, known]
         if self.net.config.problem_type == "multi_label_classification":
-            single = 1 / (1 + np.exp(-np.clip(scaled(calibration, kept), -60, 60)))
+            single = 1 / (1 + np.exp(-np.clip(scale_logits(calibration, kept), -60, 60)))
             chances = single / single.sum(axis=1, keepdims=True)
         else:
-            chances = calibrated(calibration, kept)
+            chances = apply_calibration(calibration, kept)
         return chances @ self.label_map[known]
 
 
@@ -207,7 +211,7 @@ def _micro_batches(lengths: np.ndarray, front_end: FrontEnd) -> Iterator[np.ndar
             yield group[start : start + front_end.micro_batch]
 
 
-def _pooled(state: Tensor, mask: Tensor | None, net: Any) -> Tensor | None:
+def _pool_states(state: Tensor, mask: Tensor | None, net: Any) -> Tensor | None:
     """Return (n, width): the mean over positions that are not padding, or over a feature map.
 
     None where a model shortens its sequence and does not say how the mask follows.
@@ -234,12 +238,12 @@ def _projection(width: int) -> np.ndarray:
     return rng.standard_normal((width, EMBEDDING_WIDTH)) / np.sqrt(EMBEDDING_WIDTH)
 
 
-def _shifted(part: Estimates, start: int) -> Estimates:
+def _shift_rows(part: Estimates, start: int) -> Estimates:
     failures = tuple(Failure(f.row + start, f.code, f.detail) for f in part.failures)
     return replace(part, rows=part.rows + start, failures=failures)
 
 
-def _joined(parts: list[Estimates]) -> Estimates:
+def _join(parts: list[Estimates]) -> Estimates:
     if not parts:
         empty = np.zeros(0, np.int64)
         return Estimates(empty, np.zeros((0, len(EXPRESSIONS))), np.zeros((0, EMBEDDING_WIDTH)))

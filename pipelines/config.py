@@ -1,46 +1,47 @@
 """The configuration: one frozen tree from a YAML file and flags, checked as a whole."""
 
+import difflib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
-from model_serving.card import CARD_FILE, CONSTANT, read_card
+from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
 from schemas.errors import AffectstreamError
-from schemas.strict import Frozen
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.settings import (
+    Decisions,
+    Kafka,
+    Licence,
+    Live,
+    Media,
+    ModelSettings,
+    Settings,
+    Windows,
+)
+from schemas.strict import fields_of, parse_yaml
 
-_HERE = Path(__file__).resolve().parent.parent
-WEIGHTS = _HERE / "model_serving" / "weights"
-POLICIES = _HERE / "schemas" / "policies"
-
-
-class ModelConfig(Frozen):
-    """One recogniser: a model folder or Hugging Face id (``constant`` for load tests).
-
-    ``card`` is the path of a card.json for a model that carries none; ``device`` is a torch
-    device, and a GPU that is asked for and missing is an error.
-    """
-
-    model: str
-    card: str | None = None
-    device: str = "cpu"
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "model_serving" / "weights"
+POLICIES = ROOT / "schemas" / "policies"
 
 
-def _shipped(name: str) -> ModelConfig:
-    return ModelConfig(model=str(WEIGHTS / name))
+def _shipped(name: str) -> ModelSettings:
+    return ModelSettings(model=str(WEIGHTS / name))
 
 
-class Models(Frozen):
+class Models(Settings):
     """The four recognisers and the fusion model; what is not named is what ships."""
 
-    text: ModelConfig = _shipped("text-compact")
-    voice: ModelConfig = _shipped("voice-compact")
-    face: ModelConfig = _shipped("face-compact")
-    motion: ModelConfig = _shipped("motion-compact")
-    fusion: Path = WEIGHTS / "fusion"
+    text: ModelSettings = _shipped("text-compact")
+    voice: ModelSettings = _shipped("voice-compact")
+    face: ModelSettings = _shipped("face-compact")
+    motion: ModelSettings = _shipped("motion-compact")
+    fusion: Path = Field(default=WEIGHTS / "fusion", description="Folder of the fusion model")
 
     @model_validator(mode="before")
     @classmethod
@@ -54,112 +55,45 @@ class Models(Frozen):
             for name, value in given.items()
         }
 
+    def recogniser(self, modality: str) -> ModelSettings:
+        """Return the settings of this modality's recogniser."""
+        chosen: ModelSettings = getattr(self, modality)
+        return chosen
 
-class Windows(Frozen):
-    """Fixed windows of event time, in seconds, and the number of shards that hold them."""
-
-    length_s: float = Field(default=5.0, gt=0)
-    lateness_s: float = Field(default=60.0, ge=0)
-    shards: int = Field(default=8, ge=1, le=1024)
-
-
-class Decisions(Frozen):
-    """How the history follows what is shown (see ``transforms.deciding.history.Smoothing``)."""
-
-    follow: float = Field(default=0.6, gt=0, le=1)
-    margin: float = Field(default=0.1, ge=0, le=1)
-    drift: float = Field(default=0.1, ge=0, le=1)
-    max_change: float = Field(default=0.25, gt=0, le=1)
-    forget_s: float = Field(default=120.0, gt=0)
-    valid_s: float = Field(default=30.0, gt=0)
+    def cards(self) -> dict[str, Path]:
+        """Return the path of each model's card; ``constant`` has none."""
+        found = {"fusion": self.fusion / CARD_FILE}
+        for modality in MODALITIES:
+            chosen = self.recogniser(modality)
+            if chosen.model != CONSTANT:
+                found[modality] = Path(chosen.card or Path(chosen.model) / CARD_FILE)
+        return found
 
 
-class Media(Frozen):
-    """Media that events name by ``dataref``: where they may be fetched from, and how much.
+class Config(Settings):
+    """Everything that a run depends on; without `log` the events come from Kafka."""
 
-    ``places`` are URIs that end in a slash (``https://media.example/clips/``, ``file:///media/``);
-    without any, an event that names its media is a dead letter.
-    """
-
-    places: tuple[str, ...] = ()
-    max_bytes: int = Field(default=8_000_000, gt=0)
-    timeout_s: float = Field(default=5.0, gt=0)
-
-    @field_validator("places")
-    @classmethod
-    def _form(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for place in given:
-            if not place.startswith(("http://", "https://", "file:///")) or place[-1] != "/":
-                message = f"{place!r} is no place: give an http(s) or file URI that ends in a slash"
-                raise ValueError(message)
-        return given
-
-
-class Kafka(Frozen):
-    """The broker, how to reach it, and the rules of event time; durations in seconds.
-
-    ``delay_s`` is the bounded out-of-orderness; a partition that was read to its end and brought
-    nothing for ``idle_s`` follows the clock ``delay_s`` behind; ``clock_offset_s`` is event clock
-    minus wall clock, for an old log.
-    ``password_file`` holds the password of ``username``, alone; every machine of a job reads it.
-    """
-
-    bootstrap: str = "127.0.0.1:9092"
-    group: str = "affectstream"
-    ca_file: Path | None = None
-    username: str | None = None
-    password_file: Path | None = None
-    delay_s: float = Field(default=2.0, ge=0)
-    idle_s: float = Field(default=3.0, ge=0)
-    clock_offset_s: float = 0.0
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> "Kafka":
-        if (self.username is None) != (self.password_file is None):
-            message = "username and password_file go together"
-            raise ValueError(message)
-        return self
-
-
-class Live(Frozen):
-    """The streaming job: where it runs and what it keeps; durations in seconds.
-
-    ``state`` holds checkpoints, settings and logs of the job; ``jars`` is what ``make flink``
-    fetches; ``commit_s`` is how long rows that nobody waits for are collected before a commit;
-    ``java_environment`` is where the Kafka source runs: Flink's JVM, or docker for other runners;
-    ``bootstrap`` takes the history of decisions from the tables where the job has none yet; a job
-    whose disks have less than ``least_free_mb`` left is drained.
-    """
-
-    state: Path = Path("build/live")
-    jars: Path = Path("build/flink")
-    flink_master: str = "[local]"
-    java_environment: Literal["EMBEDDED", "DOCKER"] = "EMBEDDED"
-    parallelism: int = Field(default=1, ge=1)
-    workers: int = Field(default=1, ge=1)
-    checkpoint_s: float = Field(default=2.0, gt=0)
-    commit_s: int = Field(default=2, ge=0)  # Beam's trigger takes whole seconds
-    tries: int = Field(default=3, ge=1)
-    bootstrap: bool = False
-    least_free_mb: int = Field(default=500, ge=0)
-
-
-class Config(Frozen):
-    """Everything a run hangs on; without ``log`` the events come from Kafka.
-
-    ``tables`` is a folder or an object store's URI (``s3://bucket/…``, reached by AWS_ variables).
-    ``licence: open`` lets only weights run whose card allows any use.
-    """
-
-    log: Path | None = None
-    tables: str
-    keys: Path
-    policy: Path = POLICIES / "gate.yaml"
-    scenarios: Path = POLICIES / "scenarios.yaml"
+    log: Path | None = Field(
+        default=None, description="Recorded log: a folder of Parquet files; without it, Kafka"
+    )
+    tables: str = Field(
+        description="Folder of the Delta tables, or an object store's URI such as s3://bucket/…, "
+        "reached by AWS_ variables"
+    )
+    keys: Path = Field(description="Key file of the pseudonyms")
+    policy: Path = Field(
+        default=POLICIES / "gate.yaml", description="Policy table: what may be inferred of whom"
+    )
+    scenarios: Path = Field(
+        default=POLICIES / "scenarios.yaml", description="Scenario policy: what follows when"
+    )
     windows: Windows = Windows()
     models: Models = Models()
     media: Media = Media()
-    licence: Literal["open", "research"] = "research"
+    licence: Licence = Field(
+        default="research",
+        description="`open` lets only weights run whose card allows any use",
+    )
     decisions: Decisions = Decisions()
     kafka: Kafka = Kafka()
     live: Live = Live()
@@ -177,69 +111,115 @@ class Config(Frozen):
             raise AffectstreamError(message)
         return self.log
 
-    @model_validator(mode="after")
-    def _licensed(self) -> "Config":
-        """Refuse research weights where the licence asked for is open."""
-        if self.licence == "research":
-            return self
-        cards = {"fusion": self.models.fusion / CARD_FILE}
-        for modality in MODALITIES:
-            chosen: ModelConfig = getattr(self.models, modality)
-            if chosen.model != CONSTANT:
-                cards[modality] = Path(chosen.card or Path(chosen.model) / CARD_FILE)
-        found = {name: read_card(path) for name, path in cards.items()}
-        closed = [f"{name} ({c.model_id})" for name, c in found.items() if c.licence != "open"]
-        if closed:
-            message = (
-                f"`licence: open` refuses weights that are for research only: {', '.join(closed)}; "
-                "name open ones under `models` as examples/open_licence.yaml does, or set "
-                "`licence: research`"
-            )
-            raise ValueError(message)
-        return self
+    @property
+    def reach_s(self) -> float:
+        """How far behind the newest event a row's time may lie, in seconds of event time.
+
+        The watermark is as far behind as events come out of order, a window that it has passed
+        takes late events for the allowed lateness, and its rows carry its start.
+        """
+        return self.kafka.delay_s + self.windows.lateness_s + self.windows.length_s
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits over all settings but where the input and output stand."""
+        """32 hex digits over all settings but where the input and output are."""
         text = self.model_dump_json(exclude={"log", "tables", "kafka", "live"})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def load_config(path: Path | None, **flags: Any) -> Config:
-    """Build the configuration; a flag that is not None wins over the file."""
-    settings = _read(path)
-    for name, value in flags.items():
-        if isinstance(value, dict):  # flags of one section, the rest of it stays
-            settings[name] = (settings.get(name) or {}) | _given(value)
-        elif value is not None:
-            settings[name] = value
+    """Build the configuration; a flag that is not None wins over the file.
+
+    Raises:
+        AffectstreamError: a setting is missing, unknown or wrong, or the licence asked for refuses
+            a model.
+    """
     try:
-        return Config.model_validate(settings)
+        config = Config.model_validate(read_settings(path, **flags))
     except ValidationError as error:
-        raise AffectstreamError(_explain(error)) from error
+        raise AffectstreamError("configuration: " + "; ".join(explain(error))) from error
+    check_agreement(config)
+    return config
 
 
 def load_kafka(path: Path | None, **flags: Any) -> Kafka:
     """Build the broker's settings alone, from the same file and flags."""
-    given = _read(path).get("kafka") or {}
-    given |= _given(flags)
+    given = read_settings(path, kafka=flags).get("kafka")
     try:
         return Kafka.model_validate(given)
     except ValidationError as error:
-        raise AffectstreamError(_explain(error)) from error
+        raise AffectstreamError("configuration: " + "; ".join(explain(error, "kafka"))) from error
 
 
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
+def check_agreement(config: Config) -> None:
+    """Refuse settings that contradict each other, and research weights under an open licence.
+
+    Raises:
+        AffectstreamError: they do, or a card cannot be read.
+    """
+    if problems := [*contradictions(config)]:
+        raise AffectstreamError("configuration: " + "; ".join(problems))
+    if config.licence == "research":
+        return
+    cards = {name: read_card(path) for name, path in config.models.cards().items()}
+    if refusal := explain_closed_weights(cards):
+        raise AffectstreamError(refusal)
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """Yield what is wrong with settings that are sound by themselves."""
+    forget_s, length_s = config.decisions.forget_s, config.windows.length_s
+    if forget_s < length_s:
+        yield (
+            f"`decisions.forget_s` ({forget_s:g}) is less than `windows.length_s` ({length_s:g}), "
+            "so that each history would be forgotten before its next window: make it at least as "
+            "long"
+        )
+    for modality in MODALITIES:
+        chosen = config.models.recogniser(modality)
+        if chosen.model == CONSTANT and chosen.card is not None:
+            yield (
+                f"`models.{modality}.card` is given, but the model `constant` has no card: remove "
+                "it, or name another model"
+            )
+
+
+def explain_closed_weights(cards: dict[str, ModelCard]) -> str | None:
+    """Return why an open licence refuses these models, None where it takes them."""
+    closed = [f"{name} ({c.model_id})" for name, c in cards.items() if c.licence != "open"]
+    if not closed:
+        return None
+    return (
+        f"`licence: open` refuses weights that are for research only: {', '.join(closed)}; "
+        "name open ones under `models` as examples/open_licence.yaml does, or set "
+        "`licence: research`"
+    )
+
+
+def read_settings(path: Path | None, **flags: Any) -> dict[str, Any]:
+    """Return what file and flags give, unchecked; a flag that is not None wins.
+
+    A flag that is a mapping sets some of a section and leaves the rest of it.
+    """
+    settings = _read(path)
+    for name, value in flags.items():
+        if isinstance(value, dict):
+            section = settings.get(name) or {}
+            given = {name: item for name, item in value.items() if item is not None}
+            settings[name] = section | given if isinstance(section, dict) else section
+        elif value is not None:
+            settings[name] = value
+    return settings
 
 
 def _read(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        message = f"cannot read the configuration {path}: make it a YAML file"
+        settings = parse_yaml(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        message = f"cannot read the configuration {path}: make it a YAML file ({reason})"
         raise AffectstreamError(message) from error
     if not isinstance(settings, dict):
         message = f"{path} is not a configuration: it needs names and values, such as `log: …`"
@@ -247,15 +227,45 @@ def _read(path: Path | None) -> dict[str, Any]:
     return settings
 
 
-def _explain(error: ValidationError) -> str:
-    problems = []
+def explain(error: ValidationError, section: str = "") -> Iterator[str]:
+    """Yield for each problem what is wrong and what to do, with the setting's dotted name."""
     for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"])
+        name = ".".join(str(part) for part in (section, *item["loc"]) if part != "")
         if item["type"] == "missing":
-            problems.append(f"`{name}` is missing: give it in the file or as --{name}")
+            yield f"`{name}` is missing: give it in the file or as --{name}"
         elif item["type"] == "extra_forbidden":
-            problems.append(f"`{name}` is no setting: remove it or mend its spelling")
-        else:
+            yield f"`{name}` is not a setting: {_suggest(name)}"
+        elif item["type"] == "value_error":
             said = item["msg"].removeprefix("Value error, ")
-            problems.append(f"`{name}`: {said}" if name else said)
-    return "configuration: " + "; ".join(problems)
+            yield f"`{name}`: {said}" if name else said
+        else:
+            yield _explain_value(name, item)
+
+
+def _explain_value(name: str, item: ErrorDetails) -> str:
+    wanted = item["msg"][:1].lower() + item["msg"][1:]
+    if isinstance(item["input"], dict | list):
+        return f"`{name}`: {wanted}"
+    return f"`{name}` is {item['input']!r}: {wanted}"
+
+
+def _suggest(unknown: str) -> str:
+    """Name the nearest setting of the section, or one of this name in another section."""
+    names = {name for name, _, _ in fields_of(Config)}
+    names |= {above for name in names for above in _sections(name)}
+    section, _, last = unknown.rpartition(".")
+    siblings = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == section}
+    near = difflib.get_close_matches(last, siblings, n=1)
+    found = siblings[near[0]] if near else None
+    found = found or min((n for n in names if n.rpartition(".")[2] == last), default=None)
+    if found is None:
+        return "remove it; `affectstream config --explain` lists all settings"
+    if found == unknown:  # one name with a dot in it
+        return f"write `{last}` below `{section}:`"
+    return f"did you mean `{found}`?"
+
+
+def _sections(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name

@@ -4,13 +4,15 @@ A recorded log is a Parquet folder of exactly the RAW columns. Topics, CloudEven
 payload fields are contracts; the JSON Schemas beside this module are their published form.
 """
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
 
-from schemas.arkit import BLENDSHAPES, HEAD_POSE
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES, Columns
+from schemas.stages import with_kind
+from schemas.vocabularies import EXPRESSIONS
 
 TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -27,16 +29,13 @@ RAW = pa.schema(
 )
 """One Kafka record a row, as it was on the wire."""
 
+CONTEXT: Final = "session.context"
+
+GOVERNANCE = ("governance.consent", "governance.erasure")
+
 TOPICS = MappingProxyType(
-    {
-        "session.text": "text",
-        "session.voice": "voice",
-        "session.face": "face",
-        "session.motion": "motion",
-        "session.context": "context",
-        "governance.consent": "consent",
-        "governance.erasure": "erasure",
-    }
+    {modality.topic: modality.name for modality in MODALITIES.values()}
+    | {topic: topic.partition(".")[2] for topic in (CONTEXT, *GOVERNANCE)}
 )
 """Input topic → kind of event."""
 
@@ -44,15 +43,13 @@ TOPIC_OF = MappingProxyType({kind: topic for topic, kind in TOPICS.items()})
 
 KINDS = tuple(TOPICS.values())
 
-MEDIA_KINDS = ("voice", "face")
+MEDIA_KINDS = tuple(modality.name for modality in MODALITIES.values() if modality.media)
 
-SESSIONS = tuple(topic for topic, kind in TOPICS.items() if kind in MODALITIES)
+SESSIONS = tuple(modality.topic for modality in MODALITIES.values())
 """The topics that the watermark waits for."""
 
-CONTEXTS = ("session.context",)
+CONTEXTS = (CONTEXT,)
 """Topics that the watermark waits for only while records wait in them: they are nearly idle."""
-
-GOVERNANCE = ("governance.consent", "governance.erasure")
 
 GOVERNANCE_KINDS = tuple(TOPICS[topic] for topic in GOVERNANCE)
 
@@ -96,53 +93,31 @@ CODED = pa.dictionary(pa.int32(), pa.string())
 PERSON_COLUMNS = [("person_ref", CODED), ("person_fold", CODED)]
 """Coded alike, a code a spelling, since few people stand in a batch."""
 
-MOTION_FEATURES = (*BLENDSHAPES, *HEAD_POSE)
-
-_MEDIA = [
-    ("media", pa.binary()),
-    ("media_format", pa.string()),
-    ("media_bytes", pa.int64()),
-    ("media_ref", pa.string()),
-]
-
-PAYLOADS = MappingProxyType(
-    {
-        "text": [("text", pa.string()), ("lang", pa.string())],
-        "voice": _MEDIA,
-        "face": _MEDIA,
-        "motion": [
-            ("weights", pa.list_(pa.float32(), len(MOTION_FEATURES))),
-            ("weights_given", pa.int32()),
-            ("weight_min", pa.float32()),
-            ("weight_max", pa.float32()),
-            ("pose_max", pa.float32()),
-        ],
-        "context": [
+PAYLOADS: Mapping[str, Columns] = MappingProxyType(
+    {modality.name: modality.columns for modality in MODALITIES.values()}
+    | {
+        "context": (
             ("scene", pa.string()),
             ("activity", pa.string()),
             ("game_result", pa.string()),
             ("lesson_state", pa.string()),
-        ],
-        "consent": [
+            ("details", pa.string()),
+        ),
+        "consent": (
             ("granted", pa.bool_()),
             ("purposes", pa.list_(pa.string())),
             ("modalities", pa.list_(pa.string())),
             ("purposes_given", pa.int32()),
             ("modalities_given", pa.int32()),
             ("recorded_at", TIME),
-        ],
-        "erasure": [("reason", pa.string()), ("recorded_at", TIME)],
+        ),
+        "erasure": (("reason", pa.string()), ("recorded_at", TIME)),
     }
 )
 """Kind → payload columns of its EVENT batch.
 
-``media_format`` is sniffed from the first bytes (wav, flac, ogg, jpeg, png, webp or unknown).
-``media_ref`` is the CloudEvents ``dataref`` of an event that names its media instead of carrying
-them; the other three are null until they have been fetched.
-``weights`` holds the 52 blendshapes in [0, 1] and pitch, yaw, roll in radians, absent ones 0;
-``weight_min``, ``weight_max`` and ``pose_max`` (largest absolute angle) are what its
-expectations look at. ``recorded_at`` is the record's own time: of what a subject said twice, that
-which was recorded last holds.
+``recorded_at`` is the record's own time: of what a subject said twice, that which was recorded last
+holds. ``details`` is a JSON object of the context's other fields, see ``decoding.payloads``.
 """
 
 
@@ -152,20 +127,19 @@ def event_schema(kind: str) -> pa.Schema:
     ``content`` is a masked checksum of what the event says: its value, and the attributes that a
     recogniser, the gate or a window looks at.
     """
-    return pa.schema(
-        [
-            *REFERENCE,
-            ("event_id", pa.string()),
-            ("content", pa.int64()),
-            ("event_type", pa.string()),
-            ("event_time", TIME),
-            ("subject", pa.string()),
-            ("session_id", pa.string()),
-            *CONTEXT_COLUMNS,
-            ("notice_id", pa.string()),
-            *PAYLOADS[kind],
-        ]
-    )
+    columns = [
+        *REFERENCE,
+        ("event_id", pa.string()),
+        ("content", pa.int64()),
+        ("event_type", pa.string()),
+        ("event_time", TIME),
+        ("subject", pa.string()),
+        ("session_id", pa.string()),
+        *CONTEXT_COLUMNS,
+        ("notice_id", pa.string()),
+        *PAYLOADS[kind],
+    ]
+    return with_kind(pa.schema(columns), kind)
 
 
 def pseudonymous_schema(kind: str) -> pa.Schema:
@@ -174,36 +148,33 @@ def pseudonymous_schema(kind: str) -> pa.Schema:
     ``person_ref`` and ``person_fold`` say whose consent counts, and end at the gate: a person is
     the same in every region and spelling, and under every key period.
     """
-    return pa.schema(
-        [
-            *REFERENCE,
-            ("event_id", pa.string()),
-            ("content", pa.int64()),
-            ("event_type", pa.string()),
-            ("event_time", TIME),
-            ("subject_ref", pa.string()),
-            ("session_ref", pa.string()),
-            *PERSON_COLUMNS,
-            *CONTEXT_COLUMNS,
-            ("notice_id", pa.string()),
-            *PAYLOADS[kind],
-        ]
-    )
-
-
-def kind_of(batch: pa.RecordBatch) -> str:
-    """Kind of an EVENT batch; its rows are all of one topic, and there is at least one."""
-    return TOPICS[batch["topic"][0].as_py()]
+    columns = [
+        *REFERENCE,
+        ("event_id", pa.string()),
+        ("content", pa.int64()),
+        ("event_type", pa.string()),
+        ("event_time", TIME),
+        ("subject_ref", pa.string()),
+        ("session_ref", pa.string()),
+        *PERSON_COLUMNS,
+        *CONTEXT_COLUMNS,
+        ("notice_id", pa.string()),
+        *PAYLOADS[kind],
+    ]
+    return with_kind(pa.schema(columns), kind)
 
 
 EMBEDDING_WIDTH: Final = 32
+
+CONTEXT_FIELDS = ("activity", "game_result", "lesson_state")
+"""What context events tell that lands with the features."""
 
 SESSION_COLUMNS = [
     ("subject_ref", pa.string()),
     ("session_ref", pa.string()),
     *CONTEXT_COLUMNS,
-    ("activity", pa.string()),
-    ("game_result", pa.string()),
+    *((name, pa.string()) for name in CONTEXT_FIELDS),
+    ("details", pa.string()),
 ]
 
 WINDOW_KEY = ("subject_ref", "session_ref", "purpose", "scenario", "age_band")
@@ -246,13 +217,14 @@ WINDOW = pa.schema(
         ("counts", pa.list_(pa.int32(), len(MODALITIES))),
         ("modality_scores", pa.list_(pa.float32(), len(MODALITIES) * len(EXPRESSIONS))),
         ("modality_confidence", pa.list_(pa.float32(), len(MODALITIES))),
-        ("activity", pa.string()),
-        ("game_result", pa.string()),
+        *((name, pa.string()) for name in CONTEXT_FIELDS),
+        ("details", pa.string()),
     ]
 )
 """One row a WINDOW_KEY and window before fusion; modalities in the order of MODALITIES.
 
 ``modality_scores`` is the confidence-weighted mean of the modality's calibrated score vectors,
 zeros where the modality has no event; ``revision`` the number of distinct events in the row,
-context events included; ``activity`` and ``game_result`` are the last that the context told.
+context events included; CONTEXT_FIELDS are the last that the context told, and so is each field of
+``details``.
 """

@@ -6,15 +6,18 @@ Every field carries ``doc`` metadata with its unit and range. All tables are par
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 import pyarrow as pa
 
 from schemas.arkit import BLENDSHAPES
 from schemas.events import EMBEDDING_WIDTH, REFERENCE, TIME
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.stages import OBSERVATION, with_kind
+from schemas.vocabularies import EXPRESSIONS
 
 Root = str | Path
 """Where the tables stand: a folder, or the URI of one in an object store (``s3://bucket/…``)."""
@@ -28,8 +31,18 @@ _SCORES = pa.list_(pa.float32(), len(EXPRESSIONS))
 _ORDER = ", ".join(EXPRESSIONS)
 
 
-def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
-    return pa.field(name, kind, metadata={"doc": doc})
+FIRST_VERSION: Final = 1
+"""Version of every schema as affectstream 0.1.0 wrote it."""
+
+
+def _field(name: str, kind: pa.DataType, doc: str, since: int = FIRST_VERSION) -> pa.Field:
+    """Make a column; one that is added to a table names the schema version that it came with."""
+    return pa.field(name, kind, metadata={"doc": doc, "since": str(since)})
+
+
+def since(field: pa.Field) -> int:
+    """Return the version of the schema that a column came with."""
+    return int(field.metadata[b"since"])
 
 
 _DATE = _field(PARTITION, pa.date32(), "UTC day of the row; the partition")
@@ -94,6 +107,7 @@ EMOTION_FEATURES = pa.schema(
         ),
         _field("activity", pa.string(), "last activity that the scene's context told, or null"),
         _field("game_result", pa.string(), "last game result that the context told, or null"),
+        _field("lesson_state", pa.string(), "last lesson state that the context told, or null", 2),
         _field("model_id", pa.string(), "name and version of the fusion model"),
         _DATE,
     ]
@@ -191,6 +205,10 @@ def on_its_way(table: pa.Schema) -> pa.Schema:
     return pa.schema([*table, *_PLACE])
 
 
+OBSERVED = with_kind(on_its_way(OBSERVATIONS), OBSERVATION)
+"""OBSERVATIONS rows as they come to their writer and to the windows."""
+
+
 REVIEW_QUEUE = pa.schema(
     [
         _field("review_id", pa.string(), "row id: hash of decision_id and reason"),
@@ -221,20 +239,137 @@ RUNS = pa.schema(
     ]
 )
 
-TABLES: Mapping[str, pa.Schema] = MappingProxyType(
+Owner = Literal["expression", "privacy", "operations"]
+"""Who answers for a table: the recommendation and avatar teams' data, the privacy officer's, or
+that of whoever runs the stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Everything the project knows of one table; whatever treats tables follows these rows.
+
+    ``schema`` begins with the row id. ``time`` is a column that is never null and that the rows of
+    a live job hardly ever go back in; ``pruned_by`` the column that lookups of row ids are limited
+    by, which is ``time`` unless the table has none. Rows of an ``awaited`` table are committed as
+    they come, since somebody waits for them; those of others are collected for some seconds.
+    ``subject`` is the column that says whose the rows are, None where they are nobody's.
+    ``retention_days`` is how long rows are needed, None where they are the proof of something.
+    """
+
+    name: str
+    description: str
+    schema: pa.Schema
+    owner: Owner
+    retention_days: int | None
+    time: str | None = None
+    pruned_by: str = ""
+    awaited: bool = False
+    subject: str | None = None
+
+    @property
+    def row_id(self) -> str:
+        """The column that identifies a row."""
+        return str(self.schema.names[0])
+
+    @property
+    def version(self) -> int:
+        """Version of the schema: that of its newest column."""
+        return max(map(since, self.schema))
+
+    @property
+    def lookup_column(self) -> str:
+        """The column that is never null and by which file statistics prune a lookup."""
+        return self.time or self.pruned_by
+
+    @property
+    def revised(self) -> bool:
+        """Whether a later row may replace one with the same id."""
+        return "revision" in self.schema.names
+
+    @property
+    def of_events(self) -> bool:
+        """Whether each row is one event, whose checksum tells a repetition from a reused id."""
+        return "content" in self.schema.names
+
+
+TABLES: Mapping[str, Table] = MappingProxyType(
     {
-        "observations": OBSERVATIONS,
-        "emotion_features": EMOTION_FEATURES,
-        "expression_decisions": EXPRESSION_DECISIONS,
-        "dead_letters": DEAD_LETTERS,
-        "refusals": REFUSALS,
-        "consent_ledger": CONSENT_LEDGER,
-        "review_queue": REVIEW_QUEUE,
-        "runs": RUNS,
+        table.name: table
+        for table in (
+            Table(
+                name="observations",
+                description="what a recogniser estimated from one event",
+                schema=OBSERVATIONS,
+                owner="expression",
+                retention_days=30,
+                time="event_time",
+                subject="subject_ref",
+            ),
+            Table(
+                name="emotion_features",
+                description="fused estimate of a subject, session and window",
+                schema=EMOTION_FEATURES,
+                owner="expression",
+                retention_days=365,
+                time="window_start",
+                awaited=True,
+                subject="subject_ref",
+            ),
+            Table(
+                name="expression_decisions",
+                description="what follows from a window: action, reply id, avatar weights",
+                schema=EXPRESSION_DECISIONS,
+                owner="expression",
+                retention_days=365,
+                time="window_end",
+                awaited=True,
+                subject="subject_ref",
+            ),
+            Table(
+                name="dead_letters",
+                description="what could not be processed: code, cause and source record",
+                schema=DEAD_LETTERS,
+                owner="operations",
+                retention_days=90,
+                pruned_by="offset",
+            ),
+            Table(
+                name="refusals",
+                description="what the gate refused, with the legal ground",
+                schema=REFUSALS,
+                owner="privacy",
+                retention_days=365,
+                time="event_time",
+                subject="subject_ref",
+            ),
+            Table(
+                name="consent_ledger",
+                description="consents, withdrawals and erasure requests as they were recorded",
+                schema=CONSENT_LEDGER,
+                owner="privacy",
+                retention_days=None,
+                time="event_time",
+                subject="subject_ref",
+            ),
+            Table(
+                name="review_queue",
+                description="decisions that a person should look at",
+                schema=REVIEW_QUEUE,
+                owner="operations",
+                retention_days=365,
+                time="window_end",
+                awaited=True,
+                subject="subject_ref",
+            ),
+            Table(
+                name="runs",
+                description="runs over recorded logs: rows and seconds of each stage",
+                schema=RUNS,
+                owner="operations",
+                retention_days=365,
+                pruned_by="run_id",
+            ),
+        )
     }
 )
-
-ROW_ID: Mapping[str, str] = MappingProxyType(
-    {name: schema.names[0] for name, schema in TABLES.items()}
-)
-"""Table → the column that identifies a row; it is each schema's first field."""
+"""Name → table, in the order in which they are shown."""

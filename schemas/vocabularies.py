@@ -9,9 +9,6 @@ VOCABULARY = "ekman7-v1"
 EXPRESSIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral")
 """The labels of ``ekman7-v1`` in the order of every score vector."""
 
-MODALITIES = ("text", "voice", "face", "motion")
-"""The modalities in the order of every per-modality vector."""
-
 VALUES = ("valence", "arousal")
 """Outputs of a model that gives valence and arousal itself."""
 

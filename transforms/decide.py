@@ -1,7 +1,8 @@
 """DecideExpressions: features, history and scenario policy → what happens next."""
 
 import functools
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,50 +24,21 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 
 from schemas.arkit import EXPRESSION_WEIGHTS
-from schemas.arrow import ArrowBatchCoder, filled, runs, vector_column
-from schemas.errors import AffectstreamError
-from schemas.events import TIME, WINDOW_KEY
+from schemas.arrow import filled, runs, vector_column
+from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
-from schemas.strict import Frozen, read_yaml
+from schemas.settings import Decisions
+from schemas.stages import MAIN, REVIEWS, Stage
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
-from transforms.deciding.history import NOTHING, History, Smoothing, Step, history_ids
-from transforms.stage import MAIN, Outputs, stage_counters, timed
+from transforms.arrow_coder import ArrowBatchCoder
+from transforms.deciding.history import NOTHING, History, Step, history_ids
+from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
+from transforms.stage import Outputs, stage_counters, timed
 from transforms.window import Keyed, shard_of
 
-REVIEWS = "reviews"
 Landed = Callable[[str, datetime], pa.Table]
 _MIRRORING = "avatar_mirroring"
-
-
-class Rule(Frozen):
-    """What follows when an expression was held for ``after`` windows in a row.
-
-    ``at_once_after`` is a game result that makes it follow in the first window.
-    """
-
-    action: str
-    after: int
-    reply: str | None = None
-    at_once_after: str | None = None
-
-
-class ScenarioPolicy(Frozen):
-    """Scenario → expression → rule; in high-stakes scenarios a person looks at weak estimates."""
-
-    version: str
-    high_stakes: frozenset[str]
-    scenarios: dict[str, dict[str, Rule]]
-
-
-def read_scenarios(path: Path) -> ScenarioPolicy:
-    """Read and check a scenario policy."""
-    policy = read_yaml(path, ScenarioPolicy, "a scenario policy")
-    unknown = {e for rules in policy.scenarios.values() for e in rules} - set(EXPRESSIONS)
-    if unknown:
-        message = f"{path} has rules for {sorted(unknown)}, which are no expressions"
-        raise AffectstreamError(message)
-    return policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +46,7 @@ class Decider:
     """Turns the drained windows of one shard into decisions and reviews."""
 
     policy: ScenarioPolicy
-    smoothing: Smoothing
-    valid_s: float
+    rules: Decisions
 
     def drain(
         self, pending: list[pa.RecordBatch], state: pa.RecordBatch | None
@@ -88,7 +59,7 @@ class Decider:
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
-        history, ids = History(self.smoothing, state), history_ids(rows)
+        history, ids = History(self.rules, state), history_ids(rows)
         steps = [
             history.advance(rows.slice(start, stop - start), ids.slice(start, stop - start))
             for start, stop in runs(ends)
@@ -103,7 +74,7 @@ class Decider:
         version = pa.repeat(self.policy.version, count)
         mirrored = (action != "hold") & (_text(rows["purpose"]) == _MIRRORING)
         weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
-        expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.valid_s * 1e6)
+        expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.rules.valid_s * 1e6)
         columns = {
             "decision_id": stable_ids(rows["window_id"], self.policy.version),
             "expression": pa.array(EXPRESSIONS).take(
@@ -129,12 +100,11 @@ class Decider:
         action = np.where(own, "mirror", "observe").astype(object)
         reason = np.full(rows.num_rows, "default", object)
         reply = np.full(rows.num_rows, None, object)
-        scenario, result = _text(rows["scenario"]), _text(rows["game_result"])
+        scenario = _text(rows["scenario"])
         for name, rules in self.policy.scenarios.items():
             for expression, rule in rules.items():
                 shown = (scenario == name) & (step.held == EXPRESSIONS.index(expression))
-                at_once = result == rule.at_once_after if rule.at_once_after else False
-                ripe = shown & ((step.held_for >= rule.after) | at_once)
+                ripe = shown & ((step.held_for >= rule.after) | _told_at_once(rows, rule.at_once))
                 reason[shown & ~ripe] = "settling"
                 action[ripe], reason[ripe], reply[ripe] = rule.action, "scenario_rule", rule.reply
         weak = rows["abstained"].to_numpy(zero_copy_only=False) | (step.held == NOTHING)
@@ -157,14 +127,33 @@ class Decider:
         return filled(REVIEW_QUEUE, columns, at)
 
 
+def _told_at_once(rows: pa.RecordBatch, wanted: Mapping[str, str]) -> np.ndarray:
+    """Return the rows whose context has all of these values, none where nothing is wanted."""
+    met = np.full(rows.num_rows, bool(wanted))
+    for field, value in wanted.items():
+        met &= _context(rows, field) == value
+    return met
+
+
+def _context(rows: pa.RecordBatch, field: str) -> np.ndarray:
+    """Return what the context told last of a field, None where nothing."""
+    if field in CONTEXT_FIELDS:
+        return _text(rows[field])
+    coded = rows["details"].dictionary_encode()
+    known = [json.loads(details).get(field) for details in coded.dictionary.to_pylist()]
+    return _text(pa.array(known, pa.string()).take(coded.indices))
+
+
 def _text(column: pa.Array) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
 NEEDED = [
     "window_id", "subject_ref", "session_ref", "scene_id", "scenario", "purpose", "region",
-    "age_band", "window_end", "scores", "abstained", "valence", "arousal", "game_result",
+    "age_band", "window_end", "scores", "abstained", "valence", "arousal", *CONTEXT_FIELDS,
 ]  # fmt: skip
+"""What decisions and history look at of a feature row, beside the ``details`` of its context."""
+_COLUMNS = [*NEEDED, "details"]
 
 
 class _Decide(beam.DoFn):
@@ -181,15 +170,13 @@ class _Decide(beam.DoFn):
     LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
 
-    def __init__(
-        self, policy: Path, smoothing: Smoothing, valid_s: float, landed: Landed | None
-    ) -> None:
-        self._make = functools.partial(_decider, policy, smoothing, valid_s)
+    def __init__(self, policy: Path, rules: Decisions, landed: Landed | None) -> None:
+        self._make = functools.partial(_decider, policy, rules)
         self._landed = landed
 
     def setup(self) -> None:
         self._decider = self._make()
-        self._rows_in, self._rows_out, self._busy_us = stage_counters("DecideExpressions")
+        self._rows_in, self._rows_out, self._busy_us = stage_counters(Stage.DECIDE)
 
     def process(
         self,
@@ -230,15 +217,16 @@ class _Decide(beam.DoFn):
             return None
         first = min(pc.min(batch["window_end"]).as_py() for batch in batches)
         known = self._landed(batches[0]["subject_ref"][0].as_py(), first).select(NEEDED)
+        known = known.append_column("details", pa.nulls(len(known), pa.string()))
         return self._decider.drain(known.to_batches(), None)[2] if len(known) else None
 
 
 def _by_shard(shards: int, features: pa.RecordBatch) -> Keyed:
-    return shard_of(features["subject_ref"][0].as_py(), shards), features.select(NEEDED)
+    return shard_of(features["subject_ref"][0].as_py(), shards), features.select(_COLUMNS)
 
 
-def _decider(policy: Path, smoothing: Smoothing, valid_s: float) -> Decider:
-    return Decider(read_scenarios(policy), smoothing, valid_s)
+def _decider(policy: Path, rules: Decisions) -> Decider:
+    return Decider(read_scenarios(policy), rules)
 
 
 class DecideExpressions(beam.PTransform):
@@ -249,15 +237,14 @@ class DecideExpressions(beam.PTransform):
     """
 
     def __init__(
-        self, *, policy: Path, smoothing: Smoothing, valid_s: float, shards: int,
-        landed: Landed | None = None,
-    ) -> None:  # fmt: skip
+        self, *, policy: Path, rules: Decisions, shards: int, landed: Landed | None = None
+    ) -> None:
         super().__init__()
-        self._policy, self._smoothing = policy, smoothing
-        self._valid_s, self._shards, self._landed = valid_s, shards, landed
+        self._policy, self._rules = policy, rules
+        self._shards, self._landed = shards, landed
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        decide = _Decide(self._policy, self._smoothing, self._valid_s, self._landed)
+        decide = _Decide(self._policy, self._rules, self._landed)
         types = {REVIEWS: pa.RecordBatch}
         return (
             pcoll

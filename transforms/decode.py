@@ -28,11 +28,12 @@ from schemas.events import (
 )
 from schemas.keys import read_keys
 from schemas.record_time import record_times
+from schemas.stages import DEAD, MAIN, Stage, Tagged
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.headers import read_headers
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
 from transforms.gating.governance import sort_governance
-from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
+from transforms.stage import Outputs, run_stage
 
 _DETAIL = {
     None: "",
@@ -69,7 +70,7 @@ class DecodeEvents(beam.PTransform):
         self._keys = keys
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, "DecodeEvents", functools.partial(_load, self._keys))
+        return run_stage(pcoll, Stage.DECODE, functools.partial(_load, self._keys))
 
 
 def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
@@ -266,4 +267,4 @@ def _all(rows: pa.RecordBatch, code: DeadLetterCode) -> np.ndarray:
 def _dead(rows: pa.RecordBatch, problems: np.ndarray) -> pa.RecordBatch:
     codes = pa.array([str(code) for code in problems], pa.string())
     details = pa.array([_DETAIL[code] for code in problems], pa.string())
-    return dead_letters(rows, stage="DecodeEvents", code=codes, detail=details)
+    return dead_letters(rows, stage=Stage.DECODE, code=codes, detail=details)

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import apache_beam as beam
@@ -21,23 +21,16 @@ from urllib3.exceptions import HTTPError
 from schemas.arrow import filled, take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from schemas.events import MEDIA_KINDS, kind_of
+from schemas.events import MEDIA_KINDS
+from schemas.settings import Media
+from schemas.stages import DEAD, MAIN, Stage, Tagged, kind_of
 from transforms.decoding.payloads import media_columns
-from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
+from transforms.stage import Outputs, run_stage
 
-STAGE = "FetchMedia"
 AT_ONCE = 8
 _CHUNK = 1 << 16
 _OK = 200
 _AS_IT_IS = {"Accept-Encoding": "identity"}
-
-
-class MediaRules(NamedTuple):
-    """What may be fetched: ``places`` are URIs that end in a slash, of schemes http(s) or file."""
-
-    places: tuple[str, ...]
-    max_bytes: int
-    timeout_s: float
 
 
 class _FetchError(Exception):
@@ -46,7 +39,7 @@ class _FetchError(Exception):
         self.code = code
 
 
-def fetch(uri: str, rules: MediaRules) -> bytes:
+def fetch(uri: str, rules: Media) -> bytes:
     """Return what stands at this URI; errors never hold the URI, which may name a person."""
     try:
         parts = urlsplit(uri)
@@ -69,7 +62,7 @@ def _within(uri: SplitResult, place: SplitResult) -> bool:
     return same and not climbs and uri.path.startswith(place.path)
 
 
-def _read(uri: SplitResult, place: SplitResult, rules: MediaRules) -> bytes:
+def _read(uri: SplitResult, place: SplitResult, rules: Media) -> bytes:
     path = Path(unquote(uri.path)).resolve()
     if not path.is_relative_to(Path(unquote(place.path)).resolve()):  # a link that leads out
         _refuse_place()
@@ -77,7 +70,7 @@ def _read(uri: SplitResult, place: SplitResult, rules: MediaRules) -> bytes:
         return _bounded(file.read(rules.max_bytes + 1), rules)
 
 
-def _get(uri: str, rules: MediaRules) -> bytes:
+def _get(uri: str, rules: Media) -> bytes:
     """Get by HTTP; no redirect is followed, since it could lead out of the place."""
     end = time.monotonic() + rules.timeout_s
     media = bytearray()
@@ -96,14 +89,14 @@ def _get(uri: str, rules: MediaRules) -> bytes:
     return bytes(media)
 
 
-def _bounded(media: Any, rules: MediaRules) -> Any:
+def _bounded(media: Any, rules: Media) -> Any:
     if len(media) > rules.max_bytes:
         detail = f"more than the {rules.max_bytes:,} bytes that are allowed"
         raise _FetchError(DeadLetterCode.MEDIA_TOO_LARGE, detail)
     return media
 
 
-def fetch_batch(batch: pa.RecordBatch, rules: MediaRules) -> Tagged:
+def fetch_batch(batch: pa.RecordBatch, rules: Media) -> Tagged:
     """Yield the batch as it is, or what carries its media, and the rest as they are fetched."""
     named = np.zeros(batch.num_rows, bool)
     if kind_of(batch) in MEDIA_KINDS:
@@ -120,7 +113,7 @@ def fetch_batch(batch: pa.RecordBatch, rules: MediaRules) -> Tagged:
 
 
 def _few(
-    batch: pa.RecordBatch, rules: MediaRules, pool: ThreadPoolExecutor, waited: Counter[str]
+    batch: pa.RecordBatch, rules: Media, pool: ThreadPoolExecutor, waited: Counter[str]
 ) -> Tagged:
     """Fetch these at once; ``waited`` counts how often a host did not answer in time.
 
@@ -153,7 +146,7 @@ def _few(
             DEAD,
             dead_letters(
                 take_rows(batch, lost),
-                stage=STAGE,
+                stage=Stage.FETCH,
                 code=pa.array([str(error.code) for error in failed]),
                 detail=pa.array([str(error) for error in failed]),
             ),
@@ -170,10 +163,10 @@ def _host(uri: str) -> str:
 class FetchMedia(beam.PTransform):
     """Pseudonymous EVENT batches → the same with their media, and dead letters."""
 
-    def __init__(self, *, rules: MediaRules) -> None:
+    def __init__(self, *, rules: Media) -> None:
         super().__init__()
         self._rules = rules
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         step = functools.partial(fetch_batch, rules=self._rules)
-        return run_stage(pcoll, STAGE, lambda: step)
+        return run_stage(pcoll, Stage.FETCH, lambda: step)

@@ -9,12 +9,11 @@ import pyarrow as pa
 
 from model_serving.fusion import Fusion, load_fusion
 from schemas.arrow import filled, take_rows, vector_column, vectors
+from schemas.modalities import MODALITIES
+from schemas.stages import MAIN, ON_TIME, Stage, Tagged
 from schemas.tables import EMOTION_FEATURES
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY
-from transforms.stage import MAIN, Outputs, Tagged, run_stage
-
-ON_TIME = "on_time"
-"""The rows of on-time panes: what decisions are made on, once."""
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VOCABULARY
+from transforms.stage import Outputs, run_stage
 
 
 def fuse_batch(fusion: Fusion, windows: pa.RecordBatch) -> pa.RecordBatch:
@@ -52,7 +51,7 @@ class FuseModalities(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         make = functools.partial(_load, self._model)
-        return run_stage(pcoll, "FuseModalities", make, ON_TIME, placed=False)
+        return run_stage(pcoll, Stage.FUSE, make, ON_TIME, placed=False)
 
 
 def _load(model: Path) -> Callable[[pa.RecordBatch], Tagged]:
@@ -61,6 +60,7 @@ def _load(model: Path) -> Callable[[pa.RecordBatch], Tagged]:
     def fuse(windows: pa.RecordBatch) -> Tagged:
         features = fuse_batch(fusion, windows)
         on_time = ~windows["late"].to_numpy(zero_copy_only=False)
-        return [(MAIN, features), (ON_TIME, take_rows(features, on_time))]
+        detailed = features.append_column("details", windows["details"])  # which do not land
+        return [(MAIN, features), (ON_TIME, take_rows(detailed, on_time))]
 
     return fuse

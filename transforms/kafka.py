@@ -16,24 +16,14 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas.events import CONTEXTS, RAW, SESSIONS, TOPICS
+from schemas.events import AHEAD_S, CONTEXTS, RAW, SESSIONS, TOPICS
+from schemas.settings import Kafka, Windows
 from transforms.late import LATE
-from transforms.log import MAX_ROWS, bounded
+from transforms.recorded import MAX_ROWS, bounded
 
 URN = "affectstream:kafka:read:v1"
 EMBEDDED = "EMBEDDED"
 """The environment of Java inside of the runner's own JVM, without docker; only Flink's has it."""
-
-
-class EventClock(NamedTuple):
-    """The rules of event time in seconds, see ``pipelines.config``: ``Kafka`` and ``Windows``."""
-
-    delay_s: float
-    idle_s: float
-    ahead_s: float
-    clock_offset_s: float
-    window_s: float
-    lateness_s: float
 
 
 class _Payload(NamedTuple):
@@ -132,21 +122,37 @@ def _batches(parts: list[pa.RecordBatch], at: Timestamp) -> Iterator[WindowedVal
             yield WindowedValue(batch, at, (GlobalWindow(),))
 
 
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
 class ReadKafka(beam.PTransform):
-    """The session and governance topics → RAW batches of up to 8,192 rows or 4 MB."""
+    """The session and governance topics → RAW batches of up to 8,192 rows or 4 MB.
+
+    ``consumer`` are the settings of a Java consumer; of ``kafka`` the rules of event time count.
+    """
 
     def __init__(
         self,
         *,
         consumer: dict[str, str],
-        clock: EventClock,
+        kafka: Kafka,
+        windows: Windows,
         expansion: Path,
         environment: str = EMBEDDED,
     ) -> None:
         super().__init__()
-        milliseconds = (round(seconds * 1000) for seconds in clock)
         self._payload = _Payload(
-            consumer, list(TOPICS), list(SESSIONS), list(CONTEXTS), *milliseconds
+            consumer=consumer,
+            topics=list(TOPICS),
+            sessions=list(SESSIONS),
+            contexts=list(CONTEXTS),
+            delay_ms=_ms(kafka.delay_s),
+            idle_ms=_ms(kafka.idle_s),
+            ahead_ms=_ms(AHEAD_S),
+            clock_offset_ms=_ms(kafka.clock_offset_s),
+            window_ms=_ms(windows.length_s),
+            lateness_ms=_ms(windows.lateness_s),
         )
         self._expansion = expansion
         self._environment = environment

@@ -10,7 +10,8 @@ from apache_beam.utils.timestamp import Timestamp
 
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from transforms.stage import DEAD, MAIN, Outputs
+from schemas.stages import DEAD, MAIN, Stage
+from transforms.stage import Outputs
 
 LATE = GlobalWindow().max_timestamp()
 """The timestamp of batches of late records; the source keeps them apart from all others."""
@@ -32,7 +33,7 @@ class _Sieve(beam.DoFn):
         if at < LATE:
             yield events
             return
-        letters = dead_letters(events, stage="SieveLate", code=DeadLetterCode.LATE, detail=_DETAIL)
+        letters = dead_letters(events, stage=Stage.SIEVE, code=DeadLetterCode.LATE, detail=_DETAIL)
         yield beam.pvalue.TaggedOutput(DEAD, letters)
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.arrow import distinct, filled
-from schemas.events import kind_of, pseudonymous_schema
+from schemas.events import pseudonymous_schema
 from schemas.ids import unambiguous_text
 from schemas.keys import KeyPeriod, period_of, read_keys
+from schemas.stages import MAIN, Stage, Tagged, kind_of
 from transforms.gating.governance import fold
-from transforms.stage import MAIN, Outputs, Tagged, run_stage
+from transforms.stage import Outputs, run_stage
 
 _CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB
 
@@ -102,7 +103,7 @@ class Pseudonymise(beam.PTransform):
         self._keys = keys
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, "Pseudonymise", functools.partial(_load, self._keys))
+        return run_stage(pcoll, Stage.PSEUDONYMISE, functools.partial(_load, self._keys))
 
 
 def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:

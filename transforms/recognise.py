@@ -7,19 +7,27 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.ml.inference.base import RunInference
 
-from model_serving.handler import Recognised, RecogniserHandler, stage_of
+from model_serving.handler import Recognised, RecogniserHandler
 from model_serving.recogniser import Recogniser
+from schemas.settings import Licence, ModelSettings
+from schemas.stages import DEAD, MAIN, Tagged, recognition_stage
 from schemas.tables import DEAD_LETTERS
 from transforms.isolation.isolate import Isolation
-from transforms.stage import DEAD, MAIN, Outputs, Tagged
+from transforms.stage import Outputs
 
 
 class IsolatingHandler(RecogniserHandler):
     """A recogniser's handler that an event costs no more than itself, whatever it makes raise."""
 
-    def __init__(self, *, modality: str, model: str, **settings: Any) -> None:
-        super().__init__(modality=modality, model=model, **settings)
-        self._isolation = Isolation(stage_of(modality))
+    def __init__(self, *, modality: str, settings: ModelSettings, licence: Licence) -> None:
+        super().__init__(
+            modality=modality,
+            model=settings.model,
+            card=settings.card,
+            device=settings.device,
+            licence=licence,
+        )
+        self._isolation = Isolation(recognition_stage(modality))
 
     def recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
         recognise = super().recognise
@@ -54,14 +62,15 @@ class Recognise(beam.PTransform):
 
     Its payload columns end here; batches of other kinds pass as they are. So the recognisers stand
     in a row and not side by side: nothing has to be flattened, which the embedded runner would do
-    by holding all observations of a log in memory (docs/adr/0004). ``model`` is a folder, a
-    Hugging Face id or ``constant``; ``settings`` are the handler's: its ``card``, ``device`` and
-    ``licence``.
+    by holding all observations of a log in memory (docs/adr/0004). Under an open ``licence`` the
+    workers refuse weights that are for research only.
     """
 
-    def __init__(self, *, modality: str, model: str, **settings: Any) -> None:
-        super().__init__(stage_of(modality))
-        self._handler = IsolatingHandler(modality=modality, model=model, **settings)
+    def __init__(
+        self, *, modality: str, settings: ModelSettings, licence: Licence = "research"
+    ) -> None:
+        super().__init__(recognition_stage(modality))
+        self._handler = IsolatingHandler(modality=modality, settings=settings, licence=licence)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         types = {DEAD: pa.RecordBatch}

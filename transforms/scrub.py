@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from model_serving.text.visible_text import DIACRITICS, NOT_PLAIN, PLACEHOLDERS, visible
+from model_serving.text.visible_text import DIACRITICS, NOT_PLAIN, PLACEHOLDERS, strip_invisible
 from schemas.arrow import matching, put
-from schemas.events import kind_of
+from schemas.stages import MAIN, Stage, Tagged, kind_of
 from transforms.scrubbing.numbers import Phones, cards, ibans
 from transforms.scrubbing.rules import (
     ACCOUNTS,
@@ -54,9 +54,7 @@ from transforms.scrubbing.spans import (
     rows_of,
     starting_outside,
 )
-from transforms.stage import MAIN, Outputs, Tagged, run_stage
-
-STAGE = "ScrubText"
+from transforms.stage import Outputs, run_stage
 
 ROUNDS: Final = 4
 """After so many rounds what may still hold personal data is replaced word by word. A second round
@@ -71,7 +69,7 @@ class ScrubText(beam.PTransform):
     """EVENT batches → the same, personal data in ``text`` has become placeholders; dead letters."""
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, STAGE, lambda: scrub_events)
+        return run_stage(pcoll, Stage.SCRUB, lambda: scrub_events)
 
 
 def scrub_events(batch: pa.RecordBatch) -> Tagged:
@@ -91,7 +89,7 @@ def scrub(text: pa.Array) -> pa.Array:
     if not len(rows):
         return text
     before = text.take(pa.array(rows))
-    after = _scrubbed(visible(before))
+    after = _scrubbed(strip_invisible(before))
     return text if after.equals(before) else put(text, rows, after)
 
 
@@ -118,12 +116,12 @@ def _round(original: pa.Array, phones: Phones) -> tuple[pa.Array, np.ndarray]:
     text = pc.replace_substring_regex(pc.utf8_normalize(original, form="NFKC"), DASHES, "-")
     plain = not len(matching(text, NOT_PLAIN))
     if not plain:
-        text = pc.replace_substring_regex(visible(text), _MARKED_LETTER, r"\1")
+        text = pc.replace_substring_regex(strip_invisible(text), _MARKED_LETTER, r"\1")
     found = _find(text, phones)
     if not len(found):
         return text, np.zeros(0, np.int64)
     after = replaced(text, merged(found), _WRITTEN)
-    return after if plain else visible(after), rows_of(text, found)
+    return after if plain else strip_invisible(after), rows_of(text, found)
 
 
 def _find(text: pa.Array, phones: Phones) -> Spans:

@@ -9,14 +9,11 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-import schemas.arrow  # noqa: F401  registers the coder of record batches
+import transforms.arrow_coder  # noqa: F401  registers the coder of record batches
 from schemas.errors import AffectstreamError, BrokerAwayError
-from transforms.isolation.isolate import DEAD, MAIN, Isolation, Tagged
+from schemas.stages import DEAD, MAIN, Tagged
+from transforms.isolation.isolate import Isolation
 from transforms.isolation.notes import tell_broken
-
-__all__ = ["DEAD", "MAIN", "REFUSED", "Outputs", "Tagged", "run_stage", "stage_counters", "timed"]
-
-REFUSED = "refusals"
 
 Outputs = Any
 """A ``DoOutputsTuple``, tag → collection; Beam warns of each ``expand`` that is annotated so."""

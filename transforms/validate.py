@@ -10,12 +10,10 @@ import pyarrow.compute as pc
 from schemas.arrow import take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from schemas.events import kind_of
+from schemas.stages import DEAD, MAIN, Stage, Tagged, kind_of
 from schemas.suites import Check, compile_suite, load_suite
 from schemas.tables import DEAD_LETTERS
-from transforms.stage import DEAD, MAIN, Outputs, Tagged, run_stage
-
-STAGE = "ValidateEvents"
+from transforms.stage import Outputs, run_stage
 
 _NOTHING = pa.RecordBatch.from_pylist([], schema=DEAD_LETTERS)
 
@@ -24,7 +22,7 @@ class ValidateEvents(beam.PTransform):
     """EVENT batches → the same batches without the rows that fail, and dead letters."""
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, STAGE, lambda: _validate)
+        return run_stage(pcoll, Stage.VALIDATE, lambda: _validate)
 
 
 def _validate(batch: pa.RecordBatch) -> Tagged:
@@ -65,7 +63,7 @@ def validate_batch(batch: pa.RecordBatch, kind: str) -> tuple[pa.RecordBatch, pa
     rows = take_rows(batch, ~valid)
     dead = dead_letters(
         rows,
-        stage=STAGE,
+        stage=Stage.VALIDATE,
         code=DeadLetterCode.EXPECTATION_FAILED,
         detail=pa.array(names[first[~valid]]),
     )

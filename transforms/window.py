@@ -6,6 +6,7 @@ decision would be a use that nobody consented to.
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,14 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
 from schemas.arrow import distinct, runs, take_rows, vector_column, vectors
-from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
+from schemas.events import CONTEXT_FIELDS, HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.ids import first_half, stable_ids
+from schemas.modalities import MODALITIES
+from schemas.settings import Windows
+from schemas.stages import OBSERVATION, Stage, kind_of
 from schemas.tables import OBSERVATIONS
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
-from transforms.log import MAX_ROWS
+from schemas.vocabularies import EXPRESSIONS
+from transforms.recorded import MAX_ROWS
 from transforms.stage import stage_counters, timed
 
 _LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)
@@ -43,16 +47,11 @@ _NAMES = [name for name, _ in SESSION_COLUMNS]
 _SESSION = HELD.field("session").type.value_type
 
 
-def is_observed(batch: pa.RecordBatch) -> bool:
-    """Tell observations from the context events that come with them."""
-    return "modality" in batch.schema.names
-
-
 def cut(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Cut OBSERVATIONS rows, or pseudonymous context events, to the columns a window needs."""
     count = batch.num_rows
-    if is_observed(batch):
-        modality = pc.index_in(batch["modality"], pa.array(MODALITIES)).cast(pa.int8())
+    if kind_of(batch) == OBSERVATION:
+        modality = pc.index_in(batch["modality"], pa.array(list(MODALITIES))).cast(pa.int8())
         scores = batch["scores"]
     else:
         modality = pa.repeat(pa.scalar(-1, pa.int8()), count)
@@ -184,8 +183,8 @@ def window_rows(
         "counts": _int_vectors(counts),
         "modality_scores": vector_column(scores.reshape(count, -1)),
         "modality_confidence": vector_column(confidence),
-        "activity": _last(events, count, "activity"),
-        "game_result": _last(events, count, "game_result"),
+        **{name: _last(events, count, name) for name in CONTEXT_FIELDS},
+        "details": _last_details(events, count),
     }
     rows = pa.record_batch([columns[name] for name in WINDOW.names], schema=WINDOW)
     return take_rows(rows, counts.sum(axis=1) > 0)
@@ -275,6 +274,21 @@ def _last(events: _Events, groups: int, name: str) -> pa.Array:
     return told.take(pa.array(entry, mask=entry < 0))
 
 
+def _last_details(events: _Events, groups: int) -> pa.Array:
+    """Return the last value of each other field that the context told, as a JSON object a row."""
+    told = events.sessions.field("details")
+    merged: list[dict[str, str] | None] = [None] * groups
+    if told.null_count < len(told):
+        known = told.to_pylist()
+        for group, entry in zip(events.group.tolist(), events.entry.tolist(), strict=True):
+            if known[entry] is not None:  # in time order, so the latest stays
+                merged[group] = (merged[group] or {}) | json.loads(known[entry])
+    return pa.array(
+        [None if each is None else json.dumps(each, sort_keys=True) for each in merged],
+        pa.string(),
+    )
+
+
 def _int_vectors(rows: np.ndarray) -> pa.Array:
     flat = pa.array(rows.astype(np.int32).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
@@ -282,8 +296,8 @@ def _int_vectors(rows: np.ndarray) -> pa.Array:
 
 class _WindowRows(beam.DoFn):
     def setup(self) -> None:
-        self._rows_in, self._rows_out, self._busy_us = stage_counters("WindowSessions")
-        self._repeated = Metrics.counter("WindowSessions", "repeated")
+        self._rows_in, self._rows_out, self._busy_us = stage_counters(Stage.WINDOW)
+        self._repeated = Metrics.counter(Stage.WINDOW, "repeated")
 
     def process(
         self,
@@ -309,25 +323,26 @@ class _WindowRows(beam.DoFn):
 class WindowSessions(beam.PTransform):
     """Observation and context batches → WINDOW batches, one a shard, window and pane.
 
-    Fixed windows of event time. A late event within ``lateness_s`` makes its window's rows anew,
-    with all events so far, as a higher revision.
+    Fixed windows of event time. A late event within the allowed lateness makes its window's rows
+    anew, with all events so far, as a higher revision.
     """
 
-    def __init__(self, *, length_s: float, lateness_s: float, shards: int) -> None:
+    def __init__(self, *, windows: Windows) -> None:
         super().__init__()
-        self._length_s, self._lateness_s, self._shards = length_s, lateness_s, shards
+        self._windows = windows
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        split = beam.ParDo(_SplitByShard(self._shards, int(self._length_s * 1_000_000)))
+        windows = self._windows
+        split = beam.ParDo(_SplitByShard(windows.shards, int(windows.length_s * 1_000_000)))
         return (
             pcoll
             | "ByShard" >> split.with_output_types(Keyed)  # (shard, HELD rows of one window)
             | "Window"
             >> beam.WindowInto(
-                FixedWindows(self._length_s),
+                FixedWindows(windows.length_s),
                 trigger=trigger.AfterWatermark(late=trigger.AfterCount(1)),
                 accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
-                allowed_lateness=self._lateness_s,
+                allowed_lateness=windows.lateness_s,
             )
             | "Group" >> beam.GroupByKey()  # (shard, HELD batches) a window
             | "Rows" >> beam.ParDo(_WindowRows()).with_output_types(pa.RecordBatch)

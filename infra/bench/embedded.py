@@ -28,12 +28,13 @@ from rich.progress import track
 
 from infra.bench.hand_loop import window_by_hand
 from model_serving.card import CONSTANT
-from pipelines.affect import observe
+from pipelines.affect import Rows, observe
 from pipelines.config import Config, load_config
 from pipelines.run.replay import Stages, replay, run_embedded
 from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.keys import write_keys
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.stages import Stage
 from transforms.window import WindowSessions
 
 ROOT = Path("build/bench")
@@ -70,8 +71,8 @@ def stream(settings: Config) -> tuple[int, Stages]:
         rows.inc(batch.num_rows)
 
     def build(p: beam.Pipeline) -> None:
-        observed, *_ = observe(p, settings)
-        windows = observed | WindowSessions(**settings.windows.model_dump())
+        observed = observe(p, settings, Rows())
+        windows = observed | WindowSessions(windows=settings.windows)
         windows | "Count" >> beam.Map(count)
 
     stages = run_embedded(build)
@@ -119,7 +120,7 @@ def measure_models() -> Samples:
             samples["seconds"].append(done.seconds)
             forward = [stage.get("forward_seconds", 0.0) for stage in done.stages.values()]
             samples["forward_s"].append(sum(forward))
-            samples["windows"].append(done.stages["FuseModalities"]["rows_out"])
+            samples["windows"].append(done.stages[Stage.FUSE]["rows_out"])
             for name, stage in done.stages.items():
                 samples.setdefault(f"stage:{name}", []).append(stage["seconds"])
     shutil.rmtree(settings.tables)

@@ -10,16 +10,16 @@ from model_serving.handler import observations
 from model_serving.recogniser import ConstantRecogniser
 from pipelines.config import Config
 from pipelines.govern.ledger import read_ledger
-from schemas.events import kind_of
 from schemas.keys import read_keys
+from schemas.stages import MAIN, kind_of
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
-from transforms.gate import Gate, read_policy
+from transforms.gate import Gate
 from transforms.gating.consent import Consents
-from transforms.log import MAX_ROWS, log_files, read_records
+from transforms.gating.policy import read_policy
 from transforms.pseudonymise import Pseudonyms
+from transforms.recorded import MAX_ROWS, log_files, read_records
 from transforms.scrub import scrub_events
-from transforms.stage import MAIN
 from transforms.validate import validate_batch
 from transforms.window import MAX_HELD, cut, split_by_shard, window_rows
 
@@ -34,7 +34,7 @@ def window_by_hand(config: Config) -> int:
     length_us = int(config.windows.length_s * 1e6)
     keys = read_keys(config.keys)
     pseudonyms, ids = Pseudonyms(keys), EventIds(keys)
-    gate = Gate(read_policy(config.policy), Consents(read_ledger(config)))
+    gate = Gate(read_policy(config.policy, config.scenarios), Consents(read_ledger(config)))
     held: _Held = defaultdict(list)
     waiting: list[pa.RecordBatch] = []
 

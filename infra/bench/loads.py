@@ -19,12 +19,12 @@ from pipelines.run.preflight import load_models
 from pipelines.run.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
 from pipelines.sessionlogs.sample_data import clips
-from schemas.events import RAW, kind_of
+from schemas.events import RAW
+from schemas.stages import MAIN, kind_of
 from tests.support.live_runs import QUIET, Running, memory_mb, servers, table
 from tests.support.records import IDS, raw, record
 from transforms.decode import decode_batch
-from transforms.log import log_files, read_records
-from transforms.stage import MAIN
+from transforms.recorded import log_files, read_records
 
 Chosen = dict[str, dict[str, str]]
 SHIPPED: Chosen = {}

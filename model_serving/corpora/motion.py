@@ -91,14 +91,14 @@ def motion_frames(
 ) -> np.ndarray:
     """Draw one frame (n, 55) for each index into EXPRESSIONS: blendshapes, then head pose."""
     n = len(expressions)
-    shapes = _display(expressions, rng, style)
+    shapes = _draw_display(expressions, rng, style)
     second = rng.integers(0, len(EXPRESSIONS), n)
     weaker = rng.uniform(0.1, 0.4, (n, 1)) * (rng.random((n, 1)) < style.mixed)
     # A second expression over a neutral face would be that expression, so neutral stays pure.
     weaker[expressions == _NEUTRAL] = 0.0
-    shapes = np.maximum(shapes, weaker * _display(second, rng, style))
-    shapes = np.maximum(shapes, _stray(n, rng, style)) + _resting(n, rng, style)
-    shapes = np.maximum(shapes, _speech(n, rng, style))
+    shapes = np.maximum(shapes, weaker * _draw_display(second, rng, style))
+    shapes = np.maximum(shapes, _draw_stray(n, rng, style)) + _draw_rest(n, rng, style)
+    shapes = np.maximum(shapes, _draw_speech(n, rng, style))
     gains = rng.uniform(0.0, style.leak, (n, len(_LEAKS)))
     for pair, (source, target) in enumerate(_LEAKS):
         shapes[:, _AT[target]] += gains[:, pair] * shapes[:, _AT[source]]
@@ -108,7 +108,9 @@ def motion_frames(
     return np.hstack([shapes.clip(0.0, 1.0), pose]).astype(np.float32)
 
 
-def _display(expressions: np.ndarray, rng: np.random.Generator, style: MotionStyle) -> np.ndarray:
+def _draw_display(
+    expressions: np.ndarray, rng: np.random.Generator, style: MotionStyle
+) -> np.ndarray:
     """Weights (n, 52) of the expression alone: its units at one intensity, each a bit its own."""
     n = len(expressions)
     level = rng.choice(len(style.levels), size=n, p=style.levels)
@@ -121,18 +123,18 @@ def _display(expressions: np.ndarray, rng: np.random.Generator, style: MotionSty
     return shapes * side
 
 
-def _stray(n: int, rng: np.random.Generator, style: MotionStyle) -> np.ndarray:
+def _draw_stray(n: int, rng: np.random.Generator, style: MotionStyle) -> np.ndarray:
     strength = rng.uniform(0.1, 0.6, (n, 1)) * (rng.random((n, 1)) < style.stray)
     return strength * _SPREAD[rng.integers(0, len(_UNITS), n)]
 
 
-def _resting(n: int, rng: np.random.Generator, style: MotionStyle) -> np.ndarray:
+def _draw_rest(n: int, rng: np.random.Generator, style: MotionStyle) -> np.ndarray:
     """Weights at rest: a quarter of the shapes stand a little off zero."""
     off = rng.random((n, len(BLENDSHAPES))) < 0.25
     return off * rng.uniform(0.0, style.resting, off.shape)
 
 
-def _speech(n: int, rng: np.random.Generator, style: MotionStyle) -> np.ndarray:
+def _draw_speech(n: int, rng: np.random.Generator, style: MotionStyle) -> np.ndarray:
     strength = rng.uniform(0.3, 1.0, (n, 1)) * (rng.random((n, 1)) < style.speaking)
     return strength * _VISEME_WEIGHTS[rng.integers(0, len(_VISEMES), n)]
 

@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from model_serving.corpora.groups import UNKNOWN
+from model_serving.corpora.head import Head
 from model_serving.corpora.held_out import held_out_cped
-from model_serving.training.evaluation import UNKNOWN
-from model_serving.training.heads import Head
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
 GOEMOTIONS_EKMAN = MappingProxyType(
@@ -96,7 +96,7 @@ class Corpus:
     head: Head | None = None
 
 
-def _marked(names: pd.Series, labels: tuple[str, ...]) -> np.ndarray:
+def _mark_names(names: pd.Series, labels: tuple[str, ...]) -> np.ndarray:
     """Return (n, labels) marks of one name a row; a row whose name is none of them has no mark."""
     return (names.to_numpy()[:, None] == np.array(labels)[None, :]).astype(np.float32)
 
@@ -146,8 +146,8 @@ def _smp(part: str, split: str) -> Callable[[Path], Rows]:
         path = data / "text" / "smp2020_ewect" / f"{part}_{split}.json"
         table = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
         names = table["label"].replace("neural", "neutral")
-        shown = _marked(names.map(to_ekman), EXPRESSIONS)
-        return _rows(table["content"], shown, own=_marked(names, SMP_LABELS))
+        shown = _mark_names(names.map(to_ekman), EXPRESSIONS)
+        return _rows(table["content"], shown, own=_mark_names(names, SMP_LABELS))
 
     return read
 
@@ -155,14 +155,14 @@ def _smp(part: str, split: str) -> Callable[[Path], Rows]:
 def _nlpcc(data: Path) -> Rows:
     path = data / "text" / "nlpcc" / "Training_data_for_Emotion_Classification.csv"
     lines = pd.Series(path.read_text(encoding="utf-8").splitlines()).str.partition(",")
-    return _rows(lines[2], _marked(lines[0].map(to_ekman), EXPRESSIONS))
+    return _rows(lines[2], _mark_names(lines[0].map(to_ekman), EXPRESSIONS))
 
 
 def _meld(split: str) -> Callable[[Path], Rows]:
     def read(data: Path) -> Rows:
         table = pd.read_csv(data / "text" / "meld" / f"{split}_sent_emo.csv")
         groups = {"speaker": table["Speaker"].astype(str).to_numpy()}
-        shown = _marked(table["Emotion"].map(to_ekman), EXPRESSIONS)
+        shown = _mark_names(table["Emotion"].map(to_ekman), EXPRESSIONS)
         return _rows(table["Utterance"], shown, groups=groups)
 
     return read
@@ -174,7 +174,7 @@ def read_cped(data: Path) -> Rows:
     table = pd.read_csv(path, encoding="utf-8-sig", dtype=str)
     names = {"dialogue": "Dialogue_ID", "sex": "Gender", "age": "Age"}
     groups = {name: table[column].fillna(UNKNOWN).to_numpy() for name, column in names.items()}
-    shown = _marked(table["Emotion"].map(to_ekman), EXPRESSIONS)
+    shown = _mark_names(table["Emotion"].map(to_ekman), EXPRESSIONS)
     return _rows(table["Utterance"], shown, groups=groups)
 
 
@@ -191,7 +191,7 @@ def _emocontext_test(data: Path) -> Rows:
     """Read the third turns, which are what is judged; ``others`` is any of the other four."""
     path = data / "text" / "emocontext" / "test.txt"
     table = pd.read_csv(path, sep="\t", quoting=3, dtype=str)
-    own = _marked(table["label"], EMOCONTEXT_LABELS)
+    own = _mark_names(table["label"], EMOCONTEXT_LABELS)
     return _rows(table["turn3"], own @ EMOCONTEXT_SHOWN, own=own)
 
 

@@ -1,7 +1,7 @@
 """From an image to the face in it, as FER+ crops faces, and how much of one can be seen.
 
 An image whose shorter side has up to 96 pixels is a crop already, unless it is a strip or the
-detector's nets deny that it is a face; in all others the most prominent face is looked for.
+detector's nets reject it; in all others the most prominent face is searched for.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _BURNT = 0.75  # of the pixels at the lightest or at the darkest level
 _SMALL = 24  # pixels of a face under which detail is missing
 _SHARP, _BLURRED = 0.03, 0.003  # detail of faces under a Gaussian of 1 and of 2.5 pixels
 _TURN, _PROFILE = 0.25, 0.75  # nose off the middle of the eyes, in distances between them
-_DOUBT = 0.6  # under this the code of what is wrong is told
+_DOUBT = 0.6  # below this the code of what is wrong is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +39,21 @@ class Crop:
     code: QualityCode | None = None
 
 
-def look(image: Image.Image) -> Image.Image | Crop:
-    """Return the face that a large image shows; one as small as a crop as it is."""
+def crop_if_large(image: Image.Image) -> Image.Image | Crop:
+    """Return the face in a large image; return an image as small as a crop as it is."""
     small = min(image.size) <= CROP_SIDE and max(image.size) <= _CROP_LONGEST * min(image.size)
     return image if small else _crop(image, cropped=False)
 
 
 def crop_faces(seen: Sequence[Image.Image | Crop]) -> tuple[list[Crop], int]:
-    """Return the face of each that was looked at, and the microseconds that nets took to say so.
+    """Return the face in each image or crop, and the microseconds that the nets took.
 
-    The detector's nets take small images for crops, all at once, or deny it; quality is 0 where
-    there is no face.
+    The detector's nets accept small images as crops, all at once, or reject them; quality is 0
+    where there is no face.
     """
     small = {row: item for row, item in enumerate(seen) if isinstance(item, Image.Image)}
     started = perf_counter_ns()
-    pixels = [np.array(lightened(image).convert("RGB")) for image in small.values()]
+    pixels = [np.array(lighten(image).convert("RGB")) for image in small.values()]
     taken = load_detector().accepts(pixels)
     spent = (perf_counter_ns() - started) // 1000
     accepted = dict(zip(small, taken, strict=True))
@@ -73,8 +73,8 @@ def _crop(image: Image.Image, cropped: bool) -> Crop:
         face = find_face(image)
         if face is None:
             return Crop(_blank(image), 0.0, QualityCode.NO_FACE)
-        image, side, turned = _cut(image, face), _height(face), frontality(face.landmarks)
-    lit, image = evenness(image), lightened(image)
+        image, side, turned = _cut_out(image, face), _height(face), frontality(face.landmarks)
+    lit, image = evenness(image), lighten(image)
     shares = {
         QualityCode.BADLY_LIT: lit,
         QualityCode.SMALL_FACE: min(1.0, side / _SMALL),
@@ -92,11 +92,11 @@ def contrast(image: Image.Image) -> int:
     return int(high - low)
 
 
-def lightened(image: Image.Image) -> Image.Image:
+def lighten(image: Image.Image) -> Image.Image:
     """Return the image over all grey levels where it is dark or pale, its colours kept.
 
-    Of FER+'s test faces at an eighth of their light .37 were told instead of .80, at a confidence
-    of .68.
+    Of FER+'s test faces at an eighth of their light .37 were recognised instead of .80, at a
+    confidence of .68.
     """
     if contrast(image) >= _PALE:
         return image
@@ -106,8 +106,8 @@ def lightened(image: Image.Image) -> Image.Image:
 def evenness(image: Image.Image) -> float:
     """Return 1 down to 0 where nearly all is burnt out or black: no stretching brings it back.
 
-    Of FER+'s validation faces with more than .7 of the pixels so, .53 were told, with a confidence
-    of .70; up to there the two are alike.
+    Of FER+'s validation faces with more than .7 of the pixels so, .53 were recognised, with a
+    confidence of .70; up to there the two are alike.
     """
     counts = image.convert("L").histogram()
     levels = np.flatnonzero(counts)
@@ -119,7 +119,7 @@ def find_face(image: Image.Image) -> Face | None:
     """Return the most prominent face of an image, in its own pixels."""
     small = image.convert("RGB")
     small.thumbnail((SEARCHED, SEARCHED), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    found = load_detector().detect(np.array(lightened(small)))
+    found = load_detector().detect(np.array(lighten(small)))
     if not found:
         return None
     scale = image.width / small.width
@@ -156,7 +156,7 @@ def _height(face: Face) -> float:
     return float(face.box[3] - face.box[1])
 
 
-def _cut(image: Image.Image, face: Face) -> Image.Image:
+def _cut_out(image: Image.Image, face: Face) -> Image.Image:
     """Cut a square as high as the detector's box: so the box stood in FER+'s crops (median)."""
     x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
     half = max(_height(face), 2.0) / 2

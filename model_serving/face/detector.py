@@ -130,10 +130,10 @@ class FaceDetector(nn.Module):
         found = np.zeros(len(crops), bool)
         for start in range(0, len(crops), _BATCH):
             part = pixels[start : start + _BATCH]
-            sure, _ = self.rnet(torch.cat([_scaled(crop, (24, 24)) for crop in part]))
+            sure, _ = self.rnet(torch.cat([_resize(crop, (24, 24)) for crop in part]))
             found[start : start + _BATCH] = sure.numpy() >= _SURE
         for row in np.flatnonzero(~found):
-            found[row] = float(self.onet(_scaled(pixels[row], (48, 48)))[0]) >= _DENIED
+            found[row] = float(self.onet(_resize(pixels[row], (48, 48)))[0]) >= _DENIED
         return found
 
     def _propose(self, pixels: Tensor) -> np.ndarray:
@@ -143,23 +143,23 @@ class FaceDetector(nn.Module):
         found = []
         while min(height, width) * scale >= 12:
             size = (int(height * scale + 1), int(width * scale + 1))
-            score, shift = self.pnet(_scaled(pixels, size))
+            score, shift = self.pnet(_resize(pixels, size))
             rows, columns = torch.nonzero(score >= _THRESHOLDS[0], as_tuple=True)
             corner = torch.stack([columns, rows], dim=1) * 2.0
             box = torch.cat([corner + 1, corner + 12], dim=1).div(scale).floor()
             kept = torch.cat([box, score[rows, columns, None]], dim=1).numpy()
-            moved = _shifted(kept, shift[:, rows, columns].T.numpy())
+            moved = _shift_boxes(kept, shift[:, rows, columns].T.numpy())
             found.append(moved[suppress(kept, 0.5)])
             scale *= _FACTOR
         boxes = np.concatenate(found) if found else np.zeros((0, 5), np.float32)
-        return _squared(boxes[suppress(boxes, 0.7)][:_MOST])
+        return _make_square(boxes[suppress(boxes, 0.7)][:_MOST])
 
     def _refine(self, pixels: Tensor, boxes: np.ndarray) -> np.ndarray:
         score, shift = self.rnet(_patches(pixels, boxes, 24))
         kept = score.numpy() > _THRESHOLDS[1]
         boxes = np.column_stack([boxes[kept, :4], score.numpy()[kept]])
         picked = suppress(boxes, 0.7)
-        return _squared(_shifted(boxes[picked], shift.numpy()[kept][picked]))
+        return _make_square(_shift_boxes(boxes[picked], shift.numpy()[kept][picked]))
 
     def _output(self, pixels: Tensor, boxes: np.ndarray) -> list[Face]:
         score, shift, points = (found.numpy() for found in self.onet(_patches(pixels, boxes, 48)))
@@ -168,7 +168,7 @@ class FaceDetector(nn.Module):
         size = boxes[:, 2:4] - boxes[:, :2] + 1
         places = points[kept].reshape(-1, 2, 5).transpose(0, 2, 1)  # (n, 5, 2)
         places = places * size[:, None, :] + boxes[:, None, :2] - 1
-        boxes = _shifted(boxes, shift[kept])
+        boxes = _shift_boxes(boxes, shift[kept])
         picked = suppress(boxes, 0.7, of_smaller=True)
         faces = [Face(boxes[i, :4], places[i], float(boxes[i, 4])) for i in picked]
         return sorted(faces, key=lambda face: -face.score * float(_areas(face.box[None])[0]))
@@ -208,16 +208,16 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return np.asarray((boxes[:, 2:4] - boxes[:, :2] + 1).prod(axis=1))
 
 
-def _scaled(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return (functional.interpolate(pixels, size=size, mode="area") - 127.5) / 128
 
 
-def _shifted(boxes: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _shift_boxes(boxes: np.ndarray, shift: np.ndarray) -> np.ndarray:
     size = np.tile(boxes[:, 2:4] - boxes[:, :2] + 1, 2)
     return np.column_stack([boxes[:, :4] + shift * size, boxes[:, 4]])
 
 
-def _squared(boxes: np.ndarray) -> np.ndarray:
+def _make_square(boxes: np.ndarray) -> np.ndarray:
     centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
     half = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
     return np.column_stack([centre - half, centre + half, boxes[:, 4]])
@@ -231,5 +231,5 @@ def _patches(pixels: Tensor, boxes: np.ndarray, side: int) -> Tensor:
         x = min(max(left - 1, 0), width - 1), min(max(right, 1), width)
         y = min(max(top - 1, 0), height - 1), min(max(bottom, 1), height)
         patch = pixels[:, :, y[0] : max(y[1], y[0] + 1), x[0] : max(x[1], x[0] + 1)]
-        found.append(_scaled(patch, (side, side)))
+        found.append(_resize(patch, (side, side)))
     return torch.cat(found)

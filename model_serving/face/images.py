@@ -39,31 +39,31 @@ _UPRIGHT: Final = {
 PngImagePlugin.MAX_TEXT_MEMORY = 1024 * 1024  # of all text chunks, inflated; 64 times that before
 
 
-def picture(media: bytes) -> Image.Image:
+def decode_image(media: bytes) -> Image.Image:
     """Decode a still JPEG, PNG or WebP file of at most 4096 x 4096 pixels, all of it.
 
     It comes upright, in grey or RGB. Raises UndecodableError.
     """
     if media[:4] == b"RIFF":
         _check_webp(media)
-    orientation = _orientation(media)
+    orientation = _read_orientation(media)
     if media.count(b"iCCP") > 1:  # each inflates to a megabyte
         _refuse("the PNG has more than one colour profile")
     # Of a JPEG Pillow would read, and copy, all that the fields of all its EXIF segments point at.
     bare = media.replace(_EXIF, b"None\0\0") if media[:2] == b"\xff\xd8" else media
     with Image.open(BytesIO(bare), formats=_FORMATS) as image:
-        # The size stands in the header: a bomb is refused before anything is inflated.
+        # The header gives the size: a bomb is refused before anything is inflated.
         if image.width * image.height > MAX_PIXELS:
             _refuse("the image has more than 4096 x 4096 pixels")
         _check_packing(image.width * image.height * len(image.getbands()), len(media))
         # A camera's MPO is a JPEG with others behind it: the first is a still.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             _refuse("the image is animated: send one frame")
-        if image.format in {"JPEG", "MPO"} and _scans(media) > _MOST_SCANS:
+        if image.format in {"JPEG", "MPO"} and _count_scans(media) > _MOST_SCANS:
             _refuse(f"the JPEG has more than {_MOST_SCANS} scans")
         image.draft(None, (_LARGE, _LARGE))  # a JPEG is decoded at a half, quarter or eighth
         image.load()
-        found = _shown(image)
+        found = _to_grey_or_colour(image)
     if max(found.size) > _LARGE:
         found.thumbnail((_LARGE, _LARGE), Image.Resampling.BOX)
     return found.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else found
@@ -97,14 +97,14 @@ def _check_packing(decoded: int, size: int) -> None:
         _refuse(f"{size:,} bytes of file for {decoded:,} bytes of pixels: no face is packed so")
 
 
-def _shown(image: Image.Image) -> Image.Image:
+def _to_grey_or_colour(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits; Pillow would cut them off at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")
 
 
-def _orientation(media: bytes) -> int:
-    """Return how the camera was held, 1 to 8, by the first EXIF block; 1 where none tells."""
+def _read_orientation(media: bytes) -> int:
+    """Return how the camera was held, 1 to 8, by the first EXIF block; 1 where none says."""
     mark = _EXIF_MARKS.get(media[:2])
     place = media.find(mark) if mark else -1
     if mark is None or place < 0:
@@ -126,8 +126,8 @@ def _orientation(media: bytes) -> int:
     return next((int(value) for tag, _, _, value in fields if tag == _ORIENTATION), 1)
 
 
-def _scans(media: bytes) -> int:
-    """Count the scans of a JPEG up to its end, whatever stands in its segments and behind it."""
+def _count_scans(media: bytes) -> int:
+    """Count the scans of a JPEG up to its end, whatever its segments contain and follows it."""
     place, found = 2, 0
     for _ in range(_MOST_SEGMENTS):
         marker = _MARKER.search(media, place)

@@ -1,8 +1,6 @@
-"""What this project's own networks share, and the one that sees motion.
+"""The network of the motion model: ``motion_mlp`` sees the blendshape weights of one frame.
 
-``motion_mlp`` sees blendshape weights; it is registered with transformers' Auto classes when this
-module is imported. ``voice_nets`` and ``text_nets`` hold the others. Scores of a row depend on that
-row alone: neither padding nor the rest of a batch moves them.
+It is registered with transformers' Auto classes when this module is imported.
 """
 
 from typing import Any
@@ -13,20 +11,11 @@ from transformers import (
     AutoConfig,
     AutoModel,
     PretrainedConfig,
-    PreTrainedModel,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from schemas.events import MOTION_FEATURES
-
-
-class Net(PreTrainedModel):
-    """Weights start as torch starts them; transformers' own start is for transformers."""
-
-    def _init_weights(self, module: nn.Module) -> None:
-        reset = getattr(module, "reset_parameters", None)
-        if reset is not None:
-            reset()
+from model_serving.net import Net
+from schemas.modalities import MOTION_FEATURES
 
 
 class MotionMlpConfig(PretrainedConfig):

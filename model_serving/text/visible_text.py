@@ -61,7 +61,7 @@ _DECORATION = regex.compile(
 _TAKEN_OUT = rf"<(?:{'|'.join(PLACEHOLDERS)})>|[#＃]"
 
 
-def visible(text: pa.Array) -> pa.Array:
+def strip_invisible(text: pa.Array) -> pa.Array:
     """Return a string column without what is not seen; a row without such a thing keeps its bytes.
 
     Taken out are default-ignorable, format and control characters (Unicode's property
@@ -73,30 +73,30 @@ def visible(text: pa.Array) -> pa.Array:
     if not len(rows):
         return text
     found = text.take(pa.array(rows)).to_pylist()
-    return put(text, rows, pa.array([_seen(value) for value in found], pa.string()))
+    return put(text, rows, pa.array([_strip_invisible(value) for value in found], pa.string()))
 
 
-def _seen(text: str) -> str:
+def _strip_invisible(text: str) -> str:
     text = _HIDDEN.sub(r"\1", text).translate(_BLANKS)
     if not _MARK.search(text):
         return text
     # To order marks takes a time that is quadratic in their number: the cap comes first.
     text = unicodedata.normalize("NFC", _STACK.sub(r"\1", text))
-    text = _DECORATION.sub(_undecorated, text)
+    text = _DECORATION.sub(_strip_marks, text)
     return unicodedata.normalize("NFC", text)
 
 
-def _undecorated(match: regex.Match[str]) -> str:
+def _strip_marks(match: regex.Match[str]) -> str:
     return match[1] or (_MARK.sub("", match[2]) if match[2] else "")
 
 
-def readable(text: pa.Array) -> pa.Array:
+def text_for_model(text: pa.Array) -> pa.Array:
     """Return a string column as a recogniser should read it: visible, without placeholders and #.
 
     No training row has a placeholder, and a word behind # is a piece of its own: an angry line
     became neutral by two handles before it.
     """
-    text = visible(text)
+    text = strip_invisible(text)
     rows = matching(text, _TAKEN_OUT)
     if not len(rows):
         return text

@@ -10,10 +10,21 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from model_serving.calibration import expected_calibration_error, least_calibration_error
 from model_serving.card import CARD_FILE, Figure, read_card, write_card
+from model_serving.corpora.groups import UNKNOWN
 from model_serving.loader import load_recogniser
-from model_serving.metrics import bootstrap, bootstrap_all, scores_of
+from model_serving.metrics import (
+    accuracy,
+    accuracy_of_surest,
+    bootstrap,
+    bootstrap_all,
+    confidence_and_hits,
+    confusion_matrix,
+    expected_calibration_error,
+    least_calibration_error,
+    scores_of,
+    uar,
+)
 from model_serving.training.common import find_model
 from schemas.errors import AffectstreamError
 
@@ -21,17 +32,15 @@ Tier = Literal["base", "compact"]
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 Metric = Callable[[np.ndarray, np.ndarray], float]
 _MEASURES: dict[str, Metric] = {
-    "accuracy": lambda p, y: float((p.argmax(axis=1) == y).mean()),
-    "uar": lambda p, y: scores_of(p, y)["uar"],
-    "ece": expected_calibration_error,
+    "accuracy": lambda p, y: accuracy(y, p.argmax(axis=1)),
+    "uar": lambda p, y: uar(confusion_matrix(y, p.argmax(axis=1), p.shape[1])),
+    "ece": lambda p, y: expected_calibration_error(*confidence_and_hits(p, y)),
 }
-UNKNOWN = "unknown"
-"""The group of rows of which a corpus does not tell the speaker's sex or age."""
 ECE_ROWS = 3000
 """Rows from which on a test set's ECE counts for ``ece_max``: below, chance alone gives 0.03."""
 ECE_GOAL = 0.03
 COVERAGE, ACCURACY = "coverage at the shipped threshold", "accuracy at the shipped threshold"
-_LUCK_DRAWS = 100
+_CHANCE_DRAWS = 100
 _OTHER = {"base": "compact", "compact": "base"}
 
 
@@ -39,7 +48,7 @@ _OTHER = {"base": "compact", "compact": "base"}
 class Measured:
     """One figure (a share, not per cent) with its 95 % bootstrap interval.
 
-    ``key`` is its name in ``recognition.json``, without the tier; ``floor`` is what luck alone
+    ``key`` is its name in ``recognition.json``, without the tier; ``floor`` is what chance alone
     gives: as ECE a perfectly calibrated model on so many rows, as gap groups that are alike.
     """
 
@@ -91,7 +100,7 @@ class Evaluation:
         return tuple(m for m in self.measured if m.metric == "ece" and m.floor is not None)
 
 
-def measured_single(
+def measure_single_label(
     split: str,
     probabilities: np.ndarray,
     labels: np.ndarray,
@@ -111,22 +120,22 @@ def measured_single(
         Measured(split, metric, value, len(labels), *ranges[metric], keys.get(metric, ""))
         for metric, value in whole.items()
     ]
-    floor = least_calibration_error(probabilities)
+    confidence, hits = confidence_and_hits(probabilities, labels)
+    floor = least_calibration_error(confidence)
     figures = [replace(m, floor=floor) if m.metric == "ece" else m for m in figures]
     for coverage in COVERAGES[1:]:
         value = accuracy_at(probabilities, labels, coverage)
         figures.append(Measured(split, accuracy_at_name(coverage), value, len(labels)))
     if threshold is None:
         return figures
-    told = probabilities.max(axis=1) >= threshold
-    figures.append(Measured(split, COVERAGE, float(told.mean()), len(labels)))
-    if told.any():
-        right = float((probabilities[told].argmax(axis=1) == labels[told]).mean())
-        figures.append(Measured(split, ACCURACY, right, int(told.sum())))
+    sure = confidence >= threshold
+    figures.append(Measured(split, COVERAGE, float(sure.mean()), len(labels)))
+    if sure.any():
+        figures.append(Measured(split, ACCURACY, float(hits[sure].mean()), int(sure.sum())))
     return figures
 
 
-def measured_as_shipped(
+def measure_as_shipped(
     split: str, modality: str, folder: Path, media: Sequence[bytes], labels: np.ndarray
 ) -> list[Measured]:
     """Judge the scores that the pipeline would give of these media: front end, quality and all."""
@@ -136,7 +145,7 @@ def measured_as_shipped(
     if found.failures:
         message = f"{folder.name} could not read an item: {found.failures[0].detail}"
         raise AffectstreamError(message)
-    return measured_single(split, found.scores, labels, threshold=model.threshold)
+    return measure_single_label(split, found.scores, labels, threshold=model.threshold)
 
 
 def other_tier(folder: Path, build: Path) -> Path | None:
@@ -158,7 +167,7 @@ def accuracy_at_name(coverage: float) -> str:
     return f"accuracy at {coverage:.0%} coverage"
 
 
-def aside(measured: Sequence[Measured], why: str) -> list[Measured]:
+def exclude_ece(measured: Sequence[Measured], why: str) -> list[Measured]:
     """Return the figures with their ECE under a name of its own, which counts for no goal.
 
     That is for rows that are no test set of their own: pooled, disturbed, of a corpus never seen.
@@ -166,7 +175,7 @@ def aside(measured: Sequence[Measured], why: str) -> list[Measured]:
     return [replace(m, metric=f"ece, {why}") if m.metric == "ece" else m for m in measured]
 
 
-def measured_one(
+def measure_figure(
     split: str, metric: str, figure: Callable[[np.ndarray], float], rows: int, *, key: str = ""
 ) -> Measured:
     """Return ``figure`` of all rows, with its interval over resampled rows."""
@@ -175,13 +184,12 @@ def measured_one(
 
 
 def accuracy_at(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
-    """Return the accuracy on the most confident share of the rows: the risk-coverage curve."""
-    confidence = probabilities.max(axis=1)
-    kept = np.argsort(-confidence, kind="stable")[: max(1, round(coverage * len(labels)))]
-    return float((probabilities[kept].argmax(axis=1) == labels[kept]).mean())
+    """Return the accuracy on the most confident share of the rows."""
+    count = np.array([max(1, round(coverage * len(labels)))])
+    return float(accuracy_of_surest(*confidence_and_hits(probabilities, labels), count)[0])
 
 
-def measured_gaps(
+def measure_gaps(
     split: str,
     probabilities: np.ndarray,
     labels: np.ndarray,
@@ -192,9 +200,9 @@ def measured_gaps(
 ) -> list[Measured]:
     """Return accuracy, UAR and ECE of each group of at least ``least`` rows, with intervals.
 
-    Then how far the groups lie apart in recall and in calibration, with the gap that luck alone
-    gives groups of their sizes as its ``floor``; rows whose group is ``unknown`` are no group to be
-    apart from. ``people`` (n,) names whose row it is: luck then deals people, not rows, to groups.
+    Then how far the groups lie apart in recall and in calibration, with the gap that chance alone
+    gives groups of their sizes as its ``floor``; rows whose group is ``unknown`` count in no gap.
+    ``people`` (n,) names whose row it is: chance then deals people, not rows, to groups.
     """
     figures: list[Measured] = []
     names = [name for name in np.unique(groups) if (groups == name).sum() >= least]
@@ -202,14 +210,14 @@ def measured_gaps(
         for name in names:
             rows = np.flatnonzero(groups == name)
             found = partial(_measure, measure, probabilities[rows], labels[rows])
-            figures.append(measured_one(f"{split}, {name}", metric, found, len(rows)))
-        told = [name for name in names if name != UNKNOWN]
-        if len(told) > 1:
-            apart = partial(_gap, measure, probabilities, labels, groups, told)
-            gap = measured_one(split, f"{metric} gap", apart, len(labels))
+            figures.append(measure_figure(f"{split}, {name}", metric, found, len(rows)))
+        known = [name for name in names if name != UNKNOWN]
+        if len(known) > 1:
+            apart = partial(_gap, measure, probabilities, labels, groups, known)
+            gap = measure_figure(split, f"{metric} gap", apart, len(labels))
             whose = np.arange(len(labels)) if people is None else people
-            by_luck = _luck(measure, probabilities, labels, groups, whose, told)
-            figures.append(replace(gap, floor=by_luck))
+            by_chance = _gap_by_chance(measure, probabilities, labels, groups, whose, known)
+            figures.append(replace(gap, floor=by_chance))
     return figures
 
 
@@ -233,7 +241,7 @@ def _gap(
     return max(found) - min(found)
 
 
-def _luck(
+def _gap_by_chance(
     measure: Metric,
     probabilities: np.ndarray,
     labels: np.ndarray,
@@ -246,7 +254,7 @@ def _luck(
     rows = np.flatnonzero(np.isin(groups, names))
     _, first, person = np.unique(people[rows], return_index=True, return_inverse=True)
     found = []
-    for _ in range(_LUCK_DRAWS):
+    for _ in range(_CHANCE_DRAWS):
         drawn = groups.copy()
         drawn[rows] = rng.permutation(groups[rows][first])[person]
         found.append(_gap(measure, probabilities, labels, drawn, names, rows))
@@ -274,7 +282,7 @@ def write_figures(folder: Path, found: Evaluation) -> None:
 
 
 def of_card(folder: Path, modality: str, tier: Tier) -> Evaluation:
-    """Return what stands on the card of a model folder: the last figures that were measured."""
+    """Return the figures on the card of a model folder, which were measured last."""
     card = read_card(folder / CARD_FILE)
     measured = tuple(
         Measured(f.split, f.metric, f.value, f.rows or 0, f.low, f.high, floor=f.floor)

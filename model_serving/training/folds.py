@@ -1,4 +1,4 @@
-"""Cross-validation: folds in which no speaker or dialogue stands on both sides."""
+"""Cross-validation: folds in which no speaker or dialogue is on both sides."""
 
 from collections.abc import Callable, Iterator
 

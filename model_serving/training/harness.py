@@ -33,7 +33,7 @@ TARGETS = ("labels", "teacher")
 
 _POOL = 50  # batches drawn at once and sorted by length: 40 % less padding
 _STATE = "started_from.json"
-_SAID = {"version", "notes", "given"}  # of a recipe: what is said of a model, not how it is made
+_DESCRIPTIVE = {"version", "notes", "given"}  # settings of a recipe that change no weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class Problem:
 class Run:
     """Where and how a training runs: nothing here changes what is learnt but ``precision``.
 
-    ``folder`` is for checkpoints and TensorBoard and must be ignored by git; ``fresh`` throws away
-    what stands there; ``wandb`` writes Weights & Biases' files too, offline.
+    ``folder`` is for checkpoints and TensorBoard and must be ignored by git; ``fresh`` deletes
+    what is there; ``wandb`` writes Weights & Biases' files too, offline.
     """
 
     folder: Path = Path("build/training")
@@ -90,8 +90,8 @@ def fit(problem: Problem, recipe: Recipe, run: Run) -> float:
     return float(trainer.state.best_metric or 0.0)
 
 
-def as_made(batch: Any) -> Batch:
-    """Hand on a batch that the data set made whole, in ``__getitems__``."""
+def pass_batch_through(batch: Any) -> Batch:
+    """Return a batch as the data set made it, as a whole, in ``__getitems__``."""
     made: Batch = batch
     return made
 
@@ -119,7 +119,7 @@ def predict(
 
     With a ``title`` it shows how far it is.
     """
-    count = len(_sized(items))
+    count = len(_with_length(items))
     order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
     device = next(net.parameters()).device
     was = net.training
@@ -137,30 +137,30 @@ def predict(
 def _prepare(folder: Path, problem: Problem, recipe: Recipe, run: Run) -> str | None:
     """Make the run's folder and return its last checkpoint, if there is one to go on from."""
     state = folder / _STATE
-    data = hashlib.blake2b(pickle.dumps(_untaught(problem.train)), digest_size=16).hexdigest()
-    asked = {"recipe": recipe.model_dump(mode="json", exclude=_SAID), "data": data}
+    data = hashlib.blake2b(pickle.dumps(_drop_teacher(problem.train)), digest_size=16).hexdigest()
+    asked = {"recipe": recipe.model_dump(mode="json", exclude=_DESCRIPTIVE), "data": data}
     if is_main() and run.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     began = json.loads(state.read_text()) if state.is_file() else None
-    last = None if run.fresh else _last_whole(folder)
+    last = None if run.fresh else _last_complete(folder)
     if not run.fresh and began != asked and (began or last):
         message = f"{folder} holds checkpoints of another recipe, seed or data: go on with --fresh"
         raise AffectstreamError(message)
     folder.mkdir(parents=True, exist_ok=True)
     if is_main() and not state.is_file():
-        aside = state.with_suffix(".part")
-        aside.write_text(json.dumps(asked))
-        aside.replace(state)
+        part = state.with_suffix(".part")
+        part.write_text(json.dumps(asked))
+        part.replace(state)
     return last
 
 
-def _untaught(train: Dataset[Any]) -> Dataset[Any]:
-    """Return the items without a teacher's answers, whose last bits hang on the processor."""
+def _drop_teacher(train: Dataset[Any]) -> Dataset[Any]:
+    """Return the items without a teacher's answers, whose last bits depend on the processor."""
     given: Any = train
     return train if getattr(given, "teacher", None) is None else replace(given, teacher=None)
 
 
-def _last_whole(folder: Path) -> str | None:
+def _last_complete(folder: Path) -> str | None:
     """Return the newest checkpoint that was written to its end, which is the trainer's state."""
     states = folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")
     whole = [state.parent for state in states if _is_json(state)]
@@ -185,7 +185,7 @@ def _arguments(problem: Problem, recipe: Recipe, run: Run, folder: Path) -> Trai
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rows = schedule.batch * schedule.accumulate * world
     every = max(
-        1, round(schedule.epochs * len(_sized(problem.train)) / rows / schedule.evaluations)
+        1, round(schedule.epochs * len(_with_length(problem.train)) / rows / schedule.evaluations)
     )
     return TrainingArguments(
         output_dir=str(folder),
@@ -222,7 +222,7 @@ def _arguments(problem: Problem, recipe: Recipe, run: Run, folder: Path) -> Trai
 class ByLength(Sampler[int]):
     """The items of an epoch in random order, where lengths are known in runs of similar ones.
 
-    The order hangs on seed and epoch alone, so a run that goes on after a kill sees the same.
+    The order depends on seed and epoch alone, so a run that continues after a kill sees the same.
     """
 
     def __init__(self, count: int, lengths: Sequence[int] | None, batch: int, seed: int) -> None:
@@ -271,7 +271,7 @@ class _Trainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         rows = self.args.train_batch_size
-        count = len(_sized(self._problem.train))
+        count = len(_with_length(self._problem.train))
         return ByLength(count, self._problem.lengths, rows, self.args.seed)
 
     def compute_loss(
@@ -324,7 +324,7 @@ def _optimiser(problem: Problem, schedule: Schedule) -> torch.optim.Optimizer:
     )
 
 
-def _sized(items: Dataset[Any]) -> Sized:
+def _with_length(items: Dataset[Any]) -> Sized:
     if not isinstance(items, Sized):
         message = "a data set without a length can't be trained on"
         raise TypeError(message)

@@ -8,28 +8,16 @@ not answer that head.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model_serving.corpora.head import Head
 from model_serving.training.recipe import Recipe
 from schemas.vocabularies import EXPRESSIONS
-
-Kind = Literal["single", "multi", "value"]
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Labels that one question asks of: one of them, any of them, or a value for each."""
-
-    name: str
-    labels: tuple[str, ...]
-    kind: Kind
-    weight: float = 1.0
-
 
 SHARED = Head("expression", EXPRESSIONS, "single")
 CIRCUMPLEX = Head("circumplex", ("valence", "arousal"), "value")
@@ -46,7 +34,7 @@ def id2label(heads: Sequence[Head]) -> dict[int, str]:
     return dict(enumerate(names))
 
 
-def named(labels: Mapping[int, str]) -> dict[str, Any]:
+def label_maps(labels: Mapping[int, str]) -> dict[str, Any]:
     """Return what a transformers configuration wants to know of these outputs' names."""
     return {"id2label": labels, "label2id": {name: index for index, name in labels.items()}}
 
@@ -116,14 +104,14 @@ class HeadLoss:
         total = logits.sum() * 0.0  # a batch without any label still has a gradient
         for head, part in slices(self.heads):
             if share < 1:
-                total = total + (1 - share) * self._labelled(
+                total = total + (1 - share) * self._label_loss(
                     head, logits[:, part], batch["labels"][:, part]
                 )
             if teacher is not None:
-                total = total + share * self._taught(head, logits[:, part], teacher[:, part])
+                total = total + share * self._teacher_loss(head, logits[:, part], teacher[:, part])
         return total
 
-    def _labelled(self, head: Head, logits: Tensor, targets: Tensor) -> Tensor:
+    def _label_loss(self, head: Head, logits: Tensor, targets: Tensor) -> Tensor:
         known = ~targets.isnan().any(dim=1)
         if not known.any():
             return logits.new_zeros(())
@@ -142,7 +130,7 @@ class HeadLoss:
             loss = (logits - targets).square().sum(dim=1)
         return head.weight * loss.sum() / len(known)
 
-    def _taught(self, head: Head, logits: Tensor, teacher: Tensor) -> Tensor:
+    def _teacher_loss(self, head: Head, logits: Tensor, teacher: Tensor) -> Tensor:
         known = ~teacher.isnan().any(dim=1)
         if not known.any():
             return logits.new_zeros(())

@@ -1,4 +1,4 @@
-"""Recipes: everything that a training hangs on, in one committed YAML file a model."""
+"""Recipes: everything that a training depends on, in one committed YAML file for each model."""
 
 import shlex
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from schemas.strict import Frozen, read_yaml
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 WITHOUT = "-without-"
-"""Stands in the name of a recipe, and of its model, before the corpora that it leaves out."""
+"""The part of the name of a recipe, and of its model, before the corpora that it leaves out."""
 
 
 class Schedule(Frozen):
@@ -49,7 +49,7 @@ class Distil(Frozen):
 class Recipe(Frozen):
     """One model: what it learns from, how, and what it may be used for.
 
-    ``corpora`` maps the name of a corpus to how often its rows stand in an epoch; ``net`` holds
+    ``corpora`` maps the name of a corpus to how often its rows occur in an epoch; ``net`` holds
     the settings of the modality's own network, ``notes`` what its card says. ``version`` rises
     with every change of what it makes. ``given`` is how the command line names it, where that is
     not by ``name`` alone.
@@ -57,7 +57,7 @@ class Recipe(Frozen):
 
     name: str
     version: str = "1.0.0"
-    modality: Literal["text", "voice", "face", "motion"]
+    modality: Literal["text", "voice", "face", "motion", "fusion"]
     licence: Literal["open", "research"]
     seed: int = 13
     corpora: dict[str, int] = Field(default_factory=dict)

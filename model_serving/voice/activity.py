@@ -8,7 +8,8 @@ a batch at once, and only the LSTM goes through time.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -73,9 +74,14 @@ class VoiceActivity(nn.Module):
 @lru_cache(maxsize=1)
 def load_voice_activity() -> VoiceActivity:
     """Return the net of the installed package ``silero-vad``, loaded once a process."""
-    path = files("silero_vad") / "data" / "silero_vad_16k.safetensors"
+    # Found and not imported: importing it sets torch's threads for the whole process.
+    package = find_spec("silero_vad")
+    if package is None or package.origin is None:
+        message = "package silero-vad is not installed: pip install silero-vad==6.2.3"
+        raise ModuleNotFoundError(message)
+    path = Path(package.origin).parent / "data" / "silero_vad_16k.safetensors"
     gate = re.compile(r"lstm_cell\.(weight|bias)_([ih]h)")
-    tensors = load_file(str(path))
+    tensors = load_file(path)
     found = {gate.sub(r"lstm.\1_\2_l0", name): tensor for name, tensor in tensors.items()}
     net = VoiceActivity()
     net.load_state_dict(found)
@@ -96,7 +102,7 @@ def judge_speech(
     silent = np.ones(len(waves), bool)
     for heard in (loudest, waves):
         rows = np.flatnonzero(silent & ~quiet).tolist()
-        silent[rows] = speech([heard[row] for row in rows]) < _SPEECH
+        silent[rows] = speech_probability([heard[row] for row in rows]) < _SPEECH
     shares = np.zeros(len(waves))
     codes: list[QualityCode | None] = []
     for row, wave in enumerate(waves):
@@ -114,31 +120,31 @@ def _judge(wave: np.ndarray, steps: int, *, silent: bool) -> tuple[float, Qualit
     if silent:
         return 0.0, QualityCode.NO_SPEECH
     shares = {
-        QualityCode.CLIPPED: _between(crest(wave), _SQUARE, _ROUND),
-        QualityCode.NOISY: min(_coarse(steps), _noisy(wave)),
-        QualityCode.NARROW_BAND: _NARROW if narrow(wave) else 1.0,
+        QualityCode.CLIPPED: _scale_between(crest_factor(wave), _SQUARE, _ROUND),
+        QualityCode.NOISY: min(_share_by_steps(steps), _share_by_noise(wave)),
+        QualityCode.NARROW_BAND: _NARROW if is_narrow_band(wave) else 1.0,
         QualityCode.TOO_SHORT: min(1.0, seconds / _LONG_ENOUGH),
     }
     worst = min(shares, key=lambda code: shares[code])
-    told = shares[worst] < _DOUBT or (worst is QualityCode.NARROW_BAND and shares[worst] < 1)
-    return float(np.prod(list(shares.values()))), worst if told else None
+    report = shares[worst] < _DOUBT or (worst is QualityCode.NARROW_BAND and shares[worst] < 1)
+    return float(np.prod(list(shares.values()))), worst if report else None
 
 
-def _between(value: float, none: float, whole: float) -> float:
+def _scale_between(value: float, none: float, whole: float) -> float:
     return float(np.clip((value - none) / (whole - none), 0.0, 1.0))
 
 
-def _coarse(steps: int) -> float:
-    return _between(float(np.log2(max(steps, 1))), _FEWEST_STEPS, np.log2(_ENOUGH_STEPS))
+def _share_by_steps(steps: int) -> float:
+    return _scale_between(float(np.log2(max(steps, 1))), _FEWEST_STEPS, np.log2(_ENOUGH_STEPS))
 
 
-def _noisy(wave: np.ndarray) -> float:
+def _share_by_noise(wave: np.ndarray) -> float:
     if len(wave) < _LONG_ENOUGH * RATE:  # a syllable alone has no pause to hear the noise in
         return 1.0
-    return _between(noise(wave), _LOUD_NOISE, _LOW_NOISE)
+    return _scale_between(noise_level(wave), _LOUD_NOISE, _LOW_NOISE)
 
 
-def crest(wave: np.ndarray) -> float:
+def crest_factor(wave: np.ndarray) -> float:
     """Return the median crest factor of the loudest third of frames: how far peaks stand out.
 
     Clipping takes the peaks. Cut-off samples themselves are gone after resampling or a codec: of
@@ -148,11 +154,11 @@ def crest(wave: np.ndarray) -> float:
     frames = wave[: len(wave) // _FRAME * _FRAME].reshape(-1, _FRAME)
     frames = frames - frames.mean(axis=1, keepdims=True)
     power = np.square(frames).mean(axis=1)
-    loud = _voiced(power) & (power >= np.sort(power)[-max(1, len(power) // 3)])
+    loud = _mark_voiced(power) & (power >= np.sort(power)[-max(1, len(power) // 3)])
     return float(np.median(np.abs(frames[loud]).max(axis=1) / np.sqrt(power[loud] + 1e-12)))
 
 
-def noise(wave: np.ndarray) -> float:
+def noise_level(wave: np.ndarray) -> float:
     """Return how loud what never stops is, in dB of the voice: the least tenth of each frequency.
 
     From -18 dB down, white noise of 7 dB and more, the shipped models are as right as sure;
@@ -160,18 +166,18 @@ def noise(wave: np.ndarray) -> float:
     """
     powers = _powers(wave)
     floor = np.percentile(powers, 10, axis=0).sum()
-    voice = powers[_voiced(powers.sum(axis=1))].mean(axis=0).sum()
+    voice = powers[_mark_voiced(powers.sum(axis=1))].mean(axis=0).sum()
     return float(10 * np.log10((floor + 1e-20) / (voice + 1e-20)))
 
 
-def narrow(wave: np.ndarray) -> bool:
+def is_narrow_band(wave: np.ndarray) -> bool:
     """Tell whether the voice came through a telephone: nothing of it stands above 5 kHz."""
     powers = _powers(wave)
-    bands = powers[_voiced(powers.sum(axis=1))].sum(axis=0)
+    bands = powers[_mark_voiced(powers.sum(axis=1))].sum(axis=0)
     return float(bands[_ABOVE:].sum()) < _BAND * float(bands.sum())
 
 
-def _voiced(power: np.ndarray) -> np.ndarray:
+def _mark_voiced(power: np.ndarray) -> np.ndarray:
     """Mark the frames (n,) that carry the voice: near the level that is reached in five of them."""
     return np.asarray(power >= _VOICE * np.sort(power)[-min(len(power), _LOUD_FRAMES)])
 
@@ -195,7 +201,7 @@ def _loudest(wave: np.ndarray) -> np.ndarray:
     return wave[start : start + RATE]
 
 
-def speech(waves: Sequence[np.ndarray]) -> np.ndarray:
+def speech_probability(waves: Sequence[np.ndarray]) -> np.ndarray:
     """Return the highest probability of speech in each clip (n,), batches of alike lengths."""
     found = np.zeros(len(waves))
     order = np.argsort([len(wave) for wave in waves], kind="stable")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForAudioClassification, PretrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from model_serving.motion.net import Net
+from model_serving.net import Net
 
 _RATE = 16_000
 _FFT, _WINDOW, _HOP = 1024, 640, 256  # 40 ms every 16 ms; lags up to 384 samples stand unfolded
@@ -145,7 +145,7 @@ class SpeakerStates(nn.Module):
         power = _spectrogram(waveform, self.window.float(), _ENCODER_HOP) @ self.bank.float()
         frames = _frames(lengths, _ENCODER_FFT, _ENCODER_HOP)
         loudness = power.sum(dim=2)
-        active = _active(loudness, frames)
+        active = _mark_active(loudness, frames)
         level = _square_mean(waveform, lengths)
         hidden = power * (_LOUDNESS / level.clamp(min=1e-8))[:, None, None]
         found = []
@@ -196,7 +196,7 @@ class Functionals(nn.Module):
         frames = _frames(lengths, _FFT, _HOP)
         mel, sums = torch.split(weighted, [_MELS, 4], dim=2)
         logs = torch.log(mel + _FLOOR)
-        active = _active(mel.sum(dim=2), frames)
+        active = _mark_active(mel.sum(dim=2), frames)
         voiced = active & (strength > _VOICED)
         tracks = self._tracks(sums, mel, logs, strength)
         either = torch.where(voiced.any(dim=1, keepdim=True), voiced, active)
@@ -301,7 +301,7 @@ def _frames(lengths: Tensor, size: int, hop: int) -> Tensor:
     return (lengths - size).clamp(min=0) // hop + 1
 
 
-def _active(loudness: Tensor, frames: Tensor) -> Tensor:
+def _mark_active(loudness: Tensor, frames: Tensor) -> Tensor:
     """Mark (n, frames) what carries the voice; never empty, since some frame reaches the mean."""
     real = torch.arange(loudness.shape[1], device=loudness.device) < frames[:, None]
     mean = (loudness * real).sum(dim=1) / frames

@@ -1,7 +1,7 @@
 """From the channels of a recording to the one waveform that is judged and recognised.
 
-What microphones, sound cards and cutters add is taken off: an offset and its drift, a channel that
-is silent, turned round or another's, and silence beyond what speakers leave.
+What microphones, sound cards and cutters add is removed: an offset and its drift, a channel that
+is silent, inverted or another's, and silence beyond what speakers leave.
 """
 
 from math import gcd
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torchaudio
 
-from model_serving.voice.activity import RATE, speech
+from model_serving.voice.activity import RATE, speech_probability
 
 _MAX_KERNEL = 300_000  # taps; 44,100 to 16,000 Hz takes 70,000, 44,101 would take 700,000,000
 _EDGE = 64  # samples, more than the filter bank reaches over
@@ -26,7 +26,7 @@ _LONGEST_PAUSE = 1.4  # seconds: before and behind the corpora's clips it is 1.3
 _LONGEST_BREAK = 0.1
 
 
-def resampled(wave: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+def resample(wave: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     """Return the wave at the wanted rate.
 
     The filter bank grows with both rates over what they share. Where that is too little, a rate
@@ -43,7 +43,7 @@ def resampled(wave: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return np.asarray(found[: -(-len(wave) * other // once)].numpy())
 
 
-def steady(sound: np.ndarray, rate: int) -> np.ndarray:
+def remove_drift(sound: np.ndarray, rate: int) -> np.ndarray:
     """Return the sound (samples, channels) without its offset and what is slower than 20 Hz."""
     width = max(1, int(_DRIFT * rate)) | 1
     if len(sound) < 2 * width:
@@ -60,7 +60,7 @@ def _smooth(sound: np.ndarray, width: int) -> np.ndarray:
     return np.asarray((sums[width:] - sums[:-width]) / width)
 
 
-def mono(sound: np.ndarray, rate: int) -> np.ndarray:
+def mix_to_mono(sound: np.ndarray, rate: int) -> np.ndarray:
     """Return one waveform (samples,) of channels (samples, channels) without an offset.
 
     Channels that are one voice are averaged. One that is turned round is left out: the mean would
@@ -72,14 +72,14 @@ def mono(sound: np.ndarray, rate: int) -> np.ndarray:
         return sound[:, 0]
     power = np.square(sound, dtype=np.float64).mean(axis=0)
     heard = sound[:, power >= _UNHEARD * power.max()]
-    alike = _likeness(heard, int(np.square(heard).mean(axis=0).argmax()))
+    alike = _correlate(heard, int(np.square(heard).mean(axis=0).argmax()))
     if (np.abs(alike) < _ALIKE).any():
-        clear = [resampled(heard[:, i], rate, RATE) for i in range(heard.shape[1])]
-        alike = _likeness(heard, int(speech(clear).argmax()))
+        clear = [resample(heard[:, i], rate, RATE) for i in range(heard.shape[1])]
+        alike = _correlate(heard, int(speech_probability(clear).argmax()))
     return np.asarray(heard[:, alike >= _ALIKE].mean(axis=1), np.float32)
 
 
-def _likeness(sound: np.ndarray, chosen: int) -> np.ndarray:
+def _correlate(sound: np.ndarray, chosen: int) -> np.ndarray:
     """Return the correlation of each channel (channels,) with the chosen one, 1 with itself."""
     sizes = np.sqrt(np.square(sound, dtype=np.float64).sum(axis=0))
     common = (sound.T @ sound[:, chosen]) / np.maximum(sizes * sizes[chosen], 1e-30)
@@ -87,7 +87,7 @@ def _likeness(sound: np.ndarray, chosen: int) -> np.ndarray:
     return np.asarray(common)
 
 
-def without_long_pauses(wave: np.ndarray, rate: int) -> np.ndarray:
+def shorten_pauses(wave: np.ndarray, rate: int) -> np.ndarray:
     """Return the wave with each pause cut down to as long as the corpora's speakers make them.
 
     A level is measured over what carries the voice: with 6 s of zeros behind 3 s of speech it

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipelines.cli.config import config_command
 from schemas.errors import AffectstreamError
 
 app = typer.Typer(
@@ -311,7 +312,8 @@ def train(
     task: Task,
     data: Annotated[Path, typer.Option(help="Folder of labelled corpora.")],
     recipe: Annotated[
-        str | None, typer.Option(help="Shipped recipe or YAML file; default: TASK-compact.")
+        str | None,
+        typer.Option(help="Shipped recipe or YAML file; default: TASK-compact or fusion."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Model folder; default: build/models.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")] = None,
@@ -325,19 +327,12 @@ def train(
     build: Annotated[Path, typer.Option(help="Folder of checkpoints and models.")] = Path("build"),
 ) -> None:
     """Train a model by its recipe; goes on from the last checkpoint after a kill."""
-    if task is Task.FUSION:
-        from pipelines.models.train import train_fusion
-
-        if folds or without or fresh or wandb or precision is not Precision.FP32:
-            message = "fusion takes --data, --build, --recipe, --out and --seed alone"
-            raise AffectstreamError(message)
-        train_fusion(recipe or "fusion", data, out, seed, build, console)
-        return
     from model_serving.training.harness import Run
     from model_serving.training.recipe import read_recipe
     from pipelines.models.train import train as run_training
 
-    chosen = read_recipe(recipe or f"{task.value}-compact").changed(seed, without or [])
+    usual = "fusion" if task is Task.FUSION else f"{task.value}-compact"
+    chosen = read_recipe(recipe or usual).changed(seed, without or [])
     run = Run(
         folder=build / "training",
         build=build,
@@ -364,24 +359,7 @@ def evaluate(
     run(data, build, only or [], docs, Console())
 
 
-@app.command("config")
-def config_command(
-    check: Annotated[Path | None, typer.Option(help="Say what is wrong with this file.")] = None,
-    new_keys: Annotated[Path | None, typer.Option(help="Write a new key file here.")] = None,
-) -> None:
-    """Print the configuration with all defaults, check one, or make a key file."""
-    import yaml
-
-    from pipelines.config import Config, load_config
-    from schemas.keys import write_keys
-
-    if new_keys is not None:
-        write_keys(new_keys)
-        console.print(f"new key in {new_keys}: keep it safe, references cannot be made without it")
-        return
-    blank = Config(log=Path("LOG"), tables=TABLES, keys=Path("keys.yaml"))
-    settings = blank if check is None else load_config(check)
-    typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip())
+app.command("config")(config_command)
 
 
 def main() -> None:

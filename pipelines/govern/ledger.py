@@ -6,17 +6,17 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipelines.config import Config
-from schemas.events import GOVERNANCE, kind_of
+from schemas.events import GOVERNANCE
 from schemas.keys import read_keys
+from schemas.stages import MAIN, Tagged, kind_of
 from schemas.tables import CONSENT_LEDGER, Root
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
-from transforms.gate import read_policy
 from transforms.gating.consent import Consents, ledger_rows
+from transforms.gating.policy import read_policy
 from transforms.isolation.isolate import Isolation
-from transforms.log import read_topics
 from transforms.pseudonymise import Pseudonyms
-from transforms.stage import MAIN, Tagged
+from transforms.recorded import read_topics
 from transforms.validate import validate_batch
 
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
-from pipelines.config import Kafka
 from pipelines.kafka.header_names import read_any_header_name
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
+from schemas.settings import Kafka
 
 _SCRAM = "SCRAM-SHA-512"
 

@@ -15,13 +15,13 @@ from kafka import KafkaProducer
 from rich.console import Console
 from rich.progress import Progress
 
-from pipelines.config import Kafka
 from pipelines.kafka.clients import python_settings
 from pipelines.kafka.topics import MAX_MESSAGE, need_topics, told
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from schemas.record_time import record_times
-from transforms.log import count_records, log_files, read_records
+from schemas.settings import Kafka
+from transforms.recorded import count_records, log_files, read_records
 
 _NO_TIME = -1
 """What Kafka keeps where a record has no time."""

@@ -15,14 +15,14 @@ from kafka import KafkaConsumer
 from rich.console import Console
 from rich.progress import Progress
 
-from pipelines.config import Kafka
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
 from pipelines.kafka.topics import need_topics, told
 from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
 from schemas.record_time import record_times
-from transforms.log import bounded, read_records
+from schemas.settings import Kafka
+from transforms.recorded import bounded, read_records
 
 
 def record(

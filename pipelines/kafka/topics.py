@@ -7,10 +7,10 @@ from contextlib import closing, contextmanager
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from pipelines.config import Kafka
 from pipelines.kafka.clients import partitions_of, python_settings, reader_settings
 from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.events import GOVERNANCE, TOPICS
+from schemas.settings import Kafka
 
 MAX_MESSAGE = 10 << 20
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from schemas.stages import Stage
+
 _TIMEOUT_S = 2.0
 _ACTIVE = ("CREATED", "RUNNING", "RESTARTING", "INITIALIZING", "FAILING", "RECONCILING")
 
@@ -89,7 +91,7 @@ class FlinkRest:
         """Return the path of the vertex that makes the windows."""
         if self._job is None or (told := self._ask(f"/jobs/{self._job}")) is None:
             return None
-        windows = [v["id"] for v in told["vertices"] if v["name"].startswith("WindowSessions")]
+        windows = [v["id"] for v in told["vertices"] if v["name"].startswith(Stage.WINDOW)]
         return f"/jobs/{self._job}/vertices/{windows[0]}" if windows else None
 
     def cancel(self) -> None:

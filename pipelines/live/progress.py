@@ -10,11 +10,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
-from pipelines.config import Kafka
 from pipelines.kafka.clients import partitions_of, reader_settings
 from pipelines.live.partitions import Counts
 from schemas.errors import DeadLetterCode
 from schemas.events import TOPICS
+from schemas.settings import Kafka
 from schemas.tables import TABLES, Root
 
 _COUNT_EACH_S = 5.0

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model_serving.training.evaluation import COVERAGES, Evaluation, accuracy_at_name
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
 
 _STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "affectstream", "font.size": 8}
 

@@ -26,7 +26,7 @@ from pipelines.models.coverage import draw
 from pipelines.models.throughput import Speed, speeds
 from pipelines.models.train import reading
 from schemas.errors import AffectstreamError
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
 
 GOALS = {
     "goemotions_ekman_macro_f1": ("BERT-base 62.4", 62.4, 57.0),

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from model_serving.front_end import Inputs
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import NetRecogniser
+from model_serving.threads import model_threads
 from pipelines.config import WEIGHTS
-from schemas.events import MOTION_FEATURES
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES, MOTION_FEATURES
 
 _TOKENS, _SECONDS, _SIDE = 32, 3, 48
 _ROWS = {"motion": 1024}
@@ -38,13 +38,14 @@ class Speed:
 
 
 def speeds(weights: Path = WEIGHTS, rounds: int = 7) -> list[Speed]:
-    """Measure the compact model of each modality."""
+    """Measure the compact model of each modality, with the threads that a worker gives it."""
     found = []
     for modality in MODALITIES:
         folder = weights / f"{modality}-compact"
         model = load_recogniser(modality, str(folder), None, "cpu")
         if isinstance(model, NetRecogniser):
-            found.append(_speed(modality, model, rounds))
+            with model_threads():
+                found.append(_speed(modality, model, rounds))
     return found
 
 

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from model_serving.training.harness import Run, is_main
 from model_serving.training.recipe import Recipe
-from pipelines.config import WEIGHTS
 from schemas.errors import AffectstreamError
 
 _CLOSED = {"voice": "RAVDESS", "face": "FER+"}
@@ -22,7 +21,7 @@ def train(
 ) -> None:
     """Train by the recipe into ``out``, or show how it does in ``run.folds`` folds.
 
-    The card of a new model has no test figures: ``affectstream evaluate`` measures those.
+    The card of a new recogniser has no test figures: ``affectstream evaluate`` measures those.
     """
     _check(task, recipe)
     module = import_module(f"model_serving.training.{task}.train")
@@ -36,28 +35,10 @@ def train(
     with reading(data):
         card = module.train(recipe, data, folder, run)
     if is_main():
+        for figure in card.figures:
+            console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
         error = card.calibration.ece
         console.print(f"{card.model_id} in {folder}" + (f"; dev ECE {error}" if error else ""))
-
-
-def train_fusion(
-    recipe: str, data: Path, out: Path | None, seed: int | None, build: Path, console: Console
-) -> None:
-    """Train the fusion on the shipped compact models, or write the one that learnt nothing."""
-    from model_serving.training.fusion import train as fusion  # noqa: PLC0415 - as every trainer, when it is asked for
-
-    folder = out or build / "models" / recipe
-    if recipe == "fusion-open":
-        card = fusion.build_average(folder, WEIGHTS)
-    elif recipe == "fusion":
-        with reading(data):
-            card = fusion.train(data, folder, WEIGHTS, 13 if seed is None else seed)
-    else:
-        message = f"no recipe {recipe} of fusion: name fusion or fusion-open"
-        raise AffectstreamError(message)
-    for figure in card.figures:
-        console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
-    console.print(f"{card.model_id} in {folder}")
 
 
 @contextmanager

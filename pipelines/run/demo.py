@@ -6,7 +6,7 @@ from rich.console import Console
 
 from pipelines.config import load_config
 from pipelines.run.replay import replay
-from pipelines.sessionlogs.sample import write_sample
+from pipelines.sessionlogs.sample import ABOUT, write_sample
 from pipelines.show.accuracy import GroundTruth
 from pipelines.show.report import write_report
 from pipelines.show.screen import show
@@ -28,6 +28,7 @@ def demo(out: Path, console: Console, progress: Console) -> None:
     settings = load_config(None, log=session / "log", tables=tables, keys=keys)
     done = replay(settings, progress)
     show(tables, console, truth)
+    console.print(f"{ABOUT}\n")
     print_verdicts(check_tables(tables, out / "data_docs"), console)
     page = write_report(tables, out / "report.html", truth)
     console.print(

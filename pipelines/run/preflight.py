@@ -1,16 +1,15 @@
 """What a run needs, opened before it starts, so that what is wrong is said in one sentence."""
 
-import shutil
 from typing import TYPE_CHECKING
 
-from pipelines.config import Config, Models
+from pipelines.config import Config, Models, check_agreement
 from pipelines.kafka.topics import check_topics
+from pipelines.run.config_check import java_problems
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
-from schemas.vocabularies import MODALITIES
-from transforms.decide import read_scenarios
-from transforms.gate import read_policy
-from transforms.land import prepare_tables
+from schemas.modalities import MODALITIES
+from transforms.gating.policy import read_policy
+from transforms.landing.prepare import prepare_tables
 
 if TYPE_CHECKING:
     from model_serving.recogniser import Recogniser
@@ -39,20 +38,16 @@ def check_files(config: Config) -> None:
 
 
 def check_rules(config: Config) -> None:
-    """Read the keys, the policy and the scenarios."""
+    """Check that the settings agree, and read the keys, the policy and the scenarios."""
+    check_agreement(config)
     read_keys(config.keys)
-    read_policy(config.policy)
-    read_scenarios(config.scenarios)
+    read_policy(config.policy, config.scenarios)
 
 
 def check_java(config: Config) -> None:
     """Raise where Java or the runner's jars are missing."""
-    if shutil.which("java") is None:
-        message = "java is missing: apt-get install -y openjdk-17-jdk-headless maven"
-        raise AffectstreamError(message)
-    if not (config.live.jars / "jobserver.jar").is_file():
-        message = f"{config.live.jars} has no jobserver.jar: run `make flink`"
-        raise AffectstreamError(message)
+    for problem in java_problems(config.live):
+        raise AffectstreamError(problem)
 
 
 def load_models(models: Models) -> "dict[str, Recogniser]":
@@ -62,7 +57,7 @@ def load_models(models: Models) -> "dict[str, Recogniser]":
     from model_serving.loader import load_recogniser  # noqa: PLC0415
 
     load_fusion(models.fusion)
-    chosen = {modality: getattr(models, modality) for modality in MODALITIES}
+    chosen = {modality: models.recogniser(modality) for modality in MODALITIES}
     return {
         modality: load_recogniser(modality, its.model, its.card, its.device)
         for modality, its in chosen.items()

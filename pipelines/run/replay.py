@@ -21,18 +21,20 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from model_serving.handler import stage_of
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
 from pipelines.run.preflight import check_rules, load_models
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from schemas.ids import stable_ids
+from schemas.modalities import MODALITIES
 from schemas.record_time import record_times
+from schemas.stages import Stage, recognition_stage
 from schemas.tables import NO_DAY, RUNS
-from schemas.vocabularies import MODALITIES
-from transforms.land import TableWriter, prepare_tables
-from transforms.log import PROGRESS, count_records, log_files
+from transforms.landing.delta import TableWriter
+from transforms.landing.prepare import prepare_tables
+from transforms.log import PROGRESS
+from transforms.recorded import count_records, log_files
 
 Stages = dict[str, dict[str, float]]
 
@@ -104,10 +106,10 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
 
 
 _ORDER = [
-    "DecodeEvents", "ValidateEvents", "Pseudonymise", "GateByPolicy", "FetchMedia", "ScrubText",
-    *map(stage_of, MODALITIES),
-    "WindowSessions", "FuseModalities", "DecideExpressions",
-]  # fmt: skip
+    *(Stage.DECODE, Stage.VALIDATE, Stage.PSEUDONYMISE, Stage.GATE, Stage.FETCH, Stage.SCRUB),
+    *map(recognition_stage, MODALITIES),
+    *(Stage.WINDOW, Stage.FUSE, Stage.DECIDE),
+]
 
 
 def _place(stage: str) -> tuple[int, str]:

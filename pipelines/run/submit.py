@@ -10,7 +10,7 @@ from apache_beam.runners.runner import PipelineResult
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
 from schemas.errors import AffectstreamError
-from transforms.land import prepare_tables
+from transforms.landing.prepare import prepare_tables
 
 SETUP = Path(__file__).resolve().parents[2] / "setup.py"
 

@@ -24,7 +24,7 @@ from pipelines.sessionlogs.cloudevents import (
     dataschema,
     json_bytes,
 )
-from pipelines.sessionlogs.sample_data import clips, utterances
+from pipelines.sessionlogs.sample_data import HEADS, SYNTHESISED, clips, utterances
 from pipelines.sessionlogs.script import motion_payload
 from pipelines.sessionlogs.writer import (
     GROUP_ROWS,
@@ -167,17 +167,17 @@ def _motion(rng: np.random.Generator) -> _Pool:
 
 
 def _faces(rng: np.random.Generator) -> _Pool:
+    """Two pictures of each expression by each of 20 cameras, of which a few share a head."""
     shown = np.arange(280) // 2 % len(EXPRESSIONS)
-    containers = [("jpeg", "png", "webp")[i // 14 % 3] for i in range(280)]
-    looks = [faces.identity(rng) for _ in range(20)]
-    frames = motion_frames(shown, rng)
-    drawn = [
-        picture
-        for i, who in enumerate(looks)
-        for picture in faces.draw(who, frames[i * 14 : i * 14 + 14], rng)
+    cameras = [faces.camera(rng) for _ in range(20)]
+    payloads = [
+        faces.photograph(
+            i // 14 % HEADS, expression, i // 14 // HEADS * 2 + i % 2, cameras[i // 14]
+        )
+        for i, expression in enumerate(shown.tolist())
     ]
-    payloads = [faces.encode(picture, c) for picture, c in zip(drawn, containers, strict=True)]
-    return _Pool("face", payloads, [f"image/{c}" for c in containers], shown, np.arange(280) % 2)
+    types = [cameras[i // 14].content_type for i in range(280)]
+    return _Pool("face", payloads, types, shown, np.arange(280) % 2)
 
 
 def _voice() -> _Pool:
@@ -285,6 +285,7 @@ def _truth(
     shown = np.concatenate([pool.shown for pool in pools])
     langs = np.concatenate([pool.langs for pool in pools])
     spoken = np.isin(kind, [i for i, p in enumerate(pools) if p.kind in ("text", "voice")])
+    standing_in = [SYNTHESISED if pool.kind == "voice" else None for pool in pools]
     sources = [Event("text", "", subject, 0, 0, None).source for subject in people]
 
     def by_subject(values: list[str]) -> pa.Array:
@@ -301,5 +302,6 @@ def _truth(
         pa.array(EXPRESSIONS).take(pa.array(shown[place])),
         pa.array(["en", "zh"]).take(pa.array(langs[place], mask=~spoken)),
         pa.repeat("bench", len(who)),
+        pa.array(standing_in, pa.string()).take(pa.array(kind)),
     ]
     return pa.record_batch(columns, schema=TRUTH)

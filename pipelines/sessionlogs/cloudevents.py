@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from schemas.events import EVENT_TYPES, TOPIC_OF
+from schemas.modalities import MODALITIES
 
 NOTICE: Final = "notice-2026-08"
 JSON_TYPE: Final = "application/json"
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
-BIOMETRIC: Final = frozenset({"voice", "face", "motion"})
-SESSION: Final = BIOMETRIC | {"text", "context"}
+BIOMETRIC: Final = frozenset(name for name, its in MODALITIES.items() if its.biometric)
+SESSION: Final = frozenset({*MODALITIES, "context"})
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,7 +72,9 @@ class Event:
 
     ``attributes`` overrides CloudEvents attributes, None removes one. ``expression`` is the
     ground truth, None where the event shows none or can not be recognised. ``planted`` is the
-    code of the dead letter or refusal that the pipeline owes for it.
+    code of the dead letter or refusal that the pipeline owes for it. ``stand_in`` says what the
+    payload is where it only stands in for what its recogniser is made for, so that no score is
+    taken of it.
     """
 
     kind: str
@@ -85,6 +88,7 @@ class Event:
     expression: str | None = None
     lang: str | None = None
     corpus: str = "sample"
+    stand_in: str | None = None
     planted: str | None = None
     attributes: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -173,7 +177,7 @@ def consent(subject: Subject, event_id: str, time_ms: int, *, granted: bool) -> 
     payload = {
         "granted": granted,
         "purposes": ["avatar_mirroring", "recommendation"],
-        "modalities": ["text", "voice", "face", "motion"],
+        "modalities": list(MODALITIES),
     }
     return Event("consent", event_id, subject, time_ms, time_ms + 20, json_bytes(payload))
 

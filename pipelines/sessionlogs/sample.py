@@ -1,6 +1,6 @@
 """The built-in sample: thirteen subjects in four scenes, three minutes, made here from nothing.
 
-Written utterances, clips of a speech synthesiser, synthetic motion and drawn faces follow one
+Written utterances, clips of a speech synthesiser, synthetic motion and rendered faces follow one
 script of shown expressions, which is the ground truth. Nothing in it is a recording of a person.
 """
 
@@ -14,10 +14,16 @@ from typing import Final
 
 import numpy as np
 
-from model_serving.corpora.motion import motion_frames
 from pipelines.sessionlogs import faces, faults
 from pipelines.sessionlogs.cloudevents import Event, Subject, as_refused, consent, json_bytes
-from pipelines.sessionlogs.sample_data import Clip, Utterance, clips, utterances
+from pipelines.sessionlogs.sample_data import (
+    SYNTHESISED,
+    VARIANTS,
+    Clip,
+    Utterance,
+    clips,
+    utterances,
+)
 from pipelines.sessionlogs.script import (
     Timeline,
     delays,
@@ -30,11 +36,15 @@ from pipelines.sessionlogs.script import (
 from pipelines.sessionlogs.writer import SessionLog, in_arrival_order, new_log, written
 from schemas.vocabularies import EXPRESSIONS
 
+ABOUT: Final = (
+    "The built-in sample: written texts, faces rendered from a head mesh, synthesised speech, "
+    "motion made by rule; no recording of a person. The figures show that the pipeline works, not "
+    "how well people are read: for that see Models in the README."
+)
 SEED: Final = 20260914
 START_MS: Final = int(datetime(2026, 9, 14, 10, tzinfo=UTC).timestamp()) * 1000
 LENGTH_MS: Final = 185_000
 WITHDRAWN_MS: Final = START_MS + 120_005
-FACE_FORMATS: Final = ("jpeg", "png", "webp")
 
 # odds of anger, disgust, fear, joy, sadness, surprise, neutral
 _LIKELY: Final = {
@@ -137,7 +147,9 @@ def _session(rng: np.random.Generator) -> Iterator[Event]:
         for subject in cast:
             script = scripts[subject.id]
             yield from _context(subject, ids, rng)
-            yield from _faces(subject, ticks(START_MS, stop, 2_400, rng), script, ids, rng)
+            head = SUBJECTS.index(subject)
+            shots = ticks(START_MS, stop, 2_400, rng)
+            yield from _faces(subject, head, script, shots, ids, rng)
             beats = ticks(START_MS, stop, 500, rng)
             yield from motion_events(subject, beats, script, ids, rng)
 
@@ -166,6 +178,7 @@ def _turns(
             structured=bool(rng.random() < 0.1),
             expression=expression,
             lang=subject.lang,
+            stand_in=SYNTHESISED if kind == "voice" else None,
             payload=_payload(said),
             content_type=said.content_type,
         )
@@ -203,27 +216,28 @@ class _Lines:
 
 def _faces(
     subject: Subject,
-    times: np.ndarray,
+    head: int,
     script: Timeline,
+    times: np.ndarray,
     ids: Iterator[str],
     rng: np.random.Generator,
 ) -> Iterator[Event]:
-    who = faces.identity(rng)
-    container = FACE_FORMATS[int(rng.integers(len(FACE_FORMATS)))]
-    shown = script.at(times)
-    drawn = faces.draw(who, motion_frames(shown, rng), rng)
+    """Yield pictures of one head; each display comes once before any comes again."""
+    camera = faces.camera(rng)
+    decks = [cycle(rng.permutation(VARIANTS).tolist()) for _ in EXPRESSIONS]
     late = delays(len(times), rng)
-    for at, number, picture, delay in zip(times, shown, drawn, late, strict=True):
+    for at, number, delay in zip(times, script.at(times), late, strict=True):
         yield Event(
             kind="face",
             id=next(ids),
             subject=subject,
             time_ms=int(at),
             arrival_ms=int(at + delay),
-            payload=faces.encode(picture, container),
-            content_type=f"image/{container}",
+            payload=faces.photograph(head, number, next(decks[number]), camera),
+            content_type=camera.content_type,
             structured=bool(rng.random() < 0.04),
             expression=EXPRESSIONS[number],
+            corpus="rendered",
         )
 
 

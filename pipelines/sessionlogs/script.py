@@ -10,7 +10,7 @@ import numpy as np
 from model_serving.corpora.motion import motion_frames
 from pipelines.sessionlogs.cloudevents import Event, Subject, json_bytes
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
-from schemas.events import MOTION_FEATURES
+from schemas.modalities import MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
 
 NEUTRAL: Final = EXPRESSIONS.index("neutral")

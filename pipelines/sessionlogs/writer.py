@@ -34,9 +34,13 @@ TRUTH = pa.schema(
         ("expression", pa.string()),
         ("lang", pa.string()),
         ("corpus", pa.string()),
+        ("stand_in", pa.string()),
     ]
 )
-"""One row a session event that shows an expression; source and id join it to the log."""
+"""One row a session event that shows an expression; source and id join it to the log.
+
+``stand_in`` says what the event is where it is not of its recogniser's kind: see ``Event``.
+"""
 
 PARTITIONS: Final = 3
 GROUP_ROWS: Final = 16_384
@@ -166,6 +170,7 @@ def _truth_rows(events: list[Event]) -> pa.RecordBatch:
             "expression": e.expression,
             "lang": e.lang,
             "corpus": e.corpus,
+            "stand_in": e.stand_in,
         }
         for e in events
         if e.expression is not None

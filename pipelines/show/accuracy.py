@@ -14,18 +14,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from model_serving.metrics import (
+    accuracy,
+    accuracy_of_surest,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    reliability,
+)
 from pipelines.tables.query import read_table
 from schemas.errors import AffectstreamError
 from schemas.events import TIME, WINDOW_KEY
 from schemas.keys import read_keys
+from schemas.modalities import MODALITIES
 from schemas.tables import Root
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import history_ids
 from transforms.decoding.event_ids import EventIds
 
 _RAW_IDS = ("subject", "source", "id")
 _TRUTH_COLUMNS = (*_RAW_IDS, "event_time", "expression", "kind", "lang", "corpus")
-_BINS = 10
+_STAND_IN = "stand_in"  # a truth may lack it: then nothing stands in
 _CURVE_POINTS = 50
 
 
@@ -43,10 +52,10 @@ class Score:
 
     ``accuracy``, ``macro_f1`` and ``ece`` take the top score of every row, ``accuracy_kept`` only
     of the rows that did not abstain, whose share is ``coverage``. ``macro_f1`` is the mean over
-    the expressions that are labelled or estimated. ``chance`` is the share of the commonest label.
-    ``confusion`` is (7, 7), label by estimate. ``reliability`` has a row a filled bin of ten equal
-    ones: mean confidence, accuracy, rows; ``ece`` is its weighted gap. ``risk`` has a row a step
-    of coverage: coverage, accuracy of the most confident rows, the confidence they all reach.
+    the expressions that are labelled. ``chance`` is the share of the commonest label.
+    ``confusion`` is (7, 7), label by estimate. ``reliability`` is that of
+    ``model_serving.metrics``, and ``ece`` its weighted gap. ``risk`` has a row for each step of
+    coverage: coverage, accuracy of the most confident rows.
     """
 
     name: str
@@ -62,15 +71,38 @@ class Score:
     risk: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """Observed events of a modality that its recogniser was not made for, and what they are."""
+
+    modality: str
+    what: str
+    n: int
+
+    @property
+    def note(self) -> str:
+        """What a reader of the scores has to know of them."""
+        events = "event" if self.n == 1 else "events"
+        return (
+            f"No score of {self.n:,} {self.modality} {events}: {self.what}, which exercises the "
+            "path and measures no recogniser. The windows are scored with it."
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Accuracy:
-    """The ground truth against the tables; a row a labelled window in ``window_truth``."""
+    """The ground truth against the tables; a row a labelled window in ``window_truth``.
+
+    The scores of modalities, corpora and languages are of events that stand in for nothing;
+    ``stand_ins`` counts the others. The windows are all of them, and hold both.
+    """
 
     true_events: int
     observed: int
     refused: int
     dead: int
     tied_windows: int
+    stand_ins: tuple[StandIn, ...]
     modalities: tuple[Score, ...]
     corpora: tuple[Score, ...]
     languages: tuple[Score, ...]
@@ -96,51 +128,58 @@ def measure(root: Root, truth: GroundTruth) -> Accuracy:
         set(read_table(root, table, "event_id")["event_id"].to_pylist())
         for table in ("refusals", "dead_letters")
     ]
-    modality = events["modality"].astype(str)
+    scored = events[events[_STAND_IN].isna()]
+    modality = scored["modality"].astype(str)
     return Accuracy(
         true_events=len(labels),
         observed=len(events),
         refused=int(labels["event_id"].isin(turned_away[0]).sum()),
         dead=int(labels["event_id"].isin(turned_away[1]).sum()),
         tied_windows=tied,
-        modalities=_scores(events, modality, MODALITIES),
-        corpora=_scores(events, modality + " · " + events["corpus"]),
-        languages=_scores(events, modality + " · " + events["lang"]),
+        stand_ins=_stand_ins(events),
+        modalities=_scores(scored, modality, MODALITIES),
+        corpora=_scores(scored, modality + " · " + scored["corpus"]),
+        languages=_scores(scored, modality + " · " + scored["lang"]),
         windows=_window_scores(windows),
         window_truth=true,
     )
+
+
+def _stand_ins(events: pd.DataFrame) -> tuple[StandIn, ...]:
+    """Count what stands in, by modality and what it is; a row without a ``stand_in`` has none."""
+    counted = events.groupby(["modality", _STAND_IN]).size().reset_index(name="n")
+    return tuple(StandIn(*row) for row in counted.itertuples(index=False, name=None))
 
 
 def score(name: str, true: np.ndarray, estimate: np.ndarray, confidence: np.ndarray,
           kept: np.ndarray) -> Score:  # fmt: skip
     """Score estimates (n,) against labels (n,), both as positions in EXPRESSIONS; n > 0."""
     right = true == estimate
-    width = len(EXPRESSIONS)
-    confusion = np.bincount(true * width + estimate, minlength=width * width).reshape(width, width)
-    reliability = _reliability(confidence, right)
-    gaps = np.abs(reliability[:, 0] - reliability[:, 1])
+    confusion = confusion_matrix(true, estimate, len(EXPRESSIONS))
     return Score(
         name=name,
         n=len(true),
-        accuracy=float(right.mean()),
-        accuracy_kept=float(right[kept].mean()) if kept.any() else float("nan"),
+        accuracy=accuracy(true, estimate),
+        accuracy_kept=accuracy(true[kept], estimate[kept]) if kept.any() else float("nan"),
         coverage=float(kept.mean()),
-        macro_f1=_macro_f1(confusion),
-        ece=float((gaps * reliability[:, 2]).sum() / len(true)),
+        macro_f1=macro_f1(confusion),
+        ece=expected_calibration_error(confidence, right),
         chance=float(confusion.sum(axis=1).max() / len(true)),
         confusion=confusion,
-        reliability=reliability,
+        reliability=reliability(confidence, right),
         risk=_risk(confidence, right),
     )
 
 
 def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
-    """Return one row a labelled event: event_id, true, kind, lang, corpus."""
+    """Return one row a labelled event: event_id, true, kind, lang, corpus, stand_in."""
     if not path.exists():
         message = f"no ground truth at {path}: give the Parquet file that the session log came with"
         raise AffectstreamError(message)
     try:
-        table = pq.read_table(path, columns=list(_TRUTH_COLUMNS))
+        stored = pq.ParquetDataset(path)
+        optional = [_STAND_IN] if _STAND_IN in stored.schema.names else []
+        table = stored.read(columns=[*_TRUTH_COLUMNS, *optional])
     except (pa.ArrowException, OSError) as error:
         columns = ", ".join(_TRUTH_COLUMNS)
         message = f"{path} is no ground truth: give a Parquet file with the columns {columns}"
@@ -149,6 +188,7 @@ def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
     parts = [table.filter(pc.equal(table["kind"], kind)) for kind in kinds]
     made = [_event_ids(part, kind, ids) for part, kind in zip(parts, kinds, strict=True)]
     frame = pa.concat_tables([table.slice(0, 0), *parts]).to_pandas()
+    frame = frame if optional else frame.assign(**{_STAND_IN: None})
     known = {name: position for position, name in enumerate(EXPRESSIONS)}
     frame = frame.drop(columns=[*_RAW_IDS, "event_time"]).assign(
         event_id=np.concatenate([np.array([], object), *made]), true=frame["expression"].map(known)
@@ -233,22 +273,7 @@ def _score_of(name: str, rows: pd.DataFrame) -> Score:
     return score(name, true, estimate, confidence, ~rows["abstained"].to_numpy(dtype=bool))
 
 
-def _macro_f1(confusion: np.ndarray) -> float:
-    hits = np.diag(confusion)
-    support = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float((2 * hits[support > 0] / support[support > 0]).mean())
-
-
-def _reliability(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
-    bins = np.clip((confidence * _BINS).astype(int), 0, _BINS - 1)
-    rows = np.bincount(bins, minlength=_BINS)
-    filled = rows > 0
-    sums = [np.bincount(bins, weights=w, minlength=_BINS)[filled] for w in (confidence, right)]
-    return np.column_stack([*[total / rows[filled] for total in sums], rows[filled]])
-
-
 def _risk(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
-    order = np.argsort(-confidence, kind="stable")
-    accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    steps = np.unique(np.ceil(np.linspace(0, 1, _CURVE_POINTS + 1)[1:] * len(order)).astype(int))
-    return np.column_stack([steps / len(order), accuracy[steps - 1]])
+    count = len(confidence)
+    steps = np.unique(np.ceil(np.linspace(0, 1, _CURVE_POINTS + 1)[1:] * count).astype(int))
+    return np.column_stack([steps / count, accuracy_of_surest(confidence, right, steps)])

@@ -137,10 +137,12 @@ def _agreement(accuracy: Accuracy | None) -> str:
         f"{accuracy.refused:,} refused, {accuracy.dead:,} dead letters. {accuracy.tied_windows:,} "
         "windows whose labels tie are left out."
     )
-    body = f'<p class="soft">{escape(counted)}</p>'
-    if not accuracy.modalities:
+    notes = [counted, *(stand_in.note for stand_in in accuracy.stand_ins)]
+    body = "".join(f'<p class="soft">{escape(note)}</p>' for note in notes)
+    if not accuracy.observed:
         return _section(title, body + "<p>No labelled event has an observation.</p>")
-    body += _figure(pictures.accuracy_bars(accuracy), "")
+    if accuracy.modalities or accuracy.windows:
+        body += _figure(pictures.accuracy_bars(accuracy), "")
     if accuracy.fused is not None:
         body += _figure(
             pictures.confusion(accuracy.fused),

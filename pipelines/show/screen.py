@@ -19,8 +19,9 @@ from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.tables.query import read_table, tables
 from schemas.errors import DeadLetterCode
 from schemas.events import WINDOW_KEY
+from schemas.modalities import MODALITIES
 from schemas.tables import Root
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 
 COLOURS = MappingProxyType(
     {
@@ -321,6 +322,8 @@ def print_accuracy(accuracy: Accuracy, console: Console) -> None:
             grid.add_row(score.name, f"{score.n:,}", *_figures(score))
         grid.add_section()
     console.print(grid)
+    for stand_in in accuracy.stand_ins:
+        console.print(stand_in.note)
     console.print()
 
 

@@ -11,18 +11,23 @@ from schemas.tables import EMOTION_FEATURES, PARTITION
 from transforms.window import shard_of
 
 _LONGEST = timedelta(days=1)
-"""A session is taken to be no longer; older features are not read."""
+"""A session is taken to be no longer; features that are older than that and the silence after
+which a history is forgotten are not read."""
 
 
 def landed_features(config: Config, subject_ref: str, before: datetime) -> pa.Table:
     """Return the landed feature rows of this subject's shard whose windows ended before a time."""
     table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
-    since = before - _LONGEST
-    rows = table.to_table(
-        filter=(pc.field(PARTITION) >= since.date())
-        & (pc.field("window_end") >= since)
-        & (pc.field("window_end") < before)
-    ).cast(EMOTION_FEATURES)
+    since = before - _LONGEST - timedelta(seconds=config.decisions.forget_s)
+    rows = (
+        table.to_table(
+            filter=(pc.field(PARTITION) >= since.date())
+            & (pc.field("window_end") >= since)
+            & (pc.field("window_end") < before)
+        )
+        .select(EMOTION_FEATURES.names)
+        .cast(EMOTION_FEATURES)
+    )
     shards = config.windows.shards
     own = shard_of(subject_ref, shards)
     mine = [shard_of(ref, shards) == own for ref in rows["subject_ref"].to_pylist()]

@@ -72,11 +72,23 @@ def query_pandas(root: Root, sql: str) -> pd.DataFrame:
 
 
 def read_table(root: Root, name: str, *columns: str) -> pa.Table:
-    """Return these columns of a table, no row where the table does not stand yet."""
-    schema = TABLES[name]
+    """Return these columns of a table, no row where the table does not stand yet.
+
+    A column that was added since the table was written is null.
+    """
+    schema = TABLES[name].schema
     if not DeltaTable.is_deltatable(f"{root}/{name}"):
         return pa.schema([schema.field(column) for column in columns]).empty_table()
-    return query(root, f"SELECT {', '.join(columns)} FROM {name}")
+    known = {field.name for field in DeltaTable(f"{root}/{name}").schema().fields}
+    chosen = (column if column in known else f"NULL AS {column}" for column in columns)
+    found = query(root, f"SELECT {', '.join(chosen)} FROM {name}")
+    return pa.table(
+        [
+            found[column] if column in known else found[column].cast(schema.field(column).type)
+            for column in columns
+        ],
+        names=list(columns),
+    )
 
 
 def _engine(root: Root) -> tuple[QueryBuilder, list[str]]:

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 
 from infra.bench.loads import commits_of
 from schemas.events import WINDOW_KEY
-from schemas.tables import ROW_ID
+from schemas.tables import TABLES
 from tests.support.live_runs import differing, table
 
 Outage = tuple[datetime, datetime]
@@ -122,7 +122,7 @@ def other_reviews(wanted: pa.Table, made: pa.Table, excused: set[str]) -> int:
 
 def differing_rows(wanted: str, made: str, name: str) -> int:
     """Count the rows of a table that differ in any column, floating-point values by 1e-3."""
-    return len(differing(table(wanted, name), table(made, name), ROW_ID[name]))
+    return len(differing(table(wanted, name), table(made, name), TABLES[name].row_id))
 
 
 def unwindowed(root: str) -> int:

@@ -19,7 +19,8 @@ from model_serving.text.language import EMOJI
 from pipelines.config import WEIGHTS
 from schemas.arrow import vector_column, vectors
 from schemas.errors import DeadLetterCode, QualityCode
-from schemas.events import EMBEDDING_WIDTH, MOTION_FEATURES
+from schemas.events import EMBEDDING_WIDTH
+from schemas.modalities import MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
 from tests.support import model_folders as folders
 
@@ -274,7 +275,7 @@ def test_a_flac_that_does_not_tell_its_length_is_a_dead_letter_that_says_so(mode
     told[22:26] = bytes(4)
     (failure,) = _media(models["voice"], [bytes(told)]).failures
     assert str(failure.code) == "audio_undecodable"
-    assert "does not tell the length" in failure.detail
+    assert "gives no length" in failure.detail
 
 
 def test_silence_in_many_channels_is_a_dead_letter(models):

@@ -21,13 +21,14 @@ from transformers import BertForSequenceClassification
 
 import model_serving.handler as handler_module
 from model_serving.card import read_card, write_card
-from model_serving.handler import Recognised, RecogniserHandler, stage_of
+from model_serving.handler import Recognised, RecogniserHandler
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import NetRecogniser
 from schemas.arrow import vectors
 from schemas.errors import AffectstreamError
 from schemas.events import EMBEDDING_WIDTH
-from schemas.tables import DEAD_LETTERS, OBSERVATIONS, on_its_way
+from schemas.stages import recognition_stage
+from schemas.tables import DEAD_LETTERS, OBSERVED
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
 from tests.support import model_folders as folders
 
@@ -68,7 +69,7 @@ def test_observations_are_whole_rows(text: Path) -> None:
     batch = folders.events("text", ["abc", "zzzzzz", "b"])
     found = recognise("text", text, batch)
     rows = found.observations
-    assert rows.schema.equals(on_its_way(OBSERVATIONS), check_metadata=True)
+    assert rows.schema.equals(OBSERVED, check_metadata=True)
     assert found.dead_letters.schema.equals(DEAD_LETTERS, check_metadata=True)
     assert found.dead_letters.num_rows == 0
     assert rows["event_id"].to_pylist() == ["event-0", "event-1", "event-2"]
@@ -106,7 +107,7 @@ def test_empty_batch(modality: str, request: pytest.FixtureRequest) -> None:
     model = "constant" if modality == "motion" else request.getfixturevalue(modality)
     found = recognise(modality, model, folders.events(modality, []))
     assert (found.observations.num_rows, found.dead_letters.num_rows) == (0, 0)
-    assert found.observations.schema.equals(on_its_way(OBSERVATIONS))
+    assert found.observations.schema.equals(OBSERVED)
 
 
 def test_batch_of_another_kind_goes_through_as_it_came(text: Path) -> None:
@@ -335,9 +336,9 @@ def test_drop_in_through_run_inference(text: Path, voice: Path, face: Path) -> N
         (found.key.metric.namespace, found.key.metric.name): found.committed
         for found in result.metrics().query()["counters"]
     }
-    rows = {modality: counters[stage_of(modality), "rows_out"] for modality in inputs}
+    rows = {modality: counters[recognition_stage(modality), "rows_out"] for modality in inputs}
     assert (rows["text"], rows["voice"], rows["face"]) == (3, 1, 1)
-    assert all(counters[stage_of(modality), "forward_us"] > 0 for modality in inputs)
+    assert all(counters[recognition_stage(modality), "forward_us"] > 0 for modality in inputs)
 
 
 def test_bias_of_the_card_shifts_the_shares(tmp_path: Path, text: Path) -> None:

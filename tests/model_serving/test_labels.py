@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 import model_serving.handler as handler_module
 from model_serving.card import ModelCard, read_card
 from model_serving.handler import RecogniserHandler
-from model_serving.labels import by_name, output_names, read_outputs
+from model_serving.labels import order_by_name, output_names, read_outputs
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import NetRecogniser
 from model_serving.training.common import save_model
 from pipelines.config import WEIGHTS
 from schemas.errors import AffectstreamError
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 from tests.support import model_folders as folders
 
 OWN = {"anger": "anger", "contempt": "disgust", "happy": "joy", "sad": "sadness", "odd": None}
@@ -144,7 +145,9 @@ def test_a_bias_without_names_needs_the_model_s_order() -> None:
 
 
 def test_logits_are_picked_by_name() -> None:
-    found = by_name(np.array([[1.0, 2.0, 3.0]]), ["Joy", "fear", "anger"], ["anger", "calm", "joy"])
+    found = order_by_name(
+        np.array([[1.0, 2.0, 3.0]]), ["Joy", "fear", "anger"], ["anger", "calm", "joy"]
+    )
     assert found[0, [0, 2]].tolist() == [3.0, 1.0]
     assert np.isnan(found[0, 1])
 
@@ -153,7 +156,7 @@ def test_a_label_that_stands_twice_on_a_card_is_told(tmp_path: Path) -> None:
     text = json.dumps({"name": "x", "version": "1", "modality": "text", "licence": "open"})
     labels = '"labels": {"joy": "joy", "joy": "sadness"}'
     (tmp_path / "card.json").write_text(f"{text[:-1]}, {labels}}}")
-    with pytest.raises(AffectstreamError, match="joy stands there twice: leave one of them out"):
+    with pytest.raises(AffectstreamError, match="joy occurs twice: leave one of them out"):
         read_card(tmp_path / "card.json")
 
 

@@ -1,18 +1,26 @@
+import ast
 import json
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from pydantic import ValidationError
 from rich.console import Console
 
 from model_serving.fusion import load_fusion
 from model_serving.loader import load_recogniser
-from pipelines.config import WEIGHTS, load_config, load_kafka
+from pipelines.affect import build_pipeline
+from pipelines.config import WEIGHTS, Config, load_config, load_kafka
 from pipelines.run.replay import replay
+from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.errors import AffectstreamError
+from schemas.modalities import MODALITIES
 from schemas.vocabularies import EXPRESSIONS
+from transforms.land import LandTable
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = {"log": "log", "tables": "tables", "keys": "keys.yaml"}
@@ -29,8 +37,23 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("log: a\nkeys: c", "`tables` is missing"),
-        ("log: a\ntables: b\nkeys: c\nwindow: {}", "`window` is no setting"),
-        ("log: a\ntables: b\nkeys: c\nwindows: {length_s: 0}", "`windows.length_s`"),
+        (
+            "log: a\ntables: b\nkeys: c\nwindow: {}",
+            "`window` is not a setting: did you mean `windows`",
+        ),
+        ("log: a\ntables: b\nkeys: c\nwindows: {length_s: 0}", "`windows.length_s` is 0: input"),
+        ("tables: b\nkeys: c\nlength_s: 3", "not a setting: did you mean `windows.length_s`"),
+        ("tables: b\nkeys: c\nkafka: {delay: 3}", "`kafka.delay` .* mean `kafka.delay_s`"),
+        ("tables: b\nkeys: c\nkafka.delay_s: 3", "write `delay_s` below `kafka:`"),
+        ("tables: b\nkeys: c\nxyz: 3", "remove it; `affectstream config --explain`"),
+        ("tables: b\nkeys: c\nkafka: 3", "`kafka` is 3: "),
+        ("tables: b\nkeys: c\nkafka: {username: me}", "`kafka`: `username` and `password_file`"),
+        ("tables: b\nkeys: c\nkeys: d", "`keys` stands twice"),
+        ("tables: b\nkeys: c\ndecisions: {forget_s: 4}", "less than `windows.length_s`"),
+        (
+            "tables: b\nkeys: c\nmodels: {text: {model: constant, card: c.json}}",
+            "`models.text.card` is given, but",
+        ),
         ("[1, 2]", "not a configuration"),
         ("a: [", "cannot read"),
     ],
@@ -120,3 +143,80 @@ def test_where_a_run_stands_is_no_part_of_its_fingerprint(tmp_path: Path) -> Non
     one = load_config(None, log="a", tables="b", keys="c")
     other = load_config(None, tables="d", keys="c", kafka={"group": "g"}, live={"parallelism": 3})
     assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize("lateness_s", [0, 60, 900])
+def test_writers_remember_as_far_back_as_late_events_may_come(
+    tmp_path: Path, keys: Path, lateness_s: float
+) -> None:
+    log = write_bench_log(tmp_path / "log", 10, subjects=2, rate=50).folder
+    windows = {"lateness_s": lateness_s, "length_s": 7}
+    config = load_config(
+        None, log=log, tables=tmp_path, keys=keys, windows=windows, kafka={"delay_s": 4}
+    )
+    p = beam.Pipeline(runner=FnApiRunner())
+    build_pipeline(p, config)
+    remembered = _Writers()
+    p.visit(remembered)
+    assert len(remembered.seconds) == 7
+    assert set(remembered.seconds) == {lateness_s + 7 + 4 + 8}
+
+
+class _Writers(PipelineVisitor):
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def enter_composite_transform(self, transform_node: AppliedPTransform) -> None:
+        if isinstance(transform_node.transform, LandTable):
+            self.seconds.append(transform_node.transform.remember_s)
+
+
+def test_a_flag_of_a_section_that_is_none_does_not_hide_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("tables: b\nkeys: c\nkafka: [1]")
+    with pytest.raises(AffectstreamError, match="`kafka`: input should be a valid dictionary"):
+        load_config(path, kafka={"bootstrap": "h:1"})
+    with pytest.raises(AffectstreamError, match="`kafka`: input should be a valid dictionary"):
+        load_kafka(path, bootstrap="h:1")
+    path.write_text("kafka: {bootstap: h}")
+    with pytest.raises(AffectstreamError, match=r"`kafka.bootstap` .* `kafka.bootstrap`"):
+        load_kafka(path)
+
+
+def test_the_fingerprint_of_a_run_stays_what_it_was() -> None:
+    """The ids of the `runs` table hold it: another order of settings would count a run anew."""
+    models = {name: {"model": name} for name in MODALITIES} | {"fusion": "f"}
+    paths = {"policy": "p.yaml", "scenarios": "s.yaml", "log": "l", "tables": "t", "keys": "k"}
+    config = Config.model_validate(paths | {"models": models})
+    assert config.fingerprint == "1b877f786c886c174708a1208f1e2a64"
+
+
+SETTINGS_OF_OTHERS = {
+    ("pipelines/live/worker.py", "VARIABLE"),  # a socket, by which the supervisor's child finds it
+    ("model_serving/training/harness.py", "'RANK'"),  # how torchrun tells its processes who is who
+    ("model_serving/training/harness.py", "'WORLD_SIZE'"),
+}
+
+
+def test_no_variable_of_the_environment_is_read_below_the_command_line() -> None:
+    found = set()
+    for room in ("pipelines", "transforms", "schemas", "model_serving"):
+        for path in (ROOT / room).rglob("*.py"):
+            name = path.relative_to(ROOT).as_posix()
+            if not name.startswith("pipelines/cli/"):
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                found |= {(name, read) for node in ast.walk(tree) if (read := _variable(node))}
+    assert found <= SETTINGS_OF_OTHERS
+    sample = ast.parse("os.environ['A']; os.environ.get('B'); os.getenv('C'); os.environ['D'] = 1")
+    assert [_variable(node) for node in ast.walk(sample) if _variable(node)] == [
+        "'A'", "'B'", "'C'"
+    ]  # fmt: skip
+
+
+def _variable(node: ast.AST) -> str | None:
+    """Return the variable of the environment that this expression reads."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        return ast.unparse(node.slice) if ast.unparse(node.value).endswith("environ") else None
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("environ.get", "getenv")):
+        return ast.unparse(node.args[0])
+    return None

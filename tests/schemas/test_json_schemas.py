@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "schemas" / "json"
 FILES = sorted(FOLDER.glob("*.schema.json"))
 RELEASED = json.loads((FOLDER / "compatibility.json").read_text(encoding="utf-8"))
 
-DERIVED = {"weights_given", "weight_min", "weight_max", "pose_max"}
+DERIVED = {"details", "weights_given", "weight_min", "weight_max", "pose_max"}
 DERIVED |= {
     "purposes_given",
     "modalities_given",

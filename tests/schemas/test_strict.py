@@ -24,6 +24,7 @@ def test_a_file_is_read_as_its_model(tmp_path: Path) -> None:
         (b"low: many\n", "low: Input should be a valid integer"),
         (b"- low\n", "Input should be a valid dictionary"),
         (b"low: [\n", "while parsing"),
+        (b"low: 3\nlow: 4\n", "`low` stands twice: remove one"),
         (b"\xff\xfe", "can't decode|cannot decode|codec"),
     ],
 )

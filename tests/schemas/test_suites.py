@@ -12,16 +12,17 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from schemas.errors import AffectstreamError, DeadLetterCode, RefusalCode
 from schemas.events import EVENT_TYPES, KINDS, event_schema
+from schemas.modalities import MODALITIES
 from schemas.suites import Suite, columns_of, compile_suite, load_suite, suite_names
 from schemas.tables import TABLES
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 
 SUITES = suite_names()
 
 
 def schema_of(name: str) -> pa.Schema:
     room, _, what = name.partition("/")
-    return event_schema(what) if room == "events" else TABLES[what]
+    return event_schema(what) if room == "events" else TABLES[what].schema
 
 
 def suite_of(*entries: dict[str, Any]) -> Suite:

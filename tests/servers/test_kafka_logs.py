@@ -16,10 +16,10 @@ from pipelines.kafka.record import record as record_log
 from pipelines.kafka.topics import create_topics
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
+from schemas.stages import MAIN
 from tests.support.live_runs import take_any_time
 from tests.support.records import CODECS, HOSTILE, IDS, START, raw, record, send_badly
 from transforms.decode import decode_batch
-from transforms.stage import MAIN
 
 pytestmark = pytest.mark.kafka
 QUIET = Console(quiet=True)

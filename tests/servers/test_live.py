@@ -35,7 +35,8 @@ from pipelines.sessionlogs.sample import START_MS, write_sample
 from pipelines.sessionlogs.sample_data import clips
 from schemas.errors import AffectstreamError
 from schemas.events import CONTEXTS, GOVERNANCE, RAW, SESSIONS
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.stages import MAIN
 from tests.support.live_runs import (
     COMPARED,
     QUIET,
@@ -50,7 +51,6 @@ from tests.support.live_runs import (
 )
 from tests.support.records import IDS, raw, record
 from transforms.decode import decode_batch
-from transforms.stage import MAIN
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 _DELAY = timedelta(seconds=2)

@@ -21,8 +21,8 @@ from pipelines.kafka.topics import create_topics
 from pipelines.run.replay import replay
 from pipelines.sessionlogs.sample_data import clips
 from schemas.errors import AffectstreamError, BrokerAwayError
+from schemas.modalities import MODALITIES
 from schemas.tables import TABLES
-from schemas.vocabularies import MODALITIES
 from tests.support.hosts import served
 from tests.support.live_runs import (
     CONSTANT,

@@ -30,7 +30,7 @@ from tests.support.live_runs import (
     wait_for,
 )
 from tests.support.records import raw, record
-from transforms.land import prepare_tables
+from transforms.landing.prepare import prepare_tables
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 

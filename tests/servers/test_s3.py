@@ -15,7 +15,8 @@ from pipelines.sessionlogs.bench_log import write_bench_log
 from pipelines.tables.query import query, tables
 from schemas.tables import REFUSALS, on_its_way
 from tests.support.live_runs import COMPARED, CONSTANT, QUIET, live_config, run_to_end, same, table
-from transforms.land import TableWriter, prepare_tables
+from transforms.landing.delta import TableWriter
+from transforms.landing.prepare import prepare_tables
 
 pytestmark = pytest.mark.s3
 

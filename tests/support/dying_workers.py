@@ -18,9 +18,9 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.events import RAW
+from schemas.stages import MAIN, Tagged
 from transforms.isolation.isolate import Isolation
 from transforms.isolation.notes import keep_watch
-from transforms.stage import MAIN, Tagged
 
 STAGE = "RecogniseVoice"
 SEEN = "seen"

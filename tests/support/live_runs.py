@@ -28,8 +28,8 @@ from pipelines.live.job_process import JobProcess
 from pipelines.live.supervisor import Supervisor
 from schemas.events import TOPICS
 from schemas.keys import write_keys
-from schemas.tables import ROW_ID, TABLES
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
+from schemas.tables import TABLES
 
 QUIET = Console(quiet=True)
 CONSTANT = {modality: {"model": "constant"} for modality in MODALITIES}
@@ -162,9 +162,9 @@ def listeners() -> set[tuple[str, str]]:
 
 def table(root: str | Path, name: str) -> pa.Table:
     rows = DeltaTable(f"{root}/{name}").to_pyarrow_table()
-    ids = rows[ROW_ID[name]].to_pylist()
+    ids = rows[TABLES[name].row_id].to_pylist()
     assert len(set(ids)) == len(ids), f"{name} has a row twice"
-    return rows.sort_by([(ROW_ID[name], "ascending")])
+    return rows.sort_by([(TABLES[name].row_id, "ascending")])
 
 
 def rows_of(config: Config, name: str) -> int:

@@ -24,22 +24,21 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
-from model_serving.corpora.motion import motion_frames
 from model_serving.text.language import EMOJI
-from pipelines.sessionlogs import faces
-from schemas.events import MOTION_FEATURES, TOPIC_OF, pseudonymous_schema
+from pipelines.sessionlogs.sample_data import HEADS, head
+from schemas.events import TOPIC_OF, pseudonymous_schema
+from schemas.modalities import MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 START = dt.datetime(2026, 9, 1, 23, 59, 58, tzinfo=dt.UTC)
 
 
-def drawn_faces(count: int, side: int = 48) -> np.ndarray:
-    """Return drawn grey faces (n, side, side) of all expressions in turn."""
-    rng = np.random.default_rng(0)
-    frames = motion_frames(np.arange(count) % len(EXPRESSIONS), rng)
-    drawn = [faces.draw(faces.identity(rng), frame[None], rng)[0] for frame in frames]
-    return np.stack([np.asarray(face.convert("L").resize((side, side))) for face in drawn])
+def rendered_faces(count: int, side: int = 48) -> np.ndarray:
+    """Return grey faces (n, side, side) of all expressions and heads of the sample in turn."""
+    cells = [(number % HEADS, number % len(EXPRESSIONS), 0) for number in range(count)]
+    faces = [Image.fromarray(head(who)[expression, row]) for who, expression, row in cells]
+    return np.stack([np.asarray(face.convert("L").resize((side, side))) for face in faces])
 
 
 def write_card(folder: Path, modality: str, labels: dict[str, str | None], **more: Any) -> None:

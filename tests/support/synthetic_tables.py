@@ -12,8 +12,9 @@ from deltalake import write_deltalake
 from pipelines.show.accuracy import GroundTruth
 from schemas.events import TIME
 from schemas.ids import stable_ids
+from schemas.modalities import MODALITIES
 from schemas.tables import TABLES
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, MODALITIES, VOCABULARY
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VOCABULARY
 from tests.support.records import IDS, PERIODS
 
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -24,7 +25,7 @@ RECORD = {"content": 11}
 
 def land(root: Path, name: str, rows: list[dict[str, object]]) -> None:
     """Append rows to a table; columns that a row lacks are null."""
-    schema = TABLES[name]
+    schema = TABLES[name].schema
     whole = [{column: row.get(column) for column in schema.names} for row in rows]
     table = pa.Table.from_pylist(whole, schema=schema)
     write_deltalake(root / name, table, partition_by=["event_date"], mode="append")
@@ -164,7 +165,13 @@ def run(stages: dict[str, dict[str, float]], minutes: int = 0) -> dict[str, obje
 
 
 def truth_row(
-    raw_id: str, subject: str, at: datetime, kind: str, expression: str | None, corpus: str = "c"
+    raw_id: str,
+    subject: str,
+    at: datetime,
+    kind: str,
+    expression: str | None,
+    corpus: str = "c",
+    stand_in: str | None = None,
 ) -> dict[str, object]:
     return {
         "source": SOURCE,
@@ -177,6 +184,7 @@ def truth_row(
         "expression": expression,
         "lang": "en" if kind == "text" else None,
         "corpus": corpus,
+        "stand_in": stand_in,
     }
 
 
@@ -184,7 +192,7 @@ TRUTH_SCHEMA = pa.schema(
     [
         *[(name, pa.string()) for name in ("source", "id", "subject", "session_id", "region")],
         ("event_time", pa.timestamp("us", tz="UTC")),
-        *[(name, pa.string()) for name in ("kind", "expression", "lang", "corpus")],
+        *[(name, pa.string()) for name in ("kind", "expression", "lang", "corpus", "stand_in")],
     ]
 )
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.events import SESSION_COLUMNS, TIME
-from schemas.tables import OBSERVATIONS
-from schemas.vocabularies import EXPRESSIONS, MODALITIES
+from schemas.tables import OBSERVED
+from schemas.vocabularies import EXPRESSIONS
 
 START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
 END = START + dt.timedelta(seconds=5)
@@ -48,7 +48,7 @@ def batch(*rows: dict) -> pa.RecordBatch:
 
 
 def observed(number: int, second: float) -> pa.RecordBatch:
-    row = held(number, second=second) | {"modality": MODALITIES[0], "event_date": START.date()}
+    row = held(number, second=second) | {"modality": "text", "event_date": START.date()}
     return pa.RecordBatch.from_pylist(
-        [{name: row.get(name) for name in OBSERVATIONS.names}], schema=OBSERVATIONS
+        [{name: row.get(name) for name in OBSERVED.names}], schema=OBSERVED
     )

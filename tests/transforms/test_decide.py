@@ -16,21 +16,18 @@ from apache_beam.transforms.window import TimestampedValue
 from pipelines.config import POLICIES
 from schemas.arkit import EXPRESSION_WEIGHTS
 from schemas.errors import AffectstreamError
+from schemas.events import WINDOW
+from schemas.settings import Decisions
+from schemas.stages import MAIN, REVIEWS
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
-from transforms.decide import (
-    REVIEWS,
-    DecideExpressions,
-    Decider,
-    ScenarioPolicy,
-    read_scenarios,
-)
-from transforms.deciding.history import HISTORY, Smoothing
-from transforms.stage import MAIN
+from transforms.decide import DecideExpressions, Decider
+from transforms.deciding.history import HISTORY
+from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 from transforms.window import shard_of
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
-DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Smoothing(), 30.0)
+DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions())
 
 
 def feature(window: int, expression: str, *, peak: float = 0.8, subject: str = "a", **more) -> dict:
@@ -195,7 +192,7 @@ def test_a_decision_names_what_it_was_made_from_and_when_it_ends() -> None:
     assert row["event_date"] == end.date()
     assert row["policy_version"] == DECIDER.policy.version
     assert (row["window_id"], row["scene_id"], row["region"]) == ("a-0", "scene", "US")
-    brief = Decider(DECIDER.policy, DECIDER.smoothing, 0.25)
+    brief = Decider(DECIDER.policy, Decisions(valid_s=0.25))
     rows = [{name: feature(0, "joy").get(name) for name in EMOTION_FEATURES.names}]
     given = [pa.RecordBatch.from_pylist(rows, schema=EMOTION_FEATURES)]
     (short,) = brief.drain(given, None)[0].to_pylist()
@@ -203,9 +200,7 @@ def test_a_decision_names_what_it_was_made_from_and_when_it_ends() -> None:
 
 
 def test_decisions_of_two_policies_on_one_window_are_two_rows() -> None:
-    newer = Decider(
-        DECIDER.policy.model_copy(update={"version": "next"}), DECIDER.smoothing, DECIDER.valid_s
-    )
+    newer = Decider(DECIDER.policy.model_copy(update={"version": "next"}), DECIDER.rules)
     rows = [feature(n, "anger", scenario="support") for n in range(2)]
     full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
     given = [pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)]
@@ -224,7 +219,7 @@ RULES = ScenarioPolicy.model_validate(
         "scenarios": {
             "game": {
                 "joy": {"action": "celebrate", "after": 3, "reply": "well-done"},
-                "anger": {"action": "ease", "after": 2, "at_once_after": "lost"},
+                "anger": {"action": "ease", "after": 2, "at_once": {"game_result": "lost"}},
             },
             "support": {"joy": {"action": "close", "after": 2, "reply": "bye"}},
         },
@@ -236,7 +231,7 @@ def ruled(*rows: dict[str, Any]) -> tuple[list[tuple[Any, ...]], list[tuple[str,
     """Return (action, reason, reply) of each window, and (window, reason) of each review."""
     full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
     given = [pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)]
-    out, reviews, _ = Decider(RULES, Smoothing(), 30.0).drain(given, None)
+    out, reviews, _ = Decider(RULES, Decisions()).drain(given, None)
     assert reviews.schema == REVIEW_QUEUE
     assert set(reviews["reviewer_decision"].to_pylist()) <= {None}
     return (
@@ -310,8 +305,10 @@ def earlier(rows: pa.Table, subject_ref: str, before: dt.datetime) -> pa.Table:
 
 
 def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
-    full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
-    return pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)
+    """Feature rows on their way: with what else the context told."""
+    schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details")])
+    full = [{name: row.get(name) for name in schema.names} for row in rows]
+    return pa.RecordBatch.from_pylist(full, schema=schema)
 
 
 def same_rows(wanted: list[dict[str, Any]], key: str) -> Callable[[list[pa.RecordBatch]], None]:
@@ -349,8 +346,7 @@ def test_the_graph_decides_in_order_and_goes_on_from_what_landed(known: int) -> 
             ).with_output_types(pa.RecordBatch)
             | DecideExpressions(
                 policy=POLICIES / "scenarios.yaml",
-                smoothing=Smoothing(),
-                valid_s=30.0,
+                rules=Decisions(),
                 shards=4,
                 landed=landed if known else None,
             )

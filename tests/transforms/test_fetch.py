@@ -12,10 +12,11 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
+from schemas.settings import Media
+from schemas.stages import DEAD, MAIN
 from tests.support.hosts import served
 from tests.support.records import pseudonymous, record
-from transforms.fetch import FetchMedia, MediaRules, fetch_batch
-from transforms.stage import DEAD, MAIN
+from transforms.fetch import FetchMedia, fetch_batch
 
 CLIP = b"RIFF\x24\x00\x00\x00WAVEfmt " + b"\x00" * 500
 LIMIT = 10_000
@@ -61,7 +62,7 @@ def named(*places: str) -> pa.RecordBatch:
     return pseudonymous(*(row | {"value": None} for row in rows))
 
 
-def outcome(batch: pa.RecordBatch, rules: MediaRules) -> tuple[dict[int, bytes], dict[int, str]]:
+def outcome(batch: pa.RecordBatch, rules: Media) -> tuple[dict[int, bytes], dict[int, str]]:
     media, codes = {}, {}
     for tag, out in fetch_batch(batch, rules):
         for row in out.to_pylist():
@@ -77,7 +78,7 @@ def outcome(batch: pa.RecordBatch, rules: MediaRules) -> tuple[dict[int, bytes],
 
 
 def test_every_way_to_get_no_media_has_its_code(host: str) -> None:
-    rules = MediaRules((f"{host}/clips/",), LIMIT, 0.5)
+    rules = Media(places=(f"{host}/clips/",), max_bytes=LIMIT, timeout_s=0.5)
     places = {
         f"{host}/clips/good?part=1": None,
         f"{host}/clips/gone": "media_unreachable",
@@ -102,7 +103,7 @@ def test_every_way_to_get_no_media_has_its_code(host: str) -> None:
 
 
 def test_nobody_there_is_a_dead_letter() -> None:
-    rules = MediaRules(("http://127.0.0.1:1/",), LIMIT, 0.5)
+    rules = Media(places=("http://127.0.0.1:1/",), max_bytes=LIMIT, timeout_s=0.5)
     assert outcome(named("http://127.0.0.1:1/clip"), rules) == ({}, {0: "media_unreachable"})
 
 
@@ -110,7 +111,9 @@ def test_a_host_that_hangs_is_not_asked_for_all_of_a_batch(host: str) -> None:
     other = host.replace("127.0.0.1", "localhost")
     places = [f"{other}/slow", *[f"{host}/slow/{n}" for n in range(100)], f"{other}/clips/1"]
     begun = time.monotonic()
-    media, codes = outcome(named(*places), MediaRules((f"{host}/", f"{other}/"), LIMIT, 0.5))
+    media, codes = outcome(
+        named(*places), Media(places=(f"{host}/", f"{other}/"), max_bytes=LIMIT, timeout_s=0.5)
+    )
     assert time.monotonic() - begun < 4, "asked for all of them it takes 6 s and more"
     assert media == {len(places) - 1: CLIP}, "one slow item does not silence its host"
     assert codes == dict.fromkeys(range(len(places) - 1), "media_unreachable")
@@ -123,22 +126,26 @@ def test_files_are_read_in_their_place_alone(tmp_path: Path) -> None:
     (tmp_path / "in" / "link.wav").symlink_to(tmp_path / "out.wav")
     place = (tmp_path / "in").as_uri() + "/"
     batch = named(f"{place}a%20clip.wav", f"{place}link.wav", f"{place}none.wav")
-    media, codes = outcome(batch, MediaRules((place,), LIMIT, 1))
+    media, codes = outcome(batch, Media(places=(place,), max_bytes=LIMIT, timeout_s=1))
     assert media == {0: CLIP}
     assert codes == {1: "media_place_refused", 2: "media_unreachable"}
 
 
 def test_batches_that_carry_their_media_pass_as_they_are() -> None:
     batch = pseudonymous(record("voice", 1, CLIP))
-    assert list(fetch_batch(batch, MediaRules((), 1, 1))) == [(MAIN, batch)]
+    assert list(fetch_batch(batch, Media(places=(), max_bytes=1, timeout_s=1))) == [(MAIN, batch)]
     text = pseudonymous(record("text", 1, {"text": "hi"}))
-    assert list(fetch_batch(text, MediaRules((), 1, 1))) == [(MAIN, text)]
+    assert list(fetch_batch(text, Media(places=(), max_bytes=1, timeout_s=1))) == [(MAIN, text)]
 
 
 def test_the_stage_parts_media_and_dead_letters(host: str) -> None:
     batch = named(*[f"{host}/clips/{n}" for n in range(20)], "https://elsewhere.example/x")
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    out = pipeline | beam.Create([batch]) | FetchMedia(rules=MediaRules((f"{host}/",), LIMIT, 2))
+    out = (
+        pipeline
+        | beam.Create([batch])
+        | FetchMedia(rules=Media(places=(f"{host}/",), max_bytes=LIMIT, timeout_s=2))
+    )
     sizes = out[MAIN] | beam.Map(lambda found: found.num_rows)
     codes = out[DEAD] | "Codes" >> beam.FlatMap(lambda found: found["code"].to_pylist())
     assert_that(sizes, equal_to([8, 8, 4]), "media")

@@ -9,10 +9,11 @@ from apache_beam.testing.util import assert_that
 
 from model_serving.fusion import SHIPPED, load_fusion
 from schemas.events import WINDOW
+from schemas.modalities import MODALITIES
+from schemas.stages import MAIN, ON_TIME
 from schemas.tables import EMOTION_FEATURES
-from schemas.vocabularies import EXPRESSIONS, MODALITIES, VALENCE_AROUSAL, VOCABULARY
-from transforms.fuse import ON_TIME, FuseModalities, fuse_batch
-from transforms.stage import MAIN
+from schemas.vocabularies import EXPRESSIONS, VALENCE_AROUSAL, VOCABULARY
+from transforms.fuse import FuseModalities, fuse_batch
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 JOY = EXPRESSIONS.index("joy")
@@ -103,6 +104,7 @@ def test_decisions_are_made_on_panes_that_are_in_time() -> None:
         for tag, wanted in ((MAIN, fused(*rows)), (ON_TIME, fused(rows[0], rows[2]))):
 
             def check(found: list[pa.RecordBatch], wanted: list[dict] = wanted) -> None:
-                assert [row for part in found for row in part.to_pylist()] == wanted
+                names = EMOTION_FEATURES.names
+                assert [row for part in found for row in part.select(names).to_pylist()] == wanted
 
             assert_that(out[tag], check, label=tag)

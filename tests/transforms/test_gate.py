@@ -6,11 +6,13 @@ import pytest
 
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
+from schemas.modalities import MODALITIES
+from schemas.stages import DEAD, LEDGER, MAIN, REFUSED
 from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
 from tests.support.records import pseudonymous, record
-from transforms.gate import LEDGER, Case, Gate, Policy, read_policy
+from transforms.gate import Gate
 from transforms.gating.consent import Consents, ledger_rows
-from transforms.stage import DEAD, MAIN, REFUSED
+from transforms.gating.policy import Case, Policy, Rule, read_policy
 
 PURPOSES = read_policy(POLICIES / "gate.yaml").purposes
 
@@ -223,10 +225,23 @@ def test_a_rule_holds_on_its_first_and_last_day(
 
 
 def test_context_goes_on_by_the_consent_to_text(policy: Policy) -> None:
-    """It is no biometric: a yes to the voice says nothing of it, and a no does not stop it."""
+    """It is no biometric: a yes to the voice says nothing of it."""
     said = {"granted": True, "purposes": ["avatar_mirroring"]}
     for modality, code in (("text", None), ("voice", "consent_unknown")):
         given = pseudonymous(record("consent", 0, said | {"modalities": [modality]}))
         gate = Gate(policy, Consents([ledger_rows(given, PURPOSES)[0]]))
         assert codes(gate, record("context", 1, {"activity": "duel"})) == [code]
         assert codes(gate, text(2)) == [code]
+
+
+def test_a_biometric_rule_holds_for_every_modality_about_the_body() -> None:
+    biometric = Rule(verdict="refuse", article="a", code="minor_biometric", biometric=True)
+    policy = read_policy(POLICIES / "gate.yaml").model_copy(update={"rules": (biometric,)})
+    refused = {
+        modality: policy.judge(
+            Case("safety", "EU", "game", "adult", modality, dt.date(2026, 9, 1))
+        )[0]
+        for modality in (*MODALITIES, "context")
+    }
+    found = {name for name, code in refused.items() if code == "minor_biometric"}
+    assert found == {"voice", "face", "motion"}

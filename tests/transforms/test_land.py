@@ -10,15 +10,9 @@ import pytest
 from deltalake import DeltaTable
 
 from schemas.errors import AffectstreamError
-from schemas.tables import (
-    DEAD_LETTERS,
-    EMOTION_FEATURES,
-    OBSERVATIONS,
-    PARTITION,
-    TABLES,
-    on_its_way,
-)
-from transforms.land import TableWriter, prepare_tables
+from schemas.tables import DEAD_LETTERS, EMOTION_FEATURES, OBSERVED, PARTITION, TABLES
+from transforms.landing.delta import TableWriter
+from transforms.landing.prepare import prepare_tables
 
 START = dt.datetime(2026, 9, 1, 23, 59, 50, tzinfo=dt.UTC)
 
@@ -47,9 +41,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("remember", [False, True])
-def test_any_repetition_is_a_no_op(root: Path, remember: bool) -> None:
-    writer = TableWriter(root, "emotion_features", remember=remember)
+@pytest.mark.parametrize("remember_s", [None, 75.0])
+def test_any_repetition_is_a_no_op(root: Path, remember_s: float | None) -> None:
+    writer = TableWriter(root, "emotion_features", remember_s=remember_s)
     assert writer.commit([features((0, 1), (1, 1), (5, 2))]) == 3
     version = DeltaTable(str(root / "emotion_features")).version()
     assert writer.commit([features((5, 2)), features((0, 1))]) == 0
@@ -57,9 +51,11 @@ def test_any_repetition_is_a_no_op(root: Path, remember: bool) -> None:
     assert DeltaTable(str(root / "emotion_features")).version() == version, "an empty commit"
 
 
-@pytest.mark.parametrize("remember", [False, True])
-def test_a_higher_revision_replaces_and_a_lower_one_never_does(root: Path, remember: bool) -> None:
-    writer = TableWriter(root, "emotion_features", remember=remember)
+@pytest.mark.parametrize("remember_s", [None, 75.0])
+def test_a_higher_revision_replaces_and_a_lower_one_never_does(
+    root: Path, remember_s: float | None
+) -> None:
+    writer = TableWriter(root, "emotion_features", remember_s=remember_s)
     writer.commit([features((0, 2), (1, 1))])
     assert writer.commit([features((0, 1), (1, 3), (1, 2), (7, 1))]) == 2
     assert landed(root) == {"w0": 2, "w1": 3, "w7": 1}
@@ -79,7 +75,7 @@ def test_order_does_not_matter(root: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_zombie_with_a_stale_handle_adds_nothing_twice(root: Path) -> None:
-    zombie, writer = (TableWriter(root, "emotion_features", remember=True) for _ in range(2))
+    zombie, writer = (TableWriter(root, "emotion_features", remember_s=75) for _ in range(2))
     assert writer.commit([features((0, 1), (1, 1))]) == 2
     assert zombie.commit([features((0, 1), (1, 1), (2, 1))]) == 1
     assert landed(root) == {"w0": 1, "w1": 1, "w2": 1}
@@ -87,7 +83,7 @@ def test_a_zombie_with_a_stale_handle_adds_nothing_twice(root: Path) -> None:
 
 def test_writers_side_by_side_lose_nothing(root: Path) -> None:
     def write(seed: int) -> None:
-        writer = TableWriter(root, "emotion_features", remember=seed > 0)
+        writer = TableWriter(root, "emotion_features", remember_s=75 if seed else None)
         for step in range(5):
             writer.commit([features(*((n, 1) for n in range(step * 4, step * 4 + 8 + seed)))])
 
@@ -105,7 +101,7 @@ def test_rows_without_event_time_land_by_day(root: Path) -> None:
         ]
         return pa.RecordBatch.from_pylist(rows, schema=DEAD_LETTERS)
 
-    writer = TableWriter(root, "dead_letters", remember=True)
+    writer = TableWriter(root, "dead_letters", remember_s=75)
     assert [writer.commit([letters(*part)]) for part in ((7, 9), (7,), (8, 9))] == [2, 0, 1]
     assert writer._recent is None, "a day of them would be held in memory"
 
@@ -117,17 +113,19 @@ def observed(*rows: tuple[str, float, int, int]) -> pa.RecordBatch:
         at = START + dt.timedelta(seconds=second)
         row = {"event_id": event_id, "event_time": at, "event_date": at.date()}
         row |= {"content": content, "partition": 0, "offset": offset, "modality": "text"}
-        full.append({name: row.get(name) for name in on_its_way(OBSERVATIONS).names})
-    return pa.RecordBatch.from_pylist(full, schema=on_its_way(OBSERVATIONS))
+        full.append({name: row.get(name) for name in OBSERVED.names})
+    return pa.RecordBatch.from_pylist(full, schema=OBSERVED)
 
 
-@pytest.mark.parametrize("remember", [False, True])
-def test_a_repetition_is_a_no_op_and_a_reused_id_is_told(root: Path, remember: bool) -> None:
+@pytest.mark.parametrize("remember_s", [None, 75.0])
+def test_a_repetition_is_a_no_op_and_a_reused_id_is_told(
+    root: Path, remember_s: float | None
+) -> None:
     def land(*rows: tuple[str, float, int, int]) -> tuple[int, list[int]]:
         done = writer.land([observed(row) for row in rows])
         return done.new, done.reused["offset"].to_pylist()
 
-    writer = TableWriter(root, "observations", remember=remember)
+    writer = TableWriter(root, "observations", remember_s=remember_s)
     assert land(("a", 0, 1, 7), ("b", 1, 2, 8)) == (2, [])
     assert land(("a", 0, 1, 7)) == (0, []), "read again after a restore"
     assert land(("a", 0, 1, 9)) == (0, [])
@@ -137,7 +135,7 @@ def test_a_repetition_is_a_no_op_and_a_reused_id_is_told(root: Path, remember: b
     stands = DeltaTable(str(root / "observations")).to_pyarrow_table()
     contents = {row["event_id"]: row["content"] for row in stands.to_pylist()}
     assert contents == {"a": 1, "b": 2, "c": 1, "d": 3}
-    again = TableWriter(root, "observations", remember=remember)
+    again = TableWriter(root, "observations", remember_s=remember_s)
     assert again.land([observed(("a", 0, 1, 16))]).reused.num_rows == 0
     assert again.land([observed(("a", 0, 2, 17))]).reused["offset"].to_pylist() == [17]
 
@@ -162,7 +160,7 @@ def test_a_table_whose_docs_are_worded_otherwise_takes_rows(tmp_path: Path) -> N
 
 
 def test_a_writer_that_remembers_sees_what_another_committed(root: Path) -> None:
-    writer, other = (TableWriter(root, "emotion_features", remember=True) for _ in range(2))
+    writer, other = (TableWriter(root, "emotion_features", remember_s=75) for _ in range(2))
     writer.commit([features((0, 1), (1, 1))])
     other.commit([features((1, 4), (2, 1))])
     assert writer.commit([features((1, 3), (2, 1), (3, 1))]) == 1
@@ -176,7 +174,7 @@ def test_a_writer_that_remembers_sees_what_another_committed(root: Path) -> None
 def test_what_a_writer_remembers_is_bounded_and_never_wrong(root: Path) -> None:
     """Event time runs on for 15 minutes; rows come late, again, revised and out of order."""
     chance = random.Random(11)
-    writer = TableWriter(root, "emotion_features", remember=True)
+    writer = TableWriter(root, "emotion_features", remember_s=75)
     expected: dict[str, int] = {}
     for now in range(0, 180, 3):
         # 75 s are 15 windows; at the end all come in time
@@ -191,6 +189,22 @@ def test_what_a_writer_remembers_is_bounded_and_never_wrong(root: Path) -> None:
     assert writer._recent is not None
     assert len(expected) > 150
     assert len(writer._recent) < 50, "what is old is not forgotten"
+
+
+@pytest.mark.parametrize(("remember_s", "reads"), [(75, 1), (600, 0)])
+def test_late_rows_are_looked_up_in_memory_as_far_back_as_they_may_come(
+    root: Path, monkeypatch: pytest.MonkeyPatch, remember_s: float, reads: int
+) -> None:
+    writer = TableWriter(root, "emotion_features", remember_s=remember_s)
+    for number in range(0, 180, 3):  # 15 minutes of windows
+        writer.commit([features((number, 1))])
+    found = []
+    whole = DeltaTable.to_pyarrow_dataset
+    monkeypatch.setattr(
+        DeltaTable, "to_pyarrow_dataset", lambda *given: found.append(given) or whole(*given)
+    )
+    assert writer.commit([features((177 - 90, 2))]) == 1  # 450 s behind the newest
+    assert len(found) == reads
 
 
 def test_an_unwritable_root_is_one_sentence(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from schemas.arrow import ArrowBatchCoder
+from schemas.stages import DEAD, MAIN
 from schemas.tables import DEAD_LETTERS
 from tests.support.records import IDS, START, raw, record
+from transforms.arrow_coder import ArrowBatchCoder
 from transforms.decode import decode_batch
 from transforms.late import LATE, SieveLate
-from transforms.stage import DEAD, MAIN
 
 
 def events(*numbers: int) -> pa.RecordBatch:

@@ -6,7 +6,14 @@ import pytest
 
 from schemas.errors import AffectstreamError
 from tests.support.records import raw, record
-from transforms.log import MAX_BYTES, bounded, count_records, log_files, read_records, read_topics
+from transforms.recorded import (
+    MAX_BYTES,
+    bounded,
+    count_records,
+    log_files,
+    read_records,
+    read_topics,
+)
 
 
 def big(number: int, size: int) -> dict:

@@ -7,15 +7,15 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from pipelines.config import WEIGHTS
+from schemas.settings import ModelSettings
+from schemas.stages import DEAD, MAIN, OBSERVATION, kind_of
 from tests.support.model_folders import picky_text
 from tests.support.records import pseudonymous, record
 from transforms.recognise import Recognise
-from transforms.stage import DEAD, MAIN
-from transforms.window import is_observed
 
 
 def kinds(batches: list[pa.RecordBatch]) -> list[tuple[bool, int]]:
-    return sorted((is_observed(batch), batch.num_rows) for batch in batches)
+    return sorted((kind_of(batch) == OBSERVATION, batch.num_rows) for batch in batches)
 
 
 def test_a_recogniser_takes_its_own_and_passes_the_others() -> None:
@@ -26,7 +26,7 @@ def test_a_recogniser_takes_its_own_and_passes_the_others() -> None:
 
     def expect(found: list[pa.RecordBatch]) -> None:
         assert kinds(found) == [(False, 1), (False, 1), (True, 3)]
-        (observed,) = [batch for batch in found if is_observed(batch)]
+        (observed,) = [batch for batch in found if kind_of(batch) == OBSERVATION]
         assert observed["model_id"].to_pylist() == ["constant@1"] * 3
         assert "text" not in observed.schema.names
 
@@ -37,8 +37,10 @@ def test_a_recogniser_takes_its_own_and_passes_the_others() -> None:
 
     with beam.Pipeline(runner=FnApiRunner()) as p:
         stream = p | beam.Create([text, motion, context, face], reshuffle=False)
-        texts = stream | Recognise(modality="text", model="constant")
-        faces = texts[MAIN] | Recognise(modality="face", model=str(WEIGHTS / "face-compact"))
+        texts = stream | Recognise(modality="text", settings=ModelSettings(model="constant"))
+        faces = texts[MAIN] | Recognise(
+            modality="face", settings=ModelSettings(model=str(WEIGHTS / "face-compact"))
+        )
         assert_that(faces[MAIN], expect)
         assert_that(faces[DEAD], expect_dead, label="dead")
 
@@ -59,6 +61,8 @@ def test_an_event_that_a_front_end_cannot_bear_is_poison(tmp_path: Path, count: 
 
     with beam.Pipeline(runner=FnApiRunner()) as p:
         stream = p | beam.Create([text], reshuffle=False)
-        texts = stream | Recognise(modality="text", model=str(picky_text(tmp_path)))
+        texts = stream | Recognise(
+            modality="text", settings=ModelSettings(model=str(picky_text(tmp_path)))
+        )
         assert_that(texts[MAIN], expect)
         assert_that(texts[DEAD], expect_dead, label="dead")

@@ -15,10 +15,10 @@ from stdnum import iban, luhn
 from stdnum.cn import ric
 
 from schemas.events import event_schema
+from schemas.stages import MAIN
 from tests.support.properties import examples
 from transforms import scrub as scrub_module
 from transforms.scrub import ScrubText, scrub
-from transforms.stage import MAIN
 
 
 def scrubbed(*texts: str | None) -> list[str | None]:

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
+from schemas.stages import DEAD, MAIN, Tagged
 from tests.support.records import IDS, raw, record
 from transforms.decode import decode_batch
-from transforms.stage import DEAD, MAIN, RunStage, Tagged, run_stage
+from transforms.stage import RunStage, run_stage
 
 
 class _Counter:

@@ -8,8 +8,8 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
 from schemas.events import EVENT_TYPES, KINDS, TOPICS, event_schema
+from schemas.stages import DEAD, MAIN
 from schemas.tables import DEAD_LETTERS
-from transforms.stage import DEAD, MAIN
 from transforms.validate import ValidateEvents, validate_batch
 
 PAYLOAD: dict[str, dict[str, Any]] = {

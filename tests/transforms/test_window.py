@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.arrow import ArrowBatchCoder, vectors
+from schemas.arrow import vectors
 from schemas.events import HELD, SESSION_COLUMNS, WINDOW, WINDOW_KEY
 from tests.support.records import pseudonymous, record
 from tests.support.windows import CUT, END, START, batch, held
+from transforms.arrow_coder import ArrowBatchCoder
 from transforms.window import (
     cut,
     repetitions,
@@ -60,6 +61,14 @@ def test_context_alone_makes_no_row_but_its_last_word_counts() -> None:
     (row,) = rows_of(batch(later, held(0), told)).to_pylist()
     assert (row["activity"], row["game_result"], row["revision"]) == ("duel", "lost", 3)
     assert row["counts"] == [1, 0, 0, 0]
+
+
+def test_of_each_other_field_of_the_context_the_last_word_counts() -> None:
+    told = ('{"door": "closed", "lamp": "on"}', '{"door": "opened"}')
+    first, last = (held(7 + n, modality=-1, second=n, details=each) for n, each in enumerate(told))
+    (row,) = rows_of(batch(last, held(0), first)).to_pylist()
+    assert row["details"] == '{"door": "opened", "lamp": "on"}'
+    assert rows_of(batch(held(0)))["details"].to_pylist() == [None]
 
 
 def test_purposes_scenarios_and_age_bands_have_windows_of_their_own() -> None:

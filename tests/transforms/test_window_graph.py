@@ -14,8 +14,9 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 
 from schemas.arrow import take_rows
+from schemas.settings import Windows
 from tests.support.windows import END, START, observed
-from transforms.log import MAX_ROWS
+from transforms.recorded import MAX_ROWS
 from transforms.window import MAX_HELD, WindowSessions, _SplitByShard, shard_of
 
 
@@ -26,7 +27,7 @@ def run_stream(stream: TestStream, expected: list[tuple[int, bool]]) -> None:
     with beam.Pipeline(runner=BundleBasedDirectRunner(), options=options) as p:
         batches = p | stream
         batches.element_type = pa.RecordBatch
-        panes = batches | WindowSessions(length_s=5, lateness_s=60, shards=4)
+        panes = batches | WindowSessions(windows=Windows(length_s=5, lateness_s=60, shards=4))
         found = panes | beam.FlatMap(
             lambda b: list(zip(b["revision"].to_pylist(), b["late"].to_pylist(), strict=True))
         )
@@ -111,7 +112,7 @@ def test_the_graph_windows_by_shard_and_counts_what_came_twice() -> None:
     out = (
         p
         | beam.Create([*rows, rows[1]]).with_output_types(pa.RecordBatch)
-        | WindowSessions(length_s=5, lateness_s=60, shards=4)
+        | WindowSessions(windows=Windows(length_s=5, lateness_s=60, shards=4))
     )
 
     def check(found: list[pa.RecordBatch]) -> None:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from schemas.arrow import distinct, take_rows, vector_column, vectors
 from schemas.events import WINDOW_KEY
 from schemas.ids import stable_ids
+from schemas.settings import Decisions
 from schemas.vocabularies import EXPRESSIONS
 
 HISTORY = pa.schema(
@@ -35,23 +36,6 @@ NOTHING, ``baseline`` the running valence and arousal, ``seen_us`` the end of it
 
 NOTHING: Final = -1
 _NEUTRAL = EXPRESSIONS.index("neutral")
-
-
-@dataclass(frozen=True, slots=True)
-class Smoothing:
-    """How fast the history follows what is shown; all figures are per window.
-
-    ``follow`` is the weight of a new window in the smoothed scores, ``margin`` by how much an
-    expression must beat the held one to replace it, ``drift`` the weight of a new window in the
-    baseline, ``max_change`` the cap on the change of intensity, ``forget_s`` the silence after
-    which a history begins anew.
-    """
-
-    follow: float = 0.6
-    margin: float = 0.1
-    drift: float = 0.1
-    max_change: float = 0.25
-    forget_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +60,8 @@ def history_ids(features: pa.RecordBatch) -> pa.Array:
 class History:
     """The histories of one shard; windows must come in the order of event time."""
 
-    def __init__(self, smoothing: Smoothing, state: pa.RecordBatch | None = None) -> None:
-        self._smoothing = smoothing
+    def __init__(self, rules: Decisions, state: pa.RecordBatch | None = None) -> None:
+        self._rules = rules
         self._state = pa.RecordBatch.from_pylist([], HISTORY) if state is None else state
 
     def snapshot(self) -> pa.RecordBatch:
@@ -86,7 +70,7 @@ class History:
 
     def advance(self, features: pa.RecordBatch, ids: pa.Array) -> Step:
         """Take the feature rows of one window, one a history, and return what they did."""
-        rules = self._smoothing
+        rules = self._rules
         now = features["window_end"].cast(pa.int64()).to_numpy()
         kept = self._keep(int(now.max()))
         place = pc.index_in(ids, kept["history_id"])
@@ -122,7 +106,7 @@ class History:
         return Step(held, held_for, confidence, affect - baseline, intensity)
 
     def _keep(self, now_us: int) -> pa.RecordBatch:
-        silent = now_us - self._state["seen_us"].to_numpy() > self._smoothing.forget_s * 1e6
+        silent = now_us - self._state["seen_us"].to_numpy() > self._rules.forget_s * 1e6
         return take_rows(self._state, ~silent)
 
     def _hold(
@@ -133,7 +117,7 @@ class History:
         held_for = before["held_for"].fill_null(0).to_numpy(zero_copy_only=False)
         best = smoothed.argmax(axis=1)
         lead = smoothed.max(axis=1) - _pick(smoothed, held)
-        change = ~weak & (best != held) & ((held == NOTHING) | (lead > self._smoothing.margin))
+        change = ~weak & (best != held) & ((held == NOTHING) | (lead > self._rules.margin))
         return np.where(change, best, held), np.where(change, 1, held_for + 1)
 
 

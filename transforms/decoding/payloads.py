@@ -1,5 +1,6 @@
 """Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
@@ -17,6 +18,7 @@ from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.arrow import vector_column
 from schemas.errors import DeadLetterCode
 from schemas.events import ATTRIBUTES, PAYLOADS
+from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import contradictory, denied
 
 Columns = dict[str, pa.Array]
@@ -31,11 +33,17 @@ def _object(name: str, **fields: Any) -> Any:
 
 _Weights = _object("Weights", **dict.fromkeys(BLENDSHAPES, float))
 _Head = _object("Head", **dict.fromkeys(HEAD_POSE, float))
+_SCALARS = {pa.string(): str, pa.bool_(): bool, pa.int64(): int, pa.float64(): float}
+_CONTEXT = [name for name, _ in PAYLOADS["context"] if name != "details"]
 _SHAPES = MappingProxyType(
     {
-        "text": _object("Text", text=str, lang=str),
+        **{
+            name: _object(name, **{field: _SCALARS[kind] for field, kind in modality.columns})
+            for name, modality in MODALITIES.items()
+            if not modality.media and all(kind in _SCALARS for _, kind in modality.columns)
+        },
         "motion": _object("Motion", weights=_Weights, head=_Head),
-        "context": _object("Context", **dict.fromkeys(dict(PAYLOADS["context"]), str)),
+        "context": _object("Context", **dict.fromkeys(_CONTEXT, str)),
         "consent": _object(
             "Consent", granted=bool, purposes=list[str | None], modalities=list[str | None]
         ),
@@ -53,6 +61,10 @@ _Envelope: Any = msgspec.defstruct(
     ],
 )
 
+MOST_DETAILS = 8
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+
 _MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 _RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
 
@@ -65,7 +77,7 @@ def decode_payload(
     if kind not in _SHAPES:
         return data, media_columns(values), np.full(len(values), None, object)
     payload, problems = parse_json(data, _SHAPES[kind])
-    return data, _columns(kind, payload, problems), problems
+    return data, _columns(kind, payload, data, problems), problems
 
 
 def decode_structured(
@@ -87,7 +99,7 @@ def decode_structured(
     if kind in _SHAPES:
         data, absent = _given([envelope.data for envelope in envelopes], b"{}")
         payload, problems = parse_json(data, _SHAPES[kind])
-        columns = _columns(kind, payload, problems)
+        columns = _columns(kind, payload, data, problems)
     else:
         encoded, absent = _given([envelope.data_base64 for envelope in envelopes], b'""')
         data, problems = parse_json(encoded, bytes)  # as base64
@@ -141,7 +153,7 @@ def _why(value: bytes) -> DeadLetterCode:
     return DeadLetterCode.WRONG_TYPE if isinstance(found, dict) else DeadLetterCode.BAD_JSON
 
 
-def _columns(kind: str, payload: list[Any], problems: np.ndarray) -> Columns:
+def _columns(kind: str, payload: list[Any], data: Sequence[bytes], problems: np.ndarray) -> Columns:
     if kind == "motion":
         return _motion(payload, problems)
     types = dict(PAYLOADS[kind])
@@ -149,7 +161,33 @@ def _columns(kind: str, payload: list[Any], problems: np.ndarray) -> Columns:
         name: pa.array(list(map(attrgetter(name), payload)), types[name])
         for name in payload[0].__struct_fields__
     }
-    return columns | _counts(columns) if kind == "consent" else columns
+    if kind == "consent":
+        return columns | _counts(columns)
+    if kind == "context":
+        rows = zip(data, problems, strict=True)
+        given = [None if problem else _details(value) for value, problem in rows]
+        return columns | {"details": pa.array(given, pa.string())}
+    return columns
+
+
+def _details(value: bytes) -> str | None:
+    """Return the context fields that have no column as a JSON object, None where there are none.
+
+    Rules may ask for them. Only codes are kept, at most MOST_DETAILS of them: a name such as
+    ``door_2`` with a string such as ``opened``, true or false; free text is left out.
+    """
+    fields = msgspec.json.decode(value, type=dict[str, Any])
+    found = {
+        name: str(told).lower() if isinstance(told, bool) else told
+        for name, told in sorted(fields.items())
+        if name not in _CONTEXT and _NAME.fullmatch(name) and _is_code(told)
+    }
+    few = dict(list(found.items())[:MOST_DETAILS])
+    return msgspec.json.encode(few).decode() if few else None
+
+
+def _is_code(told: Any) -> bool:
+    return isinstance(told, bool) or (isinstance(told, str) and bool(_CODE.fullmatch(told)))
 
 
 def _counts(consent: Columns) -> Columns:

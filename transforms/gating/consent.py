@@ -13,10 +13,11 @@ from schemas.aliases import aliases, plain
 from schemas.arrow import distinct, filled
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from schemas.events import PERSON_COLUMNS, kind_of
+from schemas.events import PERSON_COLUMNS
 from schemas.ids import stable_ids
+from schemas.modalities import MODALITIES
+from schemas.stages import Stage, kind_of
 from schemas.tables import CONSENT_LEDGER
-from schemas.vocabularies import MODALITIES
 from transforms.gating.governance import ANY, END, FIRST, LISTS
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
@@ -58,7 +59,7 @@ def ledger_rows(
     if ignored:
         left_out = dead_letters(
             events.take(pa.array(ignored)),
-            stage="GateByPolicy",
+            stage=Stage.GATE,
             code=DeadLetterCode.GRANT_UNKNOWN_NAME,
             detail=_IGNORED,
         )

@@ -7,7 +7,7 @@ twice at the same place, on halves of them down to the rows that fail alone (doc
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,14 +18,9 @@ from schemas.arrow import take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import AffectstreamError, BrokenStageError, DeadLetterCode
 from schemas.events import REFERENCE
+from schemas.stages import DEAD, Tagged
 from transforms.isolation.deaths import places
 from transforms.isolation.notes import PROCESS, tell_broken
-
-MAIN = "events"
-DEAD = "dead_letters"
-
-Tagged = Iterable[tuple[str, pa.RecordBatch]]
-"""(output tag, batch): the tag MAIN for what goes on, any other for what does not."""
 
 Run = Callable[[pa.RecordBatch], Tagged]
 Given = Generator[tuple[str, pa.RecordBatch], None, None]

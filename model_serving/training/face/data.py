@@ -43,7 +43,7 @@ class Faces(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """Return the whole batch at once: the loader hands on as it is."""
+        """Return a whole batch, for ``harness.pass_batch_through``."""
         pixels = to_pixels(self.images[rows])
         if self.augmented:
             pixels = augment(pixels, self.side)

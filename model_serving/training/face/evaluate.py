@@ -10,24 +10,24 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
-from model_serving.calibration import calibrated
+from model_serving.calibration import apply_calibration
 from model_serving.card import CARD_FILE, read_card
 from model_serving.labels import output_names
+from model_serving.training.cache import load_or_make, model_files
 from model_serving.training.evaluation import (
     ACCURACY,
     COVERAGE,
     Evaluation,
     Measured,
     Tier,
-    aside,
-    measured_as_shipped,
-    measured_single,
+    exclude_ece,
+    measure_as_shipped,
+    measure_single_label,
     other_tier,
 )
 from model_serving.training.face.data import FACE_LABELS, Faces, load_faces
 from model_serving.training.face.train import FERPLUS
-from model_serving.training.harness import as_made, predict
-from model_serving.training.kept import kept, model_files
+from model_serving.training.harness import pass_batch_through, predict
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
 _SPLIT = "FER+ test, majority vote, 8 classes"
@@ -45,27 +45,27 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     clear = faces.take(faces.majority)
     labels = clear.votes.argmax(axis=1)
     chances = answers(folder, clear, cache)
-    measured = measured_single(_SPLIT, chances, labels, keys={"accuracy": "ferplus_accuracy"})
+    measured = measure_single_label(_SPLIT, chances, labels, keys={"accuracy": "ferplus_accuracy"})
     every = answers(folder, faces, cache)
     largest = faces.votes.argmax(axis=1)
-    measured += _part("FER+ test, largest vote, 8 classes", every, largest, "largest vote")
+    measured += _measure_part("FER+ test, largest vote, 8 classes", every, largest, "largest vote")
     some = clear.take(np.arange(min(_DISTURBED, len(clear))))
-    measured += _shipped(_SHIPPED, folder, clear.images, labels)
-    for name, images in _harder(some.images):
+    measured += _measure_shipped(_SHIPPED, folder, clear.images, labels)
+    for name, images in _disturb(some.images):
         harder = answers(folder, replace(some, images=images), cache)
         part = f"first {len(some)}, {name}"
-        measured += _part(f"{_SPLIT}, {part}", harder, labels[: len(some)], "disturbed")
-        found = _shipped(f"{_SHIPPED}, {part}", folder, images, labels[: len(some)])
-        measured += [m for m in aside(found, "disturbed") if m.metric in _DISTURBED_METRICS]
+        measured += _measure_part(f"{_SPLIT}, {part}", harder, labels[: len(some)], "disturbed")
+        found = _measure_shipped(f"{_SHIPPED}, {part}", folder, images, labels[: len(some)])
+        measured += [m for m in exclude_ece(found, "disturbed") if m.metric in _DISTURBED_METRICS]
     if other := other_tier(folder, cache.parent):
         mean = (chances + answers(other, clear, cache)) / 2
-        measured += _part(f"{_SPLIT}, average with {other.name}", mean, labels, "average")
+        measured += _measure_part(f"{_SPLIT}, average with {other.name}", mean, labels, "average")
     card = read_card(folder / CARD_FILE)
     return Evaluation(folder.name, "face", tier, card.licence, tuple(measured))
 
 
 def answers(folder: Path, faces: Faces, cache: Path) -> np.ndarray:
-    """Return calibrated (n, 8) probabilities; the logits are kept for the next time.
+    """Return calibrated (n, 8) probabilities; the logits are cached for the next time.
 
     A model of the seven expressions gives none to contempt.
     """
@@ -74,10 +74,10 @@ def answers(folder: Path, faces: Faces, cache: Path) -> np.ndarray:
     def answer() -> np.ndarray:
         net = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
         side = int(AutoImageProcessor.from_pretrained(folder).size["height"])
-        return predict(net, replace(faces, side=side), as_made)
+        return predict(net, replace(faces, side=side), pass_batch_through)
 
-    logits = kept(cache, [*model_files(folder), faces.images.tobytes()], answer)
-    given = calibrated(card.calibration, logits)
+    logits = load_or_make(cache, [*model_files(folder), faces.images.tobytes()], answer)
+    given = apply_calibration(card.calibration, logits)
     names = output_names(card.model_id, AutoConfig.from_pretrained(folder))
     found = np.zeros((len(given), len(FACE_LABELS)))
     for column, label in enumerate(FACE_LABELS):
@@ -87,7 +87,7 @@ def answers(folder: Path, faces: Faces, cache: Path) -> np.ndarray:
     return found
 
 
-def _harder(images: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def _disturb(images: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Return the images blurred and with noise, each under the name of its level."""
     found = [
         (f"blur of {sigma} px", np.stack([gaussian_filter(image, sigma) for image in images]))
@@ -100,20 +100,22 @@ def _harder(images: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return found
 
 
-def _part(split: str, chances: np.ndarray, labels: np.ndarray, what: str) -> list[Measured]:
+def _measure_part(split: str, chances: np.ndarray, labels: np.ndarray, what: str) -> list[Measured]:
     """Return accuracy, and calibration error under a name of its own.
 
     Rows without a majority have no one true label, and disturbed images are no test set.
     """
-    found = aside(measured_single(split, chances, labels), what)
+    found = exclude_ece(measure_single_label(split, chances, labels), what)
     return [m for m in found if m.metric in {"accuracy", f"ece, {what}"}]
 
 
-def _shipped(split: str, folder: Path, images: np.ndarray, labels: np.ndarray) -> list[Measured]:
+def _measure_shipped(
+    split: str, folder: Path, images: np.ndarray, labels: np.ndarray
+) -> list[Measured]:
     """Judge what the pipeline would say of these images of 48 x 48 pixels."""
     media = []
     for image in images:
         file = BytesIO()
         Image.fromarray(image).save(file, "PNG")
         media.append(file.getvalue())
-    return measured_as_shipped(split, "face", folder, media, _SHOWN[labels])
+    return measure_as_shipped(split, "face", folder, media, _SHOWN[labels])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import MobileNetV1Config, MobileNetV1ForImageClassification
 
 from model_serving.training.face.data import MEAN, STD
-from model_serving.training.heads import named
+from model_serving.training.heads import label_maps
 from schemas.errors import AffectstreamError
 
 _PACKAGE = "@vladmandic/human@3.3.6"
@@ -75,7 +75,7 @@ def build_faceres(
         hidden_act="relu6",
         tf_padding=True,
         classifier_dropout_prob=0.3,
-        **named(labels),
+        **label_maps(labels),
     )
     net = MobileNetV1ForImageClassification(config)
     body = net.mobilenet_v1

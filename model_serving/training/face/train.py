@@ -21,13 +21,15 @@ from transformers import (
 
 from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
-from model_serving.labels import by_name, output_names
+from model_serving.corpora.head import Head
+from model_serving.labels import order_by_name, output_names
+from model_serving.metrics import accuracy
 from model_serving.training.average import Averaged
 from model_serving.training.common import find_model, save_model
 from model_serving.training.face.data import FACE_LABELS, MEAN, STD, Faces, load_faces
 from model_serving.training.face.start import build_faceres, fetch_faceres, renormalise
-from model_serving.training.harness import Problem, Run, as_made, fit, is_main, predict
-from model_serving.training.heads import Head, HeadLoss, named
+from model_serving.training.harness import Problem, Run, fit, is_main, pass_batch_through, predict
+from model_serving.training.heads import HeadLoss, label_maps
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import to_ekman
@@ -84,7 +86,7 @@ def build_resnet() -> ResNetForImageClassification:
         hidden_sizes=[32, 64, 128, 256],
         depths=[1, 1, 1, 1],
         layer_type="basic",
-        **named(_LABELS),
+        **label_maps(_LABELS),
     )
     return ResNetForImageClassification(config)
 
@@ -98,8 +100,8 @@ def build_processor(side: int) -> ViTImageProcessorPil:
 
 def majority_accuracy(logits: np.ndarray, faces: Faces) -> float:
     """Return the share of majority rows whose expression stands first."""
-    right = logits.argmax(axis=1) == faces.votes.argmax(axis=1)
-    return float(right[faces.majority].mean())
+    clear = faces.majority
+    return accuracy(faces.votes[clear].argmax(axis=1), logits[clear].argmax(axis=1))
 
 
 def _start(net: ResNetForImageClassification, folder: Path) -> None:
@@ -121,7 +123,7 @@ def _problem(
         net=Averaged(net, float(recipe.net["average"]), frozen),
         train=training,
         dev={"valid": dev},
-        collate=as_made,
+        collate=pass_batch_through,
         loss=HeadLoss.of(recipe, (HEAD,)),
         score=lambda found: majority_accuracy(found["valid"], dev),
         heads=("net.classifier",),
@@ -134,8 +136,8 @@ def teach(folders: Sequence[Path], faces: Faces) -> np.ndarray:
     for folder in folders:
         teacher = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
         seen = replace(faces, side=int(getattr(teacher.config, "image_size", faces.side)))
-        logits = predict(teacher, seen, as_made, title=f"answers of {folder.name}")
-        found.append(by_name(logits, output_names(folder.name, teacher.config), FACE_LABELS))
+        logits = predict(teacher, seen, pass_batch_through, title=f"answers of {folder.name}")
+        found.append(order_by_name(logits, output_names(folder.name, teacher.config), FACE_LABELS))
         if np.isnan(found[-1]).any():
             message = f"{folder.name} can't teach: its outputs are not {', '.join(FACE_LABELS)}"
             raise AffectstreamError(message)
@@ -144,7 +146,7 @@ def teach(folders: Sequence[Path], faces: Faces) -> np.ndarray:
 
 def _card(recipe: Recipe, rows: int, net: Any, dev: Faces) -> ModelCard:
     clear = dev.take(dev.majority)
-    logits = predict(net, clear, as_made)
+    logits = predict(net, clear, pass_batch_through)
     return ModelCard(
         name=recipe.name,
         version=recipe.version,

@@ -1,221 +1,190 @@
 """Training of the fusion model on windows simulated from the dev splits of all modalities."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import soundfile
 import torch
-from PIL import Image
 
-from model_serving.calibration import calibrate, expected_calibration_error, softmax
+from model_serving.calibration import calibrate, softmax
 from model_serving.card import CARD_FILE, Calibration, Figure, ModelCard, Source, read_card
-from model_serving.corpora.motion import HARDER, PLAIN, motion_frames
-from model_serving.corpora.text import CORPORA
 from model_serving.fusion import AttentionFusion, AttentionFusionConfig
-from model_serving.loader import load_recogniser
-from model_serving.training.common import (
-    ID2LABEL,
-    LABELS,
-    Batch,
-    Schedule,
-    figures,
-    fit,
-    save_model,
-    seed_everything,
-)
-from model_serving.training.face.data import FACE_LABELS, load_faces
-from model_serving.training.heads import named
-from model_serving.training.voice.data import RATE, load_clips
-from schemas.arrow import vector_column
-from schemas.vocabularies import EXPRESSIONS, MODALITIES, to_ekman
+from model_serving.metrics import scores_of
+from model_serving.training.common import figures, find_model, save_model
+from model_serving.training.drawn import DrawnItems, FixedItems
+from model_serving.training.folds import cross_validated
+from model_serving.training.fusion.data import Items, read_items, split_sources
+from model_serving.training.fusion.windows import Windows, draw_batch, simulate, to_batch
+from model_serving.training.harness import Problem, Run, fit, is_main, pass_batch_through, predict
+from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, label_maps
+from model_serving.training.recipe import Recipe
+from schemas.errors import AffectstreamError
+from schemas.modalities import MODALITIES
+from schemas.vocabularies import EXPRESSIONS
 
-_BATCH = 512
-_STEPS = 100
-_DRAWS = 3
-_MISMATCHED = 0.2
-_HARD = 0.25  # of the items: without any, an unsure joy was fused to a disgust, which is rare
-_TEXT = ("GoEmotions", "SMP2020 usual", "MELD")
-_CARD_WINDOWS = 20_000
-# Neutral is what windows mostly show; with the corpora's own shares joy would crowd out disgust.
-_SHARES = np.where(np.array(EXPRESSIONS) == "neutral", 0.28, 0.12)
+_HEADS = (SHARED,)
 _PARTS = (0.5, 0.2, 0.3)  # of the items: to fit, to choose by, held out
-_MEAN_COUNT = (1.3, 1.3, 5.0, 25.0)
-
-_NOTES = """Attention over the four modalities of a window. **The windows it learned from are
-simulated**: no corpus holds these four modalities of the same person, so each window pairs
-estimates of texts, clips, faces and generated motion frames that carry the same label and come
-from different people, out of the dev splits of the recognisers' corpora; modalities are missing
-at random, a fifth of them shows an expression drawn anew, and a quarter of the estimates is
-flattened as the recognisers flatten what is hard to judge. Three parts of the items are apart: to
-fit, to choose the epoch and calibrate by, and held out for the figures; voices of the same three
-speakers stand in all of them. Figures by number of modalities tell how fusion compares on
-such windows with plain averaging and with the most confident modality; on recorded sessions, where
-modalities belong together, they may be better or worse."""
+_DEV_WINDOWS = 8192
+_CARD_WINDOWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """Score vectors (n, 7) of one modality's items, sorted by their labels (n,)."""
+class Learnt:
+    """A fusion net in its best state, and its calibration on the dev windows."""
 
-    scores: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Simulated windows: what ``Fusion.fuse`` takes, and the labels."""
-
-    counts: np.ndarray
-    scores: np.ndarray
-    confidence: np.ndarray
-    labels: np.ndarray
+    net: AttentionFusion
+    calibration: Calibration
 
 
-def simulate(pools: tuple[Pool, ...], count: int, rng: np.random.Generator) -> Windows:
-    """Draw windows: one to four modalities, a mean of one to three of the modality's items each.
+def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
+    """Train by the recipe on estimates of dev items under ``data``, and write the folder ``out``.
 
-    The event count tells how many events a window of 5 s may hold; that few distinct items stand
-    behind it keeps the mean as uncertain as neighbouring frames of one face are.
+    A recipe of ``body: average`` learns nothing, and reads no data.
     """
-    labels = rng.choice(len(EXPRESSIONS), size=count, p=_SHARES)
-    ranks = rng.random((count, len(MODALITIES))).argsort(axis=1).argsort(axis=1)
-    present = ranks < rng.integers(1, len(MODALITIES) + 1, count)[:, None]
-    counts = present * (1 + rng.poisson(np.array(_MEAN_COUNT) - 1.0, present.shape))
-    scores = np.zeros((count, len(MODALITIES), len(EXPRESSIONS)))
-    confidence = np.zeros(present.shape)
-    for place, pool in enumerate(pools):
-        other = rng.choice(len(EXPRESSIONS), size=count, p=_SHARES)
-        shown = np.where(rng.random(count) < _MISMATCHED, other, labels)
-        first = np.searchsorted(pool.labels, shown)
-        size = np.searchsorted(pool.labels, shown, side="right") - first
-        picks = first[:, None] + (rng.random((count, _DRAWS)) * size[:, None]).astype(int)
-        drawn = _lowered(pool.scores[picks], rng)  # (count, draws, 7)
-        distinct = np.minimum(counts[:, place], rng.integers(1, _DRAWS + 1, count))
-        weight = drawn.max(axis=2) * (np.arange(_DRAWS) < distinct[:, None])
-        total = weight.sum(axis=1)
-        mean = (drawn * weight[:, :, None]).sum(axis=1) / np.maximum(total, 1e-9)[:, None]
-        scores[:, place] = mean * present[:, place, None]
-        confidence[:, place] = present[:, place] * total / np.maximum(distinct, 1)
-    return Windows(counts, scores, confidence, labels)
+    if recipe.body("attention", "average") == "average":
+        return _write_average(recipe, out, run)
+    models = _find_models(recipe, run)
+    items = read_items(data, models, recipe.seed)
+    part = split_sources(items, _PARTS, np.random.default_rng(recipe.seed))
+    fitted, known, held_out = (items.take(part == number) for number in range(len(_PARTS)))
+    learnt = learn(recipe, fitted, known, run)
+    test = simulate(held_out.without_copies().pools(), _CARD_WINDOWS, _generator(recipe, 2))
+    card = ModelCard(
+        name=recipe.name,
+        version=recipe.version,
+        modality="fusion",
+        licence=recipe.licence,
+        labels=card_labels(_HEADS),
+        training_data=_sources(fitted.without_copies(), models),
+        figures=tuple(_compare(learnt, test)),
+        calibration=learnt.calibration,
+        command=recipe.command,
+        notes=recipe.notes.strip(),
+    )
+    return save_model(out, learnt.net, None, card) if is_main() else card
 
 
-def _lowered(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Flatten a part of the score vectors, as the recognisers do of what is hard to judge."""
-    share = np.where(rng.random(scores.shape[:2]) < _HARD, rng.random(scores.shape[:2]), 1.0)
-    return share[:, :, None] * scores + (1 - share[:, :, None]) / len(EXPRESSIONS)
+def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float]]:
+    """Return the figures on windows of the items that each fold holds out.
 
-
-def train(data: Path, out: Path, weights: Path, seed: int = 13, epochs: int = 25) -> ModelCard:
-    """Train on estimates of the models in ``weights`` and write the folder ``out``.
-
-    ``weights`` holds the folders text-compact, voice-compact, face-compact and motion-compact.
-    About five minutes on one core.
+    Takes of one clip stay together; speakers do not, since there are three.
     """
-    rng = seed_everything(seed)
-    models = {name: weights / f"{name}-compact" for name in MODALITIES}
-    fitted, known, held_out, learnt = _pools(data, models, rng)
-    net = AttentionFusion(AttentionFusionConfig(**named(ID2LABEL)))
-    dev = simulate(known, 8192, np.random.default_rng(seed + 1))
+    if recipe.body("attention", "average") == "average":
+        message = f"{recipe.name} learns nothing that folds could be judged by"
+        raise AffectstreamError(message)
+    items = read_items(data, _find_models(recipe, run), recipe.seed)
+    kinds = items.modality * len(EXPRESSIONS) + items.labels
 
-    def batches(_: int) -> Iterator[Batch]:
-        for _step in range(_STEPS):
-            windows = simulate(fitted, _BATCH, rng)
-            yield _tensors(windows) | {"labels": torch.from_numpy(windows.labels)}
+    def judge(fold: int, train_rows: np.ndarray, held_rows: np.ndarray) -> dict[str, float]:
+        name = f"{recipe.name}-fold{fold}of{run.folds}"
+        rest, held = items.take(train_rows), items.take(held_rows).without_copies()
+        known = split_sources(rest, (0.75, 0.25), np.random.default_rng([recipe.seed, fold])) == 1
+        changed = recipe.model_copy(update={"name": name})
+        learnt = learn(changed, rest.take(~known), rest.take(known), run)
+        test = simulate(held.pools(), _CARD_WINDOWS, _generator(recipe, 2))
+        return scores_of(_fused(learnt, test), test.labels)
 
-    def score() -> float:
-        chances = softmax(_logits(net, dev))[np.arange(len(dev.labels)), dev.labels]
-        return float(np.log(chances).mean())
-
-    schedule = Schedule(epochs=epochs, steps_per_epoch=_STEPS, learning_rate=2e-3)
-    fit(net, batches, score, schedule)
-    calibration = calibrate(_logits(net, dev), dev.labels)
-    test = simulate(held_out, _CARD_WINDOWS, np.random.default_rng(seed + 2))
-    return save_model(out, net, None, _card(net, learnt, test, calibration, seed))
+    return cross_validated(kinds, items.source, run.folds, recipe.seed, judge)
 
 
-def build_average(out: Path, weights: Path) -> ModelCard:
+def learn(recipe: Recipe, fitted: Items, known: Items, run: Run) -> Learnt:
+    """Train on windows of the items to fit, and choose and calibrate by those of the known ones.
+
+    The dev score is the mean log-probability of the label.
+    """
+    torch.manual_seed(recipe.seed)
+    net = AttentionFusion(AttentionFusionConfig(**label_maps(id2label(_HEADS))))
+    dev = simulate(known.without_copies().pools(), _DEV_WINDOWS, _generator(recipe, 1))
+    rows = np.arange(_DEV_WINDOWS)
+
+    def score(logits: Mapping[str, np.ndarray]) -> float:
+        chances = softmax(logits["simulated"])[rows, dev.labels]
+        return float(np.log(np.maximum(chances, 1e-12)).mean())
+
+    problem = Problem(
+        net=net,
+        train=DrawnItems(int(recipe.net["windows"]), partial(draw_batch, fitted.pools())),
+        dev={"simulated": FixedItems(to_batch(dev))},
+        collate=pass_batch_through,
+        loss=HeadLoss.of(recipe, _HEADS),
+        score=score,
+    )
+    fit(problem, recipe, run)
+    return Learnt(net, calibrate(_logits(net, dev), dev.labels, recipe.coverage))
+
+
+def _generator(recipe: Recipe, number: int) -> np.random.Generator:
+    return np.random.default_rng(recipe.seed + number)
+
+
+def _find_models(recipe: Recipe, run: Run) -> dict[str, Path]:
+    """Return the folder of each modality's model; a recipe for open use refuses a closed one."""
+    models = {name: find_model(recipe.net["models"][name], run.build) for name in MODALITIES}
+    closed = [
+        name for name, path in models.items() if read_card(path / CARD_FILE).licence != "open"
+    ]
+    if recipe.licence == "open" and closed:
+        message = (
+            f"recipe {recipe.name} has `licence: open`, but its model of {closed[0]} may be used "
+            "for research only: set `licence: research`"
+        )
+        raise AffectstreamError(message)
+    return models
+
+
+def _sources(fitted: Items, models: Mapping[str, Path]) -> tuple[Source, ...]:
+    return tuple(
+        Source(
+            name=f"dev estimates of {read_card(models[modality] / CARD_FILE).model_id}, "
+            "the part to fit",
+            licence="as the recogniser's data",
+            rows=int((fitted.modality == place).sum()),
+        )
+        for place, modality in enumerate(MODALITIES)
+    )
+
+
+def _write_average(recipe: Recipe, out: Path, run: Run) -> ModelCard:
     """Write the fusion that learnt nothing and may be used for anything: a plain average.
 
     With every parameter at zero the net weighs all modalities alike, so its scores are the
     geometric mean of theirs; one modality alone stays as it is, and so does its threshold, which is
-    that of text-compact-open in the folder ``weights``.
+    that of the model that the recipe names.
     """
-    net = AttentionFusion(AttentionFusionConfig(**named(ID2LABEL)))
+    net = AttentionFusion(AttentionFusionConfig(**label_maps(id2label(_HEADS))))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()
-    text = read_card(weights / "text-compact-open" / CARD_FILE).calibration
+    other = read_card(find_model(recipe.net["threshold_of"], run.build) / CARD_FILE)
     card = ModelCard(
-        name="fusion-open",
-        version="1.0.0",
+        name=recipe.name,
+        version=recipe.version,
         modality="fusion",
-        licence="open",
-        labels=LABELS,
-        calibration=Calibration(threshold=text.threshold),
-        command="affectstream train fusion --recipe fusion-open --data DATA",
-        notes=_AVERAGE_NOTES,
+        licence=recipe.licence,
+        labels=card_labels(_HEADS),
+        calibration=Calibration(threshold=other.calibration.threshold),
+        command=recipe.command,
+        notes=recipe.notes.strip(),
     )
-    return save_model(out, net, None, card)
-
-
-def _card(
-    net: AttentionFusion,
-    learnt: Mapping[str, int],
-    test: Windows,
-    calibration: Calibration,
-    seed: int,
-) -> ModelCard:
-    return ModelCard(
-        name="fusion-compact",
-        version="2.0.0",
-        modality="fusion",
-        licence="research",
-        labels=LABELS,
-        training_data=tuple(
-            Source(
-                name=f"dev estimates of {model_id}, the part to fit",
-                licence="as the recogniser's data",
-                rows=rows,
-            )
-            for model_id, rows in learnt.items()
-        ),
-        figures=tuple(_figures(net, test, calibration.temperature)),
-        calibration=calibration,
-        command=f"affectstream train fusion --data DATA --seed {seed}",
-        notes=_NOTES,
-    )
-
-
-_AVERAGE_NOTES = """\
-The geometric mean of the modalities that are there. It learnt from nothing, so no data's licence
-binds it. Trained attention does better where several modalities are there (the card of `fusion`).
-It abstains where text-compact-open would."""
-
-
-def _tensors(windows: Windows) -> Batch:
-    return {
-        "counts": torch.from_numpy(windows.counts).float(),
-        "scores": torch.from_numpy(windows.scores).float(),
-        "confidence": torch.from_numpy(windows.confidence).float(),
-    }
+    return save_model(out, net, None, card) if is_main() else card
 
 
 def _logits(net: AttentionFusion, windows: Windows) -> np.ndarray:
-    net.eval()
-    with torch.inference_mode():
-        return net(**_tensors(windows)).logits.numpy()
+    return predict(net, FixedItems(to_batch(windows)), pass_batch_through, batch=1024)
 
 
-def _figures(net: AttentionFusion, test: Windows, temperature: float) -> list[Figure]:
-    """Accuracy and ECE of fusion, plain average and most confident modality, by modalities."""
+def _fused(learnt: Learnt, windows: Windows) -> np.ndarray:
+    return softmax(_logits(learnt.net, windows), learnt.calibration.temperature)
+
+
+def _compare(learnt: Learnt, test: Windows) -> list[Figure]:
+    """Return accuracy and ECE of fusion, plain average and surest modality, by modalities."""
     many = (test.counts > 0).sum(axis=1)
     best = test.confidence.argmax(axis=1)
     methods = {
-        "fusion": softmax(_logits(net, test), temperature),
+        "fusion": _fused(learnt, test),
         "plain average": test.scores.sum(axis=1) / many[:, None],
         "most confident modality": test.scores[np.arange(len(many)), best],
     }
@@ -224,97 +193,6 @@ def _figures(net: AttentionFusion, test: Windows, temperature: float) -> list[Fi
         rows = many == size if size else many > 0
         split = f"held-out windows, {size or '1-4'} modalities"
         for name, scores in methods.items():
-            right = scores[rows].argmax(axis=1) == test.labels[rows]
-            error = expected_calibration_error(scores[rows], test.labels[rows])
-            found += figures(split, {f"{name}: accuracy": right.mean(), f"{name}: ece": error})
+            every = scores_of(scores[rows], test.labels[rows])
+            found += figures(split, {f"{name}: {m}": every[m] for m in ("accuracy", "ece")})
     return found
-
-
-def _pools(
-    data: Path, models: Mapping[str, Path], rng: np.random.Generator
-) -> tuple[tuple[Pool, ...], tuple[Pool, ...], tuple[Pool, ...], dict[str, int]]:
-    """Estimate every modality's dev items: those to fit, to choose by, held out.
-
-    Then how many items there are to fit, by the id of the model that estimated them.
-    """
-    pools: list[list[Pool]] = [[], [], []]
-    learnt = {}
-    for modality in MODALITIES:
-        column, labels = _READERS[modality](data, rng)
-        part = rng.choice(3, len(labels), p=_PARTS)
-        model = load_recogniser(modality, str(models[modality]), None, "cpu")
-        learnt[model.model_id] = int((part == 0).sum())
-        if modality == "voice":  # few clips: those to fit are heard again in other rooms
-            column, labels, part = _more_clips(column, labels, part, rng)
-        found = model.estimate(pa.record_batch({_COLUMNS[modality]: column}))
-        for number, pool in enumerate(pools):
-            rows = part[found.rows] == number
-            pool.append(_pool(found.scores, labels[found.rows], rows))
-    fitted, known, held_out = (tuple(pool) for pool in pools)
-    return fitted, known, held_out, learnt
-
-
-_COLUMNS = {"text": "text", "voice": "media", "face": "media", "motion": "weights"}
-
-
-def _pool(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Pool:
-    order = np.argsort(labels[rows], kind="stable")
-    return Pool(scores[rows][order], labels[rows][order])
-
-
-def _texts(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    parts = [corpus.splits["dev"](data).single() for corpus in CORPORA if corpus.name in _TEXT]
-    texts = [text for rows, _ in parts for text in rows.texts]
-    return pa.array(texts), np.concatenate([labels for _, labels in parts])
-
-
-def _clips(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    clips = load_clips(data)
-    clips = clips.take(clips.split == "dev")
-    labels = np.array([EXPRESSIONS.index(str(to_ekman(name))) for name in clips.emotion])
-    return pa.array([_wav(wave) for wave in clips.waves]), labels
-
-
-def _more_clips(
-    column: pa.Array, labels: np.ndarray, part: np.ndarray, rng: np.random.Generator
-) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    rows = np.repeat(np.flatnonzero(part == 0), 4)
-    waves = [soundfile.read(BytesIO(column[row].as_py()), dtype="float32")[0] for row in rows]
-    more = pa.array([_wav(_another_take(wave, rng)) for wave in waves])
-    labels = np.concatenate([labels, labels[rows]])
-    return pa.concat_arrays([column, more]), labels, np.concatenate([part, part[rows]])
-
-
-def _another_take(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The clip within 10 % of its speed, and noise at 10 to 40 dB."""
-    places = np.arange(0, len(wave) - 1, rng.uniform(0.9, 1.1))
-    take = np.interp(places, np.arange(len(wave)), wave)
-    return take + take.std() * 10 ** (-rng.uniform(10, 40) / 20) * rng.standard_normal(len(take))
-
-
-def _faces(data: Path, _: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    faces = load_faces(data / "face" / "ferplus.npz", "valid")
-    shown = np.array([EXPRESSIONS.index(str(to_ekman(name))) for name in FACE_LABELS])
-    return pa.array([_png(image) for image in faces.images]), shown[faces.votes.argmax(axis=1)]
-
-
-def _frames(_: Path, rng: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    labels = rng.integers(0, len(EXPRESSIONS), 8000)
-    half = len(labels) // 2
-    parts = [motion_frames(labels[:half], rng, PLAIN), motion_frames(labels[half:], rng, HARDER)]
-    return vector_column(np.concatenate(parts)), labels
-
-
-_READERS = {"text": _texts, "voice": _clips, "face": _faces, "motion": _frames}
-
-
-def _wav(wave: np.ndarray) -> bytes:
-    file = BytesIO()
-    soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
-    return file.getvalue()
-
-
-def _png(image: np.ndarray) -> bytes:
-    file = BytesIO()
-    Image.fromarray(image).save(file, format="PNG")
-    return file.getvalue()

@@ -7,11 +7,11 @@ import torch
 from transformers import AutoModel
 
 import model_serving.motion.net  # noqa: F401 - registers ``motion_mlp``
-from model_serving.calibration import calibrated
+from model_serving.calibration import apply_calibration
 from model_serving.card import CARD_FILE, read_card
 from model_serving.corpora.motion import HARDER, PLAIN
-from model_serving.labels import by_name, output_names
-from model_serving.training.evaluation import Evaluation, Measured, Tier, measured_single
+from model_serving.labels import order_by_name, output_names
+from model_serving.training.evaluation import Evaluation, Measured, Tier, measure_single_label
 from model_serving.training.motion.train import draw
 from schemas.vocabularies import EXPRESSIONS
 
@@ -30,7 +30,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
         test = draw(_ROWS, rng, style)
         with torch.inference_mode():
             logits = net(test["motion_values"]).logits.numpy()
-        logits = by_name(logits, output_names(card.model_id, net.config), EXPRESSIONS)
-        chances = calibrated(card.calibration, logits)
-        measured += measured_single(split, chances, test["labels"].argmax(dim=1).numpy())
+        logits = order_by_name(logits, output_names(card.model_id, net.config), EXPRESSIONS)
+        chances = apply_calibration(card.calibration, logits)
+        measured += measure_single_label(split, chances, test["labels"].argmax(dim=1).numpy())
     return Evaluation(folder.name, "motion", tier, card.licence, tuple(measured))

@@ -1,60 +1,33 @@
 """Training of the motion model: an MLP on frames that the action-unit rules generate."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from model_serving.calibration import calibrate
 from model_serving.card import ModelCard, Source
 from model_serving.corpora.motion import HARDER, PLAIN, MotionStyle, motion_frames
-from model_serving.metrics import scores_of
+from model_serving.metrics import accuracy
 from model_serving.motion.net import MotionMlp, MotionMlpConfig
 from model_serving.training.common import save_model
+from model_serving.training.drawn import DrawnItems, FixedItems
 from model_serving.training.harness import (
     Batch,
     Problem,
     Run,
-    as_made,
     fit,
     is_main,
+    pass_batch_through,
     predict,
-    rank,
 )
-from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, named
+from model_serving.training.heads import SHARED, HeadLoss, card_labels, id2label, label_maps
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 
 _DEV_ROWS = 4096
 _HEADS = (SHARED,)
-
-
-@dataclass(frozen=True, slots=True)
-class Frames(Dataset[Batch]):
-    """``count`` frames an epoch, drawn anew for every batch; or those of ``fixed``, as they are.
-
-    Every other batch is a hard one in part: intensities and trackers differ in life. What is drawn
-    hangs on torch's generator, whose state a checkpoint holds, and on the process.
-    """
-
-    count: int
-    fixed: Batch | None = None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, row: int) -> Batch:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        """Return the whole batch at once: the loader hands on as it is."""
-        if self.fixed is not None:
-            return {name: values[rows] for name, values in self.fixed.items()}
-        rng = np.random.default_rng([rank(), int(torch.randint(2**62, ()))])
-        return draw(len(rows), rng, between(rng) if rng.random() < 0.5 else PLAIN)
 
 
 def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
@@ -65,21 +38,21 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     del data
     torch.manual_seed(recipe.seed)
     labels = id2label(_HEADS)
-    net = MotionMlp(MotionMlpConfig(**named(labels)))
+    net = MotionMlp(MotionMlpConfig(**label_maps(labels)))
     frames = int(recipe.net["frames"])
     dev = _dev(np.random.default_rng(recipe.seed + 1))
     truth = dev["labels"].argmax(dim=1).numpy()
-    judged = Frames(len(truth), dev)
+    judged = FixedItems(dev)
     problem = Problem(
         net=net,
-        train=Frames(frames),
+        train=DrawnItems(frames, draw_mixed),
         dev={"generated": judged},
-        collate=as_made,
+        collate=pass_batch_through,
         loss=HeadLoss.of(recipe, _HEADS),
-        score=lambda found: scores_of(found["generated"], truth)["accuracy"],
+        score=lambda found: accuracy(truth, found["generated"].argmax(axis=1)),
     )
     fit(problem, recipe, run)
-    calibration = calibrate(predict(net, judged, as_made), truth, recipe.coverage)
+    calibration = calibrate(predict(net, judged, pass_batch_through), truth, recipe.coverage)
     card = ModelCard(
         name=recipe.name,
         version=recipe.version,
@@ -117,7 +90,7 @@ def _dev(rng: np.random.Generator) -> Batch:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def between(rng: np.random.Generator) -> MotionStyle:
+def draw_style(rng: np.random.Generator) -> MotionStyle:
     """Draw a style between the plain one and two thirds of the way to the harder one."""
     way = rng.uniform(0.0, 0.67)
 
@@ -131,6 +104,11 @@ def between(rng: np.random.Generator) -> MotionStyle:
         if name != "levels"
     }
     return MotionStyle(levels=levels, **rest)
+
+
+def draw_mixed(count: int, rng: np.random.Generator) -> Batch:
+    """Return training frames: every other batch is a hard one in part, as trackers in life are."""
+    return draw(count, rng, draw_style(rng) if rng.random() < 0.5 else PLAIN)
 
 
 def draw(count: int, rng: np.random.Generator, style: MotionStyle) -> Batch:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
-from model_serving.front_end import MAX_TOKENS
+from model_serving.corpora.head import Head
+from model_serving.text.front_end import MAX_TOKENS
 from model_serving.training.harness import Run
-from model_serving.training.heads import Head, id2label, named
+from model_serving.training.heads import id2label, label_maps
 from model_serving.training.recipe import Recipe
 from model_serving.training.text.start import build_base, fetch_start, prune
 
@@ -51,7 +52,7 @@ def build_compact(
         mlp_dropout=0.1,
         classifier_dropout=0.1,
         attn_implementation="sdpa",
-        **named(labels),
+        **label_maps(labels),
         bos_token_id=0,
         cls_token_id=0,
         pad_token_id=1,

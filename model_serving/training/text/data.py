@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from model_serving.corpora.head import Head
 from model_serving.corpora.text import CORPORA, Corpus, Rows
 from model_serving.training.harness import Batch
-from model_serving.training.heads import CIRCUMPLEX, SHARED, Head, blank_targets, columns
+from model_serving.training.heads import CIRCUMPLEX, SHARED, blank_targets, columns
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 
@@ -54,7 +55,7 @@ def targets(corpus: Corpus, rows: Rows, heads: Sequence[Head]) -> np.ndarray:
     return found
 
 
-def without(known: Mapping[str, Rows], unseen: Sequence[Rows]) -> dict[str, Rows]:
+def remove_texts(known: Mapping[str, Rows], unseen: Sequence[Rows]) -> dict[str, Rows]:
     """Take the texts of the ``unseen`` splits out of ``known``, but for very short ones."""
     taboo = {t.strip() for rows in unseen for t in rows.texts if len(t.strip()) > _COMMON_LENGTH}
     return {
@@ -64,7 +65,7 @@ def without(known: Mapping[str, Rows], unseen: Sequence[Rows]) -> dict[str, Rows
 
 
 def read_training(recipe: Recipe, data: Path) -> dict[str, Rows]:
-    """Read the training rows of the recipe's corpora, less what stands in any dev or test split."""
+    """Read the training rows of the recipe's corpora, less what is in any dev or test split."""
     corpora = corpora_of(recipe)
     unseen = [
         corpus.splits[split](data)
@@ -72,7 +73,7 @@ def read_training(recipe: Recipe, data: Path) -> dict[str, Rows]:
         for split in ("dev", "test")
         if split in corpus.splits
     ]
-    return without({corpus.name: corpus.splits["train"](data) for corpus in corpora}, unseen)
+    return remove_texts({corpus.name: corpus.splits["train"](data) for corpus in corpora}, unseen)
 
 
 @dataclass(frozen=True)

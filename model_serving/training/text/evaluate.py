@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoConfig
 
-from model_serving.calibration import calibrated, fit_temperature, softmax
+from model_serving.calibration import apply_calibration, fit_temperature, softmax
 from model_serving.card import CARD_FILE, ModelCard, read_card
 from model_serving.corpora.text import (
     CORPORA,
@@ -17,22 +17,28 @@ from model_serving.corpora.text import (
     Corpus,
     Rows,
 )
-from model_serving.front_end import MAX_TOKENS
 from model_serving.labels import output_names
-from model_serving.metrics import label_thresholds, multi_label_f1, pearson
+from model_serving.metrics import (
+    confusion_matrix,
+    label_thresholds,
+    micro_f1,
+    multi_label_f1,
+    pearson,
+)
+from model_serving.text.front_end import MAX_TOKENS
+from model_serving.training.cache import load_or_make, model_files
 from model_serving.training.evaluation import (
     Evaluation,
     Measured,
     Tier,
-    aside,
-    measured_gaps,
-    measured_one,
-    measured_single,
+    exclude_ece,
+    measure_figure,
+    measure_gaps,
+    measure_single_label,
     other_tier,
 )
 from model_serving.training.harness import predict
 from model_serving.training.heads import DEFAULT_HEADS, blank_targets
-from model_serving.training.kept import kept, model_files
 from model_serving.training.text.data import collate, encode
 from model_serving.training.text.teacher import load, tokenizer
 from schemas.vocabularies import EXPRESSIONS
@@ -46,7 +52,7 @@ _SMP_KEYS = {"accuracy": "smp_usual_accuracy", "macro_f1": "smp_usual_macro_f1"}
 
 
 class Answers:
-    """The logits of one model to the texts of the corpora, kept for the next time."""
+    """The logits of one model for the texts of the corpora, cached for the next time."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.card: ModelCard = read_card(folder / CARD_FILE)
@@ -65,7 +71,7 @@ class Answers:
             lengths, title = items.lengths.tolist(), f"{self.name}, {len(texts):,} texts"
             return predict(net, items, collate, batch=128, lengths=lengths, title=title)
 
-        return kept(self._cache, [*self._files, *texts], answer)
+        return load_or_make(self._cache, [*self._files, *texts], answer)
 
     def head(self, logits: np.ndarray, names: list[str]) -> np.ndarray | None:
         """Return the columns of these outputs; None where the model lacks one."""
@@ -76,7 +82,7 @@ class Answers:
     def shared(self, logits: np.ndarray) -> np.ndarray:
         """Return calibrated (n, 7) probabilities of the shared head, as the pipeline sees them."""
         columns = [self.outputs.index(name) for name in EXPRESSIONS]
-        return calibrated(self.card.calibration, logits[:, columns])
+        return apply_calibration(self.card.calibration, logits[:, columns])
 
 
 def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
@@ -93,63 +99,63 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
         if "test" not in corpus.splits:
             continue
         rows = corpus.splits["test"](data)
-        measured += _corpus(answers, other, corpus, rows, data)
+        measured += _measure_corpus(answers, other, corpus, rows, data)
         if rows.shown is not None:
-            parts.setdefault(corpus.language, []).append(_shared(answers, corpus, rows))
+            parts.setdefault(corpus.language, []).append(_judge_shared(answers, corpus, rows))
     together = {
         language: [np.concatenate(part) for part in zip(*found, strict=True)]
         for language, found in parts.items()
     }
     for language, (chances, labels) in together.items():
         split = f"{language}, all test splits together, shared vocabulary"
-        measured += aside(measured_single(split, chances, labels), "pooled")
+        measured += exclude_ece(measure_single_label(split, chances, labels), "pooled")
     if len(together) > 1:
         names = np.repeat(list(together), [len(labels) for _, labels in together.values()])
         chances, labels = (np.concatenate(p) for p in zip(*together.values(), strict=True))
-        measured += measured_gaps("all test splits together, language", chances, labels, names)
-    measured += _unseen(answers, EMOCONTEXT.splits["test"](data))
+        measured += measure_gaps("all test splits together, language", chances, labels, names)
+    measured += _measure_unseen(answers, EMOCONTEXT.splits["test"](data))
     card = answers.card
     return Evaluation(folder.name, "text", tier, card.licence, tuple(measured))
 
 
-def _shared(answers: Answers, corpus: Corpus, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _judge_shared(answers: Answers, corpus: Corpus, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return (n, 7) probabilities and labels of the test rows that show one expression."""
     logits = answers.to(rows.texts)
-    kept = np.flatnonzero(_shown(rows).sum(axis=1) == 1)
-    return answers.shared(logits[kept]), _shown(rows)[kept].argmax(axis=1)
+    kept = np.flatnonzero(_marks(rows).sum(axis=1) == 1)
+    return answers.shared(logits[kept]), _marks(rows)[kept].argmax(axis=1)
 
 
-def _shown(rows: Rows) -> np.ndarray:
+def _marks(rows: Rows) -> np.ndarray:
     return np.zeros((len(rows), len(EXPRESSIONS))) if rows.shown is None else rows.shown
 
 
-def _corpus(
+def _measure_corpus(
     answers: Answers, other: Answers | None, corpus: Corpus, rows: Rows, data: Path
 ) -> Iterator[Measured]:
     logits = answers.to(rows.texts)
     seen = corpus.name in {source.name for source in answers.card.training_data}
     split = f"{corpus.name} ({corpus.language}) test" + ("" if seen else ", corpus never seen")
     if rows.circumplex is not None:
-        yield from _values(answers, split, logits, rows)
+        yield from _measure_values(answers, split, logits, rows)
     if rows.shown is None:
         return
-    yield from _own(answers, corpus, split, logits, rows, data)
-    shared, labels = _shared(answers, corpus, rows)
+    yield from _measure_own_labels(answers, corpus, split, logits, rows, data)
+    shared, labels = _judge_shared(answers, corpus, rows)
     threshold = answers.card.calibration.threshold
-    found = measured_single(f"{split}, shared vocabulary", shared, labels, threshold=threshold)
-    yield from found if seen else aside(found, "corpus never seen")
+    found = measure_single_label(f"{split}, shared vocabulary", shared, labels, threshold=threshold)
+    yield from found if seen else exclude_ece(found, "corpus never seen")
     if seen and other and corpus.name in {s.name for s in other.card.training_data}:
-        mean = (shared + _shared(other, corpus, rows)[0]) / 2
+        mean = (shared + _judge_shared(other, corpus, rows)[0]) / 2
         title = f"{split}, shared vocabulary, average with {other.name}"
-        figures = aside(measured_single(title, mean, labels), "average")
+        figures = exclude_ece(measure_single_label(title, mean, labels), "average")
         yield from (m for m in figures if m.metric in {"accuracy", "macro_f1", "ece, average"})
     kept = np.flatnonzero(rows.shown.sum(axis=1) == 1)
     for name, groups in rows.groups.items():
         if name != "dialogue":
-            yield from measured_gaps(f"{split}, {name}", shared, labels, groups[kept])
+            yield from measure_gaps(f"{split}, {name}", shared, labels, groups[kept])
 
 
-def _unseen(answers: Answers, rows: Rows) -> Iterator[Measured]:
+def _measure_unseen(answers: Answers, rows: Rows) -> Iterator[Measured]:
     """Yield the figures on EmoContext: its four labels, and micro-F1 as its task reports it."""
     if rows.own is None:
         return
@@ -157,19 +163,20 @@ def _unseen(answers: Answers, rows: Rows) -> Iterator[Measured]:
     chances = answers.shared(logits) @ EMOCONTEXT_SHOWN.T
     labels = rows.own.argmax(axis=1)
     split = "EmoContext (English) test, last turn alone, corpus never seen"
-    yield from aside(measured_single(f"{split}, 4 labels", chances, labels), "corpus never seen")
+    yield from exclude_ece(
+        measure_single_label(f"{split}, 4 labels", chances, labels), "corpus never seen"
+    )
     guess = chances.argmax(axis=1)
-    named = len(EMOCONTEXT_LABELS) - 1  # happy, sad, angry; all but the last
+    count = len(EMOCONTEXT_LABELS)
+    emotions = np.arange(count - 1)  # happy, sad, angry; all but the last
 
-    def micro_f1(picked: np.ndarray) -> float:
-        found, truth = guess[picked], labels[picked]
-        hits = ((found == truth) & (truth < named)).sum()
-        return float(2 * hits / max(1, (found < named).sum() + (truth < named).sum()))
+    def figure(picked: np.ndarray) -> float:
+        return micro_f1(confusion_matrix(labels[picked], guess[picked], count), emotions)
 
-    yield measured_one(f"{split}, 3 labels", "micro_f1", micro_f1, len(labels))
+    yield measure_figure(f"{split}, 3 labels", "micro_f1", figure, len(labels))
 
 
-def _own(
+def _measure_own_labels(
     answers: Answers, corpus: Corpus, split: str, logits: np.ndarray, rows: Rows, data: Path
 ) -> Iterator[Measured]:
     """Yield the figures in the corpus' own vocabulary, by the protocol that is published for it."""
@@ -186,11 +193,13 @@ def _own(
     if head.kind == "single":
         keys = _SMP_KEYS if corpus.name == "SMP2020 usual" else {}
         chances = softmax(own, fit_temperature(known, dev.own.argmax(axis=1)))
-        yield from measured_single(f"{split}, own labels", chances, truth.argmax(axis=1), keys=keys)
+        yield from measure_single_label(
+            f"{split}, own labels", chances, truth.argmax(axis=1), keys=keys
+        )
         return
     cuts = label_thresholds(1 / (1 + np.exp(-known)), dev.own)
     marked = 1 / (1 + np.exp(-own)) >= cuts
-    yield measured_one(
+    yield measure_figure(
         f"{split}, own labels",
         "multi-label macro_f1",
         lambda i: multi_label_f1(marked[i], truth[i]),
@@ -199,13 +208,15 @@ def _own(
     )
 
 
-def _values(answers: Answers, split: str, logits: np.ndarray, rows: Rows) -> Iterator[Measured]:
+def _measure_values(
+    answers: Answers, split: str, logits: np.ndarray, rows: Rows
+) -> Iterator[Measured]:
     for column, name in enumerate(("valence", "arousal")):
         found = answers.head(logits, [name])
         if found is None or rows.circumplex is None:
             continue
         apart = partial(_correlation, found[:, 0], rows.circumplex[:, column])
-        yield measured_one(split, f"{name} Pearson r", apart, len(rows))
+        yield measure_figure(split, f"{name} Pearson r", apart, len(rows))
 
 
 def _correlation(found: np.ndarray, truth: np.ndarray, rows: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import PreTrainedTokenizerFast
 
 from model_serving.text.net import MeanBert, MeanBertConfig
-from model_serving.training.heads import named
+from model_serving.training.heads import label_maps
 from model_serving.training.wheels import fetch_wheel
 from schemas.errors import AffectstreamError
 
@@ -104,7 +104,7 @@ def build_base(start: Start, kept: list[int], labels: dict[int, str]) -> MeanBer
         max_position_embeddings=_POSITIONS,
         type_vocab_size=sizes["types"],
         pad_token_id=_SPECIAL.index("<pad>"),
-        **named(labels),
+        **label_maps(labels),
     )
     net = MeanBert(config)
     state = {name: torch.from_numpy(values.copy()) for name, values in _body(start, kept)}

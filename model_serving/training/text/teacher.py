@@ -10,11 +10,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import model_serving.text.net  # noqa: F401 - registers the base's architecture
 from model_serving.card import read_card
-from model_serving.front_end import MAX_TOKENS
-from model_serving.labels import by_name, output_names
+from model_serving.labels import order_by_name, output_names
+from model_serving.text.front_end import MAX_TOKENS
+from model_serving.training.cache import load_or_make, model_files
 from model_serving.training.harness import predict
 from model_serving.training.heads import blank_targets, id2label
-from model_serving.training.kept import kept, model_files
 from model_serving.training.recipe import Recipe
 from model_serving.training.text.data import collate, encode
 from schemas.errors import AffectstreamError
@@ -25,7 +25,7 @@ def answers(
 ) -> np.ndarray:
     """Return the teachers' mean logits (texts, outputs), NaN where they lack an output.
 
-    They are kept in ``cache`` by teacher and texts, so that a training that goes on after a kill
+    They are cached in ``cache`` by teacher and texts, so that a training that goes on after a kill
     finds them. A recipe for open use refuses a teacher that learnt from research data.
     """
     return np.mean([_of(folder, recipe, texts, heads, cache) for folder in teachers], axis=0)
@@ -45,9 +45,9 @@ def _of(
         lengths, title = encoded.lengths.tolist(), f"answers of {card.name}"
         return predict(net, encoded, collate, batch=256, lengths=lengths, title=title)
 
-    logits = kept(cache, [*model_files(folder), *texts], answer)
+    logits = load_or_make(cache, [*model_files(folder), *texts], answer)
     names = output_names(card.model_id, net.config)
-    return by_name(logits, names, list(id2label(heads).values()))
+    return order_by_name(logits, names, list(id2label(heads).values()))
 
 
 def load(folder: Path) -> Any:

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from model_serving.calibration import calibrate, softmax
 from model_serving.card import Calibration, ModelCard, Source
+from model_serving.corpora.head import Head
 from model_serving.corpora.text import Corpus, Rows, read_cped
-from model_serving.front_end import MAX_TOKENS
 from model_serving.metrics import label_thresholds, multi_label_f1, scores_of
+from model_serving.text.front_end import MAX_TOKENS
 from model_serving.training.common import find_model, save_model
 from model_serving.training.folds import cross_validated
 from model_serving.training.harness import Problem, Run, fit, is_main, predict
 from model_serving.training.heads import (
     SHARED,
-    Head,
     HeadLoss,
     blank_targets,
     card_labels,
@@ -41,8 +41,8 @@ from model_serving.training.text.data import (
     encode,
     heads_of,
     read_training,
+    remove_texts,
     targets,
-    without,
 )
 from schemas.errors import AffectstreamError
 
@@ -104,7 +104,7 @@ def cross_validate(recipe: Recipe, data: Path, run: Run) -> list[dict[str, float
     def judge(fold: int, train_rows: np.ndarray, held: np.ndarray) -> dict[str, float]:
         name = f"{recipe.name}-fold{fold}of{run.folds}"
         part = recipe.model_copy(update={"name": name, "distil": None})
-        known = without(others | {"CPED": rows.take(train_rows)}, [rows.take(held)])
+        known = remove_texts(others | {"CPED": rows.take(train_rows)}, [rows.take(held)])
         learnt = learn(part, data, known, run)
         blank = blank_targets(len(held), heads)
         items = encode(learnt.tokenizer, rows.take(held).texts, blank, MAX_TOKENS)
@@ -143,7 +143,7 @@ def dev_score(
 ) -> float:
     """Return the mean macro-F1 over dev splits with expressions, weighted by their rows.
 
-    By rows, since the macro-F1 of BRIGHTER's 115 English dev rows moves by .04 from luck alone, and
+    By rows, since the macro-F1 of BRIGHTER's 115 English dev rows moves by .04 by chance alone, and
     yet no small split may drop out: BRIGHTER's 200 are all the Chinese dev rows that are open.
     Raises AffectstreamError where no split has expressions: no epoch could be chosen.
     """

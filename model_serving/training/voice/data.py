@@ -14,9 +14,10 @@ from rich.progress import track
 from scipy.signal import fftconvolve, resample_poly
 from transformers import Wav2Vec2FeatureExtractor
 
+from model_serving.corpora.head import Head
 from model_serving.corpora.speakers import emodb_split, ravdess_split
-from model_serving.training.heads import SHARED, Head, blank_targets, columns
-from model_serving.training.kept import kept
+from model_serving.training.cache import load_or_make
+from model_serving.training.heads import SHARED, blank_targets, columns
 from model_serving.voice.net import VoiceStatistics
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
@@ -123,7 +124,7 @@ def statistics_of(net: VoiceStatistics, waves: Sequence[np.ndarray], name: str) 
 def views(net: VoiceStatistics, clips: Clips, cache: Path, disturbed: int, seed: int) -> np.ndarray:
     """Return (n, 1 + disturbed, features): each clip as it is, and disturbed copies of it.
 
-    They are kept in ``cache``, from which a run that was killed goes on.
+    They are cached in ``cache``, from where a run that was killed continues.
     """
     heard = [wave.tobytes() for wave in clips.waves]
     if net.encoder is not None:
@@ -135,7 +136,9 @@ def views(net: VoiceStatistics, clips: Clips, cache: Path, disturbed: int, seed:
         return statistics_of(net, waves, f"view {number}")
 
     found = [
-        kept(cache, [f"{seed} {number} {net.config.features}", *heard], partial(view, number))
+        load_or_make(
+            cache, [f"{seed} {number} {net.config.features}", *heard], partial(view, number)
+        )
         for number in range(disturbed + 1)
     ]
     return np.stack(found, axis=1)

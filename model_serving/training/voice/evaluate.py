@@ -15,23 +15,24 @@ import soundfile
 import torch
 from transformers import AutoModelForAudioClassification
 
-from model_serving.calibration import calibrate, calibrated
+from model_serving.calibration import apply_calibration, calibrate
 from model_serving.card import CARD_FILE, Calibration, read_card
-from model_serving.labels import by_name, output_names
+from model_serving.corpora.head import Head
+from model_serving.labels import order_by_name, output_names
+from model_serving.training.cache import load_or_make, model_files
 from model_serving.training.evaluation import (
     ACCURACY,
     COVERAGE,
     Evaluation,
     Measured,
     Tier,
-    aside,
-    measured_as_shipped,
-    measured_gaps,
-    measured_single,
+    exclude_ece,
+    measure_as_shipped,
+    measure_gaps,
+    measure_single_label,
     other_tier,
 )
-from model_serving.training.heads import SHARED, Head, columns, id2label
-from model_serving.training.kept import kept, model_files
+from model_serving.training.heads import SHARED, columns, id2label
 from model_serving.training.voice.data import (
     EMODB,
     HEADS,
@@ -63,45 +64,45 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
     clips = load_clips(data)
     given = Answers(folder, cache)
     actors = clips.take(_actors(clips))
-    found = _left_out(cache.parent / "training", card.name, clips)
+    found = _read_left_out(cache.parent / "training", card.name, clips)
     shipped = given.to(actors, "plain")
-    _same_model(shipped, found[SHIPPED][_actors(clips)], folder)
+    _check_same_model(shipped, found[SHIPPED][_actors(clips)], folder)
     test = actors.split == "test"
     own = columns(HEADS, RAVDESS.name)
     known = targets(actors.take(~test))[:, own].argmax(axis=1)
     calibration = calibrate(shipped[~test][:, own], known)
-    chances = calibrated(calibration, shipped[test][:, own])
-    measured = _judged(RAVDESS, actors.take(test), chances, "RAVDESS actors 21-24")
+    chances = apply_calibration(calibration, shipped[test][:, own])
+    measured = _measure_corpus(RAVDESS, actors.take(test), chances, "RAVDESS actors 21-24")
     speakers = clips.take(clips.corpus == EMODB.name)
     unheard = found[EMODB.name + " left out"][clips.corpus == EMODB.name]
-    chances = _by_peers(speakers, unheard[:, columns(HEADS, EMODB.name)])
-    measured += _judged(EMODB, speakers, chances, "EMO-DB, speakers left out")
+    chances = _calibrate_by_peers(speakers, unheard[:, columns(HEADS, EMODB.name)])
+    measured += _measure_corpus(EMODB, speakers, chances, "EMO-DB, speakers left out")
     shared = columns(HEADS, SHARED.name)
     for title, heard, logits in (
         ("RAVDESS actors 21-24", actors.take(test), shipped[test]),
         ("EMO-DB, speakers left out", speakers, unheard),
     ):  # as the pipeline calibrates them
-        chances = calibrated(card.calibration, logits[:, shared])
+        chances = apply_calibration(card.calibration, logits[:, shared])
         truth = targets(heard)[:, shared].argmax(axis=1)
         # EMO-DB's speakers are judged by other weights than those that the threshold ships with.
         threshold = card.calibration.threshold if heard is not speakers else None
         split = f"{title}, shared vocabulary"
-        measured += measured_single(split, chances, truth, threshold=threshold)
+        measured += measure_single_label(split, chances, truth, threshold=threshold)
     for corpus, title in ((RAVDESS, "RAVDESS"), (EMODB, "EMO-DB")):
         rows = clips.corpus == corpus.name
-        chances = calibrated(card.calibration, found[corpus.name][rows][:, shared])
+        chances = apply_calibration(card.calibration, found[corpus.name][rows][:, shared])
         truth = targets(clips.take(rows))[:, shared].argmax(axis=1)
         split = f"{title}, corpus never heard, 7 expressions"
-        measured += aside(measured_single(split, chances, truth), "corpus never heard")
+        measured += exclude_ece(measure_single_label(split, chances, truth), "corpus never heard")
     if other := other_tier(folder, cache.parent):
-        mine = calibrated(card.calibration, shipped[test][:, shared])
-        measured += _averaged(mine, other, actors.take(test), cache)
-    measured += _noisy(folder, given, actors.take(test), calibration)
+        mine = apply_calibration(card.calibration, shipped[test][:, shared])
+        measured += _measure_average(mine, other, actors.take(test), cache)
+    measured += _measure_under_noise(folder, given, actors.take(test), calibration)
     return Evaluation(folder.name, "voice", tier, card.licence, tuple(measured))
 
 
 class Answers:
-    """The logits of a model folder to clips, kept for the next time."""
+    """The logits of a model folder for clips, cached for the next time."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self._folder, self._cache = folder, cache
@@ -118,9 +119,11 @@ class Answers:
             with torch.inference_mode():
                 logits = net.perceptron(found).logits.numpy()
             names = output_names(self._folder.name, net.config)
-            return by_name(logits, names, list(id2label(HEADS).values()))
+            return order_by_name(logits, names, list(id2label(HEADS).values()))
 
-        return kept(self._cache, [*self._files, *(wave.tobytes() for wave in clips.waves)], answer)
+        return load_or_make(
+            self._cache, [*self._files, *(wave.tobytes() for wave in clips.waves)], answer
+        )
 
 
 def _actors(clips: Clips) -> np.ndarray:
@@ -128,7 +131,7 @@ def _actors(clips: Clips) -> np.ndarray:
     return np.asarray((clips.corpus == RAVDESS.name) & (clips.split != "train"))
 
 
-def _same_model(shipped: np.ndarray, trained: np.ndarray, folder: Path) -> None:
+def _check_same_model(shipped: np.ndarray, trained: np.ndarray, folder: Path) -> None:
     """Refuse answers of another training than the one that made the folder's weights."""
     if np.abs(shipped - trained).mean() > _ROUNDING:
         message = (
@@ -139,7 +142,7 @@ def _same_model(shipped: np.ndarray, trained: np.ndarray, folder: Path) -> None:
         raise AffectstreamError(message)
 
 
-def _left_out(training: Path, name: str, clips: Clips) -> dict[str, np.ndarray]:
+def _read_left_out(training: Path, name: str, clips: Clips) -> dict[str, np.ndarray]:
     """Return what models that did not hear them answered, EMO-DB's speakers put together."""
     path = answers_path(training, name)
     if not path.is_file():
@@ -154,23 +157,23 @@ def _left_out(training: Path, name: str, clips: Clips) -> dict[str, np.ndarray]:
     return found | {EMODB.name + " left out": together}
 
 
-def _by_peers(clips: Clips, logits: np.ndarray) -> np.ndarray:
+def _calibrate_by_peers(clips: Clips, logits: np.ndarray) -> np.ndarray:
     """Return EMO-DB's probabilities (n, 7), each speaker calibrated on the other nine."""
     truth = targets(clips)[:, columns(HEADS, EMODB.name)].argmax(axis=1)
     chances = np.zeros(logits.shape)
     for speaker in speakers_of(clips):
         mine = clips.speaker == speaker
-        chances[mine] = calibrated(calibrate(logits[~mine], truth[~mine]), logits[mine])
+        chances[mine] = apply_calibration(calibrate(logits[~mine], truth[~mine]), logits[mine])
     return chances
 
 
-def _judged(head: Head, clips: Clips, chances: np.ndarray, split: str) -> list[Measured]:
+def _measure_corpus(head: Head, clips: Clips, chances: np.ndarray, split: str) -> list[Measured]:
     """Judge probabilities in the corpus' own labels, then by group of speakers."""
     truth = targets(clips)[:, columns(HEADS, head.name)].argmax(axis=1)
     title = f"{split}, {len(head.labels)} classes"
-    found = measured_single(title, chances, truth, keys={"uar": f"{head.name}_uar"})
+    found = measure_single_label(title, chances, truth, keys={"uar": f"{head.name}_uar"})
     for name, groups in _groups(clips).items():
-        found += measured_gaps(
+        found += measure_gaps(
             f"{title}, {name}", chances, truth, groups, least=40, people=clips.speaker
         )
     return found
@@ -190,14 +193,14 @@ def _groups(clips: Clips) -> dict[str, np.ndarray]:
     return groups
 
 
-def _averaged(mine: np.ndarray, other: Path, clips: Clips, cache: Path) -> list[Measured]:
+def _measure_average(mine: np.ndarray, other: Path, clips: Clips, cache: Path) -> list[Measured]:
     """Judge the mean of these shared scores and the other tier's on RAVDESS' test actors."""
     shared = columns(HEADS, SHARED.name)
     logits = Answers(other, cache).to(clips, other.name)[:, shared]
-    theirs = calibrated(read_card(other / CARD_FILE).calibration, logits)
+    theirs = apply_calibration(read_card(other / CARD_FILE).calibration, logits)
     truth = targets(clips)[:, shared].argmax(axis=1)
     split = f"RAVDESS actors 21-24, shared vocabulary, average with {other.name}"
-    found = aside(measured_single(split, (mine + theirs) / 2, truth), "average")
+    found = exclude_ece(measure_single_label(split, (mine + theirs) / 2, truth), "average")
     return [m for m in found if m.metric in {"uar", "ece, average"}]
 
 
@@ -207,7 +210,9 @@ def _wav(wave: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _noisy(folder: Path, given: Answers, clips: Clips, calibration: Calibration) -> list[Measured]:
+def _measure_under_noise(
+    folder: Path, given: Answers, clips: Clips, calibration: Calibration
+) -> list[Measured]:
     """Judge RAVDESS' test actors under white noise, in their labels and as the model ships."""
     part, shared = columns(HEADS, RAVDESS.name), columns(HEADS, SHARED.name)
     truth = targets(clips)[:, part].argmax(axis=1)
@@ -221,12 +226,12 @@ def _noisy(folder: Path, given: Answers, clips: Clips, calibration: Calibration)
         ]
         noisy = replace(clips, waves=[wave.astype(np.float32) for wave in waves])
         logits = given.to(noisy, f"noise-{level}")[:, part]
-        chances = calibrated(calibration, logits)
+        chances = apply_calibration(calibration, logits)
         split = f"RAVDESS actors 21-24, 8 classes, {level} dB over white noise"
-        figures = aside(measured_single(split, chances, truth), "disturbed")
+        figures = exclude_ece(measure_single_label(split, chances, truth), "disturbed")
         found += [m for m in figures if m.metric in {"uar", "ece, disturbed"}]
         split = f"RAVDESS actors 21-24, as shipped, 7 expressions, {level} dB over white noise"
         media = [_wav(wave) for wave in noisy.waves]
-        figures = aside(measured_as_shipped(split, "voice", folder, media, shown), "disturbed")
+        figures = exclude_ece(measure_as_shipped(split, "voice", folder, media, shown), "disturbed")
         found += [m for m in figures if m.metric in _SHIPPED_METRICS]
     return found

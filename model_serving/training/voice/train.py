@@ -19,7 +19,15 @@ from model_serving.card import ModelCard, Source
 from model_serving.metrics import scores_of
 from model_serving.training.average import Averaged
 from model_serving.training.common import save_model
-from model_serving.training.harness import Batch, Problem, Run, as_made, fit, is_main, predict
+from model_serving.training.harness import (
+    Batch,
+    Problem,
+    Run,
+    fit,
+    is_main,
+    pass_batch_through,
+    predict,
+)
 from model_serving.training.heads import (
     SHARED,
     HeadLoss,
@@ -27,7 +35,7 @@ from model_serving.training.heads import (
     class_weights,
     columns,
     id2label,
-    named,
+    label_maps,
 )
 from model_serving.training.recipe import Recipe
 from model_serving.training.voice.data import (
@@ -69,7 +77,7 @@ class Voices(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """Return the whole batch at once: the loader hands on as it is."""
+        """Return a whole batch, for ``harness.pass_batch_through``."""
         labels = self.targets[rows]
         teacher = None if self.teacher is None else self.teacher[rows]
         if self.rng is None:
@@ -80,7 +88,7 @@ class Voices(Dataset[Batch]):
             heard = heard + self.noise * self.spread * self.rng.standard_normal(heard.shape)
             if self.rng.random() < 0.5:
                 share = max(part := self.rng.beta(0.4, 0.4), 1 - part)
-                heard, labels, teacher = _mixed(heard, labels, teacher, share, self.rng)
+                heard, labels, teacher = _mix_pairs(heard, labels, teacher, share, self.rng)
         batch = {"statistics": torch.from_numpy(heard.astype(np.float32))}
         batch["labels"] = torch.from_numpy(labels.astype(np.float32))
         if teacher is not None:
@@ -88,7 +96,7 @@ class Voices(Dataset[Batch]):
         return batch
 
 
-def _mixed(
+def _mix_pairs(
     heard: np.ndarray,
     labels: np.ndarray,
     teacher: np.ndarray | None,
@@ -138,37 +146,37 @@ def answers(recipe: Recipe, clips: Clips, net: VoiceStatistics, run: Run) -> dic
     """Return the logits (n, outputs) to all clips of models that did not hear some of them.
 
     Keys are each EMO-DB speaker, each corpus, and ``shipped``, the model that ``net`` becomes: it
-    hears the training speakers. They are kept below the run's folder, for ``evaluate`` and for a
+    hears the training speakers. They are written below the run's folder, for ``evaluate`` and for a
     pupil, whose teacher has not heard those speakers either.
     """
     disturbed = int(recipe.net["disturbed"])
     heard = views(net, clips, run.folder / "voice-views", disturbed, recipe.seed)
     teachers = _teachers(recipe, run, len(clips))
     found = {}
-    for name, known in hearings(clips).items():
+    for name, known in clips_by_model(clips).items():
         part = recipe.model_copy(update={"name": f"{recipe.name}-{name}"})
         taught = teachers[name][known] if teachers else None
         state = fit_perceptron(part, heard[known], clips.take(known), taught, run)
         net.perceptron.load_state_dict(state)
-        found[name] = predict(net.perceptron, Voices(heard, targets(clips)), as_made)
+        found[name] = predict(net.perceptron, Voices(heard, targets(clips)), pass_batch_through)
     if is_main():
         path = answers_path(run.folder, recipe.name)
-        aside = path.with_suffix(".part.npz")
-        np.savez(aside, **found)  # type: ignore[arg-type]
-        aside.replace(path)
+        part_path = path.with_suffix(".part.npz")
+        np.savez(part_path, **found)  # type: ignore[arg-type]
+        part_path.replace(path)
     return found
 
 
-def hearings(clips: Clips) -> dict[str, np.ndarray]:
+def clips_by_model(clips: Clips) -> dict[str, np.ndarray]:
     """Mark the clips that each model hears, by what it leaves out; the shipped one stands last."""
     trained = clips.split == "train"
-    found = {speaker: _heard_without(clips, speaker) for speaker in speakers_of(clips)}
+    found = {speaker: _mark_without_speaker(clips, speaker) for speaker in speakers_of(clips)}
     found |= {corpus: trained & (clips.corpus != corpus) for corpus in CORPORA}
     return found | {SHIPPED: trained}
 
 
 def answers_path(folder: Path, name: str) -> Path:
-    """Return the file that ``answers`` of the recipe of this name are kept in."""
+    """Return the file that the ``answers`` of the recipe of this name are written to."""
     return folder / f"{name}-answers.npz"
 
 
@@ -177,7 +185,7 @@ def speakers_of(clips: Clips) -> list[str]:
     return sorted(set(clips.speaker[clips.corpus == EMODB.name]))
 
 
-def _heard_without(clips: Clips, speaker: str) -> np.ndarray:
+def _mark_without_speaker(clips: Clips, speaker: str) -> np.ndarray:
     """Mark EMO-DB's other speakers and RAVDESS' training actors."""
     actors = (clips.corpus != EMODB.name) & (clips.split == "train")
     return actors | ((clips.corpus == EMODB.name) & (clips.speaker != speaker))
@@ -197,7 +205,7 @@ def _config(recipe: Recipe) -> VoiceStatisticsConfig:
         encoder=bool(settings["encoder"]),
         hidden=int(settings["hidden"]),
         dropout=float(settings["dropout"]),
-        **named(id2label(HEADS)),
+        **label_maps(id2label(HEADS)),
     )
 
 
@@ -232,7 +240,7 @@ def fit_perceptron(
         net=Averaged(perceptron, float(settings["average"])),
         train=training,
         dev={},
-        collate=as_made,
+        collate=pass_batch_through,
         loss=HeadLoss.of(recipe, HEADS, weights),
         score=lambda _: 1.0,
     )

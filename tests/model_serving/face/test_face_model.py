@@ -15,13 +15,13 @@ from model_serving.training.face.data import FACE_LABELS, Faces, augment, load_f
 from model_serving.training.face.start import renormalise
 from model_serving.training.face.train import build_processor, cross_validate, teach, train
 from model_serving.training.harness import Run
-from model_serving.training.heads import named
+from model_serving.training.heads import label_maps
 from model_serving.training.recipe import Distil, read_recipe
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, to_ekman
-from tests.support.model_folders import drawn_faces
+from tests.support.model_folders import rendered_faces
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "model_serving" / "weights" / "face-compact"
 SIDE = 72
 COLUMNS = (
@@ -135,7 +135,7 @@ def _reverse_outputs(folder, out):
     with torch.no_grad():
         head.weight.copy_(head.weight.flip(0))
         head.bias.copy_(head.bias.flip(0))
-    for name, value in named(dict(enumerate(FACE_LABELS[::-1]))).items():
+    for name, value in label_maps(dict(enumerate(FACE_LABELS[::-1]))).items():
         setattr(net.config, name, value)
     net.save_pretrained(out)
 
@@ -188,7 +188,7 @@ def recogniser():
 
 
 def test_scores_do_not_depend_on_the_batch(recogniser):
-    images = drawn_faces(9)
+    images = rendered_faces(9)
     together = recogniser.estimate(_column(images)).scores
     assert np.ptp(together, axis=1).min() > 0.1  # none is a flat answer
     for row, image in enumerate(images):

@@ -18,7 +18,7 @@ from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 from tests.support.properties import examples
 
-FOLDER = Path(__file__).parents[2] / "model_serving" / "weights" / "motion-compact"
+FOLDER = Path(__file__).parents[3] / "model_serving" / "weights" / "motion-compact"
 NEUTRAL = EXPRESSIONS.index("neutral")
 
 

@@ -9,11 +9,11 @@ from transformers import (
 )
 
 from model_serving.motion.net import MotionMlp, MotionMlpConfig
-from model_serving.training.common import ID2LABEL
-from model_serving.training.heads import named
+from model_serving.training.heads import SHARED, id2label, label_maps
 from model_serving.voice.net import VoiceStatistics, VoiceStatisticsConfig
 
 RATE = 16_000
+ID2LABEL = id2label((SHARED,))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def extractor():
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
-    config = VoiceStatisticsConfig(hidden=32, encoder=True, **named(ID2LABEL))
+    config = VoiceStatisticsConfig(hidden=32, encoder=True, **label_maps(ID2LABEL))
     net = VoiceStatistics(config)
     net.perceptron.spread.fill_(5.0)
     return net.eval()
@@ -87,7 +87,7 @@ def test_voice_net_survives_a_round_trip_in_half_precision(net, extractor, tmp_p
 
 
 def test_motion_net_survives_a_round_trip(tmp_path):
-    net = MotionMlp(MotionMlpConfig(**named(ID2LABEL))).eval()
+    net = MotionMlp(MotionMlpConfig(**label_maps(ID2LABEL))).eval()
     net.save_pretrained(tmp_path)
     loaded = AutoModel.from_pretrained(tmp_path, use_safetensors=True).eval()
     frames = torch.rand(5, 55)
@@ -102,7 +102,7 @@ def test_motion_net_survives_a_round_trip(tmp_path):
 
 def test_both_nets_give_a_loss_that_falls_with_training():
     torch.manual_seed(0)
-    net = MotionMlp(MotionMlpConfig(**named(ID2LABEL), dropout=0.0))
+    net = MotionMlp(MotionMlpConfig(**label_maps(ID2LABEL), dropout=0.0))
     labels = torch.arange(7).repeat(8)
     frames = torch.nn.functional.one_hot(labels, 55).float()
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)

@@ -12,7 +12,7 @@ from schemas.arrow import vectors
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
 from tests.support import model_folders as folders
 
-SHIPPED = Path(__file__).resolve().parents[2] / "model_serving" / "weights" / "text-compact"
+SHIPPED = Path(__file__).resolve().parents[3] / "model_serving" / "weights" / "text-compact"
 
 ENGLISH = {
     "I am so angry at you right now!": "anger",

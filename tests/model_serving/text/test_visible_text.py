@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_serving.text.visible_text import NOT_PLAIN, readable, visible
+from model_serving.text.visible_text import NOT_PLAIN, strip_invisible, text_for_model
 from schemas.arrow import matching
 
 KEPT = [
@@ -26,7 +26,7 @@ def test_what_scripts_and_emoji_need_stays(text: str) -> None:
 
 
 def seen(text: str) -> str:
-    return visible(pa.array([text], pa.string()))[0].as_py()
+    return strip_invisible(pa.array([text], pa.string()))[0].as_py()
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_plain_characters_are_those_that_nothing_is_taken_out_of() -> None:
     column = pa.array([f"x{char}x" for char in chars])
     plain = set(range(len(chars))) - set(matching(column, NOT_PLAIN).tolist())
     assert len(plain) > 80_000
-    looked_at = visible(pa.array([f"\u200bx{chars[i]}x" for i in sorted(plain)])).to_pylist()
-    assert looked_at == [f"x{chars[i]}x" for i in sorted(plain)]
+    cleaned = strip_invisible(pa.array([f"\u200bx{chars[i]}x" for i in sorted(plain)])).to_pylist()
+    assert cleaned == [f"x{chars[i]}x" for i in sorted(plain)]
 
 
 @given(
@@ -81,8 +81,8 @@ def test_looking_twice_changes_nothing_more(text: str) -> None:
 
 def test_nulls_and_rows_keep_their_place() -> None:
     column = pa.array([None, "a\u200b", "b", None, "\ufeff"])
-    assert visible(column).to_pylist() == [None, "a", "b", None, ""]
-    assert readable(column.slice(1, 3)).to_pylist() == ["a", "b", None]
+    assert strip_invisible(column).to_pylist() == [None, "a", "b", None, ""]
+    assert text_for_model(column.slice(1, 3)).to_pylist() == ["a", "b", None]
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_nulls_and_rows_keep_their_place() -> None:
     ],
 )
 def test_placeholders_and_hashes_are_not_read(text: str, expected: str) -> None:
-    assert readable(pa.array([text])).to_pylist() == [expected]
+    assert text_for_model(pa.array([text])).to_pylist() == [expected]

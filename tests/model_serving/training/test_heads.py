@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from model_serving.corpora.head import Head
 from model_serving.training.heads import (
     DEFAULT_HEADS,
-    Head,
     HeadLoss,
     blank_targets,
     card_labels,

@@ -6,9 +6,9 @@ import pytest
 import soundfile
 import torch
 
-from model_serving.front_end import hear
 from model_serving.voice.activity import CHUNK, RATE, judge_speech, load_voice_activity
-from model_serving.voice.waveforms import resampled
+from model_serving.voice.front_end import decode_clip
+from model_serving.voice.waveforms import resample
 from schemas.errors import QualityCode
 
 RNG = np.random.default_rng(0)
@@ -74,10 +74,10 @@ def test_speech_is_heard_quiet_and_loud_and_clipping_is_told(corpora):
 def test_clipping_is_told_at_any_rate_and_through_a_codec(corpora, rate, form, subtype):
     heard = []
     for wave in _speech(corpora, 20):
-        loud = resampled(wave / np.abs(wave).max(), 16_000, rate) * 40
+        loud = resample(wave / np.abs(wave).max(), 16_000, rate) * 40
         file = io.BytesIO()
         soundfile.write(file, np.clip(loud, -1, 1), rate, format=form, subtype=subtype)
-        heard.append(hear(file.getvalue(), 16_000).wave)
+        heard.append(decode_clip(file.getvalue(), 16_000).wave)
     shares, codes = judge_speech(heard)
     assert shares.max() < 0.6
     assert set(codes) == {QualityCode.CLIPPED}

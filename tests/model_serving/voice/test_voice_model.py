@@ -25,15 +25,15 @@ from model_serving.training.voice.data import (
 from model_serving.training.voice.train import (
     Voices,
     answers_path,
+    clips_by_model,
     cross_validate,
-    hearings,
     train,
 )
 from model_serving.voice.net import VoiceStatistics, VoiceStatisticsConfig
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "model_serving" / "weights" / "voice-compact"
 EMODB_SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
 
@@ -137,7 +137,7 @@ def test_who_is_left_out_is_not_heard(tmp_path):
     speakers = [("emodb", name, "angry") for name in ("03", "08", "09", "15")]
     _corpus(tmp_path, [*actors, *speakers], 900)
     clips = load_clips(tmp_path)
-    found = {name: set(clips.speaker[heard]) for name, heard in hearings(clips).items()}
+    found = {name: set(clips.speaker[heard]) for name, heard in clips_by_model(clips).items()}
     training, learning = {f"A{n:02d}" for n in range(1, 19)}, {"03", "08"}
     assert found.pop("shipped") == training | learning
     assert found.pop("emodb") == training

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from model_serving.front_end import hear
-from model_serving.voice.activity import judge_speech, narrow, noise
-from model_serving.voice.waveforms import mono, resampled, steady, without_long_pauses
+from model_serving.voice.activity import is_narrow_band, judge_speech, noise_level
+from model_serving.voice.front_end import decode_clip
+from model_serving.voice.waveforms import mix_to_mono, remove_drift, resample, shorten_pauses
 from schemas.errors import QualityCode
 
 RATE = 16_000
@@ -51,8 +51,8 @@ def _alike(found, wave):
     ids=["offset", "other sign", "drift", "slow waves"],
 )
 def test_an_offset_and_its_drift_leave_nothing(rate, added):
-    wave = resampled(_voice(), RATE, rate)
-    plain, moved = (hear(_file(w, rate), RATE).wave for w in (wave, wave + added(len(wave))))
+    wave = resample(_voice(), RATE, rate)
+    plain, moved = (decode_clip(_file(w, rate), RATE).wave for w in (wave, wave + added(len(wave))))
     inside = slice(320, -320)  # the resampler begins and ends with a step from 0
     assert np.abs(plain - moved)[inside].max() < 0.03 * np.abs(plain).max()
     assert _alike(plain, _voice()) > 0.99
@@ -60,7 +60,7 @@ def test_an_offset_and_its_drift_leave_nothing(rate, added):
 
 @pytest.mark.parametrize("size", [1, 2, 100, 1_599, 1_600, 1_602, 1_603])
 def test_a_short_sound_is_steadied_too(size):
-    found = steady(np.full((size, 2), 0.5, np.float32), RATE)
+    found = remove_drift(np.full((size, 2), 0.5, np.float32), RATE)
     assert found.shape == (size, 2)
     assert np.abs(found).max() < 1e-6
 
@@ -85,16 +85,16 @@ def test_a_short_sound_is_steadied_too(size):
 )  # fmt: skip
 @pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_16"), ("OGG", "OPUS")])
 def test_no_pair_of_channels_takes_the_voice_away(pair, form, subtype):
-    wave = resampled(_voice(), RATE, 48_000)
-    heard = hear(_file(np.stack(pair(wave), axis=1), 48_000, form, subtype), RATE).wave
+    wave = resample(_voice(), RATE, 48_000)
+    heard = decode_clip(_file(np.stack(pair(wave), axis=1), 48_000, form, subtype), RATE).wave
     shifts = [np.roll(_voice(), shift) for shift in (0, 3, 53)]
     assert max(_alike(heard, shifted) for shifted in shifts) > 0.9
     assert heard.std() > 0.5 * _voice().std()
 
 
 def test_silent_channels_and_a_single_one_stay_as_they_are():
-    assert not mono(np.zeros((500, 3), np.float32), RATE).any()
-    assert np.array_equal(mono(_voice()[:, None], RATE), _voice())
+    assert not mix_to_mono(np.zeros((500, 3), np.float32), RATE).any()
+    assert np.array_equal(mix_to_mono(_voice()[:, None], RATE), _voice())
 
 
 @pytest.mark.parametrize("floor", [0.0, 1e-5, 5e-4])
@@ -102,7 +102,7 @@ def test_silent_channels_and_a_single_one_stay_as_they_are():
 def test_silence_around_a_voice_is_cut_to_what_speakers_leave(before, after, floor):
     wave = np.concatenate([_zeros(before), _voice(), _zeros(after)])
     wave = wave + floor * RNG.standard_normal(len(wave)).astype(np.float32)
-    found = without_long_pauses(wave, RATE)
+    found = shorten_pauses(wave, RATE)
     kept = 2 + min(before, 1.4) + min(after, 1.4)
     assert len(found) / RATE == pytest.approx(kept, abs=0.3)  # a syllable begins and ends softly
     assert np.square(found).sum() == pytest.approx(np.square(wave).sum(), rel=0.01)
@@ -110,27 +110,33 @@ def test_silence_around_a_voice_is_cut_to_what_speakers_leave(before, after, flo
 
 def test_a_break_is_closed_and_a_knock_does_not_make_speech_a_pause():
     wave = np.concatenate([_voice(), _zeros(4), _voice()])
-    assert len(without_long_pauses(wave, RATE)) / RATE == pytest.approx(4.1, abs=0.4)
+    assert len(shorten_pauses(wave, RATE)) / RATE == pytest.approx(4.1, abs=0.4)
     knocked = _voice(6) * 0.01
     knocked[40_000:43_000] = 0.9
-    assert len(without_long_pauses(knocked, RATE)) > 0.9 * len(knocked)
-    assert len(without_long_pauses(_zeros(8), RATE)) == 8 * RATE
+    assert len(shorten_pauses(knocked, RATE)) > 0.9 * len(knocked)
+    assert len(shorten_pauses(_zeros(8), RATE)) == 8 * RATE
 
 
 def test_what_a_file_s_samples_can_tell_apart_is_counted():
-    fine, coarse = (hear(_file(_voice(), subtype=s), RATE).steps for s in ("PCM_16", "PCM_U8"))
+    fine, coarse = (
+        decode_clip(_file(_voice(), subtype=s), RATE).steps for s in ("PCM_16", "PCM_U8")
+    )
     assert fine > 1_000
     assert coarse < 64
 
 
 def test_noise_is_measured_against_the_voice_and_a_telephone_is_told():
     time = np.arange(2 * RATE) / RATE
-    levels = [noise(_voice() + a * np.sin(100 * np.pi * time)) for a in (0, 0.003, 0.03, 0.3)]
+    levels = [noise_level(_voice() + a * np.sin(100 * np.pi * time)) for a in (0, 0.003, 0.03, 0.3)]
     assert levels == sorted(levels)
     assert levels[1] < -18
     assert levels[3] > -6
-    telephone = resampled(resampled(_voice(), RATE, 8_000), 8_000, RATE)
-    assert [narrow(_voice()), narrow(telephone), narrow(_zeros(1))] == [False, True, False]
+    telephone = resample(resample(_voice(), RATE, 8_000), 8_000, RATE)
+    assert [is_narrow_band(_voice()), is_narrow_band(telephone), is_narrow_band(_zeros(1))] == [
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +171,7 @@ CHANGES = {
 
 
 def _judged(files):
-    clips = [hear(file, RATE) for file in files]
+    clips = [decode_clip(file, RATE) for file in files]
     return judge_speech([clip.wave for clip in clips], [clip.steps for clip in clips])
 
 
@@ -200,7 +206,7 @@ def test_confidence_falls_where_noise_steps_or_a_telephone_hide_the_voice(speech
     few, codes = _judged([_file(w / np.abs(w).max() * 8 / 32768) for w in speech])
     assert few.max() < 0.6
     assert set(codes) <= {QualityCode.NOISY, QualityCode.NO_SPEECH, QualityCode.CLIPPED}
-    telephone = [_file(resampled(wave, RATE, 8_000), 8_000) for wave in speech]
+    telephone = [_file(resample(wave, RATE, 8_000), 8_000) for wave in speech]
     shares, codes = _judged(telephone)
     assert codes.count(QualityCode.NARROW_BAND) > 0.9 * len(codes)
     assert 0.5 < np.median(shares) < 0.8

@@ -83,7 +83,34 @@ def test_config_check(tmp_path: Path) -> None:
     path.write_text("log: a\ntables: b\nkeys: c\nwindowing: 3\n")
     done = run("config", "--check", path)
     assert done.returncode == 1
-    assert "`windowing` is no setting" in done.stderr
+    assert "`windowing` is not a setting: did you mean `windows`?" in done.stderr
+
+
+def test_config_check_says_all_that_is_wrong_and_writes_nothing(
+    session: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.yaml"
+    models = "{text: {model: build/mine}, voice: {model: build/other}}"
+    path.write_text(f"log: nowhere\ntables: b\nkeys: {session / 'keys.yaml'}\nmodels: {models}")
+    done = run("config", "--check", path, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["error"] * 3
+    for said in ("nowhere is not a recorded log", "`models.text.model`", "`models.voice.model`"):
+        assert said in done.stderr
+    path.write_text(f"log: {session / 'session' / 'log'}\ntables: b\nkeys: {session}/keys.yaml\n")
+    sound = run("config", "--check", path, cwd=tmp_path)
+    assert (sound.returncode, sound.stderr) == (0, "")
+    assert "length_s: 5.0" in sound.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_config_explain() -> None:
+    shown = run("config", "--explain")
+    assert shown.returncode == 0
+    assert "kafka.clock_offset_s" in shown.stdout
+    page = run("config", "--explain", "--markdown")
+    assert "| `kafka.clock_offset_s`" in page.stdout
 
 
 def test_training_refuses_research_corpora_under_an_open_licence(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from model_serving.card import read_card
 from model_serving.training.harness import Run
 from model_serving.training.recipe import read_recipe
 from pipelines.config import WEIGHTS
-from pipelines.models.train import train, train_fusion
+from pipelines.models.train import train
 from schemas.errors import AffectstreamError
 from tests.support.live_runs import QUIET
 
@@ -36,6 +36,7 @@ def test_another_modality_and_a_licence_that_no_corpus_has_are_refused(
         ("text", "text-compact", "labels.txt"),
         ("voice", "voice-compact", "manifest.csv"),
         ("face", "face-compact", "ferplus.npz"),
+        ("fusion", "fusion", "labels.txt"),
     ],
 )
 def test_a_corpus_that_is_not_there_is_named(
@@ -45,13 +46,9 @@ def test_a_corpus_that_is_not_there_is_named(
         train(task, read_recipe(recipe), tmp_path, None, Run(tmp_path, build=tmp_path), QUIET)
 
 
-def test_a_fusion_of_no_recipe_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AffectstreamError, match="no recipe fusion-opne of fusion"):
-        train_fusion("fusion-opne", tmp_path, None, None, tmp_path, QUIET)
-
-
 def test_the_fusion_that_learnt_nothing_is_written_below_build(tmp_path: Path) -> None:
-    train_fusion("fusion-open", tmp_path, None, None, tmp_path, QUIET)
+    run = Run(tmp_path, build=tmp_path)
+    train("fusion", read_recipe("fusion-open"), tmp_path, None, run, QUIET)
     made = read_card(tmp_path / "models" / "fusion-open" / "card.json")
     shipped = read_card(WEIGHTS / "fusion-open" / "card.json")
     assert made.calibration == shipped.calibration

@@ -13,7 +13,7 @@ from rich.console import Console
 from pipelines.config import load_config
 from pipelines.run.replay import replay
 from pipelines.show.screen import show
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
 from tests.support.records import at, raw, record
 
 CONSENT = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text"]}

@@ -12,8 +12,9 @@ import pytest
 from deltalake import DeltaTable
 from rich.console import Console
 
-from pipelines.affect import build_pipeline, verify_consumed
+from pipelines.affect import build_pipeline
 from pipelines.config import Config, load_config
+from pipelines.run.consumed import verify_consumed
 from pipelines.run.replay import Replayed, first_day, replay
 from pipelines.sessionlogs.sample import write_sample
 from pipelines.sessionlogs.writer import SessionLog
@@ -21,10 +22,10 @@ from pipelines.show.accuracy import GroundTruth, measure
 from pipelines.tables.check import check_tables
 from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import RAW
-from schemas.tables import NO_DAY, ROW_ID, TABLES
+from schemas.tables import NO_DAY, TABLES
 from tests.support.live_runs import same
 from tests.support.records import START, raw, record
-from transforms import log as log_module
+from transforms import recorded
 from transforms.decode import DecodeEvents
 from transforms.log import ReadLog
 
@@ -47,7 +48,7 @@ def config(
 
 def table(settings: Config, name: str) -> pa.Table:
     rows = DeltaTable(f"{settings.tables}/{name}").to_pyarrow_table()
-    return rows.sort_by([(ROW_ID[name], "ascending")])
+    return rows.sort_by([(TABLES[name].row_id, "ascending")])
 
 
 def test_every_record_is_accounted_for(sample: SessionLog, config) -> None:
@@ -66,7 +67,7 @@ def test_every_record_is_accounted_for(sample: SessionLog, config) -> None:
     governed = len(set(table(settings, "consent_ledger")["event_id"].to_pylist()))
     assert gate["rows_in"] == gate["rows_out"] + rows["refusals"] + governed
     for name in TABLES:
-        ids = table(settings, name)[ROW_ID[name]].to_pylist()
+        ids = table(settings, name)[TABLES[name].row_id].to_pylist()
         assert len(set(ids)) == len(ids), f"{name} has a row twice"
 
 
@@ -141,8 +142,8 @@ def test_another_order_and_other_batches_give_the_same_tables(
     for part in range(3):
         piece = shuffled.take(pa.array(np.arange(part, len(whole), 3)))
         pq.write_table(piece, tmp_path / "log" / f"part-{part}.parquet", row_group_size=500)
-    monkeypatch.setattr(log_module, "MAX_ROWS", 311)
-    monkeypatch.setattr(log_module, "MAX_BYTES", 200_000)
+    monkeypatch.setattr(recorded, "MAX_ROWS", 311)
+    monkeypatch.setattr(recorded, "MAX_BYTES", 200_000)
     other = settings.model_copy(update={"log": tmp_path / "log", "tables": tmp_path / "tables"})
     replay(other, QUIET)
     for name in set(TABLES) - {"runs"}:

@@ -21,7 +21,7 @@ from pipelines.run.submit import SETUP, runner_options, submit
 from pipelines.sessionlogs.bench_log import write_bench_log
 from pipelines.tables.query import tables
 from schemas.errors import AffectstreamError
-from schemas.vocabularies import MODALITIES
+from schemas.modalities import MODALITIES
 from tests.support.secret_scan import holders
 
 CONSTANT = {name: {"model": "constant"} for name in MODALITIES}

@@ -1,4 +1,4 @@
-"""The sample's own material: utterances, voice clips and drawn faces."""
+"""The sample's own material: utterances, voice clips and rendered faces."""
 
 import io
 import re
@@ -10,8 +10,19 @@ import soundfile
 from PIL import Image
 
 from pipelines.sessionlogs import faces
-from pipelines.sessionlogs.sample_data import DATA, MANIFEST, VOICE, clips, utterances
-from schemas.arkit import BLENDSHAPES, EXPRESSION_WEIGHTS
+from pipelines.sessionlogs.sample import SUBJECTS
+from pipelines.sessionlogs.sample_data import (
+    DATA,
+    FACE,
+    HEADS,
+    MANIFEST,
+    SIDE,
+    VARIANTS,
+    VOICE,
+    clips,
+    head,
+    utterances,
+)
 from schemas.vocabularies import EXPRESSIONS
 
 
@@ -47,27 +58,29 @@ def test_clips_cover_both_languages_and_every_expression():
 
 
 @pytest.mark.parametrize("container", ["jpeg", "png", "webp"])
-def test_a_drawn_face_is_a_picture_of_the_size_asked(container):
-    rng = np.random.default_rng(1)
-    who = faces.identity(rng)
-    frame = np.concatenate([EXPRESSION_WEIGHTS[3], [0, 0.2, 0]])[None]
-    [picture] = faces.draw(who, frame, rng)
-    media = faces.encode(picture, container)
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_photograph_is_a_picture_of_the_camera(container, colour):
+    camera = faces.Camera(56, colour, container)
+    media = faces.photograph(3, EXPRESSIONS.index("joy"), 2, camera)
+    assert camera.content_type == f"image/{container}"
     with Image.open(io.BytesIO(media)) as picture:
         assert picture.format == container.upper()
-        assert picture.size == (who.size, who.size)
+        assert picture.size == (56, 56)
+        assert (np.ptp(np.asarray(picture.convert("RGB")), axis=2).max() > 20) == colour
 
 
-def test_faces_move_with_their_weights():
-    who = faces.identity(np.random.default_rng(2))
-    still = np.zeros(len(BLENDSHAPES) + 3)
+def test_there_is_a_sheet_a_subject_and_no_picture_twice():
+    files = {path.name for path in (DATA / FACE).iterdir()}
+    assert files == {f"head-{number:02}.webp" for number in range(len(SUBJECTS))}
+    assert sum(path.stat().st_size for path in (DATA / FACE).iterdir()) < 1_000_000
+    pictures = [head(number).reshape(-1, SIDE, SIDE, 3) for number in range(HEADS)]
+    cells = {picture.tobytes() for sheet in pictures for picture in sheet}
+    assert len(cells) == HEADS * len(EXPRESSIONS) * VARIANTS
 
-    def pixels(frame):
-        [picture] = faces.draw(who, frame[None], np.random.default_rng(5))
-        return np.asarray(picture.convert("L"), float)
 
-    assert np.array_equal(pixels(still), pixels(still))
-    for weights in EXPRESSION_WEIGHTS[:6]:
-        moved = still.copy()
-        moved[: len(BLENDSHAPES)] = weights
-        assert np.abs(pixels(moved) - pixels(still)).max() > 40
+def test_heads_show_each_expression_otherwise_than_neutral():
+    neutral = EXPRESSIONS.index("neutral")
+    for number in range(HEADS):
+        mean = head(number).astype(float).mean(axis=(1, 4))
+        moved = np.abs(mean - mean[neutral]).max(axis=(1, 2))
+        assert np.delete(moved, neutral).min() > 15

@@ -30,17 +30,18 @@ from pipelines.sessionlogs.script import NEUTRAL
 from pipelines.sessionlogs.writer import SessionLog, in_arrival_order, new_log
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
+from schemas.stages import DEAD, MAIN
 from schemas.vocabularies import EXPRESSIONS
 from tests.support.properties import examples
 from tests.support.records import IDS, PSEUDONYMS
 from transforms.decode import decode_batch
-from transforms.gate import Gate, Policy, read_policy
+from transforms.gate import Gate
 from transforms.gating.consent import Consents, ledger_rows
-from transforms.stage import DEAD, MAIN
+from transforms.gating.policy import Policy, read_policy
 from transforms.validate import validate_batch
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-POLICY = Path(__file__).parents[2] / "schemas" / "policies" / "gate.yaml"
+DATA = Path(__file__).parents[4] / "shared" / "data"
+POLICY = Path(__file__).parents[3] / "schemas" / "policies" / "gate.yaml"
 GATED = ("text", "voice", "face", "motion", "context")
 UNOPENED = ("audio_undecodable", "image_undecodable", "duplicate")  # found after the gate
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.show.accuracy import measure, score
+from pipelines.show.accuracy import StandIn, measure, score
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
 from tests.support.properties import examples
@@ -123,6 +123,47 @@ def test_windows_of_one_session_and_time_are_told_apart_by_purpose_scenario_and_
     assert (accuracy.fused.n, accuracy.fused.accuracy) == (9, 1.0)
 
 
+@pytest.fixture
+def half_heard(tmp_path):
+    """Two windows: the text of both is told right, the synthesised voice of one is not."""
+    later = START + LENGTH
+    seen = [
+        ("t1", START, "text", "joy"),
+        ("t2", later, "text", "joy"),
+        ("v1", later, "voice", "fear"),
+    ]
+    rows = [observation(i, "p", at, modality, guess, 0.9) for i, at, modality, guess in seen]
+    land(tmp_path, "observations", rows)
+    features = [
+        feature("p", START, "joy", 0.9, {"text": 1}),
+        feature("p", later, "fear", 0.9, {"text": 1, "voice": 1}),
+    ]
+    land(tmp_path, "emotion_features", features)
+    true = [
+        truth_row(i, "p", at, m, "joy", stand_in="a hum" if m == "voice" else None)
+        for i, at, m, _ in seen
+    ]
+    return tmp_path, true
+
+
+def test_what_stands_in_is_counted_and_not_scored_but_the_windows_hold_it(half_heard):
+    root, true = half_heard
+    accuracy = measure(root, write_truth(root / "truth.parquet", true))
+    assert accuracy.stand_ins == (StandIn("voice", "a hum", 1),)
+    assert [(s.name, s.n, s.accuracy) for s in accuracy.modalities] == [("text", 2, 1.0)]
+    assert [s.name for s in accuracy.corpora] == ["text · c"]
+    assert (accuracy.observed, accuracy.fused.n, accuracy.fused.accuracy) == (3, 2, 0.5)
+
+
+def test_nothing_stands_in_where_the_truth_does_not_say_so(half_heard):
+    root, true = half_heard
+    truth = write_truth(root / "truth.parquet", true)
+    pq.write_table(pq.read_table(truth.path).drop_columns("stand_in"), truth.path)
+    accuracy = measure(root, truth)
+    assert accuracy.stand_ins == ()
+    assert [(s.name, s.n) for s in accuracy.modalities] == [("text", 2), ("voice", 1)]
+
+
 def test_tables_without_observations_give_no_score(tmp_path):
     land(tmp_path, "refusals", [refusal("r1", "p", "consent_unknown", "GDPR 9")])
     truth = write_truth(tmp_path / "t.parquet", [truth_row("r1", "p", START, "voice", "joy")])
@@ -160,7 +201,8 @@ def test_scores_agree_with_scikit_learn_and_with_each_other(rows):
     metrics = pytest.importorskip("sklearn.metrics")
     true, estimate, sure, kept = arrays(rows)
     found = score("x", true, estimate, sure, kept)
-    assert found.macro_f1 == pytest.approx(metrics.f1_score(true, estimate, average="macro"))
+    f1 = metrics.f1_score(true, estimate, labels=np.unique(true), average="macro")
+    assert found.macro_f1 == pytest.approx(f1)
     expected = metrics.confusion_matrix(true, estimate, labels=range(7))
     assert (found.confusion == expected).all()
     assert found.reliability[:, 2].sum() == len(true)
@@ -170,8 +212,8 @@ def test_scores_agree_with_scikit_learn_and_with_each_other(rows):
 
 def ece_by_loop(sure: np.ndarray, right: np.ndarray) -> float:
     total = 0.0
-    for place in range(10):
-        inside = np.minimum((sure * 10).astype(int), 9) == place
+    for place in range(15):
+        inside = np.minimum((sure * 15).astype(int), 14) == place
         if inside.any():
             total += inside.sum() * abs(sure[inside].mean() - right[inside].mean())
     return total / len(sure)

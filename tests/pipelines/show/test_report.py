@@ -9,6 +9,7 @@ from schemas.errors import AffectstreamError
 from tests.support.synthetic_tables import (
     START,
     land,
+    observation,
     ref,
     refusal,
     run,
@@ -120,6 +121,16 @@ def test_tables_without_windows_or_runs_say_so(tmp_path):
         "No labelled event has an observation.",
     ):
         assert sentence in page
+
+
+def test_what_stands_in_has_no_row_but_a_sentence(tmp_path):
+    land(tmp_path / "t", "observations", [observation("v", "p", START, "voice", "fear", 0.9)])
+    true = truth_row("v", "p", START, "voice", "joy", stand_in="synthesised speech")
+    truth = write_truth(tmp_path / "t.parquet", [true])
+    page = write_report(tmp_path / "t", tmp_path / "r.html", truth).read_text(encoding="utf-8")
+    assert "No score of 1 voice event: synthesised speech" in page
+    assert "No labelled event has an observation." not in page
+    assert "<td>voice" not in page
 
 
 def test_without_truth_the_page_says_so(tmp_path):

@@ -12,11 +12,14 @@ from tests.support.synthetic_tables import (
     decision,
     feature,
     land,
+    observation,
     ref,
     refusal,
     run,
+    truth_row,
     write_mixed_session,
     write_session,
+    write_truth,
 )
 
 
@@ -50,6 +53,16 @@ def test_show_prints_every_part_within_eighty_columns(session):
         assert part in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_stands_in_has_no_row_but_a_line(tmp_path):
+    land(tmp_path, "observations", [observation("v", "p", START, "voice", "fear", 0.9)])
+    land(tmp_path, "emotion_features", [feature("p", START, "fear", 0.9, {"voice": 1})])
+    true = truth_row("v", "p", START, "voice", "joy", stand_in="synthesised speech")
+    text = printed(tmp_path, write_truth(tmp_path / "truth.parquet", [true]))
+    assert not [line for line in text.splitlines() if line.startswith("voice")]
+    assert "windows, fused" in text
+    assert "No score of 1 voice event: synthesised speech" in text
 
 
 def test_show_never_prints_a_raw_subject(session):

@@ -1,5 +1,6 @@
 """A log in two parts, the second with the history of the first: decisions as of the whole."""
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,13 @@ import pytest
 from pipelines.config import load_config
 from pipelines.run.replay import replay
 from pipelines.sessionlogs.bench_log import START_MS, write_bench_log
+from pipelines.tables.history import landed_features
 from schemas.events import RAW
+from schemas.tables import EMOTION_FEATURES
 from tests.support.live_runs import QUIET, same, table
 from transforms.decoding.headers import read_headers
+from transforms.landing.delta import TableWriter
+from transforms.landing.prepare import prepare_tables
 
 BOUNDARY_MS = START_MS + 20_000
 
@@ -78,3 +83,20 @@ def test_history_goes_on_from_the_tables(
     same(wanted, going_on)
     with pytest.raises(AssertionError):
         same(wanted, forgetful)
+
+
+@pytest.mark.parametrize(("forget_h", "known"), [(1, 0), (48, 1)])
+def test_features_are_read_as_far_back_as_a_history_may_rest(
+    tmp_path: Path, forget_h: float, known: int
+) -> None:
+    prepare_tables(tmp_path)
+    end = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
+    row = dict.fromkeys(EMOTION_FEATURES.names) | {"window_id": "w", "subject_ref": "a" * 32}
+    row |= {"window_start": end, "window_end": end, "event_date": end.date(), "revision": 1}
+    rows = pa.RecordBatch.from_pylist([row], schema=EMOTION_FEATURES)
+    TableWriter(tmp_path, "emotion_features").commit([rows])
+    config = load_config(
+        None, tables=tmp_path, keys="keys.yaml", decisions={"forget_s": forget_h * 3600}
+    )
+    found = landed_features(config, "a" * 32, end + dt.timedelta(hours=30))
+    assert found.num_rows == known

@@ -116,7 +116,7 @@ def test_comments_and_parentheses_may_stand_before_a_query(root, sql):
 
 def test_show_describe_and_explain_read(root):
     assert "dead_letters" in query(root, "SHOW TABLES")["table_name"].to_pylist()
-    assert query(root, "DESCRIBE runs")["column_name"].to_pylist() == TABLES["runs"].names
+    assert query(root, "DESCRIBE runs")["column_name"].to_pylist() == TABLES["runs"].schema.names
     assert "TableScan: runs" in query(root, "EXPLAIN SELECT * FROM runs")["plan"][0].as_py()
 
 

@@ -1,7 +1,6 @@
 """The history against a second calculation of it, window by window and without arrays."""
 
 import datetime as dt
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -11,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.settings import Decisions
 from schemas.tables import EMOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
-from transforms.deciding.history import HISTORY, NOTHING, History, Smoothing, history_ids
+from transforms.deciding.history import HISTORY, NOTHING, History, history_ids
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 JOY, ANGER, NEUTRAL = (EXPRESSIONS.index(name) for name in ("joy", "anger", "neutral"))
 SHOWN = [0.25 if n == JOY else 0.5 if n == ANGER else 0.05 for n in range(len(EXPRESSIONS))]
-RULES = Smoothing(follow=0.5, margin=0.2, drift=0.25, max_change=0.3, forget_s=20.0)
+RULES = Decisions(follow=0.5, margin=0.2, drift=0.25, max_change=0.3, forget_s=20.0)
 
 
 def scores_of(**probabilities: float) -> list[float]:
@@ -50,7 +50,7 @@ def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
 
 
 def advance(
-    *rows: dict[str, Any], rules: Smoothing = RULES, restored: bool = False
+    *rows: dict[str, Any], rules: Decisions = RULES, restored: bool = False
 ) -> list[dict[str, Any]]:
     """Return what each row did; rows come window by window, each subject once in a window."""
     history, found = History(rules), []
@@ -72,7 +72,7 @@ def advance(
 class OnePerson:
     """The rules of a history for one person, in plain numbers."""
 
-    def __init__(self, rules: Smoothing) -> None:
+    def __init__(self, rules: Decisions) -> None:
         self._rules = rules
         self._end: dt.datetime | None = None
 
@@ -146,13 +146,13 @@ def test_an_expression_must_beat_the_held_one_by_the_margin() -> None:
     """Anger leads by exactly a quarter."""
     rows = [seen(0, scores_of(joy=0.5)), *(seen(n, [*SHOWN]) for n in (1, 2))]
     for margin, held in ((0.0, ANGER), (0.2, ANGER), (0.25, JOY), (0.3, JOY)):
-        rules = replace(RULES, follow=1.0, margin=margin)
+        rules = RULES.model_copy(update={"follow": 1.0, "margin": margin})
         assert [row["held"] for row in advance(*rows, rules=rules)] == [JOY, held, held]
 
 
 def test_small_leads_do_not_flicker_by_default() -> None:
     rows = [seen(n, scores_of(**{("joy", "anger")[n % 2]: 0.2})) for n in range(6)]
-    assert {row["held"] for row in advance(*rows, rules=Smoothing())} == {JOY}
+    assert {row["held"] for row in advance(*rows, rules=Decisions())} == {JOY}
 
 
 def test_the_baseline_drifts_towards_what_is_shown() -> None:
@@ -161,7 +161,9 @@ def test_the_baseline_drifts_towards_what_is_shown() -> None:
     rows = [seen(n, scores_of(joy=0.5), valence=v, arousal=-v) for n, v in enumerate(shown)]
     shifts = [row["shift"] for row in advance(*rows)]
     assert shifts == [pytest.approx([v, -v], abs=1e-6) for v in (0.0, 0.8, 0.6, 0.45)]
-    still = [row["shift"][0] for row in advance(*rows, rules=replace(RULES, drift=0.0))]
+    still = [
+        row["shift"][0] for row in advance(*rows, rules=RULES.model_copy(update={"drift": 0.0}))
+    ]
     assert still == pytest.approx([0.0, 0.8, 0.8, 0.8])
 
 

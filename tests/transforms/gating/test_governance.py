@@ -12,14 +12,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipelines.config import POLICIES
-from schemas.events import kind_of
+from schemas.stages import DEAD, MAIN, kind_of
 from schemas.tables import CONSENT_LEDGER
 from tests.support.records import IDS, PSEUDONYMS, START, at, raw, record
 from transforms.decode import decode_batch
-from transforms.gate import Gate, read_policy
+from transforms.gate import Gate
 from transforms.gating.consent import Consents, ledger_rows
 from transforms.gating.governance import fold
-from transforms.stage import DEAD, MAIN
+from transforms.gating.policy import read_policy
 from transforms.validate import validate_batch
 
 POLICY = read_policy(POLICIES / "gate.yaml")

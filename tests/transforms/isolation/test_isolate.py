@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from pipelines.config import POLICIES
 from pipelines.govern.ledger import LedgerReader
 from schemas.errors import AffectstreamError, BrokenStageError
+from schemas.stages import DEAD, MAIN, Tagged
 from tests.support.records import IDS, PSEUDONYMS, pseudonymous, raw, record
 from transforms.gate import GateByPolicy
 from transforms.gating.consent import GRANTED
 from transforms.isolation.isolate import MOST, ROWS_EACH, Isolation
-from transforms.stage import DEAD, MAIN, RunStage, Tagged
+from transforms.stage import RunStage
 
 
 def events(count: int, first: int = 0) -> pa.RecordBatch:

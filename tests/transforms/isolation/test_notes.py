@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import AffectstreamError, BrokenStageError, BrokerAwayError
+from schemas.stages import DEAD, MAIN, Tagged
 from tests.support.dying_workers import (
     SEEN,
     SERVER,
@@ -29,7 +30,7 @@ from transforms.isolation import deaths
 from transforms.isolation.deaths import ALONE_AFTER, Journal, Place, journal, start_anew
 from transforms.isolation.isolate import Isolation
 from transforms.isolation.notes import PROCESS, Watch
-from transforms.stage import DEAD, MAIN, RunStage, Tagged
+from transforms.stage import RunStage
 
 
 @pytest.mark.parametrize("fatal", [exits, crashes])

@@ -9,7 +9,8 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from schemas.tables import DEAD_LETTERS, NO_DAY, TABLES
-from transforms.land import TableWriter, prepare_tables
+from transforms.landing.delta import TableWriter
+from transforms.landing.prepare import prepare_tables
 from transforms.landing.repair import unsound_days
 
 UNSOUND = {

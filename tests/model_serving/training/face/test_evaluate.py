@@ -9,7 +9,7 @@ from model_serving.training.face.data import FACE_LABELS, load_faces
 from model_serving.training.face.evaluate import answers, evaluate
 from model_serving.training.face.train import FERPLUS
 from pipelines.config import WEIGHTS
-from tests.support.model_folders import drawn_faces
+from tests.support.model_folders import rendered_faces
 
 FOLDER = WEIGHTS / "face-compact"
 COLUMNS = (
@@ -33,7 +33,7 @@ def figures(found: Evaluation, metric: str) -> dict[str, float]:
 
 
 def test_a_model_is_right_where_the_votes_say_what_it_says(tmp_path: Path) -> None:
-    given = drawn_faces(60)
+    given = rendered_faces(60)
     write(tmp_path, given, ["neutral"] * len(given))
     chances = answers(FOLDER, load_faces(tmp_path / FERPLUS, "test"), tmp_path / "first")
     said = [FACE_LABELS[place] for place in chances.argmax(axis=1)]
@@ -60,7 +60,7 @@ def test_a_model_is_right_where_the_votes_say_what_it_says(tmp_path: Path) -> No
 
 
 def test_faces_without_a_majority_or_that_are_none_are_not_judged(tmp_path: Path) -> None:
-    write(tmp_path, drawn_faces(4), ["fear", "NF", "anger", "unknown"])
+    write(tmp_path, rendered_faces(4), ["fear", "NF", "anger", "unknown"])
     with np.load(tmp_path / FERPLUS) as archive:
         parts = dict(archive)
     parts["test_votes"][2] = [0, 5, 0, 0, 5, 0, 0, 0, 0, 0]

@@ -6,9 +6,9 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from model_serving.corpora.head import Head
 from model_serving.corpora.text import EMOCONTEXT_LABELS, SMP_LABELS, Corpus, Rows
 from model_serving.training.evaluation import Evaluation
-from model_serving.training.heads import Head
 from model_serving.training.text import evaluate as text_evaluate
 from model_serving.training.text.evaluate import Answers, evaluate
 from pipelines.config import WEIGHTS

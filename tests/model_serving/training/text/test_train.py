@@ -25,8 +25,8 @@ from model_serving.training.text.data import (
     corpora_of,
     heads_of,
     read_training,
+    remove_texts,
     targets,
-    without,
 )
 from model_serving.training.text.evaluate import Answers, _unseen
 from model_serving.training.text.start import Start, build_base, prune
@@ -297,7 +297,7 @@ def test_compact_starts_from_the_main_directions_of_the_words() -> None:
 
 def test_texts_of_unseen_splits_leave_training_but_for_short_ones() -> None:
     known = {"a": Rows(["a long enough text", "Yeah.", "another long text"], np.eye(7)[:3])}
-    left = without(known, [Rows(["a long enough text ", "Yeah."])])
+    left = remove_texts(known, [Rows(["a long enough text ", "Yeah."])])
     assert left["a"].texts == ["Yeah.", "another long text"]
     assert left["a"].shown is not None
     assert len(left["a"].shown) == 2

@@ -1,4 +1,4 @@
-"""Arrays that take long to make, kept in a folder by a hash of all that they follow from."""
+"""Arrays that take long to make, cached in a folder by a hash of all that they depend on."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -10,10 +10,12 @@ import numpy as np
 from model_serving.card import CARD_FILE
 
 
-def kept(folder: Path, parts: Iterable[str | bytes], make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return what ``make`` gives, from ``folder`` where it was made of the same parts before.
+def load_or_make(
+    folder: Path, parts: Iterable[str | bytes], make: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """Return what ``make`` returns, from ``folder`` where it was made from the same parts before.
 
-    It is written aside and renamed: after a kill it is there whole or not at all.
+    It is written under another name and renamed: after a kill it is complete or absent.
     """
     key = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -30,7 +32,7 @@ def kept(folder: Path, parts: Iterable[str | bytes], make: Callable[[], np.ndarr
 
 
 def model_files(folder: Path) -> list[bytes]:
-    """Return what a model's answers follow from: all files of its folder but the card."""
+    """Return what a model's logits depend on: all files of its folder but the card."""
     return [
         path.read_bytes()
         for path in sorted(folder.iterdir())

@@ -7,11 +7,9 @@ import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from pipelines.affect import verify_consumed
+from pipelines.run.consumed import verify_consumed
 from schemas.errors import AffectstreamError
-from transforms.decide import REVIEWS
-from transforms.gate import LEDGER
-from transforms.stage import DEAD, MAIN, REFUSED
+from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, REVIEWS
 
 TAGS = (DEAD, REFUSED, LEDGER, REVIEWS)
 

@@ -1,0 +1,121 @@
+"""The front end of text: tokens, and how much of each text can be judged."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import model_serving.text.net  # noqa: F401 - registers ``mean_bert``
+from model_serving.card import ModelCard
+from model_serving.front_end import Inputs, Prepared, rows_with_payload
+from model_serving.text.language import EMOJI, Language, language_share, name_emoji
+from model_serving.text.visible_text import text_for_model
+from schemas.errors import QualityCode
+
+NET_CLASS = AutoModelForSequenceClassification
+MAX_TOKENS = 64
+_LONG_TEXT = 2048  # characters: a piece of the shipped vocabularies has at most 16
+_MOST_READ = 8 * _LONG_TEXT  # of which white space and what is not seen is left out
+_WORDS = re.compile(r"[^\s,;:/|&，、；：\-]")  # what is no mere separator of placeholders
+_DOUBT = 0.6  # below this the code of what is wrong is given
+
+
+class TextFrontEnd:
+    """Tokenises text, at most 64 tokens a row; emoji that it has no piece for become their names.
+
+    What cannot be seen, placeholders and # are left out; a text of nothing else can't be judged.
+    Where the card names ``languages``, neither can one in others. Of a long text only the
+    beginning is read, and its quality falls once that is less than half of it.
+    """
+
+    column = "text"
+    chunk_rows = 8192
+    micro_batch = 64
+    pads = True
+
+    def __init__(self, tokenizer: Any, languages: Sequence[Language] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._languages = languages
+        ids = tokenizer(list(EMOJI), add_special_tokens=False)["input_ids"]
+        unknown = tokenizer.unk_token_id
+        self._unknown = {emoji for emoji, own in zip(EMOJI, ids, strict=True) if unknown in own}
+
+    def prepare(self, column: pa.Array) -> Prepared:
+        rows, failures = rows_with_payload(column)
+        whole = column.take(pa.array(rows))
+        if not len(whole):
+            return Prepared(rows, rows, lambda _: {}, failures)
+        started = text_for_model(pc.utf8_slice_codeunits(whole, 0, _MOST_READ)).to_pylist()
+        texts = [name_emoji(_truncate(t), self._unknown)[:_LONG_TEXT] for t in started]
+        sizes = pc.utf8_length(whole).to_numpy()
+        sizes = np.where(sizes > _MOST_READ, sizes, [len(t) for t in started])
+        limit = min(MAX_TOKENS, self._tokenizer.model_max_length)
+        tokens = self._tokenizer(texts, truncation=True, max_length=limit)
+        lengths = np.array([len(ids) for ids in tokens["input_ids"]])
+        quality, codes = self._judge(sizes, texts, tokens.encodings, lengths >= limit)
+
+        def collate(picked: np.ndarray) -> Inputs:
+            chosen = {name: [values[i] for i in picked] for name, values in tokens.items()}
+            return dict(self._tokenizer.pad(chosen, return_tensors="pt"))
+
+        return Prepared(rows, lengths, collate, failures, quality, codes)
+
+    def _judge(
+        self, sizes: np.ndarray, texts: list[str], encodings: Any, full: np.ndarray
+    ) -> tuple[np.ndarray, tuple[QualityCode | None, ...]]:
+        """Return what share of each text can be judged, and what is wrong if much.
+
+        ``sizes`` are the characters of the whole texts; ``full`` marks rows that may have been
+        cut; ``encodings`` are None of a tokenizer in Python.
+        """
+        read = np.minimum(sizes, _LONG_TEXT) / np.maximum(sizes, 1)
+        for row in np.flatnonzero(full) if encodings else ():
+            end = max(stop for _, stop in encodings[row].offsets)
+            read[row] *= end / max(len(texts[row]), 1)
+        length = np.clip(2 * read, 0.0, 1.0)
+        known = np.ones(len(texts))
+        there = np.array([_WORDS.search(text) is not None for text in texts])
+        if self._languages:
+            known = np.array([language_share(text, self._languages) for text in texts])
+        codes = tuple(
+            QualityCode.TOO_SHORT
+            if not some
+            else None
+            if min(long, ours) >= _DOUBT
+            else QualityCode.TOO_LONG
+            if long < ours
+            else QualityCode.OTHER_LANGUAGE
+            for some, long, ours in zip(there, length, known, strict=True)
+        )
+        return there * length * known, codes
+
+
+def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -> TextFrontEnd:
+    """Load the tokenizer of a model; ``options`` are those of ``from_pretrained``.
+
+    Raises ValueError where it does not fit the net: transformers makes an empty one where the
+    files are missing.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(model, **options)
+    if not 0.5 < len(tokenizer) / net.config.vocab_size <= 1:
+        message = f"a tokenizer of {len(tokenizer)} pieces does not fit the model"
+        raise ValueError(message)
+    return TextFrontEnd(tokenizer, card.languages)
+
+
+def probe() -> pa.RecordBatch:
+    """Return one row that every text model has to answer."""
+    return pa.record_batch({"text": pa.array(["yes"])})
+
+
+def _truncate(text: str) -> str:
+    """Return as much of a visible text as 64 tokens can hold: a book takes no longer."""
+    if len(text) > _LONG_TEXT:
+        text = " ".join(text.split())[:_LONG_TEXT]
+    plain = unicodedata.normalize("NFKC", text)  # one letter may unfold to eighteen
+    return text if len(plain) <= _LONG_TEXT else plain[:_LONG_TEXT]

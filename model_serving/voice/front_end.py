@@ -1,0 +1,139 @@
+"""The front end of voice: each audio file becomes one waveform, and that becomes features."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from time import perf_counter_ns
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import soundfile
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+import model_serving.voice.net  # noqa: F401 - registers this project's nets
+from model_serving.card import ModelCard
+from model_serving.front_end import Inputs, Prepared, decode_rows
+from model_serving.voice import activity as voice_activity
+from model_serving.voice.waveforms import mix_to_mono, remove_drift, resample, shorten_pauses
+from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
+
+NET_CLASS = AutoModelForAudioClassification
+MAX_SECONDS = 15.0
+MIN_SECONDS = 0.1  # shorter clips end in silence: an encoder's first frame needs 25 ms and more
+_RATES = range(1_000, 384_001)
+_MAX_CHANNELS = 8
+_UNKNOWN_LENGTH = 2**62  # frames: libsndfile says more of a FLAC that was written to a pipe
+_MOST_SAMPLES = int(MAX_SECONDS) * _RATES[-1]
+_SOME = 100_000  # samples of a channel, enough to recognise 8 bits
+_AUDIO_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG"}
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One voice as a float32 waveform, and how many different values the file's samples had."""
+
+    wave: np.ndarray
+    steps: int
+
+
+class VoiceFrontEnd:
+    """Decodes audio files to mono at the extractor's rate, and extracts features row by row.
+
+    Each row is extracted alone, so that its normalisation depends on nothing else; an extractor of
+    fixed length (AST, Whisper) pads by itself, another (Wav2Vec2) pads here with a mask.
+    """
+
+    column = "media"
+    chunk_rows = 256  # 256 clips of 15 s at 16 kHz are 245 MB
+    micro_batch = 16
+
+    def __init__(self, extractor: Any, *, pads: bool) -> None:
+        self.pads = pads
+        self._extractor = extractor
+        self._name = extractor.model_input_names[0]
+
+    def prepare(self, column: pa.Array) -> Prepared:
+        rate = self._extractor.sampling_rate
+        rows, clips, failures = decode_rows(
+            column, lambda media: decode_clip(media, rate), DeadLetterCode.AUDIO_UNDECODABLE
+        )
+        quality, codes, net_us = self._judge(clips, rate)
+        items = [self._features(clip.wave, rate) for clip in clips]
+        lengths = np.array([len(item) for item in items], np.int64)
+
+        def collate(picked: np.ndarray) -> Inputs:
+            chosen = [items[i] for i in picked]
+            if not self.pads:
+                return {self._name: torch.from_numpy(np.stack(chosen))}
+            padded = self._extractor.pad(
+                {self._name: chosen}, padding=True, return_attention_mask=True, return_tensors="pt"
+            )
+            return dict(padded)
+
+        return Prepared(rows, lengths, collate, failures, quality, codes, net_us)
+
+    def _judge(
+        self, clips: list[Clip], rate: int
+    ) -> tuple[np.ndarray, tuple[QualityCode | None, ...], int]:
+        started = perf_counter_ns()
+        heard = [resample(clip.wave, rate, voice_activity.RATE) for clip in clips]
+        quality, codes = voice_activity.judge_speech(heard, [clip.steps for clip in clips])
+        return quality, tuple(codes), (perf_counter_ns() - started) // 1000
+
+    def _features(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        found = self._extractor(wave, sampling_rate=rate, return_tensors="np")
+        return np.asarray(found[self._name][0], np.float32)
+
+
+def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -> VoiceFrontEnd:
+    """Load the feature extractor of a model; ``options`` are those of ``from_pretrained``."""
+    del card
+    extractor = AutoFeatureExtractor.from_pretrained(model, **options)
+    # Group normalisation (wav2vec2-base) takes its statistics over the padding too.
+    masked = getattr(extractor, "return_attention_mask", False)
+    group = getattr(net.config, "feat_extract_norm", "layer") == "group"
+    fixed = getattr(extractor, "max_length", None) is not None
+    return VoiceFrontEnd(extractor, pads=bool(masked) and not group and not fixed)
+
+
+def probe() -> pa.RecordBatch:
+    """Return one row that every voice model has to answer: a second of a tone."""
+    file = BytesIO()
+    tone = 0.1 * np.sin(np.arange(16_000) / 10)
+    soundfile.write(file, tone, 16_000, format="WAV", subtype="PCM_16")
+    return pa.record_batch({"media": pa.array([file.getvalue()], pa.binary())})
+
+
+def decode_clip(media: bytes, rate: int) -> Clip:
+    """Decode a WAV, FLAC or Ogg file of at most 15 s to one voice at this rate."""
+    with soundfile.SoundFile(BytesIO(media)) as audio:
+        if audio.format not in _AUDIO_FORMATS:
+            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the file is not WAV, FLAC or Ogg")
+        if audio.samplerate not in _RATES or audio.channels > _MAX_CHANNELS:
+            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the header names an absurd rate or layout")
+        if audio.frames >= _UNKNOWN_LENGTH:
+            detail = "the header gives no length: an encoder that writes to a pipe can't fill it in"
+            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, detail)
+        if audio.frames > MAX_SECONDS * audio.samplerate:
+            seconds = audio.frames / audio.samplerate
+            detail = f"{seconds:.1f} s of audio, {MAX_SECONDS:.0f} s are allowed"
+            _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
+        if audio.frames * audio.channels > _MOST_SAMPLES:  # silence packs 46 million in some kB
+            detail = f"more than {_MOST_SAMPLES:,} samples in all its channels"
+            _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
+        sound = audio.read(dtype="float32", always_2d=True)
+        if not len(sound) or len(sound) < audio.frames:
+            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the audio ends before its header says")
+        if not np.isfinite(sound).all():
+            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "a sample is not a finite number")
+        found = audio.samplerate
+    some = sound[:: 1 + len(sound) // _SOME]
+    steps = max(len(np.unique(channel)) for channel in some.T)
+    channels = [resample(np.ascontiguousarray(channel), found, rate) for channel in sound.T]
+    wave = shorten_pauses(mix_to_mono(remove_drift(np.stack(channels, axis=1), rate), rate), rate)
+    return Clip(np.pad(wave, (0, max(0, int(MIN_SECONDS * rate) - len(wave)))), steps)
+
+
+def _refuse(code: DeadLetterCode, detail: str) -> NoReturn:
+    raise UndecodableError(code, detail)

@@ -1,0 +1,80 @@
+"""What stands under a root: each table's versions, rows and size."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table as Grid
+
+from schemas.errors import AffectstreamError
+from schemas.tables import TABLES, Root
+from transforms.landing.prepare import check_schema, schema_version
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One table as it stands; ``problem`` says why this program cannot write to it."""
+
+    table: str
+    version: int
+    rows: int
+    files: int
+    bytes: int
+    schema: int
+    problem: str | None
+
+
+def standing_tables(root: Root) -> list[Standing]:
+    """Look at each table under ``root``; those that do not stand are left out.
+
+    Raises:
+        AffectstreamError: there is none, or one can't be read.
+    """
+    found = []
+    for name in TABLES:
+        place = f"{root}/{name}"
+        try:
+            if DeltaTable.is_deltatable(place):
+                found.append(_look(name, DeltaTable(place)))
+        except (DeltaError, OSError) as error:
+            reason = " ".join(str(error).split())
+            message = f"table {place} cannot be read: {reason}"
+            raise AffectstreamError(message) from error
+    if not found:
+        message = f"no tables under {root}: run `affectstream replay` first, or name another root"
+        raise AffectstreamError(message)
+    return found
+
+
+def _look(name: str, table: DeltaTable) -> Standing:
+    files = pa.table(table.get_add_actions(flatten=True))
+    rows, size = (pc.sum(files[column]).as_py() or 0 for column in ("num_records", "size_bytes"))
+    try:
+        check_schema(TABLES[name], table)
+        problem = None
+    except AffectstreamError as error:
+        problem = str(error)
+    return Standing(
+        name, table.version(), rows, files.num_rows, size, schema_version(table), problem
+    )
+
+
+def print_tables(found: list[Standing], console: Console) -> None:
+    """Print one line for each table, and what is wrong with any of them."""
+    grid = Grid("table", "what it holds")
+    for column in ("rows", "files", "size", "version", "schema", "kept for"):
+        grid.add_column(column, justify="right")
+    for each in found:
+        known = TABLES[each.table]
+        newest = "" if each.schema == known.version else f" of {known.version}"
+        days = "ever" if known.retention_days is None else f"{known.retention_days} days"
+        counts = (f"{each.rows:,}", f"{each.files:,}", decimal(each.bytes), str(each.version))
+        grid.add_row(each.table, known.description, *counts, f"{each.schema}{newest}", days)
+    console.print(grid)
+    for each in found:
+        if each.problem:
+            console.print(each.problem, style="red", soft_wrap=True)

@@ -1,0 +1,156 @@
+"""Tables that an earlier version wrote, and tables that are not ours to write to."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, Field, write_deltalake
+from deltalake.schema import PrimitiveType
+from rich.console import Console
+
+from pipelines.config import Config, load_config
+from pipelines.run.replay import replay
+from pipelines.tables.overview import print_tables, standing_tables
+from pipelines.tables.query import query, read_table, tables
+from schemas.errors import AffectstreamError
+from schemas.tables import EMOTION_FEATURES, PARTITION, TABLES
+from tests.support.records import raw, record
+from transforms.landing.prepare import SCHEMA_VERSION, prepare_tables
+
+RELEASED = Path(__file__).parents[2] / "data" / "released-0.1.0"
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Config:
+    """A copy of what 0.1.0 wrote from its log, and the settings that it did so with."""
+    shutil.copytree(RELEASED, tmp_path / "released")
+    here = tmp_path / "released"
+    return load_config(
+        here / "config.yaml", log=here / "log", tables=here / "tables", keys=here / "keys.yaml"
+    )
+
+
+def versions(root: str) -> dict[str, int]:
+    return {path.name: DeltaTable(path).version() for path in sorted(Path(root).iterdir())}
+
+
+def rows(root: str, name: str) -> list[dict]:
+    found = query(root, f"SELECT * FROM {name}").to_pylist()
+    return sorted(found, key=lambda row: row[TABLES[name].row_id])
+
+
+def write_lesson(folder: Path) -> Path:
+    """A log in which a lesson is under review while somebody writes."""
+    granted = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text"]}
+    lesson = {"scenario": "social"}
+    log = folder / "lesson"
+    log.mkdir()
+    given = raw(
+        record("consent", 0, granted),
+        record("context", 1, {"lesson_state": "review"}, **lesson),
+        record("text", 2, {"text": "I see", "lang": "en"}, **lesson),
+    )
+    pq.write_table(pa.Table.from_batches([given]), log / "part-0.parquet")
+    return log
+
+
+def test_tables_of_0_1_0_are_queried_as_they_are(released: Config) -> None:
+    before = versions(released.tables)
+    counted = tables(released.tables)
+    assert counted["emotion_features"] == 152
+    assert counted["consent_ledger"] == 113
+    found = read_table(released.tables, "emotion_features", "window_id", "lesson_state")
+    assert found.num_rows == 152
+    assert found["lesson_state"].null_count == 152
+    schemas = {each.table: each.schema for each in standing_tables(released.tables)}
+    assert schemas == dict.fromkeys(TABLES, 1)
+    assert versions(released.tables) == before
+
+
+def test_the_log_of_0_1_0_adds_no_row_to_its_tables(released: Config) -> None:
+    before = {name: rows(released.tables, name) for name in set(TABLES) - {"runs"}}
+    replay(released, QUIET)
+    for name, known in before.items():
+        new = {field.name: None for field in TABLES[name].schema if field.name not in known[0]}
+        assert rows(released.tables, name) == [row | new for row in known], name
+    assert rows(released.tables, "emotion_features")[0]["lesson_state"] is None
+
+
+def test_a_column_that_was_added_is_written_beside_rows_of_0_1_0(
+    released: Config, tmp_path: Path
+) -> None:
+    known = rows(released.tables, "emotion_features")
+    replay(released.model_copy(update={"log": write_lesson(tmp_path)}), QUIET)
+    told = query(
+        released.tables, "SELECT n_text, lesson_state FROM emotion_features ORDER BY window_start"
+    ).to_pylist()
+    assert told.count({"n_text": 1, "lesson_state": "review"}) == 1
+    assert len(told) == len(known) + 1
+    version = {each.table: each.schema for each in standing_tables(released.tables)}
+    assert version["emotion_features"] == 2
+    again = versions(released.tables)
+    prepare_tables(released.tables)
+    assert versions(released.tables) == again, "what is up to date is left alone"
+
+
+def add_column(table: DeltaTable) -> None:
+    table.alter.add_columns([Field("felt", PrimitiveType("string"), nullable=True)])
+
+
+def make_newer(table: DeltaTable) -> None:
+    table.alter.set_table_properties({SCHEMA_VERSION: "9"}, raise_if_not_exists=False)
+
+
+def write_other(table: DeltaTable, schema: pa.Schema) -> None:
+    place = table.table_uri.removeprefix("file://")
+    shutil.rmtree(place)
+    write_deltalake(place, schema.empty_table(), partition_by=[PARTITION])
+
+
+def drop_column(table: DeltaTable) -> None:
+    place = EMOTION_FEATURES.get_field_index("scenario")
+    write_other(table, EMOTION_FEATURES.remove(place))
+
+
+def change_type(table: DeltaTable) -> None:
+    place = EMOTION_FEATURES.get_field_index("revision")
+    other = EMOTION_FEATURES.set(place, pa.field("revision", pa.string()))
+    write_other(table, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            make_newer,
+            "by a later affectstream (schema 9 of emotion_features, this program knows 2)",
+        ),
+        (add_column, "(it has felt, which nobody writes): give a new folder"),
+        (drop_column, "(it has no scenario): give a new folder"),
+        (change_type, "(its revision is string and not integer): give a new folder"),
+    ],
+)
+def test_a_table_that_differs_is_one_sentence_before_anything_is_written(
+    released: Config, change, said: str
+) -> None:
+    root = released.tables
+    shutil.rmtree(f"{root}/review_queue")
+    change(DeltaTable(f"{root}/emotion_features"))
+    before = versions(root)
+    with pytest.raises(AffectstreamError) as raised:
+        replay(released, QUIET)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert versions(root) == before, "and the table that was missing is not there"
+    shown = io.StringIO()
+    print_tables(standing_tables(root), Console(file=shown, width=200))
+    assert said in shown.getvalue()
+
+
+def test_no_tables_are_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(AffectstreamError, match="no tables under"):
+        standing_tables(tmp_path)

@@ -1,0 +1,82 @@
+"""The settings' own form: documented, light to import, and only as good as they can be used."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from pipelines.config import Config
+from schemas.settings import Decisions, Kafka, Live, Media, Windows
+from schemas.strict import fields_of
+
+UNITS = {
+    "_s": ("second",),
+    "_mb": ("MB",),
+    "_bytes": ("byte",),
+}
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in fields_of(Config)])
+def test_every_setting_is_described_with_its_unit(name: str) -> None:
+    field = {known: field for known, field, _ in fields_of(Config)}[name]
+    assert field.description
+    assert field.description[0].isupper() or field.description[0] == "`"
+    assert field.description[-1] != "."
+    for ending, units in UNITS.items():
+        if name.endswith(ending):
+            assert any(unit in field.description for unit in units)
+            return
+    if field.annotation is float:  # a figure without a unit is a share
+        assert "0 to 1" in field.description
+    if field.annotation is int:
+        assert field.description.startswith("Number of")
+
+
+def test_importing_them_loads_neither_beam_nor_torch() -> None:
+    heavy = "{'apache_beam', 'torch', 'transformers', 'pyarrow', 'numpy'}"
+    code = f"import sys, schemas.settings; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (Windows, {"length_s": 0}),
+        (Windows, {"length_s": float("inf")}),
+        (Windows, {"lateness_s": -1}),
+        (Windows, {"lateness_s": float("nan")}),
+        (Windows, {"shards": 0}),
+        (Windows, {"shards": 1025}),
+        (Windows, {"shards": 1.5}),
+        (Decisions, {"follow": 0}),
+        (Decisions, {"margin": 1.1}),
+        (Decisions, {"forget_s": 0}),
+        (Decisions, {"smoothing": 1}),
+        (Media, {"places": ["ftp://media.example/"]}),
+        (Media, {"places": ["https://media.example/clips"]}),
+        (Media, {"max_bytes": 0}),
+        (Kafka, {"username": "me"}),
+        (Kafka, {"password_file": "password"}),
+        (Kafka, {"delay_s": -1}),
+        (Live, {"java_environment": "PODMAN"}),
+        (Live, {"tries": 0}),
+        (Live, {"commit_s": 1.5}),
+    ],
+)
+def test_what_no_stage_can_use_is_refused(make: type, given: dict) -> None:
+    with pytest.raises(ValidationError):
+        make(**given)
+
+
+def test_their_limits_are_allowed() -> None:
+    assert Windows(length_s=0.001, lateness_s=0, shards=1024).shards == 1024
+    assert Decisions(follow=1, margin=0, drift=0, max_change=1).margin == 0
+    assert Kafka(username="me", password_file="password").username == "me"
+    assert Media(places=("file:///media/", "http://h/")).places[0] == "file:///media/"
+
+
+def test_they_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Windows().shards = 9

@@ -1,0 +1,128 @@
+"""Preparation of tables before a run: created, given the columns that are new, or refused."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.schema import Field
+
+from schemas.errors import AffectstreamError
+from schemas.tables import FIRST_VERSION, PARTITION, TABLES, Root, Table, since
+from transforms.landing.repair import repair_tables, unwritable
+
+SCHEMA_VERSION = "affectstream.schema"
+"""Property of a Delta table that says by which version of its schema it was written last."""
+_TRIES = 30
+
+
+def prepare_tables(root: Root) -> None:
+    """Create the tables that are missing under ``root``, and bring the others up to date.
+
+    A column that was added since a table was written is added to it, null in the rows that stand.
+    Rows of a day that no reader can open are repaired, see ``landing.repair``.
+
+    Raises:
+        AffectstreamError: a table cannot be written to, is newer than this program, or differs in
+            more than new columns. Nothing has been written then.
+    """
+    found = [_open(root, table) for table in TABLES.values()]
+    for table, stands in zip(TABLES.values(), found, strict=True):
+        if stands is not None:
+            check_schema(table, stands)
+    for table in TABLES.values():
+        _write(root, table)
+    repair_tables(root)
+
+
+def schema_version(stands: DeltaTable) -> int:
+    """Return the version of the schema that a table was written by last."""
+    return int(stands.metadata().configuration.get(SCHEMA_VERSION, FIRST_VERSION))
+
+
+def check_schema(table: Table, stands: DeltaTable) -> None:
+    """Raise where a table that stands is newer than its row here, or differs from it.
+
+    Columns that it lacks because they were added later are no difference.
+    """
+    version = schema_version(stands)
+    if version > table.version:
+        message = (
+            f"{_place(stands)} was written by a later affectstream (schema {version} of "
+            f"{table.name}, this program knows {table.version}): update this program"
+        )
+        raise AffectstreamError(message)
+    differences = list(_differences(table, stands, version))
+    if differences:
+        message = (
+            f"{_place(stands)} is no {table.name} table of this program "
+            f"({'; '.join(differences)}): give a new folder, and replay your logs into it"
+        )
+        raise AffectstreamError(message)
+
+
+def _differences(table: Table, stands: DeltaTable, version: int) -> Iterator[str]:
+    wanted = {field.name: field for field in Schema.from_arrow(table.schema).fields}
+    given = {field.name: field for field in stands.schema().fields}
+    if unknown := sorted(given.keys() - wanted.keys()):
+        yield f"it has {', '.join(unknown)}, which nobody writes"
+    owed = {field.name for field in table.schema if since(field) <= version}
+    if lacking := sorted(owed - given.keys()):
+        yield f"it has no {', '.join(lacking)}"
+    for name in sorted(given.keys() & wanted.keys()):
+        if given[name].type != wanted[name].type:
+            yield f"its {name} is {_name(given[name])} and not {_name(wanted[name])}"
+    if stands.metadata().partition_columns != [PARTITION]:
+        yield f"it is not partitioned by {PARTITION}"
+
+
+def _place(stands: DeltaTable) -> str:
+    return str(stands.table_uri).removeprefix("file://").rstrip("/")
+
+
+def _name(field: Field) -> str:
+    return str(getattr(field.type, "type", field.type))
+
+
+def _open(root: Root, table: Table) -> DeltaTable | None:
+    place = f"{root}/{table.name}"
+    try:
+        return DeltaTable(place) if DeltaTable.is_deltatable(place) else None
+    except (DeltaError, OSError) as error:
+        raise unwritable(root, table.name) from error
+
+
+def _write(root: Root, table: Table) -> None:
+    """Create the table or add its new columns, and try to write to it."""
+    place = f"{root}/{table.name}"
+    try:
+        stands = DeltaTable.create(
+            place, schema=table.schema, partition_by=[PARTITION], mode="ignore"
+        )
+        if "://" not in place:  # one that stands can be opened by whoever may only read
+            for folder in (place, f"{place}/_delta_log"):
+                tempfile.TemporaryFile(dir=folder).close()
+        _evolve(table, stands)
+    except (DeltaError, OSError) as error:
+        raise unwritable(root, table.name) from error
+
+
+def _evolve(table: Table, stands: DeltaTable) -> None:
+    """Add the columns that the table lacks, and note the version; another program may be faster."""
+    for attempt in range(_TRIES):
+        given = {field.name for field in stands.schema().fields}
+        new = [field for field in Schema.from_arrow(table.schema).fields if field.name not in given]
+        if not new and schema_version(stands) == table.version:
+            return
+        try:
+            if new:
+                stands.alter.add_columns(new)
+                stands.update_incremental()
+            version = {SCHEMA_VERSION: str(table.version)}
+            stands.alter.set_table_properties(version, raise_if_not_exists=False)
+        except CommitFailedError:
+            time.sleep(0.02 * (attempt + 1))
+        stands.update_incremental()
+    message = f"{_place(stands)}: {_TRIES} changes of its schema in a row lost to other writers"
+    raise AffectstreamError(message)
