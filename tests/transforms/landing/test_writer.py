@@ -134,7 +134,7 @@ def reviews(count: int, start: int) -> pa.RecordBatch:
 
 
 def commit_bundle(root: Path, sizes: list[int], start: int) -> list[int]:
-    """Send a bundle of batches of new rows; return the number of commits after each, and at last."""
+    """Send a bundle of batches of new rows; return the commits so far after each, and at last."""
     commit, versions = _Commit(root, "review_queue", None), []
     commit.setup()
     commit.start_bundle()
