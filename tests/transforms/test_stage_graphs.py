@@ -4,6 +4,7 @@ The coder of record batches is chosen by type, and a batch without one is pickle
 batch that it is a slice of. State of a live job and its counters hang on the names.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.transforms import trigger
 from apache_beam.typehints import typehints
 
 from model_serving.fusion import SHIPPED
@@ -36,11 +38,13 @@ class _Steps(PipelineVisitor):
     def __init__(self) -> None:
         self.names: list[str] = []
         self.types: dict[str, Any] = {}
+        self.triggers: dict[str, Any] = {}
 
     def visit_transform(self, transform_node: AppliedPTransform) -> None:
         name = transform_node.full_label.split("/", 1)[-1]
         self.names.append(name)
         for tag, output in transform_node.outputs.items():
+            self.triggers[name] = output.windowing.triggerfn
             self.types[name if tag is None else f"{name}[{tag}]"] = output.element_type
 
 
@@ -115,6 +119,20 @@ def test_a_live_job_lands_by_one_writer_under_names_that_stay() -> None:
     assert found.types[found.names[-1]] == BATCH
     assert found.types[found.names[-2]] == BATCH
     assert found.types[found.names[0]] == typehints.Tuple[str, BATCH]
+
+
+@pytest.mark.parametrize(
+    ("collect_s", "each"), [(0, trigger.AfterCount(1)), (7, trigger.AfterProcessingTime(7))]
+)
+def test_a_live_job_commits_as_often_as_it_is_told(collect_s: int, each: Any) -> None:
+    """Without a time at once: somebody waits for these rows."""
+    make = functools.partial(
+        LandTable, root=Path("t"), table="runs", reach_s=1.0, collect_s=collect_s
+    )
+    found = steps(make, streaming=True).triggers["Collect"]
+    assert repr(found) == repr(
+        trigger.Repeatedly(each)
+    )  # by value: not all triggers can be compared
 
 
 def test_main_is_no_tag_of_a_stage() -> None:
