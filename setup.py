@@ -4,14 +4,16 @@ from setuptools import find_packages, setup
 
 setup(
     name="affectstream",
-    version="0.1.0",
+    version="0.2.0.dev0",
     description="Lawful, exactly-once expression estimates from the event logs of virtual worlds",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
+    py_modules=["affectstream"],
     packages=find_packages(include=["pipelines*", "transforms*", "schemas*", "model_serving*"]),
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
+        "pipelines.show": ["*.jinja"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*", "face/*"],
     },
     install_requires=[
@@ -28,7 +30,8 @@ setup(
         "pandas>=2.3,<3",
         "phonenumbers>=9.0",
         "pillow>=11",
-        "psutil>=7",
+        "psutil>=7.2",
+        "py3langid>=0.4",
         "pyarrow==25.0.1",
         "pydantic>=2.10",
         "python-snappy>=0.7",

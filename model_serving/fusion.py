@@ -170,7 +170,8 @@ class Fusion:
 
 def load_fusion(path: Path | None = None) -> Fusion:
     """Load the fusion model of this folder, or the shipped one, once a process."""
-    return _load((path or SHIPPED).resolve())
+    with model_threads():
+        return _load((path or SHIPPED).resolve())
 
 
 @lru_cache(maxsize=4)

@@ -104,7 +104,8 @@ def _targets(card: ModelCard, names: list[str]) -> list[str | None]:
         first = names[0]
         _refuse(
             card,
-            f"does not say what {_list_names(absent)} mean, and its model has no other names",
+            f"does not say what {_list_names(absent)} mean, and its model has no other names "
+            "for them",
             f'write what each stands for in `labels`, such as "{first}": "{EXPRESSIONS[0]}"',
         )
     if odd:

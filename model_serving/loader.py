@@ -16,6 +16,7 @@ from model_serving.labels import read_outputs
 from model_serving.motion import front_end as motion
 from model_serving.recogniser import ConstantRecogniser, NetRecogniser, Recogniser
 from model_serving.text import front_end as text
+from model_serving.threads import model_threads
 from model_serving.voice import front_end as voice
 from schemas.errors import AffectstreamError
 
@@ -48,7 +49,7 @@ def load_recogniser(modality: str, model: str, card: str | None, device: str) ->
     the card describes, the model can't be had, or the device is not there.
     """
     source = (modality, model, card, device)
-    with _LOADING:
+    with _LOADING, model_threads():
         stamp = _stamp(model, card)
         cached = _LOADED.get(source)
         if cached is None or cached[0] != stamp:

@@ -73,7 +73,7 @@ def confidence_and_hits(
 
 def reliability(confidence: np.ndarray, hits: np.ndarray) -> np.ndarray:
     """Return a row for each of the ``BINS`` that is filled: mean confidence, accuracy, rows."""
-    place = _bins_of(confidence)
+    place = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
     rows = np.bincount(place, minlength=BINS)
     filled = rows > 0
     sums = [np.bincount(place, of, BINS)[filled] for of in (confidence, hits.astype(float))]
@@ -95,10 +95,6 @@ def least_calibration_error(confidence: np.ndarray, draws: int = 100) -> float:
     rng = np.random.default_rng(0)
     drawn = (rng.random(len(confidence)) < confidence for _ in range(draws))
     return float(np.mean([expected_calibration_error(confidence, hits) for hits in drawn]))
-
-
-def _bins_of(confidence: np.ndarray) -> np.ndarray:
-    return np.clip((confidence * BINS).astype(int), 0, BINS - 1)
 
 
 def accuracy_of_surest(confidence: np.ndarray, hits: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from apache_beam.pvalue import DoOutputsTuple
 
 from pipelines.config import Config
 from pipelines.govern.consent_feed import ConsentFeed
-from pipelines.govern.ledger import recorded_consents
+from pipelines.govern.ledger import read_recorded_consents
 from pipelines.kafka.clients import java_settings
 from pipelines.run.consumed import verify_consumed
 from pipelines.sinks import sinks_for
@@ -22,12 +22,12 @@ from transforms.decode import DecodeEvents
 from transforms.fetch import FetchMedia
 from transforms.fuse import FuseModalities
 from transforms.gate import GateByPolicy
-from transforms.kafka import ReadKafka
 from transforms.late import SieveLate
-from transforms.log import ReadLog
 from transforms.pseudonymise import Pseudonymise
 from transforms.recognise import Recognise
 from transforms.scrub import ScrubText
+from transforms.sources.kafka import ReadKafka
+from transforms.sources.log import ReadLog
 from transforms.stage import Outputs
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions
@@ -74,7 +74,7 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
     stream = rows.take(stream | ValidateEvents())
     stream = rows.take(stream | SieveLate())
     stream = rows.take(stream | Pseudonymise(keys=config.keys))
-    known = recorded_consents if config.log else ConsentFeed
+    known = read_recorded_consents if config.log else ConsentFeed
     consents = functools.partial(known, config)
     stream = rows.take(
         stream | GateByPolicy(policy=config.policy, consents=consents, scenarios=config.scenarios)

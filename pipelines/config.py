@@ -127,7 +127,7 @@ class Config(Settings):
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def load_config(path: Path | None, **flags: Any) -> Config:
+def load_config(path: Path | str | None = None, **flags: Any) -> Config:
     """Build the configuration; a flag that is not None wins over the file.
 
     Raises:
@@ -135,7 +135,8 @@ def load_config(path: Path | None, **flags: Any) -> Config:
             a model.
     """
     try:
-        config = Config.model_validate(read_settings(path, **flags))
+        given = read_settings(None if path is None else Path(path), **flags)
+        config = Config.model_validate(given)
     except ValidationError as error:
         raise AffectstreamError("configuration: " + "; ".join(explain(error))) from error
     check_agreement(config)

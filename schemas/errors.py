@@ -1,6 +1,7 @@
 """Every error that a user can meet: stable codes for rows, exceptions for a broken world."""
 
 from enum import StrEnum
+from typing import Self
 
 
 class AffectstreamError(Exception):
@@ -15,35 +16,139 @@ class BrokenStageError(AffectstreamError):
     """A stage fails on record after record: not they are at fault."""
 
 
-class DeadLetterCode(StrEnum):
-    """Why a record could not become an event or an observation.
+class _Code(StrEnum):
+    """A stable code with what it means and what to do about it; the reference page is made of it.
 
-    The codes are stable: dashboards and replays hang on them. A record that fails an
-    expectation carries ``expectation_failed`` and the expectation's name in its detail; one that
-    made a stage raise, or workers die, ``poison``.
+    A member is its code alone wherever it is compared, stored or printed.
     """
 
-    UNKNOWN_TOPIC = "unknown_topic"
-    UNKNOWN_EVENT_TYPE = "unknown_event_type"
-    GOVERNANCE_UNREADABLE = "governance_unreadable"
-    GRANT_UNKNOWN_NAME = "grant_unknown_name"
-    ID_REUSED = "id_reused"
-    NULL_VALUE = "null_value"
-    BAD_HEADERS = "bad_headers"
-    BAD_TIME = "bad_time"
-    CLOCK_AHEAD = "clock_ahead"
-    LATE = "late"
-    BAD_JSON = "bad_json"
-    WRONG_TYPE = "wrong_type"
-    EXPECTATION_FAILED = "expectation_failed"
-    MEDIA_PLACE_REFUSED = "media_place_refused"
-    MEDIA_UNREACHABLE = "media_unreachable"
-    MEDIA_TOO_LARGE = "media_too_large"
-    AUDIO_UNDECODABLE = "audio_undecodable"
-    AUDIO_TOO_LONG = "audio_too_long"
-    IMAGE_UNDECODABLE = "image_undecodable"
-    RECOGNISER_FAILED = "recogniser_failed"
-    POISON = "poison"
+    meaning: str
+    cure: str
+
+    def __new__(cls, code: str, meaning: str, cure: str) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        member.cure = cure
+        return member
+
+
+class DeadLetterCode(_Code):
+    """Why a record could not become an event or an observation.
+
+    The codes are stable: dashboards and replays depend on them.
+    """
+
+    UNKNOWN_TOPIC = (
+        "unknown_topic",
+        "No kind of event belongs to the record's topic.",
+        "Send the event to one of the topics that `affectstream topics create` makes.",
+    )
+    UNKNOWN_EVENT_TYPE = (
+        "unknown_event_type",
+        "The CloudEvents `type` is not the one that the topic carries.",
+        "Set `type` to the topic's name with `.v1`, such as `session.text.v1`.",
+    )
+    GOVERNANCE_UNREADABLE = (
+        "governance_unreadable",
+        "A consent or erasure record names nobody, or more than 16 people.",
+        "Look at once: somebody may have withdrawn consent. Find the record by its topic, "
+        "partition and offset, find out whom it is about, and send it again with that `subject`.",
+    )
+    GRANT_UNKNOWN_NAME = (
+        "grant_unknown_name",
+        "A grant lists a purpose or modality that nobody knows; the rest of it counts.",
+        "Correct the name in the client, or list the purpose in the gate's policy.",
+    )
+    ID_REUSED = (
+        "id_reused",
+        "The event's id already stands for other content of the same subject and minute.",
+        "Give every event an id of its own; send the same id again only for a repetition.",
+    )
+    NULL_VALUE = (
+        "null_value",
+        "The record has no value.",
+        "Send the payload; only voice and face events may name their media by `dataref` instead.",
+    )
+    BAD_HEADERS = (
+        "bad_headers",
+        "`id` or `source` is missing or empty, or an attribute is not UTF-8, or it stands twice "
+        "with different values.",
+        "Send each CloudEvents attribute once, as UTF-8, with an `id` and a `source`.",
+    )
+    BAD_TIME = (
+        "bad_time",
+        "`time` is not an RFC 3339 time with a zone, in the years 1000 to 8999, or the record's "
+        "own Kafka time is outside those years.",
+        "Send times such as `2026-11-30T18:00:00Z`, with at most nine decimals of a second.",
+    )
+    CLOCK_AHEAD = (
+        "clock_ahead",
+        "The event's time is more than 60 s ahead of its record's time in Kafka.",
+        "Set the clock of the device that sends; to publish an old log beside a live job, use "
+        "`affectstream publish --retime`.",
+    )
+    LATE = (
+        "late",
+        "The event came after its window and the allowed lateness had passed in its partition.",
+        "Send sooner, or raise `windows.lateness_s`; a replay of the recorded log takes the event.",
+    )
+    BAD_JSON = (
+        "bad_json",
+        "The payload is not one JSON object, or a member of a grant stands in it twice.",
+        "Send one JSON object in UTF-8; `NaN` and `Infinity` are not JSON.",
+    )
+    WRONG_TYPE = (
+        "wrong_type",
+        "A field of the payload has another type than its JSON Schema says.",
+        "Check the payload against the topic's schema in `schemas/json`.",
+    )
+    EXPECTATION_FAILED = (
+        "expectation_failed",
+        "A value is outside what the event's expectations allow; `detail` names the expectation.",
+        "Correct the value, or change the expectation in `schemas/expectations/events`.",
+    )
+    MEDIA_PLACE_REFUSED = (
+        "media_place_refused",
+        "`dataref` names media in a place that is not allowed.",
+        "Add the place to `media.places` if it is yours.",
+    )
+    MEDIA_UNREACHABLE = (
+        "media_unreachable",
+        "The media that `dataref` names could not be fetched.",
+        "Check the host and the file, then replay the log; keep media as long as the log.",
+    )
+    MEDIA_TOO_LARGE = (
+        "media_too_large",
+        "The media that `dataref` names are larger than `media.max_bytes`.",
+        "Send shorter clips or smaller images, or raise `media.max_bytes`.",
+    )
+    AUDIO_UNDECODABLE = (
+        "audio_undecodable",
+        "The clip is not sound WAV, FLAC or Ogg audio of up to 8 channels.",
+        "Send WAV, FLAC or Ogg (Opus, Vorbis) at a usual rate, and whole files.",
+    )
+    AUDIO_TOO_LONG = (
+        "audio_too_long",
+        "The clip is longer than 15 s, or all its channels together are.",
+        "Cut speech into shorter clips before it is sent.",
+    )
+    IMAGE_UNDECODABLE = (
+        "image_undecodable",
+        "The image cannot be read, or claims an absurd size.",
+        "Send whole JPEG, PNG or WebP images of at most 4096 × 4096 pixels.",
+    )
+    RECOGNISER_FAILED = (
+        "recogniser_failed",
+        "The recogniser had no payload, or gave no finite scores for it.",
+        "See the detail; if it happens often, check the model with `affectstream evaluate`.",
+    )
+    POISON = (
+        "poison",
+        "The record made a stage raise, or workers die, whatever else was in its batch.",
+        "Find the record by its place and the lines of code in `worker.log`; report it as a fault "
+        "of that stage, and replay the record when it is fixed.",
+    )
 
 
 class UndecodableError(Exception):
@@ -54,37 +159,93 @@ class UndecodableError(Exception):
         self.code = code
 
 
-class QualityCode(StrEnum):
+class QualityCode(_Code):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 
     No speech, no face, too short a clip, a text in another language than the model's and one of
     nothing but placeholders lower it to chance, so the recogniser abstains.
     """
 
-    NO_SPEECH = "no_speech"
-    TOO_SHORT = "too_short"
-    CLIPPED = "clipped"
-    NOISY = "noisy"
-    NARROW_BAND = "narrow_band"
-    NO_FACE = "no_face"
-    SMALL_FACE = "small_face"
-    BLURRED = "blurred"
-    TURNED = "turned"
-    BADLY_LIT = "badly_lit"
-    OTHER_LANGUAGE = "other_language"
-    TOO_LONG = "too_long"
+    NO_SPEECH = ("no_speech", "Nobody speaks in the clip.", "Send clips with speech only.")
+    TOO_SHORT = (
+        "too_short",
+        "The clip, or the text without placeholders, is too short to judge.",
+        "Send whole utterances.",
+    )
+    CLIPPED = ("clipped", "The speech is cut off at full scale.", "Lower the microphone's gain.")
+    NOISY = ("noisy", "Noise covers the speech.", "Suppress noise before the clip is sent.")
+    NARROW_BAND = (
+        "narrow_band",
+        "The speech lacks the upper frequencies, as over a telephone.",
+        "Send at least 16,000 samples a second.",
+    )
+    NO_FACE = ("no_face", "No face was found.", "Send images with a face that looks forward.")
+    SMALL_FACE = ("small_face", "The face is small.", "Send a larger crop of the face.")
+    BLURRED = ("blurred", "The face is blurred.", "Send sharper images.")
+    TURNED = ("turned", "The face is turned away.", "Send images with a face that looks forward.")
+    BADLY_LIT = ("badly_lit", "The image is too dark or burnt out.", "Correct the exposure.")
+    OTHER_LANGUAGE = (
+        "other_language",
+        "The text is in a language that the model's card does not list.",
+        "Name a model for that language under `models.text`.",
+    )
+    TOO_LONG = (
+        "too_long",
+        "More than half of the text stands after the 64 tokens that are read.",
+        "Send one utterance for each event.",
+    )
 
 
-class RefusalCode(StrEnum):
+class RefusalCode(_Code):
     """Why the gate turned an event away; a policy refusal is never retried."""
 
-    NOTICE_MISSING = "notice_missing"
-    PURPOSE_UNKNOWN = "purpose_unknown"
-    REGION_UNKNOWN = "region_unknown"
-    SCENARIO_UNKNOWN = "scenario_unknown"
-    AGE_BAND_UNKNOWN = "age_band_unknown"
-    MODALITY_UNKNOWN = "modality_unknown"
-    PURPOSE_PROHIBITED = "purpose_prohibited"
-    MINOR_BIOMETRIC = "minor_biometric"
-    CONSENT_UNKNOWN = "consent_unknown"
-    CONSENT_WITHDRAWN = "consent_withdrawn"
+    NOTICE_MISSING = (
+        "notice_missing",
+        "The event does not say which notice the subject saw.",
+        "Show the notice, and send its id as `noticeid`.",
+    )
+    PURPOSE_UNKNOWN = (
+        "purpose_unknown",
+        "No rule of the policy is about the event's purpose, or about this case.",
+        "Send a purpose that the policy lists, or add a rule for it.",
+    )
+    REGION_UNKNOWN = (
+        "region_unknown",
+        "The policy does not list the subject's region.",
+        "Send a region that the policy lists, or add it with its rules.",
+    )
+    SCENARIO_UNKNOWN = (
+        "scenario_unknown",
+        "The policy does not list the event's scenario.",
+        "List the scenario in the gate's policy, and in a rule that allows it.",
+    )
+    AGE_BAND_UNKNOWN = (
+        "age_band_unknown",
+        "The policy does not list the subject's age band.",
+        "Send `child`, `teen`, `adult` or `unknown` as `ageband`.",
+    )
+    MODALITY_UNKNOWN = (
+        "modality_unknown",
+        "The policy does not list the event's modality.",
+        "List the modality in the gate's policy, and in a rule that allows it.",
+    )
+    PURPOSE_PROHIBITED = (
+        "purpose_prohibited",
+        "A law prohibits this use; `article` names it.",
+        "Stop sending such events: consent does not make them lawful.",
+    )
+    MINOR_BIOMETRIC = (
+        "minor_biometric",
+        "Voice, face or motion of a person who is, or may be, a minor.",
+        "Send `ageband: adult` only for people whose age you know; leave the others out.",
+    )
+    CONSENT_UNKNOWN = (
+        "consent_unknown",
+        "No consent of this subject to this purpose and modality is on record.",
+        "Ask the subject, and send the answer to `governance.consent` before the first event.",
+    )
+    CONSENT_WITHDRAWN = (
+        "consent_withdrawn",
+        "The subject has withdrawn consent, or asked for erasure.",
+        "Stop sending events of this subject; a new grant opens the gate again.",
+    )

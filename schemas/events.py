@@ -10,6 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from schemas.attributes import ATTRIBUTES, COLUMN_OF
 from schemas.modalities import MODALITIES, Columns
 from schemas.stages import with_kind
 from schemas.vocabularies import EXPRESSIONS
@@ -62,30 +63,11 @@ EVENT_TYPES = MappingProxyType({kind: f"{topic}.v1" for topic, kind in TOPICS.it
 REFERENCE = [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64())]
 """Where a row came from: every dead letter names it."""
 
-ATTRIBUTES = (
-    "id", "source", "type", "subject", "time", "dataschema", "sessionid", "sceneid", "scenario",
-    "purpose", "region", "ageband", "noticeid", "dataref",
-)  # fmt: skip
-"""CloudEvents attributes and extensions as they stand on the wire, without the ``ce_`` prefix."""
-
-COLUMN_OF = MappingProxyType(
-    {
-        "sessionid": "session_id",
-        "sceneid": "scene_id",
-        "ageband": "age_band",
-        "noticeid": "notice_id",
-        "time": "event_time",
-        "dataref": "media_ref",
-    }
-)
-"""Attributes whose column has another name; the others keep theirs."""
-
 CONTEXT_COLUMNS = [
-    ("scene_id", pa.string()),
-    ("scenario", pa.string()),
-    ("purpose", pa.string()),
-    ("region", pa.string()),
-    ("age_band", pa.string()),
+    (COLUMN_OF[name], pa.string()) for name, each in ATTRIBUTES.items() if each.carried == "window"
+]
+_EVENT_COLUMNS = [
+    (COLUMN_OF[name], pa.string()) for name, each in ATTRIBUTES.items() if each.carried == "event"
 ]
 
 CODED = pa.dictionary(pa.int32(), pa.string())
@@ -127,19 +109,7 @@ def event_schema(kind: str) -> pa.Schema:
     ``content`` is a masked checksum of what the event says: its value, and the attributes that a
     recogniser, the gate or a window looks at.
     """
-    columns = [
-        *REFERENCE,
-        ("event_id", pa.string()),
-        ("content", pa.int64()),
-        ("event_type", pa.string()),
-        ("event_time", TIME),
-        ("subject", pa.string()),
-        ("session_id", pa.string()),
-        *CONTEXT_COLUMNS,
-        ("notice_id", pa.string()),
-        *PAYLOADS[kind],
-    ]
-    return with_kind(pa.schema(columns), kind)
+    return _schema(kind, [("subject", pa.string()), ("session_id", pa.string())])
 
 
 def pseudonymous_schema(kind: str) -> pa.Schema:
@@ -148,17 +118,20 @@ def pseudonymous_schema(kind: str) -> pa.Schema:
     ``person_ref`` and ``person_fold`` say whose consent counts, and end at the gate: a person is
     the same in every region and spelling, and under every key period.
     """
+    references = [("subject_ref", pa.string()), ("session_ref", pa.string())]
+    return _schema(kind, [*references, *PERSON_COLUMNS])
+
+
+def _schema(kind: str, who: list[tuple[str, pa.DataType]]) -> pa.Schema:
     columns = [
         *REFERENCE,
         ("event_id", pa.string()),
         ("content", pa.int64()),
         ("event_type", pa.string()),
         ("event_time", TIME),
-        ("subject_ref", pa.string()),
-        ("session_ref", pa.string()),
-        *PERSON_COLUMNS,
+        *who,
         *CONTEXT_COLUMNS,
-        ("notice_id", pa.string()),
+        *_EVENT_COLUMNS,
         *PAYLOADS[kind],
     ]
     return with_kind(pa.schema(columns), kind)

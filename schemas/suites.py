@@ -4,6 +4,8 @@ The JSON files beside this module are the only statement of what must hold. Grea
 itself reads them for the landed tables; in the stream the same files are compiled to vectorised
 pyarrow checks with the semantics of its pandas engine: an expectation looks at values that are
 not null and NaN counts as null. A type or an argument that is not known here is an error.
+
+A suite may extend another: what kinds of events share stands once, in the folder ``shared``.
 """
 
 import inspect
@@ -23,9 +25,12 @@ import pyarrow.compute as pc
 from schemas.errors import AffectstreamError
 
 FOLDER: Final = Path(__file__).parent / "expectations"
+_SHARED: Final = "shared/"
 
 Suite = Mapping[str, Any]
-"""A suite as its JSON says it: ``name``, ``expectations`` and ``meta``."""
+"""A suite as Great Expectations reads it: ``name``, ``expectations`` and ``meta``."""
+
+Expectation = dict[str, Any]
 
 _INT32_MAX: Final = 2**31 - 1
 _LONG: Final = 48  # bytes a value, its offset included
@@ -43,19 +48,49 @@ class Check:
 
 
 def load_suite(name: str) -> Suite:
-    """Read the suite of this name, as in ``events/text`` or ``tables/observations``."""
+    """Read the suite of this name, as in ``events/text``, with what it extends.
+
+    Raises AffectstreamError where there is no such suite, or suites extend each other in a circle.
+    """
+    return _load(name, ())
+
+
+def _load(name: str, extended_by: tuple[str, ...]) -> Suite:
+    if name in extended_by:
+        circle = " → ".join((*extended_by, name))
+        message = f"expectation suites extend each other in a circle, take one out: {circle}"
+        raise AffectstreamError(message)
     path = FOLDER / f"{name}.json"
     if not path.is_file():
-        message = f"no expectation suite {name}: {FOLDER} has {', '.join(suite_names())}"
+        whose = f", which {extended_by[-1]} extends" if extended_by else ""
+        message = f"no expectation suite {name}{whose}: {FOLDER} has {', '.join(_names())}"
         raise AffectstreamError(message)
-    suite: Suite = json.loads(path.read_text(encoding="utf-8"))
-    return suite
+    suite: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    base = suite.pop("extends", None)
+    if base is None:
+        return suite
+    inherited = _load(base, (*extended_by, name))["expectations"]
+    return suite | {"expectations": _by_column(inherited, suite["expectations"])}
+
+
+def _by_column(inherited: list[Expectation], own: list[Expectation]) -> list[Expectation]:
+    """Join expectations: those of one column stand together, a suite's own before the inherited.
+
+    A dead letter names the first that a row fails, so inherited columns come before other ones, as
+    attributes come before the payload.
+    """
+    columns = [columns_of(each["kwargs"]) for each in (*inherited, *own)]
+    return sorted((*own, *inherited), key=lambda each: columns.index(columns_of(each["kwargs"])))
 
 
 def suite_names() -> tuple[str, ...]:
-    """Names of all suites."""
+    """Names of the suites of kinds of events and of tables, without those that these share."""
+    return tuple(name for name in _names() if not name.startswith(_SHARED))
+
+
+def _names() -> list[str]:
     paths = sorted(FOLDER.rglob("*.json"))
-    return tuple(path.relative_to(FOLDER).with_suffix("").as_posix() for path in paths)
+    return [path.relative_to(FOLDER).with_suffix("").as_posix() for path in paths]
 
 
 def compile_suite(suite: Suite) -> tuple[Check, ...]:

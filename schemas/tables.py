@@ -253,7 +253,8 @@ class Table:
     by, which is ``time`` unless the table has none. Rows of an ``awaited`` table are committed as
     they come, since somebody waits for them; those of others are collected for some seconds.
     ``subject`` is the column that says whose the rows are, None where they are nobody's.
-    ``retention_days`` is how long rows are needed, None where they are the proof of something.
+    ``retention_days`` is how long rows are meant to be kept, None where they are the proof of
+    something; nothing deletes by it yet.
     """
 
     name: str

@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 
 from schemas.aliases import canonical
 from schemas.arrow import take_rows
+from schemas.attributes import ATTRIBUTES, COLUMN_OF
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import (
     AHEAD_S,
-    ATTRIBUTES,
-    COLUMN_OF,
     EVENT_TYPES,
     GOVERNANCE_KINDS,
     MEDIA_KINDS,
@@ -51,10 +50,13 @@ _DETAIL = {
     "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
 }
 _HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))
-_NAMED = ("scenario", "purpose", "region", "ageband")
-"""Attributes that are read by the table of other spellings."""
-_CHECKED = ("sessionid", "noticeid", *_NAMED)
-"""Attributes that make an event another one where they differ."""
+_ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)
+_FACTORS = {
+    name: np.uint32(pow(31, each.checksum_power, 2**32))
+    for name, each in ATTRIBUTES.items()
+    if each.checksum_power is not None
+}
+"""Attribute → its factor in the content checksum."""
 _ZONE = r"([Zz]|[+-]((0\d|1[0-7]):[0-5]\d|18:00))"
 _RFC3339 = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
 
@@ -167,7 +169,7 @@ def _assemble(
         payload = _without_named(payload, attributes["dataref"], problems)
     read = ~np.logical_and.reduce([_nulls(column) for column in attributes.values()])
     read |= problems == None  # noqa: E711  element-wise
-    attributes |= {name: canonical(name, attributes[name]) for name in _NAMED}
+    attributes |= {name: canonical(name, attributes[name]) for name in _ALIASED}
     times = _times(attributes["time"])
     recorded, impossible = record_times(raw["timestamp"])
     impossible &= kind not in GOVERNANCE_KINDS
@@ -177,13 +179,13 @@ def _assemble(
     problems[read & _ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
     problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
     problems[read & ~named] = DeadLetterCode.BAD_HEADERS
-    columns = {COLUMN_OF.get(name, name): column for name, column in attributes.items()}
+    columns = {column: attributes[name] for name, column in COLUMN_OF.items()}
     columns |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}
     subject, source, given = (attributes[name] for name in ("subject", "source", "id"))
     made, bits = ids.of(kind, subject, source, given, times)
     columns |= {"event_id": pc.if_else(pa.array(named), made, None), "event_time": times}
     columns |= {"content": masked(_checksums(data, attributes), bits)}
-    columns |= {"event_type": attributes["type"], "recorded_at": recorded, **payload}
+    columns |= {"recorded_at": recorded, **payload}
     bad = problems != None  # noqa: E711  element-wise
     schema = event_schema(kind)
     events = pa.record_batch([columns[name] for name in schema.names], schema=schema)
@@ -197,13 +199,14 @@ def _assemble(
 def _checksums(data: Sequence[Any], attributes: Columns) -> np.ndarray:
     """Return a checksum of each event's data, or of where its data are, and of its attributes.
 
-    It is the CRC-32 of the data, begun with those of the attributes.
+    It is the CRC-32 of the data, begun with the sum of the attributes' CRC-32, each times its
+    factor. An attribute that is absent adds 0.
     """
     begun = np.zeros(len(data), np.uint32)
-    for name in _CHECKED:
+    for name, factor in _FACTORS.items():
         coded = attributes[name].dictionary_encode(null_encoding="encode")
         known = [crc32((value or "").encode()) for value in coded.dictionary.to_pylist()]
-        begun = begun * np.uint32(31) + np.array(known, np.uint32)[coded.indices.to_numpy()]
+        begun += factor * np.array(known, np.uint32)[coded.indices.to_numpy()]  # modulo 2^32
     if not all(data):  # media that are only named
         places = zip(data, attributes["dataref"].to_pylist(), strict=True)
         data = [value or (place or "").encode() for value, place in places]

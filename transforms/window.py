@@ -34,7 +34,7 @@ from schemas.settings import Windows
 from schemas.stages import OBSERVATION, Stage, kind_of
 from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS
-from transforms.recorded import MAX_ROWS
+from transforms.sources.recorded import MAX_ROWS
 from transforms.stage import stage_counters, timed
 
 _LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)

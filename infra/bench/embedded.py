@@ -32,6 +32,7 @@ from pipelines.affect import Rows, observe
 from pipelines.config import Config, load_config
 from pipelines.run.replay import Stages, replay, run_embedded
 from pipelines.sessionlogs.bench_log import write_bench_log
+from pipelines.show.markdown import markdown_table
 from schemas.keys import write_keys
 from schemas.modalities import MODALITIES
 from schemas.stages import Stage
@@ -210,14 +211,14 @@ def page(found: dict[str, Samples], flat: dict[str, float]) -> str:
         f"# Embedded runner, {datetime.now(UTC):%Y-%m-%d}",
         f"`make bench` on {versions}.",
         ABOUT,
-        _table(
+        markdown_table(
             ["figure", "median", "to reach"],
             [[name, _number(value), LIMITS.get(name, "")] for name, value in flat.items()],
         ),
         "## Spread",
-        _table(["run", "sample", "min", "median", "max"], _spreads(found)),
+        markdown_table(["run", "sample", "min", "median", "max"], _spreads(found)),
         "## Where time goes",
-        _table(["run", "stage", "s", "µs an event"], _stage_rows(found)),
+        markdown_table(["run", "stage", "s", "µs an event"], _stage_rows(found)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -247,10 +248,6 @@ def _stage_rows(found: dict[str, Samples]) -> list[list[str]]:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def main() -> None:

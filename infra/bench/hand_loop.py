@@ -18,8 +18,8 @@ from transforms.gate import Gate
 from transforms.gating.consent import Consents
 from transforms.gating.policy import read_policy
 from transforms.pseudonymise import Pseudonyms
-from transforms.recorded import MAX_ROWS, log_files, read_records
 from transforms.scrub import scrub_events
+from transforms.sources.recorded import MAX_ROWS, log_files, read_records
 from transforms.validate import validate_batch
 from transforms.window import MAX_HELD, cut, split_by_shard, window_rows
 

@@ -21,6 +21,7 @@ from infra.bench.loads import SHIPPED, bursts, models_alone, throughput
 from infra.bench.soak import latency, longest, thirds
 from infra.flink import flink_server
 from pipelines.sessionlogs.bench_log import write_bench_log
+from pipelines.show.markdown import markdown_table
 from tests.faults.chaos import LAST, Outcome, run_chaos
 from tests.support.live_runs import CONSTANT
 
@@ -84,28 +85,18 @@ def chaos_figures(outcome: Outcome) -> dict[str, float]:
 
 def page(flat: dict[str, float], measured: dict[str, str], notes: list[str]) -> str:
     """Return the dated page; ``measured`` says of each part when and at which commit it ran."""
-    rows = [f"| {name} | {value:,.2f} | {LIMITS.get(name, '')} |" for name, value in flat.items()]
+    figures = [[name, f"{value:,.2f}", LIMITS.get(name, "")] for name, value in flat.items()]
     load = os.getloadavg()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    return "\n".join(
-        [
-            f"# Live: Kafka → Flink → Delta, {datetime.now(UTC):%Y-%m-%d}",
-            "",
-            f"`make bench-live` on {machine}; broker, job and producer on the same machine; load "
-            f"average at the end {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} (1, 5, 15 minutes).",
-            "",
-            "| figure | measured | to reach |",
-            "|---|---|---|",
-            *rows,
-            "",
-            "| part | measured on, at commit |",
-            "|---|---|",
-            *(f"| {part} | {when} |" for part, when in measured.items()),
-            "",
-            "\n\n".join(notes),
-            "",
-        ]
-    )
+    parts = [
+        f"# Live: Kafka → Flink → Delta, {datetime.now(UTC):%Y-%m-%d}",
+        f"`make bench-live` on {machine}; broker, job and producer on the same machine; load "
+        f"average at the end {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} (1, 5, 15 minutes).",
+        markdown_table(["figure", "measured", "to reach"], figures),
+        markdown_table(["part", "measured on, at commit"], measured.items()),
+        *notes,
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def by_hand(page: Path) -> str:

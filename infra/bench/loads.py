@@ -24,7 +24,7 @@ from schemas.stages import MAIN, kind_of
 from tests.support.live_runs import QUIET, Running, memory_mb, servers, table
 from tests.support.records import IDS, raw, record
 from transforms.decode import decode_batch
-from transforms.recorded import log_files, read_records
+from transforms.sources.recorded import log_files, read_records
 
 Chosen = dict[str, dict[str, str]]
 SHIPPED: Chosen = {}

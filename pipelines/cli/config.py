@@ -7,7 +7,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipelines.cli.app import KEYS, TABLES, console
 
+commands = typer.Typer()
+
+
+@commands.command("config")
 def config_command(
     check: Annotated[
         Path | None, typer.Option(help="Say all that is wrong with this file and what it names.")
@@ -23,9 +28,7 @@ def config_command(
         from schemas.keys import write_keys
 
         write_keys(new_keys)
-        _errors().print(
-            f"new key in {new_keys}: keep it safe, references cannot be made without it"
-        )
+        console.print(f"new key in {new_keys}: keep it safe, references cannot be made without it")
     elif explain:
         from pipelines import config_reference
 
@@ -39,16 +42,12 @@ def config_command(
         _print(check)
 
 
-def _errors() -> Console:
-    return Console(stderr=True)
-
-
 def _check(path: Path) -> None:
     from pipelines.run.config_check import find_problems
 
     problems = find_problems(path)
     for problem in problems:
-        _errors().print(f"[bold red]error:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(problem)}", highlight=False, soft_wrap=True)
     if problems:
         raise typer.Exit(1)
 
@@ -58,6 +57,6 @@ def _print(path: Path | None) -> None:
 
     from pipelines.config import Config, load_config
 
-    blank = Config(log=Path("LOG"), tables="build/tables", keys=Path("keys.yaml"))
+    blank = Config(log=Path("LOG"), tables=TABLES, keys=KEYS)
     settings = blank if path is None else load_config(path)
     typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip())

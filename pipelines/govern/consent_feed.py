@@ -10,7 +10,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
 from pipelines.config import Config
-from pipelines.govern.ledger import LedgerReader, landed
+from pipelines.govern.ledger import LedgerReader, read_landed
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
 from schemas.errors import BrokerAwayError
 from schemas.events import GOVERNANCE
@@ -26,7 +26,7 @@ class _Follower:
     def __init__(self, config: Config) -> None:
         self._kafka = config.kafka
         self._reader = LedgerReader.of(config)
-        self._consents = Consents(landed(config.tables))
+        self._consents = Consents(read_landed(config.tables))
         self._lock = threading.Lock()
         self._consumer: KafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []

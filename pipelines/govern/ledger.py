@@ -1,4 +1,4 @@
-"""The consent ledger as a run sees it: what is landed, and what its log says."""
+"""The consent ledger as a run sees it: the landed rows, and those of its own log."""
 
 from collections.abc import Iterable
 
@@ -16,30 +16,30 @@ from transforms.gating.consent import Consents, ledger_rows
 from transforms.gating.policy import read_policy
 from transforms.isolation.isolate import Isolation
 from transforms.pseudonymise import Pseudonyms
-from transforms.recorded import read_topics
+from transforms.sources.recorded import read_topics
 from transforms.validate import validate_batch
 
 
 def read_ledger(config: Config) -> list[pa.RecordBatch]:
     """Return the landed CONSENT_LEDGER rows and those of the log's own consent records.
 
-    Read to the end before the first event, so a verdict does not hang on the order of the log.
+    The log is read to its end before the first event, so that no verdict depends on its order.
     """
     return [
-        *landed(config.tables),
+        *read_landed(config.tables),
         *LedgerReader.of(config).rows(read_topics(config.recorded, [*GOVERNANCE])),
     ]
 
 
-def recorded_consents(config: Config) -> Consents:
-    """Return what is known of consent once the whole log has been read."""
+def read_recorded_consents(config: Config) -> Consents:
+    """Return the consents that are known once the whole log has been read."""
     return Consents(read_ledger(config))
 
 
 class LedgerReader:
-    """Takes governance records through the same steps as the graph does.
+    """Takes governance records through the same steps as the graph.
 
-    One that a step cannot bear is left out: the graph, which meets it too, makes a dead letter.
+    A record that breaks a step is left out: the graph, which meets it too, makes a dead letter.
     """
 
     def __init__(self, pseudonyms: Pseudonyms, ids: EventIds, purposes: frozenset[str]) -> None:
@@ -68,7 +68,7 @@ class LedgerReader:
         return rows
 
 
-def landed(root: Root) -> list[pa.RecordBatch]:
+def read_landed(root: Root) -> list[pa.RecordBatch]:
     """Return the rows of the landed ledger."""
     path = f"{root}/consent_ledger"
     if not DeltaTable.is_deltatable(path):

@@ -59,7 +59,7 @@ def reader_settings(kafka: Kafka) -> dict[str, Any]:
 
 
 def java_settings(kafka: Kafka) -> dict[str, str]:
-    """Return the settings of a Java consumer; they name the password's file, see docs/live.md."""
+    """Return the settings of a Java consumer; they name the password's file."""
     settings = {
         "bootstrap.servers": kafka.bootstrap,
         "group.id": kafka.group,

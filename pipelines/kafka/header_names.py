@@ -1,7 +1,7 @@
 """Records whose header names are not UTF-8, which kafka-python refuses to read past.
 
-The protocol says UTF-8, and brokers take any bytes: one such record would end each reading of its
-topic for good, of the consents too. Java's consumer replaces what it cannot read; so does this.
+The protocol says UTF-8, and brokers accept any bytes: one such record would end every reading of
+its topic, consents included. Java's consumer replaces what it cannot decode; so does this module.
 """
 
 from typing import Any
@@ -21,17 +21,17 @@ class _AnyHeaderName(DefaultRecordBatch):
         try:
             return super()._read_msg()
         except UnicodeDecodeError:
-            _mend_names(self._buffer, start)
+            _replace_unreadable(self._buffer, start)
             self._pos = start
             return super()._read_msg()
 
 
-def _mend_names(buffer: bytearray, pos: int) -> None:
+def _replace_unreadable(buffer: bytearray, pos: int) -> None:
     """Replace bytes in the header names of the record at ``pos``; its length stays."""
     for _ in ("length", "attributes", "timestamp", "offset"):
         _, pos = decode_varint(buffer, pos)
     for _ in ("key", "value"):
-        pos = _behind(buffer, pos)
+        pos = _skip_sized(buffer, pos)
     count, pos = decode_varint(buffer, pos)
     for _ in range(count):
         size, pos = decode_varint(buffer, pos)
@@ -40,15 +40,15 @@ def _mend_names(buffer: bytearray, pos: int) -> None:
             name.decode()
         except UnicodeDecodeError:
             buffer[pos : pos + size] = bytes(b if b < 128 else ord("?") for b in name)
-        pos = _behind(buffer, pos + size)
+        pos = _skip_sized(buffer, pos + size)
 
 
-def _behind(buffer: bytearray, pos: int) -> int:
-    """Return where the sized bytes at ``pos`` end; size -1 is null."""
+def _skip_sized(buffer: bytearray, pos: int) -> int:
+    """Return the position after the length-prefixed bytes at ``pos``; length -1 is null."""
     size, pos = decode_varint(buffer, pos)
     return int(pos + max(size, 0))
 
 
 def read_any_header_name() -> None:
-    """Have kafka-python read such records; it offers no other place to say so."""
+    """Patch kafka-python to read such records; it has no setting for it."""
     memory_records.DefaultRecordBatch = _AnyHeaderName

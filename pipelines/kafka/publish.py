@@ -16,21 +16,22 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipelines.kafka.clients import python_settings
-from pipelines.kafka.topics import MAX_MESSAGE, need_topics, told
+from pipelines.kafka.reasons import explain_kafka_error
+from pipelines.kafka.topics import MAX_MESSAGE, need_topics
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from schemas.record_time import record_times
 from schemas.settings import Kafka
-from transforms.recorded import count_records, log_files, read_records
+from transforms.sources.recorded import count_records, log_files, read_records
 
 _NO_TIME = -1
-"""What Kafka keeps where a record has no time."""
+"""What Kafka stores for a record without a time."""
 _NULL = object()
 """Stands for a null key or value, since kafka-python refuses a record of which both are null."""
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishResult:
     """What was sent: records, seconds, and how far event times were shifted."""
 
     records: int
@@ -46,9 +47,9 @@ class _Sender:
     errors: list[BaseException] = field(default_factory=list)
 
     def send(self, record: dict[str, Any]) -> None:
-        """Send a record; one whose time is none of this world stands in a batch alone.
+        """Send a record; one whose time is out of range has a batch of its own.
 
-        A batch keeps times as differences to its first, which have 64 bits.
+        A batch stores times as 64-bit differences from its first.
         """
         if record["alone"]:
             self.producer.flush()
@@ -82,13 +83,13 @@ def publish(
     retime: bool = False,
     compression: str | None = None,
     console: Console,
-) -> Published:
+) -> PublishResult:
     """Send every record of a log in its order, keyed, acknowledged by all replicas, once each.
 
-    ``speed`` is how many times faster than it was recorded; 0 is as fast as possible. ``retime``
-    shifts all times by one amount: paced, the first record is now; unpaced, the last. A record of
-    which no time is known keeps what it has and follows the one before it. A null header value is
-    sent empty, since kafka-python has none.
+    ``speed`` is how many times faster than recorded; 0 is as fast as possible. ``retime`` shifts
+    all times by one amount, so that the first record is sent now, or, with ``speed`` 0, the last. A
+    record without a usable time keeps what it has and follows the one before it. A null header
+    value is sent empty, since kafka-python cannot send null.
 
     Raises:
         AffectstreamError: the log or the broker cannot be used, or a record was refused.
@@ -97,7 +98,7 @@ def publish(
     span, topics = _survey(log)
     now = time.time()
     shift_ms = _shift_ms(log, span, now, paced=speed > 0) if retime else 0
-    with told(kafka), Progress(console=console, transient=True) as bar:
+    with explain_kafka_error(kafka), Progress(console=console, transient=True) as bar:
         need_topics(kafka, topics, "WRITE")
         task = bar.add_task("publishing", total=total)
         sender = _Sender(_producer(kafka, compression))
@@ -112,7 +113,7 @@ def publish(
             sender.finish()
         finally:
             sender.producer.close(timeout=5)
-    return Published(total, time.time() - now, shift_ms / 1000)
+    return PublishResult(total, time.time() - now, shift_ms / 1000)
 
 
 def _producer(kafka: Kafka, compression: str | None) -> KafkaProducer:
@@ -155,7 +156,7 @@ def _shift_ms(log: Path, span: tuple[int, int] | None, now: float, *, paced: boo
 
 
 def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
-    """Yield records to send; ``at`` is a record's own time, None where it has none to go by."""
+    """Yield records to send; ``at`` is a record's own time in ms, None where it is unusable."""
     for path in log_files(log):
         for batch in read_records(path):
             usable, outside = record_times(batch["timestamp"])
@@ -167,25 +168,25 @@ def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
             ):
                 pairs = [(h["key"], h["value"] or b"") for h in headers]
                 record = {"topic": topic, "key": key, "headers": pairs, "value": value}
-                yield (shifted(record, shift_ms) if shift_ms else record) | {
+                yield (shift_times(record, shift_ms) if shift_ms else record) | {
                     "timestamp": own if at is None else at + shift_ms,
                     "at": at,
                     "alone": alone,
                 }
 
 
-def shifted(record: dict[str, Any], shift_ms: int) -> dict[str, Any]:
-    """Move the CloudEvents time of a record; what has no readable one stays as it is."""
+def shift_times(record: dict[str, Any], shift_ms: int) -> dict[str, Any]:
+    """Shift the CloudEvents time of a record; a record without a readable one stays unchanged."""
     structured = any(
         key == "content-type" and value.startswith(b"application/cloudevents")
         for key, value in record["headers"]
     )
     if structured:
-        return record | {"value": _shifted_json(record["value"], shift_ms)}
+        return record | {"value": _shift_json_time(record["value"], shift_ms)}
     headers = [
         (
             key,
-            _later(value.decode(errors="replace"), shift_ms).encode()
+            _shift_time(value.decode(errors="replace"), shift_ms).encode()
             if key == "ce_time"
             else value,
         )
@@ -194,15 +195,15 @@ def shifted(record: dict[str, Any], shift_ms: int) -> dict[str, Any]:
     return record | {"headers": headers}
 
 
-def _shifted_json(value: bytes | None, shift_ms: int) -> bytes | None:
+def _shift_json_time(value: bytes | None, shift_ms: int) -> bytes | None:
     try:
         event = json.loads(value or b"")
-        return json.dumps(event | {"time": _later(event["time"], shift_ms)}).encode()
+        return json.dumps(event | {"time": _shift_time(event["time"], shift_ms)}).encode()
     except (ValueError, TypeError, KeyError):
         return value
 
 
-def _later(time_: str, shift_ms: int) -> str:
+def _shift_time(time_: str, shift_ms: int) -> str:
     try:
         moved = dt.datetime.fromisoformat(time_) + dt.timedelta(milliseconds=shift_ms)
     except (ValueError, OverflowError, TypeError):

@@ -1,4 +1,4 @@
-"""Record: a range of topics → a recorded log, exactly as the records were on the wire."""
+"""Record: a range of topics → a recorded log, byte for byte as on the wire."""
 
 import shutil
 from collections.abc import Iterable, Iterator
@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
-from pipelines.kafka.topics import need_topics, told
+from pipelines.kafka.reasons import explain_kafka_error
+from pipelines.kafka.topics import need_topics
 from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
 from schemas.record_time import record_times
 from schemas.settings import Kafka
-from transforms.recorded import bounded, read_records
+from transforms.sources.recorded import bounded, read_records
 
 
 def record(
@@ -36,10 +37,10 @@ def record(
 ) -> int:
     """Write the records that the topics hold now, in the order of time; return how many.
 
-    ``since_ms`` and ``until_ms`` (exclusive) bound the records' timestamps; a record whose own is
-    no time counts as of the one before it in its partition. The records of a partition stay in the
-    order of offsets. Partitions are first written apart and then merged, so memory holds a batch of
-    each.
+    ``since_ms`` and ``until_ms`` (exclusive) bound the records' timestamps; a record without a
+    usable one takes that of the record before it in its partition. The records of a partition keep
+    the order of their offsets. Partitions are first written to files of their own and then merged,
+    so memory holds one batch of each.
 
     Raises:
         AffectstreamError: ``out`` exists, or the broker or a topic cannot be read.
@@ -53,14 +54,16 @@ def record(
     total = 0
     try:
         need_topics(kafka, topics or TOPICS)
-        with told(kafka), Progress(console=console, transient=True) as bar:
+        with explain_kafka_error(kafka), Progress(console=console, transient=True) as bar:
             task = bar.add_task("recording", total=None)
             for rows in _spool(partial / "apart", kafka, topics or list(TOPICS)):
                 bar.update(task, advance=rows)
         apart = sorted((partial / "apart").glob("*.parquet"))
         with pq.ParquetWriter(partial / "part-00000.parquet", RAW, compression="zstd") as file:
-            parts = [_within(timed(read_records(path)), since_ms, until_ms) for path in apart]
-            for batch in merged(parts):
+            parts = [
+                _select_span(add_times(read_records(path)), since_ms, until_ms) for path in apart
+            ]
+            for batch in merge_by_time(parts):
                 total += batch.num_rows
                 for part in bounded(batch):
                     file.write_batch(part)
@@ -100,11 +103,11 @@ Timed = tuple[pa.RecordBatch, np.ndarray]
 _BEFORE_ALL: Final = np.iinfo(np.int64).min
 
 
-def timed(batches: Iterable[pa.RecordBatch]) -> Iterator[Timed]:
-    """Join to the batches of a partition its records' times.
+def add_times(batches: Iterable[pa.RecordBatch]) -> Iterator[Timed]:
+    """Add the records' times to the batches of a partition.
 
-    A record that has none, or one that is no time, takes that of the record before it, and the
-    first ones of a partition come before all others.
+    A record without a usable time takes that of the record before it; such records at the start of
+    a partition come before all others.
     """
     last = _BEFORE_ALL
     for batch in batches:
@@ -117,7 +120,7 @@ def timed(batches: Iterable[pa.RecordBatch]) -> Iterator[Timed]:
         yield batch, filled
 
 
-def _within(
+def _select_span(
     batches: Iterable[Timed], since_ms: int | None, until_ms: int | None
 ) -> Iterator[Timed]:
     """Keep the records of a span of time."""
@@ -140,12 +143,14 @@ class _Head:
     reached: np.ndarray
 
 
-def merged(partitions: Iterable[Iterator[Timed]]) -> Iterator[pa.RecordBatch]:
+def merge_by_time(partitions: Iterable[Iterator[Timed]]) -> Iterator[pa.RecordBatch]:
     """Merge the RAW batches of partitions by time; each partition keeps its own order.
 
     A record's place in time is the latest time of its partition so far.
     """
-    heads = [head for batches in partitions if (head := _next(batches, _BEFORE_ALL)) is not None]
+    heads = [
+        head for batches in partitions if (head := _read_head(batches, _BEFORE_ALL)) is not None
+    ]
     while heads:
         limit = min(int(head.reached[-1]) for head in heads)
         parts, places, rest = [], [], []
@@ -155,14 +160,14 @@ def merged(partitions: Iterable[Iterator[Timed]]) -> Iterator[pa.RecordBatch]:
             places.append(head.reached[:count])
             if count < head.batch.num_rows:
                 rest.append(_Head(head.batches, head.batch.slice(count), head.reached[count:]))
-            elif (following := _next(head.batches, limit)) is not None:
+            elif (following := _read_head(head.batches, limit)) is not None:
                 rest.append(following)
         order = np.argsort(np.concatenate(places), kind="stable")
         yield pa.concat_batches(parts).take(pa.array(order))
         heads = rest
 
 
-def _next(batches: Iterator[Timed], reached: int) -> _Head | None:
+def _read_head(batches: Iterator[Timed], reached: int) -> _Head | None:
     following = next(batches, None)
     if following is None:
         return None

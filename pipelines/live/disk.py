@@ -1,4 +1,4 @@
-"""Room on the disks that a live job writes to: it ends while it still can write its last rows."""
+"""Free space on the disks of a live job: it has to end while its last rows can be written."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ from schemas.errors import AffectstreamError
 
 
 def check_room(config: Config) -> None:
-    """Compare what is left where checkpoints and tables are with ``live.least_free_mb``.
+    """Compare the free space of checkpoints and tables with ``live.least_free_mb``.
 
     Raises:
         AffectstreamError: there is less.
@@ -17,7 +17,7 @@ def check_room(config: Config) -> None:
     if "://" not in config.tables:
         places["tables"] = Path(config.tables)
     for what, place in places.items():
-        free_mb = shutil.disk_usage(_made(place.absolute())).free >> 20
+        free_mb = shutil.disk_usage(_existing_folder(place.absolute())).free >> 20
         if free_mb < config.live.least_free_mb:
             message = (
                 f"the disk of the {what} in {place} has {free_mb:,} MB left, less than "
@@ -27,6 +27,6 @@ def check_room(config: Config) -> None:
             raise AffectstreamError(message)
 
 
-def _made(place: Path) -> Path:
-    """Return the nearest folder above that is there."""
+def _existing_folder(place: Path) -> Path:
+    """Return this folder, or the nearest above it that exists."""
     return next(folder for folder in (place, *place.parents) if folder.exists())

@@ -5,7 +5,6 @@ end it together with the JVM that it starts. With ``--again`` it submits the gra
 before: that saves the imports and the expansion service, two thirds of a restart.
 """
 
-import hashlib
 import json
 import logging
 import shlex
@@ -15,24 +14,22 @@ from typing import Any
 
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 
 from pipelines.config import Config
 from pipelines.live.job_process import (
     GRAPH_FILE,
-    NOTES,
-    POISON,
     SERVER_LOST,
     UNUSABLE,
     write_private,
 )
+from pipelines.live.state_folder import NOTES, POISON
 from schemas.errors import AffectstreamError
 
 
 def flags(config: Config) -> list[str]:
-    """Return the runner's flags; docs/live.md says what each is for."""
+    """Return the runner's flags; docs/reference/live.md says what each is for."""
     live = config.live
     state = live.state.absolute()
     environment = json.dumps({"command": str(_boot_script(state))})
@@ -79,11 +76,17 @@ def _boot_script(state: Path) -> Path:
     return path
 
 
-def build(config: Config, options: PipelineOptions) -> Any:
-    """Check what the job needs and build its graph; return the pipeline's proto."""
+def build(config: Config, options: PipelineOptions, *, restoring: bool) -> Any:
+    """Check what the job needs and build its graph; return the pipeline's proto.
+
+    Raises:
+        AffectstreamError: something that the job needs is missing or cannot be used, or the
+            checkpoint that it restores was taken of another graph.
+    """
     import apache_beam as beam  # noqa: PLC0415  the imports take seconds, a restart needs none
 
     from pipelines.affect import build_pipeline  # noqa: PLC0415
+    from pipelines.live.graph_version import check_graph  # noqa: PLC0415
     from pipelines.run.preflight import check_live  # noqa: PLC0415
 
     check_live(config)
@@ -94,90 +97,15 @@ def build(config: Config, options: PipelineOptions) -> Any:
     for windowing in proto.components.windowing_strategies.values():
         # Python's SDK asks for a pane more, with nothing new, when a window's lateness is over.
         windowing.closing_behavior = beam_runner_api_pb2.ClosingBehavior.EMIT_IF_NONEMPTY
+    check_graph(proto, config, restoring=restoring)
     return proto
-
-
-def graph_version(proto: Any, config: Config) -> str:
-    """Return 32 hex digits over what a checkpoint's state hangs on.
-
-    These are all steps by name and what each holds in state, how they window, the kinds of coders,
-    the schemas of what is held and its key, the windows' settings, since shards stand only in
-    pickled functions, and Kafka's and the jars', since the checkpoint holds the source as made.
-    Ids and pickles are left out: the same graph may be given others when it is built again.
-    """
-    kafka = config.kafka.model_dump_json(exclude={"group"})
-    parts = [config.windows.model_dump_json(), kafka, *_source(config), *_schemas()]
-    for step in proto.components.transforms.values():
-        parts.append(f"step {step.unique_name} {step.spec.urn} {_held(step.spec)}")
-    for strategy in proto.components.windowing_strategies.values():
-        plain = beam_runner_api_pb2.WindowingStrategy()
-        plain.CopyFrom(strategy)
-        plain.window_coder_id = plain.environment_id = ""
-        parts.append(f"windows {plain.SerializeToString(deterministic=True).hex()}")
-    coders = proto.components.coders
-    for coder in coders.values():
-        inner = [coders[known].spec.urn for known in coder.component_coder_ids]
-        parts.append(f"coder {coder.spec.urn} {inner}")
-    text = "\n".join(sorted(set(parts)))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _source(config: Config) -> list[str]:
-    """Return what the source was made of: a checkpoint holds it whole.
-
-    The password stands in a file that the source reads at each login, so another one is no change.
-    ``make flink`` writes what its jars were made of beside them; of others nothing is known.
-    """
-    from pipelines.kafka.clients import java_settings  # noqa: PLC0415  a restart needs it not
-
-    made = config.live.jars / "fetched"
-    jars = made.read_text(encoding="utf-8") if made.is_file() else ""
-    return [json.dumps(java_settings(config.kafka) | {"group.id": ""}), jars]
-
-
-def _schemas() -> list[str]:
-    """Return the schemas of the batches that are held in state, without their docs, and their key.
-
-    Rows that were held under another key would go on as part of no window and no history.
-    """
-    from schemas.events import HELD, WINDOW_KEY  # noqa: PLC0415  a restart needs none of this
-    from schemas.tables import EMOTION_FEATURES  # noqa: PLC0415
-    from transforms.decide import NEEDED  # noqa: PLC0415
-    from transforms.deciding.history import HISTORY  # noqa: PLC0415
-
-    pending = [f"{name}: {EMOTION_FEATURES.field(name).type}" for name in NEEDED]
-    held = [f"{schema.names} {schema.types}" for schema in (HELD, HISTORY)]
-    return [*held, str(pending), f"key {WINDOW_KEY}"]
-
-
-def _held(spec: Any) -> list[str]:
-    """Name the states and timers of a step."""
-    if spec.urn != common_urns.primitives.PAR_DO.urn:
-        return []
-    step = beam_runner_api_pb2.ParDoPayload.FromString(spec.payload)
-    states = [f"{name} {state.WhichOneof('spec')}" for name, state in step.state_specs.items()]
-    return sorted([*states, *step.timer_family_specs])
-
-
-def check_graph(proto: Any, config: Config, *, restoring: bool) -> None:
-    """Raise where the newest checkpoint was taken of another graph."""
-    state = config.live.state.absolute()
-    path, version = state / "graph", graph_version(proto, config)
-    if restoring and path.exists() and path.read_text() != version:
-        message = (
-            f"the checkpoints in {state} are of another version of the graph, or of other "
-            "`windows` or `kafka` in the configuration, which they hold: start anew with `--state` "
-            "naming a new folder; what has landed is not landed twice"
-        )
-        raise AffectstreamError(message)
-    path.write_text(version)
 
 
 def main(argv: list[str]) -> int:
     """Run the job to its end.
 
     Returns 0 where it was cancelled, UNUSABLE where it cannot start, SERVER_LOST where the job
-    server is no more, 1 where the job failed.
+    server has died, 1 where the job failed.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     config = Config.model_validate_json(Path(argv[0]).read_text(encoding="utf-8"))
@@ -188,8 +116,7 @@ def main(argv: list[str]) -> int:
         if "--again" in argv and built.exists():
             proto = beam_runner_api_pb2.Pipeline.FromString(built.read_bytes())
         else:
-            proto = build(config, options)
-            check_graph(proto, config, restoring="--restoring" in argv)
+            proto = build(config, options, restoring="--restoring" in argv)
             write_private(built, proto.SerializeToString())
     except AffectstreamError as error:
         (state / "unusable").write_text(str(error), encoding="utf-8")

@@ -9,21 +9,35 @@ from schemas.errors import AffectstreamError
 _WITHIN_S = 3600.0
 """A start that ends by the slowest rule, not running after 300 s, is seen 4 times in 20 minutes."""
 _KILLS = 20
-"""As many kills as errors of ``live.tries`` each are endured: 60 an hour. Whatever ends a job at
-once and again gets on to three times that."""
-_FOUND = 2
-"""As many times ``live.tries`` ends in which a record was found that kills workers are endured.
-Each takes seven deaths, since Flink endures six; a program that dies of every record ends so."""
+"""Kills that are endured within an hour, as a multiple of ``live.tries``: 60 by default. Whatever
+ends each start at once gets to three times that."""
+_POISONED = 2
+"""Ends by a record that kills workers that are endured, as a multiple of ``live.tries``. Each takes
+seven deaths, since Flink endures six; a program that dies of every record gets there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a start of the job ended that nobody asked to end.
+
+    ``killed``: from outside, by no error of its own. ``advanced``: the start had got on before.
+    ``poisoned``: a record that kills workers was found, which the next start does not take.
+    """
+
+    reason: str
+    killed: bool = False
+    advanced: bool = False
+    poisoned: bool = False
 
 
 @dataclass(slots=True)
 class Failures:
     """The ends of a job that nobody asked for.
 
-    An error comes again however far the job gets in between: one table that cannot be written, or
+    An error comes back however far the job gets in between: one table that cannot be written, or
     one record, ends it while all else lands. A kill from outside says nothing about the next start,
-    unless starts in a row come to nothing; nor does an end in which a record was found that kills
-    workers, since the next start does not take it.
+    unless several starts in a row achieve nothing; nor does an end in which a record was found that
+    kills workers, since the next start leaves it out.
     """
 
     tries: int
@@ -31,31 +45,34 @@ class Failures:
     in_a_row: int = 0
     _errors: list[float] = field(default_factory=list)
     _all: list[float] = field(default_factory=list)
-    _found: list[float] = field(default_factory=list)
+    _poisoned: list[float] = field(default_factory=list)
 
-    def add(self, reason: str, *, killed: bool, of_use: bool, found: bool = False) -> None:
-        """Count an end; ``of_use``: the start had got on before it; ``found``: a record that kills.
+    def add(self, ending: Ending) -> None:
+        """Count an end.
 
         Raises:
             AffectstreamError: the job is not to be started again.
         """
         now = self.clock()
-        self.in_a_row = 1 if of_use else self.in_a_row + 1
+        error = not (ending.killed or ending.poisoned)
+        self.in_a_row = 1 if ending.advanced else self.in_a_row + 1
         self._all = [*_recent(self._all, now), now]
-        self._errors = _recent(self._errors, now) + ([] if killed or found else [now])
-        self._found = _recent(self._found, now) + ([now] if found else [])
-        told = None
-        if self.in_a_row > self.tries:
-            told = f"failed {self.in_a_row} times in a row"
-        elif len(self._errors) > self.tries:
-            told = f"failed {len(self._errors)} times within an hour"
-        elif len(self._found) > self.tries * _FOUND:
-            told = f"ended {len(self._found)} times within an hour by records that kill workers"
-        elif len(self._all) > self.tries * _KILLS:
-            told = f"was killed or failed {len(self._all)} times within an hour"
-        if told:
-            message = f"the job {told}, at last with: {reason}"
+        self._errors = _recent(self._errors, now) + [now] * error
+        self._poisoned = _recent(self._poisoned, now) + [now] * ending.poisoned
+        if (verdict := self._too_many()) is not None:
+            message = f"the job {verdict}, at last with: {ending.reason}"
             raise AffectstreamError(message)
+
+    def _too_many(self) -> str | None:
+        if self.in_a_row > self.tries:
+            return f"failed {self.in_a_row} times in a row"
+        if len(self._errors) > self.tries:
+            return f"failed {len(self._errors)} times within an hour"
+        if len(self._poisoned) > self.tries * _POISONED:
+            return f"ended {len(self._poisoned)} times within an hour by records that kill workers"
+        if len(self._all) > self.tries * _KILLS:
+            return f"was killed or failed {len(self._all)} times within an hour"
+        return None
 
     @property
     def pause_s(self) -> float:

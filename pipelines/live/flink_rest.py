@@ -1,4 +1,4 @@
-"""What the mini-cluster's or a cluster's REST interface tells of the running job."""
+"""What the REST interface of the mini-cluster, or of a cluster, says of the running job."""
 
 import json
 import urllib.request
@@ -54,19 +54,19 @@ class FlinkRest:
         """Return the job's state and its checkpoints."""
         if (job := self.job()) is None:
             return None
-        told = self._ask(f"/jobs/{job}")
-        kept = self._ask(f"/jobs/{job}/checkpoints") or {}
-        if told is None:
+        found = self._ask(f"/jobs/{job}")
+        checkpoints = self._ask(f"/jobs/{job}/checkpoints") or {}
+        if found is None:
             return None
-        latest = (kept.get("latest") or {}).get("completed") or {}
-        counts = kept.get("counts") or {}
+        latest = (checkpoints.get("latest") or {}).get("completed") or {}
+        counts = checkpoints.get("counts") or {}
         return Health(
-            state=told["state"],
+            state=found["state"],
             checkpoints=int(counts.get("completed", 0)),
             checkpoint_bytes=int(latest.get("state_size", 0)),
             checkpoint_ms=int(latest.get("end_to_end_duration", 0)),
             began_ms=int(latest.get("trigger_timestamp", 0)),
-            now_ms=int(told.get("now", 0)),
+            now_ms=int(found.get("now", 0)),
         )
 
     def watermark_ms(self) -> int | None:
@@ -89,9 +89,9 @@ class FlinkRest:
 
     def _windows(self) -> str | None:
         """Return the path of the vertex that makes the windows."""
-        if self._job is None or (told := self._ask(f"/jobs/{self._job}")) is None:
+        if self._job is None or (found := self._ask(f"/jobs/{self._job}")) is None:
             return None
-        windows = [v["id"] for v in told["vertices"] if v["name"].startswith(Stage.WINDOW)]
+        windows = [v["id"] for v in found["vertices"] if v["name"].startswith(Stage.WINDOW)]
         return f"/jobs/{self._job}/vertices/{windows[0]}" if windows else None
 
     def cancel(self) -> None:

@@ -1,7 +1,7 @@
 """Workers that need no imports: one process imports everything once, and forks each worker.
 
 Beam, torch and transformers take 13 s to import while a JVM starts on the same two cores. What
-Flink starts (``pipelines.live.worker``) asks here for a worker, and lives as long as that does.
+Flink starts (``pipelines.live.worker``) asks here for a worker, and lives as long as it does.
 """
 
 import json
@@ -26,9 +26,9 @@ ALLOCATION = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "134217728",
 }
-"""What glibc is told in workers. By itself it opens an arena a thread, moves its thresholds, and
-held ever more freed memory (157 MB after 8 minutes at 1,500 events/s). With 256 kB every larger
-tensor is mapped and faulted in anew: a log that waits was read at 360 events/s with the shipped
+"""Settings of glibc for workers. By default it opens one arena per thread, moves its thresholds,
+and kept more and more freed memory (157 MB after 8 minutes at 1,500 events/s). With 256 kB every
+larger tensor is mapped and faulted in again: a backlog was read at 360 events/s with the shipped
 models, and at 546 with these."""
 
 
@@ -47,7 +47,7 @@ class ForkServer:
                 [sys.executable, "-m", "pipelines.live.fork_server", str(listener.fileno())],
                 pass_fds=[listener.fileno()],
                 env=os.environ | ALLOCATION,
-                stdin=subprocess.PIPE,  # its end tells the server that nobody needs it
+                stdin=subprocess.PIPE,  # when it closes, nobody needs the server any more
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the supervisor, which drains the job
@@ -78,13 +78,15 @@ def serve(descriptor: int) -> None:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 argv = json.loads(caller.makefile().readline())
-                threading.Thread(target=_end_with, args=(caller, end_worker), daemon=True).start()
+                threading.Thread(
+                    target=_follow_caller, args=(caller, end_worker), daemon=True
+                ).start()
                 run_harness(argv)
                 return
             caller.close()
 
 
-def _end_with(caller: socket.socket, end_worker: Callable[[], NoReturn]) -> None:
+def _follow_caller(caller: socket.socket, end_worker: Callable[[], NoReturn]) -> None:
     """End this worker when its caller is gone: Flink ends a worker by ending that."""
     caller.recv(1)
     end_worker()

@@ -13,27 +13,25 @@ from pathlib import Path
 from pipelines.config import Config
 from pipelines.live.fork_server import ALLOCATION, VARIABLE, ForkServer
 from pipelines.live.state_folder import (
+    POISON,
     command_of,
     group_members,
     is_job_server,
+    living_children,
     note_driver,
-    processes,
 )
 from transforms.isolation import deaths
 
 GRAPH_FILE = "pipeline.pb"
-"""The graph as built, in the state folder: later starts of one supervisor take it as it is."""
+"""The graph as built, in the state folder: later starts by the same supervisor use it again."""
 UNUSABLE = 3
-"""Exit status of a driver that cannot start the job; the reason stands in ``unusable``."""
-NOTES = "--notes"
-"""The workers' argument that names the folder of their notes, POISON in the state folder."""
-POISON = "poison"
+"""Exit status of a driver that cannot start the job; the file ``unusable`` says why."""
 SERVER_LOST = 4
-"""Exit status of a driver whose job server hung up without a word, as one that was killed does."""
+"""Exit status of a driver whose job server broke off, as one that was killed does."""
 
 
 def newest_checkpoint(state: Path) -> Path | None:
-    """Return the newest checkpoint that is complete; they may vanish while one looks."""
+    """Return the newest complete checkpoint; Flink may remove others meanwhile."""
     found = []
     for metadata in (state / "checkpoints").glob("*/chk-*/_metadata"):
         try:
@@ -44,7 +42,7 @@ def newest_checkpoint(state: Path) -> Path | None:
 
 
 def forget_unused(state: Path, restored: Path | None, *, again: bool) -> None:
-    """Remove the graph of another supervisor's settings, and checkpoints that none restores."""
+    """Remove the graph that another supervisor built, and checkpoints that nothing restores."""
     if not again:
         (state / GRAPH_FILE).unlink(missing_ok=True)
     for job in (state / "checkpoints").glob("*"):
@@ -88,17 +86,17 @@ class JobProcess:
             raise
 
     def _write_settings(self, rest_port: int) -> None:
-        """Write what only Flink's own settings can say; ``--savepoint_path`` is ignored locally."""
+        """Write what only Flink's own settings can say: ``--savepoint_path`` is ignored locally."""
         settings: dict[str, object] = {
             "rest.address": "127.0.0.1",
             "rest.bind-address": "127.0.0.1",
             "rest.bind-port": rest_port,
-            "jobmanager.bind-host": "127.0.0.1",  # all of the machine's addresses otherwise
+            "jobmanager.bind-host": "127.0.0.1",  # else all of the machine's addresses
             "taskmanager.bind-host": "127.0.0.1",
             "state.checkpoints.num-retained": 2,
             "restart-strategy.type": "failure-rate",
             "restart-strategy.failure-rate.max-failures-per-interval": 6,
-            # a record that fails again does so each 6 to 10 s, with the workers' start
+            # a record that fails again does so every 6 to 10 s, with the workers' start
             "restart-strategy.failure-rate.failure-rate-interval": "3 min",
             "restart-strategy.failure-rate.delay": "500 ms",
         }
@@ -122,27 +120,21 @@ class JobProcess:
         return None
 
     def worker_pids(self) -> list[int]:
-        """Return the Python workers: what the fork server forked, and those who did it alone."""
-        forked = [pid for pid, parent, _ in processes() if parent == self._fork_server.pid]
-        return forked + [
-            pid for pid in self._members() if b"pipelines.live.sdk_harness" in command_of(pid)
+        """Return the Python workers, forked by the fork server or started without it."""
+        return living_children(self._fork_server.pid) + [
+            pid for pid in self._members() if "pipelines.live.sdk_harness" in command_of(pid)
         ]
 
     def _members(self) -> list[int]:
         """Return the living processes of the driver's group."""
         return group_members(self._driver.pid)
 
-    def ended(self, within_s: float = 0.0) -> int | None:
-        """Return the driver's exit status, None where it runs on for so long."""
+    def exit_status(self, within_s: float = 0.0) -> int | None:
+        """Wait this long for the driver's end; return its exit status, None where it still runs."""
         try:
             return self._driver.wait(within_s)
         except subprocess.TimeoutExpired:
             return None
-
-    def killed(self) -> bool:
-        """Tell whether the driver or its job server was ended from outside: no error of the job."""
-        status = self._driver.poll()
-        return status is not None and (status < 0 or status == SERVER_LOST)
 
     def kill(self) -> None:
         """End driver, JVM and workers at once: after an interrupt a driver may hang."""
@@ -158,25 +150,27 @@ class JobProcess:
         while (self._members() or self.worker_pids()) and time.monotonic() < end:
             time.sleep(0.02)
 
-    def unusable(self) -> str | None:
+    def startup_error(self) -> str | None:
         """Return why the driver could not start the job, None where it could."""
         if self._driver.poll() != UNUSABLE:
             return None
         return (self._state / "unusable").read_text(encoding="utf-8")
 
-    def broken(self) -> str | None:
-        """Return why a stage cannot go on with any record, None where all do."""
+    def stage_error(self) -> str | None:
+        """Return why a stage fails on every record, None where none does."""
         return deaths.read_broken(self._state / POISON)
 
-    def condemned(self) -> int:
+    def count_poison(self) -> int:
         """Return how many records no worker takes any more, since workers died of them."""
         return len(deaths.journal(self._state / POISON).condemned())
 
-    def reason(self) -> str:
-        """Return the last error that the job's log tells, in one line."""
+    def last_error(self) -> str:
+        """Return the last error in the job's log as one line, or where that log is."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        told = re.findall(r"^(?:.*?Caused by: )?((?:[\w.]+)?(?:Error|Exception): .+)$", text, re.M)
-        return told[-1].strip()[:300] if told else f"see {self.log}"
+        errors = re.findall(
+            r"^(?:.*?Caused by: )?((?:[\w.]+)?(?:Error|Exception): .+)$", text, re.M
+        )
+        return errors[-1].strip()[:300] if errors else f"see {self.log}"
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -12,16 +12,16 @@ _FILE = "partitions.json"
 
 
 def forget_partitions(state: Path) -> None:
-    """Begin anew: a job without a checkpoint reads what it finds."""
+    """Forget the noted numbers: a job without a checkpoint reads the partitions that it finds."""
     (state / _FILE).unlink(missing_ok=True)
 
 
 def check_partitions(state: Path, found: Counts) -> None:
-    """Note the partitions that the job begins with, and compare from then on.
+    """Note the partitions that the job begins with; compare them from the second call on.
 
     Raises:
-        AffectstreamError: a topic has grown, so a part of it would wait unread, or was made anew
-            with fewer partitions.
+        AffectstreamError: a topic has grown, so a part of it would not be read, or was created
+            again with fewer partitions.
     """
     path = state / _FILE
     if not path.exists():
@@ -32,7 +32,7 @@ def check_partitions(state: Path, found: Counts) -> None:
         if count != began.get(topic, count):
             message = (
                 f"topic {topic} has {count} partitions now, and the job in {state} reads the "
-                f"{began[topic]} that it began with: start anew with `--state` naming a new "
+                f"{began[topic]} that it began with: start again with `--state` naming a new "
                 "folder; that reads all topics from their beginning, and lands nothing twice"
             )
             raise AffectstreamError(message)

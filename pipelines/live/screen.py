@@ -1,4 +1,4 @@
-"""The screen of a live job: one table that is updated in place, or a line now and then in a log."""
+"""The screen of a live job: tables that are updated in place, or a line now and then in a log."""
 
 import time
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.live.flink_rest import Health
-from pipelines.live.progress import Read
+from pipelines.live.progress import ReadProgress
 
-_LINE_EACH_S = 10.0
+_LINE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class View:
     """
 
     health: Health | None
-    read: Read | None
+    read: ReadProgress | None
     watermark_ms: int | None
     clock_ms: float
     tables: dict[str, tuple[int, float]]
@@ -39,7 +39,7 @@ class View:
 
 
 class Screen:
-    """Shows views; on a terminal in place, elsewhere a line every ten seconds."""
+    """Shows views: on a terminal in place, elsewhere as one line every ten seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,28 +61,30 @@ class Screen:
             self._live.stop()
 
     def note(self, text: str) -> None:
-        """Say one thing that stays."""
+        """Print a line that stays."""
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def show(self, view: View) -> None:
-        """Show what there is now."""
+        """Show the newest view."""
         if self._console.is_terminal:
             self._live.update(
-                Group(*_loud(view), Text(headline(view)), _topics(view), _tables(view)),
+                Group(*_warnings(view), Text(headline(view)), _topics(view), _tables(view)),
                 refresh=True,
             )
-        elif time.monotonic() - self._line_at > _LINE_EACH_S:
+        elif time.monotonic() - self._line_at > _LINE_EVERY_S:
             self._line_at = time.monotonic()
             self.note(headline(view))
             if view.unreadable:
-                self.note(f"WARNING: {unreadable(view.unreadable)}")
+                self.note(f"WARNING: {describe_unreadable(view.unreadable)}")
 
 
-def _loud(view: View) -> list[Text]:
-    return [Text(unreadable(view.unreadable), "bold white on red")] if view.unreadable else []
+def _warnings(view: View) -> list[Text]:
+    if not view.unreadable:
+        return []
+    return [Text(describe_unreadable(view.unreadable), "bold white on red")]
 
 
-def unreadable(number: int) -> str:
+def describe_unreadable(number: int) -> str:
     """Say how many governance records name nobody, and where to look."""
     what = "governance record names" if number == 1 else "governance records name"
     return (

@@ -1,6 +1,6 @@
 """Beam's PROCESS environment without docker: becomes an SDK harness of this environment.
 
-The runner calls it with ``--id`` and ``--provision_endpoint``; the rest it asks of the runner.
+The runner calls it with ``--id`` and ``--provision_endpoint``; it asks the runner for the rest.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from apache_beam.portability.api import (
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
-from pipelines.live.job_process import NOTES
+from pipelines.live.state_folder import NOTES
 from transforms.isolation.notes import PROCESS, keep_watch
 
 _ENDPOINTS = ("logging_endpoint", "control_endpoint", "artifact_endpoint", "provision_endpoint")
@@ -63,8 +63,8 @@ def _descriptor(url: str) -> str:
 def run_harness(argv: list[str]) -> None:
     """Work for the runner that gave these arguments until it ends the connection.
 
-    A worker that is told to end, or that loses its runner, takes its notes away: what it has in
-    work then is not to blame.
+    A worker that is asked to end, or that loses its runner, removes its notes: the records that it
+    is working on are not to blame.
     """
     given = arguments(argv)
     watch = keep_watch(given.notes) if given.notes else None
@@ -78,7 +78,7 @@ def run_harness(argv: list[str]) -> None:
 
 
 def end_worker() -> NoReturn:
-    """End this process at once, as one that was told to."""
+    """End this process at once, as one that was asked to end."""
     if PROCESS.watch:
         PROCESS.watch.leave()
     os._exit(1)

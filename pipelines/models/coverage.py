@@ -27,7 +27,7 @@ def curves(found: Evaluation) -> dict[str, list[float]]:
 
 
 def draw(evaluations: list[Evaluation], path: Path) -> None:
-    """Write an SVG with a panel a modality and a line a test set, the models by line style."""
+    """Write an SVG with one panel per modality and one line per test set, styled by model."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 7.5), layout="constrained")
         panels = figure.subplots(2, 2, sharex=True, sharey=True)

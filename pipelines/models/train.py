@@ -13,26 +13,26 @@ from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
 
 _CLOSED = {"voice": "RAVDESS", "face": "FER+"}
-"""What the modalities learn from that no open weights may; text tells corpus by corpus."""
+"""Corpora that open weights may not learn from; the recipes of text say it corpus by corpus."""
 
 
 def train(
     task: str, recipe: Recipe, data: Path, out: Path | None, run: Run, console: Console
 ) -> None:
-    """Train by the recipe into ``out``, or show how it does in ``run.folds`` folds.
+    """Train by the recipe into ``out``, or print its figures over ``run.folds`` folds.
 
     The card of a new recogniser has no test figures: ``affectstream evaluate`` measures those.
     """
     _check(task, recipe)
     module = import_module(f"model_serving.training.{task}.train")
     if run.folds:
-        with reading(data):
+        with explain_missing_data(data):
             found = module.cross_validate(recipe, data, run)
         if is_main():
             console.print(_table(recipe.name, found))
         return
     folder = out or run.build / "models" / recipe.name
-    with reading(data):
+    with explain_missing_data(data):
         card = module.train(recipe, data, folder, run)
     if is_main():
         for figure in card.figures:
@@ -42,8 +42,8 @@ def train(
 
 
 @contextmanager
-def reading(data: Path) -> Iterator[None]:
-    """Say in a sentence which file of the corpora is not there."""
+def explain_missing_data(data: Path) -> Iterator[None]:
+    """Turn a missing file of the corpora into one sentence that names it."""
     try:
         yield
     except FileNotFoundError as error:
@@ -69,7 +69,7 @@ def _check(task: str, recipe: Recipe) -> None:
 
 
 def _table(name: str, found: list[dict[str, float]]) -> Table:
-    """Return one row a fold, then mean and standard deviation."""
+    """Return one row per fold, then mean and standard deviation."""
     table = Table("fold", *found[0], title=f"{name}, {len(found)} folds by group")
     for number, fold in enumerate(found, 1):
         table.add_row(str(number), *(f"{value:.3f}" for value in fold.values()))

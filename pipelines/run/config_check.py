@@ -28,7 +28,7 @@ from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.policy import read_policy
 from transforms.landing.prepare import check_schema
 from transforms.landing.repair import unwritable
-from transforms.recorded import count_records
+from transforms.sources.recorded import count_records
 
 Problems = Iterator[str]
 

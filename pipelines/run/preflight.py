@@ -1,4 +1,4 @@
-"""What a run needs, opened before it starts, so that what is wrong is said in one sentence."""
+"""Opens what a run needs before it starts, so that a fault is one sentence."""
 
 from typing import TYPE_CHECKING
 

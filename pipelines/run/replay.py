@@ -5,11 +5,9 @@ import hashlib
 import json
 import logging
 import os
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
+from pipelines.run.bar import show_progress
 from pipelines.run.preflight import check_rules, load_models
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
@@ -33,8 +31,7 @@ from schemas.stages import Stage, recognition_stage
 from schemas.tables import NO_DAY, RUNS
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
-from transforms.log import PROGRESS
-from transforms.recorded import count_records, log_files
+from transforms.sources.recorded import count_records, log_files
 
 Stages = dict[str, dict[str, float]]
 
@@ -42,7 +39,7 @@ _LATENCY = "inference_batch_latency_micro_secs"
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """What a replay did: records read, seconds, and rows and time by stage."""
 
     records: int
@@ -50,15 +47,15 @@ class Replayed:
     stages: Stages
 
 
-def replay(config: Config, console: Console) -> Replayed:
+def replay(config: Config, console: Console) -> ReplayResult:
     """Run the log through the graph; a second run of the same log adds no row."""
     check_world(config)
     records = count_records(config.recorded)
     started = dt.datetime.now(dt.UTC)
     begun = time.perf_counter()
-    with _progress(records, console):
+    with show_progress(records, console):
         stages = run_embedded(lambda p: build_pipeline(p, config))
-    done = Replayed(records, time.perf_counter() - begun, stages)
+    done = ReplayResult(records, time.perf_counter() - begun, stages)
     TableWriter(config.tables, "runs").commit([_run_row(config, started, done)])
     return done
 
@@ -116,37 +113,7 @@ def _place(stage: str) -> tuple[int, str]:
     return (_ORDER.index(stage) if stage in _ORDER else len(_ORDER), stage)
 
 
-@contextmanager
-def _progress(records: int, console: Console) -> Iterator[None]:
-    """Show how many records were read while the runner holds the main thread."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    stop = threading.Event()
-
-    def watch() -> None:
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("reading and recognising", total=records)
-            while not stop.wait(0.2):
-                bar.update(task, completed=PROGRESS.records)
-                if PROGRESS.records >= records:
-                    bar.update(task, description="windows, decisions, tables")
-            bar.update(task, completed=PROGRESS.records)
-
-    PROGRESS.records = 0
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _run_row(config: Config, started: dt.datetime, done: Replayed) -> pa.RecordBatch:
+def _run_row(config: Config, started: dt.datetime, done: ReplayResult) -> pa.RecordBatch:
     log = fingerprint(config.recorded)
     run_id = stable_ids(pa.array([log]), pa.array([config.fingerprint]))[0].as_py()
     row = {

@@ -32,9 +32,9 @@ from pipelines.sessionlogs.writer import (
     UNPLACED,
     LogWriter,
     SessionLog,
+    describe_log,
     new_log,
     partition_of,
-    written,
 )
 from schemas.errors import AffectstreamError
 from schemas.events import EVENT_TYPES, TIME, TOPIC_OF
@@ -111,7 +111,7 @@ def write_bench_log(
         for start in track(starts, "writing", console=console, transient=True, disable=hidden):
             rows = np.arange(start, min(start + GROUP_ROWS, events))
             _write_batch(writer, tables, rows, rate, shares, rng, f"bench-{seed}-")
-    return written(out, writer)
+    return describe_log(out, writer)
 
 
 def _people(number: int) -> list[Subject]:

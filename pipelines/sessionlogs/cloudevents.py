@@ -151,7 +151,7 @@ def encode(event: Event) -> Record:
     """Return the record that Kafka would hold: binary mode, or structured JSON mode if asked."""
     attributes = attributes_of(event)
     if event.structured:
-        content_type, value = STRUCTURED_TYPE, _structured(attributes, event)
+        content_type, value = STRUCTURED_TYPE, _structured_json(attributes, event)
         headers = []
     else:
         content_type, value = event.content_type, event.payload
@@ -161,7 +161,7 @@ def encode(event: Event) -> Record:
     return Record(TOPIC_OF[event.kind], event.arrival_ms, key, headers, value)
 
 
-def _structured(attributes: Mapping[str, str], event: Event) -> bytes | None:
+def _structured_json(attributes: Mapping[str, str], event: Event) -> bytes | None:
     if event.payload is None:
         return None
     whole: dict[str, Any] = {**attributes, "datacontenttype": event.content_type}
@@ -182,7 +182,7 @@ def consent(subject: Subject, event_id: str, time_ms: int, *, granted: bool) -> 
     return Event("consent", event_id, subject, time_ms, time_ms + 20, json_bytes(payload))
 
 
-def as_refused(event: Event) -> Event:
+def mark_refusal(event: Event) -> Event:
     """Return the event with the refusal code that its subject's consent and age ask for."""
     code = event.subject.refusal(event.kind, event.time_ms)
     return event if code is None else replace(event, planted=code)

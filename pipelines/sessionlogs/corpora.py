@@ -110,7 +110,7 @@ def cped_dialogues(corpora: Path, rng: np.random.Generator) -> list[Dialogue]:
 
 
 def clean(text: str) -> str:
-    """Return a text whose Windows-1252 bytes, read as Latin-1, are the characters they meant."""
+    """Return a text in which Windows-1252 bytes that were read as Latin-1 are decoded properly."""
     return " ".join(text.translate(_CP1252).split())
 
 
@@ -157,7 +157,7 @@ class FaceDeck:
         return self._files[place], f"image/{container}"
 
 
-def dealt(dialogues: list[Dialogue], rng: np.random.Generator) -> Iterator[Dialogue]:
+def deal_dialogues(dialogues: list[Dialogue], rng: np.random.Generator) -> Iterator[Dialogue]:
     """Deal dialogues without end: each once in a random order, then again in another."""
     while True:
         for place in rng.permutation(len(dialogues)):

@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 
 from pipelines.sessionlogs import faults
-from pipelines.sessionlogs.cloudevents import Event, Subject, as_refused, consent, json_bytes
+from pipelines.sessionlogs.cloudevents import Event, Subject, consent, json_bytes, mark_refusal
 from pipelines.sessionlogs.corpora import (
     Dialogue,
     FaceDeck,
     Speaker,
     cped_dialogues,
-    dealt,
+    deal_dialogues,
     held_out_speakers,
     meld_dialogues,
     require,
@@ -34,10 +34,10 @@ from pipelines.sessionlogs.script import (
 )
 from pipelines.sessionlogs.writer import (
     SessionLog,
+    describe_log,
     in_arrival_order,
     new_log,
     with_progress,
-    written,
 )
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
@@ -92,7 +92,7 @@ def write_corpora_log(
     with new_log(out) as writer:
         events = in_arrival_order(corpora_events(corpora, subjects, length_ms, seed))
         writer.write_events(with_progress(events, START_MS, START_MS + length_ms))
-    return written(out, writer)
+    return describe_log(out, writer)
 
 
 def corpora_events(corpora: Path, subjects: int, length_ms: int, seed: int) -> Iterator[Event]:
@@ -101,8 +101,8 @@ def corpora_events(corpora: Path, subjects: int, length_ms: int, seed: int) -> I
     scenes = cast_scenes(subjects, length_ms, rng)
     material = _Material(
         {
-            "en": dealt(meld_dialogues(corpora), rng),
-            "zh": dealt(cped_dialogues(corpora, rng), rng),
+            "en": deal_dialogues(meld_dialogues(corpora), rng),
+            "zh": deal_dialogues(cped_dialogues(corpora, rng), rng),
         },
         held_out_speakers(corpora),
         FaceDeck(corpora),
@@ -111,7 +111,7 @@ def corpora_events(corpora: Path, subjects: int, length_ms: int, seed: int) -> I
     everyone = [subject for cast in scenes for subject in cast]
     merged = heapq.merge(_governance(everyone), *streams, key=attrgetter("time_ms"))
     for event in _with_faults(merged, rng.spawn(1)[0]):
-        yield as_refused(event)
+        yield mark_refusal(event)
 
 
 def cast_scenes(
@@ -249,7 +249,7 @@ def _utterances(
 
 
 def _speaker(subject: Subject, speakers: dict[str, list[Speaker]]) -> Speaker:
-    """Return the subject's actor; no Mandarin clips are to be had, so Chinese scenes use EMO-DB."""
+    """Return the subject's actor; Chinese scenes use EMO-DB, since there are no Mandarin clips."""
     actors = speakers[{"en": "en", "zh": "de"}[subject.lang]]
     return actors[int(subject.id.split("-")[1]) % len(actors)]
 
@@ -304,7 +304,7 @@ def _with_faults(events: Iterator[Event], rng: np.random.Generator) -> Iterator[
             yield faults.plant(event, choices[rng.integers(len(choices))])
         elif draw < FAULTY + RESENT:
             yield event
-            yield faults.resent(event, 900)
+            yield faults.repeat_event(event, 900)
         else:
             late = event.arrival_ms + int(rng.uniform(10_000, 30_000))
             yield replace(event, arrival_ms=late)

@@ -1,4 +1,4 @@
-"""Faults that a session log carries on purpose, each with the code that the pipeline owes."""
+"""Faults that a session log carries on purpose, each with the code that the pipeline must give."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -21,13 +21,13 @@ def wrong_type(event: Event) -> Event:
         "text": {"text": 42},
         "motion": {"weights": {"jawOpen": "high"}},
     }
-    payload = _changed(event, changes)
+    payload = _change_payload(event, changes)
     return replace(event, payload=payload, structured=False, planted="wrong_type")
 
 
 def out_of_range(event: Event) -> Event:
     """Put a blendshape weight outside [0, 1]."""
-    payload = _changed(event, {"motion": {"weights": {"jawOpen": 1.7}}})
+    payload = _change_payload(event, {"motion": {"weights": {"jawOpen": 1.7}}})
     return replace(event, payload=payload, planted="expectation_failed")
 
 
@@ -87,14 +87,14 @@ def plant(event: Event, fault: Callable[[Event], Event]) -> Event:
     return replace(fault(event), expression=None)
 
 
-def resent(event: Event, delay_ms: int) -> Event:
+def repeat_event(event: Event, delay_ms: int) -> Event:
     """Return the same event as it arrives a second time; it counts once."""
     return replace(
         event, arrival_ms=event.arrival_ms + delay_ms, expression=None, planted="duplicate"
     )
 
 
-def _changed(event: Event, changes: Mapping[str, Mapping[str, Any]]) -> bytes:
+def _change_payload(event: Event, changes: Mapping[str, Mapping[str, Any]]) -> bytes:
     payload = json.loads(event.payload or b"{}")
     for name, value in changes[event.kind].items():
         merged = isinstance(value, dict)

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.sessionlogs import faces, faults
-from pipelines.sessionlogs.cloudevents import Event, Subject, as_refused, consent, json_bytes
+from pipelines.sessionlogs.cloudevents import Event, Subject, consent, json_bytes, mark_refusal
 from pipelines.sessionlogs.sample_data import (
     SYNTHESISED,
     VARIANTS,
@@ -33,7 +33,7 @@ from pipelines.sessionlogs.script import (
     on_tick,
     ticks,
 )
-from pipelines.sessionlogs.writer import SessionLog, in_arrival_order, new_log, written
+from pipelines.sessionlogs.writer import SessionLog, describe_log, in_arrival_order, new_log
 from schemas.vocabularies import EXPRESSIONS
 
 ABOUT: Final = (
@@ -114,7 +114,7 @@ def write_sample(out: Path) -> SessionLog:
     """
     with new_log(out) as writer:
         writer.write_events(in_arrival_order(sample_events()))
-    return written(out, writer)
+    return describe_log(out, writer)
 
 
 def sample_events() -> list[Event]:
@@ -122,7 +122,7 @@ def sample_events() -> list[Event]:
     rng = np.random.default_rng(SEED)
     events = [*_governance(), *_session(rng)]
     events.sort(key=lambda event: (event.time_ms, event.id))
-    return [as_refused(event) for event in _with_faults(events, rng)]
+    return [mark_refusal(event) for event in _with_faults(events, rng)]
 
 
 def _governance() -> Iterator[Event]:
@@ -268,5 +268,7 @@ def _with_faults(events: list[Event], rng: np.random.Generator) -> list[Event]:
     for place in rng.choice(sound, 10, replace=False):
         late = events[place].arrival_ms + int(rng.uniform(20_000, 40_000))
         events[place] = replace(events[place], arrival_ms=late)
-    again = [faults.resent(events[place], 700) for place in rng.choice(sound, 2, replace=False)]
+    again = [
+        faults.repeat_event(events[place], 700) for place in rng.choice(sound, 2, replace=False)
+    ]
     return sorted([*events, *again], key=lambda event: (event.time_ms, event.id))

@@ -298,7 +298,7 @@ def _dips(seen: _Pixels) -> np.ndarray:
 
 
 def sheet(number: int) -> Image.Image:
-    """Render all displays of one head: a column an expression, a row a display."""
+    """Render all displays of one head: one column per expression, one row per display."""
     rng = np.random.default_rng((SEED, number))
     head = make_head(rng)
     whole = Image.new("RGB", (len(EXPRESSIONS) * SIDE, VARIANTS * SIDE))

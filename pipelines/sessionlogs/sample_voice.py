@@ -82,7 +82,7 @@ def speak(utterance: Utterance, voice: str) -> np.ndarray:
     return audio.resample(spoken, rate, RATE).clamp(-1, 1).numpy()
 
 
-def chosen() -> Iterator[tuple[Utterance, str]]:
+def choose_utterances() -> Iterator[tuple[Utterance, str]]:
     """Yield the utterances to be spoken with a voice each: the shortest of every expression."""
     for lang, voices in VOICES.items():
         for expression in EXPRESSIONS:
@@ -94,7 +94,7 @@ def chosen() -> Iterator[tuple[Utterance, str]]:
 def write_clips(folder: Path) -> list[dict[str, Any]]:
     """Write every clip and return the rows of the manifest."""
     rows = []
-    for number, (utterance, voice) in enumerate(chosen()):
+    for number, (utterance, voice) in enumerate(choose_utterances()):
         samples = speak(utterance, voice)
         name = f"{utterance.lang}-{utterance.expression}-{number % CLIPS_PER_CELL + 1}"
         suffix, subtype = _CONTAINERS.get(name, _OPUS)

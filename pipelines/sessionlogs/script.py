@@ -21,7 +21,7 @@ _CHUNK: Final = 512
 """Motion frames held at a time: a subject of any length takes 112 kB."""
 
 _SENT: Final = 0.05
-"""Clients send weights from here on: under it a tracker's noise is not told from a movement."""
+"""Clients send weights from here on: below it a tracker's noise hides any movement."""
 
 
 @dataclass(frozen=True, slots=True)

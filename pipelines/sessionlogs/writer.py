@@ -235,7 +235,7 @@ def new_log(out: Path) -> Iterator[LogWriter]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def written(out: Path, writer: LogWriter) -> SessionLog:
+def describe_log(out: Path, writer: LogWriter) -> SessionLog:
     """Describe the log that this writer left at ``out``."""
     planted = MappingProxyType(dict(sorted(writer.planted.items())))
     return SessionLog(out / _LOG, out / _TRUTH, writer.records, planted)

@@ -91,7 +91,7 @@ class StandIn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accuracy:
-    """The ground truth against the tables; a row a labelled window in ``window_truth``.
+    """The ground truth against the tables; ``window_truth`` has one row per labelled window.
 
     The scores of modalities, corpora and languages are of events that stand in for nothing;
     ``stand_ins`` counts the others. The windows are all of them, and hold both.

@@ -100,7 +100,7 @@ def _draw_session(axes: Axes, name: str, rows: pd.DataFrame) -> None:
 
 
 def timeline(features: pd.DataFrame, truth: pd.DataFrame | None) -> str:
-    """Draw a row a session and a colour an expression, the true one as a thin strip beneath."""
+    """Draw one row per session in the expressions' colours, the true ones as a strip beneath."""
 
     def draw() -> Figure:
         shown = list(sessions(_with_truth(features, truth)))
@@ -145,7 +145,7 @@ def _draw_strip(axes: Axes, place: int, rows: pd.DataFrame) -> None:
 
 
 def accuracy_bars(accuracy: Accuracy) -> str:
-    """Draw accuracy a modality and fused, of all rows and of those kept, with chance beside."""
+    """Draw accuracy per modality and fused, of all rows and of those kept, beside chance."""
 
     def draw() -> Figure:
         scores = [*accuracy.modalities, *accuracy.windows]
@@ -252,7 +252,7 @@ def stages(frame: pd.DataFrame) -> str:
 
 
 def counts(names: list[str], values: list[int], colours: list[str] | None = None) -> str:
-    """Draw one bar a name with its number."""
+    """Draw one bar per name with its number."""
 
     def draw() -> Figure:
         figure = Figure(figsize=(_WIDTH, 0.3 * len(names) + 0.4), layout="constrained")

@@ -3,7 +3,6 @@
 Every expression printed is an estimate of what was shown, never of what a person feels.
 """
 
-import json
 from types import MappingProxyType
 from typing import Any
 
@@ -14,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.live.screen import unreadable
+from pipelines.live.screen import describe_unreadable
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
-from pipelines.tables.query import read_table, tables
+from pipelines.tables.query import tables
+from pipelines.tables.views import SESSION, losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import DeadLetterCode
 from schemas.events import WINDOW_KEY
 from schemas.modalities import MODALITIES
@@ -34,13 +34,10 @@ COLOURS = MappingProxyType(
         "neutral": "#999999",
     }
 )
-"""One colour an expression: the palette of Okabe and Ito, told apart by colour-blind people."""
+"""One colour per expression: the palette of Okabe and Ito, which colour-blind people can tell."""
 
 SHORT_REF = 6
 """Hex digits of a pseudonym that are shown; two of 12 subjects share them once in 250,000 runs."""
-
-SESSION = list(WINDOW_KEY[:2])
-"""Columns that name a session; the rest of the key may differ within it."""
 
 _LETTERS = MappingProxyType(dict(zip(EXPRESSIONS, "ADFJSUN", strict=True)))
 _UNREADABLE = str(DeadLetterCode.GOVERNANCE_UNREADABLE)
@@ -51,7 +48,7 @@ _DARK_INK = {"joy", "surprise", "fear", "neutral"}
 
 
 def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None:
-    """Print what stands under this root; with ground truth, how well it agrees."""
+    """Print what the tables under this root hold; with ground truth, how well they agree."""
     counted, stages = losses(root), stages_of_last_run(root)
     _print_unreadable(counted, console)
     _print_counts(tables(root), console)
@@ -63,35 +60,6 @@ def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None
     _print_stages(stages, console)
     if truth is not None:
         print_accuracy(measure(root, truth), console)
-
-
-def windows_with_decisions(root: Root) -> pd.DataFrame:
-    """Return one row a window in time order, with the decision that was taken on it.
-
-    ``part`` says what tells it from other windows of its session: empty where all have one purpose,
-    scenario and age band, as in most sessions.
-    """
-    columns = ("window_id", *WINDOW_KEY, "window_start", "window_end")
-    estimates = ("expression", "confidence", "valence", "arousal")
-    counts = tuple(f"n_{modality}" for modality in MODALITIES)
-    names = (*columns, *estimates, "abstained", *counts)
-    features = read_table(root, "emotion_features", *names).to_pandas()
-    taken = read_table(root, "expression_decisions", "window_id", "action", "reason").to_pandas()
-    taken = taken.drop_duplicates("window_id")
-    joined = features.merge(taken, on="window_id", how="left").assign(part=_parts(features))
-    order = ["window_start", *SESSION, "part", "window_id"]
-    return joined.sort_values(order, ignore_index=True)
-
-
-def _parts(features: pd.DataFrame) -> pd.Series:
-    """Name each row's purpose, scenario and age band as far as they vary in its session."""
-    part = pd.Series("", features.index, dtype=object)
-    sessions = [features[name] for name in SESSION]
-    for name in WINDOW_KEY[len(SESSION) :]:
-        value = features[name].fillna("–").astype(object)
-        varies = value.groupby(sessions).transform("nunique") > 1
-        part = part.where(~varies, part + " " + value)
-    return part.str.strip()
 
 
 def histories(features: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -109,29 +77,6 @@ def _name(row: Any) -> str:
     part = row["part"]
     shown = part if len(part) <= _PART_LENGTH else f"{part[: _PART_LENGTH - 1]}…"
     return f"{row['subject_ref'][:SHORT_REF]} {shown}".rstrip()
-
-
-def stages_of_last_run(root: Root) -> pd.DataFrame:
-    """Return one row a stage of the newest run: rows, seconds, and events that came again."""
-    runs = read_table(root, "runs", "started_at", "stages").to_pandas()
-    newest = runs.sort_values("started_at").tail(1)
-    stages = json.loads(newest["stages"].iloc[0]) if len(newest) else {}
-    columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated"]
-    frame = pd.DataFrame.from_dict(stages, orient="index").reindex(columns=columns)
-    return frame.rename_axis("stage").reset_index()
-
-
-def losses(root: Root) -> pd.DataFrame:
-    """Return events that gave no observation, counted by kind, stage or article, and code."""
-    dead = read_table(root, "dead_letters", "stage", "code").to_pandas()
-    refused = read_table(root, "refusals", "article", "code").to_pandas()
-    parts = [
-        dead.rename(columns={"stage": "where"}).assign(kind="dead letter"),
-        refused.rename(columns={"article": "where"}).assign(kind="refusal"),
-    ]
-    rows = pd.concat(parts, ignore_index=True).fillna({"where": "–"})
-    counted = rows.groupby(["kind", "code", "where"]).size().rename("n").reset_index()
-    return counted.sort_values(["kind", "n"], ascending=[True, False], ignore_index=True)
 
 
 def _grid(title: str, *columns: str, left: int = 1) -> Table:
@@ -163,7 +108,7 @@ def _print_counts(counts: dict[str, int], console: Console) -> None:
 
 
 def _print_sessions(features: pd.DataFrame, console: Console) -> None:
-    """Print one line a session and purpose: a letter for each window, in order of time."""
+    """Print one line per session and purpose: a letter for each window, in order of time."""
     length = (features["window_end"] - features["window_start"]).iloc[0]
     sessions = [
         (name, rows.assign(slot=(rows["since"] // length).astype(int)))
@@ -261,10 +206,10 @@ def _window_cells(row: dict[Any, Any]) -> list[Text]:
 
 
 def _print_unreadable(counted: pd.DataFrame, console: Console) -> None:
-    """Print loudly that somebody may have withdrawn and nobody knows who."""
+    """Warn that somebody may have withdrawn consent and that it is unknown who."""
     number = int(counted.loc[counted["code"] == _UNREADABLE, "n"].sum())
     if number:
-        console.print(Text(f" {unreadable(number)} ", "bold white on red"), soft_wrap=True)
+        console.print(Text(f" {describe_unreadable(number)} ", "bold white on red"), soft_wrap=True)
         console.print()
 
 
@@ -305,7 +250,7 @@ def _print_stages(stages: pd.DataFrame, console: Console) -> None:
 
 
 def print_accuracy(accuracy: Accuracy, console: Console) -> None:
-    """Print agreement with the ground truth: a line a modality, a corpus and the fused windows."""
+    """Print agreement with the ground truth: by modality, corpus and fused windows."""
     console.print(
         Text.assemble(
             ("Against the ground truth: ", "bold"),

@@ -50,7 +50,7 @@ def check_tables(root: Root, docs: Path | None) -> list[TableVerdict]:
 
 
 def _context(docs: Path | None) -> Any:
-    """A context in memory that asks no one, tells no one and draws nothing."""
+    """Return a context in memory that sends no analytics and shows no progress bars."""
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
@@ -96,7 +96,7 @@ def _verdict(context: Any, name: str, path: str) -> TableVerdict:
 
 
 def print_verdicts(verdicts: list[TableVerdict], console: Console) -> None:
-    """Print one line a table, with the expectations that failed."""
+    """Print one line per table, with the expectations that failed."""
     table = Table("table", "rows", "expectations", title="expectations on the tables")
     for verdict in verdicts:
         found = "all hold" if verdict.ok else "[red]failed[/]\n" + "\n".join(verdict.failed)

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table as Grid
@@ -65,15 +66,14 @@ def _look(name: str, table: DeltaTable) -> Standing:
 
 def print_tables(found: list[Standing], console: Console) -> None:
     """Print one line for each table, and what is wrong with any of them."""
-    grid = Grid("table", "what it holds")
-    for column in ("rows", "files", "size", "version", "schema", "kept for"):
+    grid = Grid("table", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("rows", "files", "size", "version", "schema"):
         grid.add_column(column, justify="right")
     for each in found:
-        known = TABLES[each.table]
-        newest = "" if each.schema == known.version else f" of {known.version}"
-        days = "ever" if known.retention_days is None else f"{known.retention_days} days"
+        newest = TABLES[each.table].version
+        schema = str(each.schema) if each.schema == newest else f"{each.schema} of {newest}"
         counts = (f"{each.rows:,}", f"{each.files:,}", decimal(each.bytes), str(each.version))
-        grid.add_row(each.table, known.description, *counts, f"{each.schema}{newest}", days)
+        grid.add_row(each.table, *counts, schema)
     console.print(grid)
     for each in found:
         if each.problem:

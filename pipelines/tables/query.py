@@ -4,14 +4,17 @@ The engine is DataFusion inside ``deltalake``: it downloads nothing and reads de
 """
 
 import re
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from schemas.errors import AffectstreamError
 from schemas.tables import TABLES, Root
+
+if TYPE_CHECKING:  # it takes half a second, and only some callers want frames
+    import pandas as pd
 
 _COMMENT = r"--[^\r\n]*\r?\n|/\*(?:(?!/\*|\*/).)*\*/"
 _READS = re.compile(
@@ -66,8 +69,8 @@ def query(root: Root, sql: str) -> pa.Table:
     return _plain_types(result)
 
 
-def query_pandas(root: Root, sql: str) -> pd.DataFrame:
-    """Run one reading SQL statement and return a pandas frame."""
+def query_pandas(root: Root, sql: str) -> "pd.DataFrame":
+    """Run one reading SQL statement over the tables under this root and return a pandas frame."""
     return query(root, sql).to_pandas()
 
 
@@ -91,7 +94,11 @@ def read_table(root: Root, name: str, *columns: str) -> pa.Table:
     )
 
 
-def _engine(root: Root) -> tuple[QueryBuilder, list[str]]:
+def open_tables(root: Root) -> dict[str, DeltaTable]:
+    """Open the tables that stand under this root, by name.
+
+    Raises AffectstreamError where there is none or one cannot be read.
+    """
     try:
         names = [name for name in TABLES if DeltaTable.is_deltatable(f"{root}/{name}")]
     except (DeltaError, OSError) as error:
@@ -103,14 +110,27 @@ def _engine(root: Root) -> tuple[QueryBuilder, list[str]]:
             "observations/ and its siblings"
         )
         raise AffectstreamError(message)
+    return {name: _open_table(f"{root}/{name}") for name in names}
+
+
+def _open_table(uri: str) -> DeltaTable:
+    try:
+        return DeltaTable(uri)
+    except (DeltaError, OSError) as error:
+        message = f"table {uri} cannot be read: {_sentence(str(error))}"
+        raise AffectstreamError(message) from error
+
+
+def _engine(root: Root) -> tuple[QueryBuilder, list[str]]:
     engine = QueryBuilder({"datafusion.catalog.information_schema": "true"})
-    for name in names:
+    opened = open_tables(root)
+    for name, table in opened.items():
         try:
-            engine.register(name, DeltaTable(f"{root}/{name}"))
+            engine.register(name, table)
         except (DeltaError, OSError) as error:
             message = f"table {root}/{name} cannot be read: {_sentence(str(error))}"
             raise AffectstreamError(message) from error
-    return engine, names
+    return engine, list(opened)
 
 
 def _sentence(hint: str) -> str:

@@ -33,21 +33,21 @@ def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None
     """Write a result to standard output, or to a file that appears whole or not at all.
 
     ``table`` is for reading: at most 50 rows, lists cut, floats to three digits; where the rows
-    are wider than the terminal, one block a row. The other forms hold everything: csv has lists
-    as JSON text, json is one array with an object a line, and binary values are hex in both.
+    are wider than the terminal, one block per row. The other forms hold everything: csv has lists
+    as JSON text, json is one array with one object per line, and binary values are hex in both.
     """
     if out is None:
         if form == "parquet" and sys.stdout.isatty():
             message = "parquet is not for a terminal: give --out FILE, or send it into a pipe"
             raise AffectstreamError(message)
-        with _quiet_when_closed():
+        with _exit_on_closed_pipe():
             if form == "table":
                 console = Console()
                 width = console.width if console.is_terminal else _FILE_WIDTH
-                Console(width=width).print(*_readable(table, width), sep="\n")
+                Console(width=width).print(*_layout(table, width), sep="\n")
             else:
                 sys.stdout.flush()
-                sys.stdout.buffer.write(_encoded(table, form))
+                sys.stdout.buffer.write(_encode(table, form))
                 sys.stdout.buffer.flush()
         return
     part = out.with_name(f"{out.name}.part")
@@ -55,9 +55,9 @@ def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None
         if form == "table":
             with part.open("w", encoding="utf-8") as file:
                 console = Console(file=file, width=_FILE_WIDTH)
-                console.print(*_readable(table, _FILE_WIDTH), sep="\n")
+                console.print(*_layout(table, _FILE_WIDTH), sep="\n")
         else:
-            part.write_bytes(_encoded(table, form))
+            part.write_bytes(_encode(table, form))
         part.replace(out)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -66,8 +66,8 @@ def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None
 
 
 @contextmanager
-def _quiet_when_closed() -> Iterator[None]:
-    """End with status 1 and no trace when the reader of a pipe went away, as ``rich`` does."""
+def _exit_on_closed_pipe() -> Iterator[None]:
+    """Exit with status 1 and no traceback when the reader of a pipe has gone, as ``rich`` does."""
     try:
         yield
     except BrokenPipeError:
@@ -75,12 +75,12 @@ def _quiet_when_closed() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def _encoded(table: pa.Table, form: Format) -> bytes:
+def _encode(table: pa.Table, form: Format) -> bytes:
     sink = io.BytesIO()
     if form == "parquet":
         pq.write_table(table, sink)
     elif form == "csv":
-        pa_csv.write_csv(_flat(_shortest_floats(table)), sink)
+        pa_csv.write_csv(_flatten(_shortest_floats(table)), sink)
     else:
         _write_json(_shortest_floats(table), sink)
     return sink.getvalue()
@@ -101,7 +101,7 @@ def _swap(kind: pa.DataType, into: pa.DataType) -> pa.DataType:
     return into if pa.types.is_float32(kind) else kind
 
 
-def _flat(table: pa.Table) -> pa.Table:
+def _flatten(table: pa.Table) -> pa.Table:
     """Return the table with nested and binary columns as text, for csv."""
     columns = [
         pa.array([_json_text(v) for v in column.to_pylist()], pa.string())
@@ -115,24 +115,24 @@ def _flat(table: pa.Table) -> pa.Table:
 def _json_text(value: Any) -> str | None:
     if value is None:
         return None
-    return value.hex() if isinstance(value, bytes) else json.dumps(_jsonable(value))
+    return value.hex() if isinstance(value, bytes) else json.dumps(_to_json(value))
 
 
 def _write_json(table: pa.Table, sink: IO[bytes]) -> None:
     opening = "[\n"
     for batch in table.to_batches(max_chunksize=8192):
         for row in batch.to_pylist():
-            line = json.dumps(_jsonable(row), ensure_ascii=False)
+            line = json.dumps(_to_json(row), ensure_ascii=False)
             sink.write(f"{opening}{line}".encode())
             opening = ",\n"
     sink.write(b"[]\n" if opening == "[\n" else b"\n]\n")
 
 
-def _jsonable(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
+        return {key: _to_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_jsonable(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, datetime | date):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, bytes):
@@ -142,8 +142,8 @@ def _jsonable(value: Any) -> Any:
     return value if isinstance(value, int | str | None) else str(value)
 
 
-def _readable(table: pa.Table, width: int) -> list[Table | Text]:
-    """Return the rows as a grid where it fits into this width, else as one block a row."""
+def _layout(table: pa.Table, width: int) -> list[Table | Text]:
+    """Return the rows as a grid where it fits into this width, else as one block per row."""
     head = table.slice(0, _ROWS_SHOWN).to_pydict() if table.num_columns else {}
     columns = {name: [_cell(value) for value in values] for name, values in head.items()}
     natural = sum(max(map(len, [name, *cells])) + 3 for name, cells in columns.items())
@@ -188,10 +188,10 @@ def _cell(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M:%S}" + (f".{value:%f}" if value.microsecond else "")
     if isinstance(value, bytes):
         return value.hex()
-    return _nested(value) if isinstance(value, list | dict) else str(value)
+    return _nested_cell(value) if isinstance(value, list | dict) else str(value)
 
 
-def _nested(value: list[Any] | dict[str, Any]) -> str:
+def _nested_cell(value: list[Any] | dict[str, Any]) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_cell(item)}" for key, item in value.items()) + "}"
     items = [_cell(item) for item in value[:_ITEMS_SHOWN]]

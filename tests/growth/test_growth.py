@@ -209,9 +209,9 @@ def add_gaze(checkout: Checkout) -> None:
     checkout.edit(
         "pipelines/config.py",
         (
-            '    motion: ModelConfig = _shipped("motion-compact")\n',
-            """    motion: ModelConfig = _shipped("motion-compact")
-    gaze: ModelConfig = _shipped("gaze-compact")
+            '    motion: ModelSettings = _shipped("motion-compact")\n',
+            """    motion: ModelSettings = _shipped("motion-compact")
+    gaze: ModelSettings = _shipped("gaze-compact")
 """,
         ),
     )

@@ -174,7 +174,7 @@ def test_scores_do_not_follow_the_order_of_a_card(tmp_path: Path, listed: tuple[
 def test_a_swap_to_a_card_of_other_names_is_refused_and_the_model_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(handler_module, "_LOOK_S", 0.0)
+    monkeypatch.setattr(handler_module, "_CHECK_EVERY_S", 0.0)
     model = folders.tiny_text(tmp_path)
     handler = RecogniserHandler(modality="text", model=str(model))
     held, batch = handler.load_model(), folders.events("text", ["abc"])

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 import torch
 
+from model_serving import loader
 from model_serving.fusion import load_fusion
 from model_serving.loader import load_recogniser
-from model_serving.recogniser import NetRecogniser
+from model_serving.recogniser import NetRecogniser, Recogniser
 from model_serving.threads import THREADS
 from tests.support import model_folders as folders
 
@@ -55,6 +56,21 @@ def test_a_recogniser_computes_with_one_thread_and_leaves_others_theirs(
     stray.submit(model.estimate, batch).result()
     assert seen == [THREADS]
     assert stray.submit(torch.get_num_threads).result() == 3
+
+
+def test_a_recogniser_is_loaded_with_one_thread(
+    tmp_path: Path, stray: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, seen = loader._load, []
+
+    def counting(*source: str) -> Recogniser:
+        seen.append(torch.get_num_threads())
+        return load(*source)
+
+    monkeypatch.setattr(loader, "_load", counting)
+    folder = str(folders.tiny_text(tmp_path))
+    stray.submit(load_recogniser, "text", folder, None, "cpu").result()
+    assert seen == [THREADS]
 
 
 def test_a_fusion_computes_with_one_thread(stray: ThreadPoolExecutor) -> None:

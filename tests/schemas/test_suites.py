@@ -1,7 +1,9 @@
 import datetime as dt
+import json
 import random
 from collections import defaultdict
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import great_expectations as gx
@@ -10,6 +12,8 @@ import pyarrow as pa
 import pytest
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
+from schemas import suites
+from schemas.attributes import COLUMN_OF
 from schemas.errors import AffectstreamError, DeadLetterCode, RefusalCode
 from schemas.events import EVENT_TYPES, KINDS, event_schema
 from schemas.modalities import MODALITIES
@@ -108,6 +112,48 @@ def test_what_cannot_be_compiled_is_an_error_that_names_it(
 def test_an_unknown_suite_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(AffectstreamError, match=r"events/smell: .*events/text"):
         load_suite("events/smell")
+
+
+def write_suites(folder: Path, **bases: str | None) -> None:
+    """Write suites a, b, … that extend the one given, each with an expectation of its own."""
+    (folder / "made").mkdir()
+    for name, base in bases.items():
+        own = suite_of(entry("column_values_to_be_unique", column=name))
+        extended = {} if base is None else {"extends": base}
+        (folder / "made" / f"{name}.json").write_text(json.dumps({**own, **extended}))
+
+
+def test_a_suite_has_what_it_extends_over_several_levels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suites(tmp_path, a="made/b", b="made/c", c=None)
+    monkeypatch.setattr(suites, "FOLDER", tmp_path)
+    suite = load_suite("made/a")
+    assert [each["kwargs"]["column"] for each in suite["expectations"]] == ["c", "b", "a"]
+    assert set(suite) == {"name", "expectations", "meta"}
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ("made/d", r"no expectation suite made/d, which made/c extends: .* has made/a, made/b"),
+        ("made/a", r"in a circle, take one out: made/a → made/b → made/c → made/a$"),
+        ("made/c", r"in a circle, take one out: made/a → made/b → made/c → made/c$"),
+    ],
+)
+def test_a_base_that_cannot_be_resolved_is_an_error_that_says_the_way(
+    last: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suites(tmp_path, a="made/b", b="made/c", c=last)
+    monkeypatch.setattr(suites, "FOLDER", tmp_path)
+    with pytest.raises(AffectstreamError, match=message):
+        load_suite("made/a")
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"erasure"}))
+def test_every_attribute_that_an_event_carries_is_checked(kind: str) -> None:
+    checked = {e["kwargs"]["column"] for e in load_suite(f"events/{kind}")["expectations"]}
+    assert set(COLUMN_OF.values()) - {"media_ref"} <= checked
 
 
 # Great Expectations itself must give the same verdict on the same rows.

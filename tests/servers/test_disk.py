@@ -14,7 +14,7 @@ from pipelines.config import Config, Kafka
 from pipelines.kafka.publish import publish
 from pipelines.live.disk import check_room
 from pipelines.live.job_process import newest_checkpoint
-from pipelines.live.state_folder import held
+from pipelines.live.state_folder import hold_state_folder
 from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.errors import AffectstreamError
 from tests.support.live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
@@ -78,7 +78,7 @@ def _go_on_by_commands(config: Config, log: Path, recorded: Path) -> None:
     finally:
         job.kill()
         job.wait()
-        with held(config.live.state):
+        with hold_state_folder(config.live.state):
             pass  # it ends what is left where the test fails
     assert job.returncode == 0, said
 

@@ -27,7 +27,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from infra.bench.loads import commits_of
 from pipelines.config import Config, Kafka, load_config
-from pipelines.kafka.publish import publish, shifted
+from pipelines.kafka.publish import publish, shift_times
 from pipelines.kafka.record import record as record_topics
 from pipelines.kafka.topics import create_topics
 from pipelines.run.replay import replay
@@ -148,7 +148,7 @@ def _said_and_shown(session: Session) -> list[dict[str, Any]]:
 
 def _after_the_gap(row: dict[str, Any]) -> dict[str, Any]:
     headers = [(header["key"], header["value"]) for header in row["headers"]]
-    moved = shifted(row | {"headers": headers}, round(GAP.total_seconds() * 1000))
+    moved = shift_times(row | {"headers": headers}, round(GAP.total_seconds() * 1000))
     pairs = [{"key": key, "value": value} for key, value in moved["headers"]]
     return moved | {"headers": pairs, "timestamp": row["timestamp"] + GAP}
 

@@ -18,7 +18,7 @@ from pipelines.affect import build_pipeline
 from pipelines.config import Config, Kafka
 from pipelines.kafka.publish import publish
 from pipelines.kafka.topics import check_topics
-from pipelines.live.driver import check_graph, graph_version
+from pipelines.live.graph_version import check_graph, graph_version
 from pipelines.live.progress import TopicProgress
 from pipelines.live.supervisor import Supervisor
 from schemas import events
@@ -133,7 +133,7 @@ def test_a_topic_that_shrank_is_one_sentence(kafka: Kafka, tmp_path: Path) -> No
     check_topics(kafka)
     consumer.commit({partitions[0]: OffsetAndMetadata(ends[partitions[0]] + 7, "", -1)})
     consumer.close()
-    with pytest.raises(AffectstreamError, match=r"session\.text, partition 0, .* cut or made anew"):
+    with pytest.raises(AffectstreamError, match=r"session\.text, .* records were deleted"):
         check_topics(kafka)
 
 
@@ -150,19 +150,19 @@ def test_what_was_read_what_waits_and_what_was_cut_are_told(kafka: Kafka, tmp_pa
     ends = consumer.end_offsets(partitions)
     (full,) = [tp for tp, end in ends.items() if end]
     with closing(TopicProgress(own)) as progress:
-        before = progress.look()
+        before = progress.measure()
         assert (before.read["session.motion"], before.lag["session.motion"]) == (0, 10)
         assert before.partitions["session.motion"] == 3
         consumer.commit({full: OffsetAndMetadata(4, "", -1)})
-        after = progress.look()
+        after = progress.measure()
         assert (after.read["session.motion"], after.lag["session.motion"]) == (4, 6)
         assert after.per_s > 0
-        assert not after.cut
+        assert not after.truncated
         consumer.commit({full: OffsetAndMetadata(11, "", -1)})
-        assert progress.look().cut
+        assert progress.measure().truncated
     consumer.close()
     with closing(TopicProgress(Kafka(bootstrap="127.0.0.1:1"))) as lost:
-        assert lost.look() is None
+        assert lost.measure() is None
 
 
 @pytest.mark.flink
@@ -186,4 +186,4 @@ def test_a_job_that_never_starts_is_given_up(kafka: Kafka, tmp_path: Path, keys:
     with pytest.raises(AffectstreamError, match="failed 2 times in a row"):
         supervisor.run()
     assert supervisor.starts == 2
-    assert supervisor.job.ended() is not None
+    assert supervisor.job.exit_status() is not None

@@ -1,6 +1,5 @@
 """What the tests of the live path share: settings, a supervisor in a thread, tables compared."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -141,10 +140,9 @@ def memory_parts_mb(job: JobProcess) -> tuple[float, float]:
 
 def _rss_mb(pid: int) -> float:
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:  # it ended meanwhile
+        return psutil.Process(pid).memory_info().rss / 2**20
+    except psutil.NoSuchProcess:  # it ended meanwhile
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def listeners() -> set[tuple[str, str]]:

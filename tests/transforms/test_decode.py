@@ -10,7 +10,6 @@ from schemas.events import PAYLOADS, event_schema
 from schemas.stages import DEAD, MAIN, kind_of
 from tests.support.records import IDS, START, raw, record
 from transforms.decode import decode_batch
-from transforms.decoding.payloads import MOST_DETAILS
 
 PAYLOAD = {
     "text": {"text": "well played", "lang": "en"},
@@ -62,18 +61,6 @@ def test_payload_columns() -> None:
     assert events["voice"][0]["media_format"] == "wav"
     assert events["face"][0]["media_format"] == "jpeg"
     assert events["consent"][0]["modalities_given"] == 2
-
-
-def test_context_keeps_other_fields_that_are_codes_and_nothing_else() -> None:
-    told = {"door": "opened", "won": True, "game_result": "lost", "Name": "x", "mail": "a@b.c"}
-    told |= {"said": "free text", "level": 3, "nested": {"a": "b"}, "long": "x" * 33, "no": None}
-    many = {f"field_{n}": "on" for n in range(12)}
-    events, dead = decode(*(record("context", n, each) for n, each in enumerate((told, many, {}))))
-    assert not dead
-    kept, few, nothing = (event["details"] for event in events["context"])
-    assert json.loads(kept) == {"door": "opened", "won": "true"}
-    assert sorted(json.loads(few)) == sorted(many)[:MOST_DETAILS]
-    assert nothing is None
 
 
 BAD = {

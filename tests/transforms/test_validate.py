@@ -120,12 +120,20 @@ def test_a_failing_row_dies_with_the_name_of_its_expectation(
 
 
 def test_one_dead_letter_a_row_names_the_first_expectation_that_fails() -> None:
-    batch = events("text", {"text": "", "subject": None}, {"text": "", "lang": "?"})
+    batch = events(
+        "text",
+        {"text": "", "subject": None},
+        {"text": "", "lang": "?"},
+        {"session_id": None, "purpose": "E U", "notice_id": ""},
+        {"scenario": None, "session_id": "", "text": None},
+    )
     valid, dead = validate_batch(batch, "text")
     assert valid.num_rows == 0
     assert dead["detail"].to_pylist() == [
         "expect_column_values_to_not_be_null(subject)",
         "expect_column_value_lengths_to_be_between(text)",
+        "expect_column_values_to_not_be_null(session_id)",
+        "expect_column_value_lengths_to_be_between(session_id)",
     ]
 
 

@@ -16,7 +16,7 @@ from apache_beam.utils.timestamp import Timestamp
 from schemas.arrow import take_rows
 from schemas.settings import Windows
 from tests.support.windows import END, START, observed
-from transforms.recorded import MAX_ROWS
+from transforms.sources.recorded import MAX_ROWS
 from transforms.window import MAX_HELD, WindowSessions, _SplitByShard, shard_of
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.events import ATTRIBUTES
+from schemas.attributes import ATTRIBUTES
 
 READ: Final = frozenset({*ATTRIBUTES, "data", "data_base64"})
 """Members that are read of an envelope."""

@@ -16,8 +16,9 @@ from msgspec.structs import astuple
 
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.arrow import vector_column
+from schemas.attributes import ATTRIBUTES
 from schemas.errors import DeadLetterCode
-from schemas.events import ATTRIBUTES, PAYLOADS
+from schemas.events import PAYLOADS
 from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import contradictory, denied
 

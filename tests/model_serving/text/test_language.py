@@ -15,7 +15,8 @@ BOTH = ("en", "zh")
 OURS = [
     "ok", "lol!!!", "123 :)", "😂😂", "", "我今天很 happy", "I love 北京 so much", "我の猫很可爱",
     "Die hard is the best", "That's the café where we met", "𝓽𝓱𝓮 𝓼𝓮𝓪 is calm", "[NAME] said yes",
-    "Ben! Ben! Ben!", "C'mon up.",
+    "Ben! Ben! Ben!", "C'mon up.", "hahahahahahaha", "noooooooo", "aaaaaargh", "gg wp", "Chandler!",
+    "brb", "我要去 La Rochelle", "omg 😂😂",
 ]  # fmt: skip
 OTHERS = [
     "Ich bin heute sehr traurig", "Je suis très heureux aujourd'hui", "estoy muy feliz hoy",
@@ -23,6 +24,8 @@ OTHERS = [
     "Non sono contento di questo",
     "Eu não gosto disso", "مرحبا كيف حالك", "Ik ben heel boos", "saya sangat sedih", "हम खुश हैं",
     "das will sie am Mittwoch abgeben", "Tôi rất vui", "bu gün çok mutluyum",
+    "Wo hast du das gehört?", "¿Por qué?", "Non lo so", "Je klinkt als Yoda.", "Det är bra",
+    "nie wiem", "Ich bin müde 😂",
 ]  # fmt: skip
 
 

@@ -113,6 +113,38 @@ def test_config_explain() -> None:
     assert "| `kafka.clock_offset_s`" in page.stdout
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["quer"], "Did you mean 'query'?"),
+        (["topics", "creat"], "Did you mean 'create'?"),
+        (["query", "SELECT 1", "--tabels", "x"], "--tables"),
+    ],
+)
+def test_a_typo_suggests_what_was_meant(typed: list[str], meant: str) -> None:
+    done = run(*typed)
+    assert done.returncode == 2
+    assert meant in done.stderr
+
+
+HELP = """
+import sys
+sys.argv = ["affectstream", "--help"]
+from pipelines.cli.main import main
+try:
+    main()
+finally:
+    print("heavy:", *sorted({"torch", "apache_beam", "pandas", "pyarrow"} & set(sys.modules)))
+"""
+
+
+def test_help_loads_no_heavy_library() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    for command in ("demo", "replay", "live", "topics", "query", "train", "config"):
+        assert f" {command} " in done.stdout
+    assert done.stdout.splitlines()[-1] == "heavy:"
+
+
 def test_training_refuses_research_corpora_under_an_open_licence(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(

@@ -2,22 +2,14 @@
 
 import pytest
 
-from pipelines.live.failures import Failures
+from pipelines.live.failures import Ending, Failures
 from schemas.errors import AffectstreamError
-
-
-class Clock:
-    """Seconds that pass only when they are told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def ends(failures: Failures, clock: Clock, count: int, each_s: float, *, killed: bool) -> None:
     for _ in range(count):
-        failures.add("no such table", killed=killed, of_use=True)
+        failures.add(Ending("no such table", killed=killed, advanced=True))
         clock.now += each_s
 
 
@@ -44,32 +36,32 @@ def test_sixty_kills_an_hour_do_not_end_it_and_more_do() -> None:
 def test_a_program_that_dies_of_every_record_ends_the_job() -> None:
     failures = Failures(3, clock := Clock())
     for _ in range(6):
-        failures.add("a worker died", killed=False, of_use=True, found=True)
+        failures.add(Ending("a worker died", advanced=True, poisoned=True))
         clock.now += 60
     with pytest.raises(AffectstreamError, match="7 times within an hour by records that kill"):
-        failures.add("a worker died", killed=False, of_use=True, found=True)
+        failures.add(Ending("a worker died", advanced=True, poisoned=True))
 
 
 def test_records_that_kill_and_are_found_are_no_errors() -> None:
     failures = Failures(3, clock := Clock())
     for _ in range(50):
-        failures.add("a worker died", killed=False, of_use=True, found=True)
+        failures.add(Ending("a worker died", advanced=True, poisoned=True))
         clock.now += 601
     ends(failures, clock, 3, 10.0, killed=False)
 
 
 def test_kills_that_come_to_nothing_in_a_row_end_it() -> None:
     failures = Failures(3, Clock())
-    for of_use in (True, False, False, True, False, False):
-        failures.add("killed", killed=True, of_use=of_use)
+    for advanced in (True, False, False, True, False, False):
+        failures.add(Ending("killed", killed=True, advanced=advanced))
     with pytest.raises(AffectstreamError, match="failed 4 times in a row"):
-        failures.add("killed", killed=True, of_use=False)
+        failures.add(Ending("killed", killed=True))
 
 
 def test_the_pause_grows_until_a_start_is_of_use() -> None:
     failures = Failures(9, Clock())
     pauses = []
-    for of_use in (True, False, False, True):
-        failures.add("killed", killed=True, of_use=of_use)
+    for advanced in (True, False, False, True):
+        failures.add(Ending("killed", killed=True, advanced=advanced))
         pauses.append(failures.pause_s)
     assert pauses == [0.5, 1.0, 2.0, 0.5]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.live.fork_server import VARIABLE, ForkServer
+from pipelines.live.state_folder import command_of, is_alive, living_children
 from tests.support.live_runs import wait_for
 
 _PATIENCE_S = 60
@@ -34,35 +35,30 @@ def _worker(path: Path, endpoint: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def test_worker_is_forked_and_ends_with_its_caller(server: ForkServer, silent: str) -> None:
     caller = _worker(server.socket, silent)
-    wait_for(lambda: len(_children(server.pid)) == 1)
+    wait_for(lambda: len(living_children(server.pid)) == 1)
     assert caller.poll() is None
     caller.kill()
     caller.wait()
-    wait_for(lambda: not _children(server.pid))
+    wait_for(lambda: not living_children(server.pid))
 
 
 def test_caller_ends_when_its_worker_is_killed(server: ForkServer, silent: str) -> None:
     caller = _worker(server.socket, silent)
-    wait_for(lambda: len(_children(server.pid)) == 1)
-    os.kill(_children(server.pid)[0], 9)
+    wait_for(lambda: len(living_children(server.pid)) == 1)
+    os.kill(living_children(server.pid)[0], 9)
     caller.wait(_PATIENCE_S)
 
 
 def test_caller_ends_when_its_worker_fails(server: ForkServer) -> None:
     _worker(server.socket, "127.0.0.1:1").wait(_PATIENCE_S)
-    wait_for(lambda: not _children(server.pid))
+    wait_for(lambda: not living_children(server.pid))
 
 
 def test_without_a_fork_server_it_becomes_a_worker(tmp_path: Path, silent: str) -> None:
     caller = _worker(tmp_path / "none", silent)
-    command = Path(f"/proc/{caller.pid}/cmdline")  # of the same process
-    wait_for(lambda: b"pipelines.live.sdk_harness" in command.read_bytes())
+    wait_for(lambda: "pipelines.live.sdk_harness" in command_of(caller.pid))  # the same process
     caller.kill()
     caller.wait()
 
@@ -75,4 +71,4 @@ def test_fork_server_ends_with_its_owner(tmp_path: Path) -> None:
     made = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "log")], capture_output=True, check=True
     )
-    wait_for(lambda: not Path(f"/proc/{int(made.stdout)}").exists())
+    wait_for(lambda: not is_alive(int(made.stdout)))

@@ -1,4 +1,4 @@
-"""What a live job's screen shows, and that tables are compacted while it runs."""
+"""What a live job's screen shows, and the count of records that cannot be read."""
 
 import io
 from pathlib import Path
@@ -8,17 +8,17 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from rich.console import Console
 
-from pipelines.live import progress
 from pipelines.live.flink_rest import Health
-from pipelines.live.progress import Read, TableProgress
+from pipelines.live.progress import ReadProgress, UnreadableRecords
 from pipelines.live.screen import Screen, View
+from tests.support.clock import Clock
 
 NOW_MS = 1_000_000.0
 HEALTH = Health("RUNNING", checkpoints=3, checkpoint_bytes=20_480, checkpoint_ms=70)
-READ = Read({"session.text": 2}, {"session.text": 1_200}, {"session.text": 34}, 567.8)
+READ = ReadProgress({"session.text": 2}, {"session.text": 1_200}, {"session.text": 34}, 567.8)
 
 
-def _view(health: Health | None, read: Read | None, starts: int = 1) -> View:
+def _view(health: Health | None, read: ReadProgress | None, starts: int = 1) -> View:
     return View(health, read, int(NOW_MS) - 4_200, NOW_MS, {"observations": (17, 2.0)}, starts)
 
 
@@ -53,19 +53,17 @@ def test_a_terminal_also_sees_topics_and_tables() -> None:
     assert "2 s ago" in shown
 
 
-def test_a_table_of_many_commits_is_compacted_and_keeps_its_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "COMPACT_EACH", 5)
-    root, path = str(tmp_path), str(tmp_path / "observations")
-    write_deltalake(path, pa.table({"n": [0]}))
-    followed = TableProgress(root)
-    assert followed.look()["observations"][0] == 0
-    for number in range(1, 6):
-        write_deltalake(path, pa.table({"n": [number]}), mode="append")
-    assert len(DeltaTable(path).file_uris()) == 6
-    assert followed.look()["observations"][0] == 5
-    table = DeltaTable(path)
-    assert len(table.file_uris()) == 1
-    assert sorted(table.to_pyarrow_table()["n"].to_pylist()) == list(range(6))
-    DeltaTable(path, version=5).to_pyarrow_table()  # what readers may still read stays for a week
+def test_dead_letters_of_governance_are_counted_when_there_are_new_ones(tmp_path: Path) -> None:
+    def write(*codes: str) -> DeltaTable:
+        write_deltalake(tmp_path, pa.table({"code": codes}), mode="append")
+        return DeltaTable(tmp_path)
+
+    clock = Clock()
+    unreadable = UnreadableRecords(clock)
+    assert unreadable.update(None) == 0
+    assert unreadable.update(write("governance_unreadable", "not_json")) == 1
+    later = write("governance_unreadable")
+    clock.now += 4.9
+    assert unreadable.update(later) == 1, "counted less than five seconds ago"
+    clock.now += 0.1
+    assert unreadable.update(later) == 2

@@ -14,7 +14,8 @@ from model_serving.training.motion import evaluate as motion_evaluate
 from pipelines.config import WEIGHTS
 from pipelines.models import evaluate as evaluate_module
 from pipelines.models.coverage import curves, draw
-from pipelines.models.evaluate import GOALS, calibration, evaluate, folders, page_of, summary
+from pipelines.models.evaluate import calibration, evaluate, folders, summary
+from pipelines.models.page import GOALS, page_of
 from pipelines.models.throughput import Speed, speeds
 from schemas.errors import AffectstreamError
 

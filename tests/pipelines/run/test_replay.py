@@ -15,7 +15,7 @@ from rich.console import Console
 from pipelines.affect import build_pipeline
 from pipelines.config import Config, load_config
 from pipelines.run.consumed import verify_consumed
-from pipelines.run.replay import Replayed, first_day, replay
+from pipelines.run.replay import ReplayResult, first_day, replay
 from pipelines.sessionlogs.sample import write_sample
 from pipelines.sessionlogs.writer import SessionLog
 from pipelines.show.accuracy import GroundTruth, measure
@@ -25,9 +25,9 @@ from schemas.events import RAW
 from schemas.tables import NO_DAY, TABLES
 from tests.support.live_runs import same
 from tests.support.records import START, raw, record
-from transforms import recorded
 from transforms.decode import DecodeEvents
-from transforms.log import ReadLog
+from transforms.sources import recorded
+from transforms.sources.log import ReadLog
 
 QUIET = Console(quiet=True)
 
@@ -40,7 +40,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SessionLog:
 @pytest.fixture(scope="module")
 def config(
     sample: SessionLog, keys: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Config, Replayed]:
+) -> tuple[Config, ReplayResult]:
     root = tmp_path_factory.mktemp("tables")
     settings = load_config(None, log=sample.folder, tables=root, keys=keys)
     return settings, replay(settings, QUIET)

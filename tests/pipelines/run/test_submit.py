@@ -3,9 +3,7 @@
 import socket
 import subprocess
 import sys
-import tarfile
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,27 +113,6 @@ def test_the_streaming_graph_builds_for_dataflow_with_java_in_docker(
     assert "java" in payload.container_image
     reads = {step.spec.urn for step in steps if "ReadKafka" in step.unique_name}
     assert "beam:transform:read:v1" not in reads, "Flink's own way to read"
-
-
-def run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout
-
-
-def test_what_workers_install_holds_all_data_and_neither_tests_nor_servers(
-    tmp_path: Path,
-) -> None:
-    own = ["egg_info", "--egg-base", str(tmp_path), "sdist", "--dist-dir", str(tmp_path)]
-    run([sys.executable, "setup.py", "-q", *own], SETUP.parent)
-    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as source:
-        source.extractall(tmp_path, filter="data")
-    (unpacked,) = tmp_path.glob("affectstream-*/")
-    run([sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(tmp_path)], unpacked)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        held = {name for name in wheel.namelist() if ".dist-info" not in name}
-    listed = run(["git", "ls-files"], SETUP.parent)
-    rooms = ("pipelines/", "transforms/", "schemas/", "model_serving/")
-    assert held == {name for name in listed.splitlines() if name.startswith(rooms)}
 
 
 def test_an_unknown_runner_is_one_sentence(config: Config) -> None:

@@ -152,3 +152,17 @@ def test_two_reports_of_the_same_tables_are_equal(tmp_path):
         write_report(tmp_path / "t", tmp_path / f"{n}.html", truth).read_bytes() for n in range(2)
     ]
     assert pages[0] == pages[1]
+
+
+def test_names_from_a_log_are_text_and_no_markup(tmp_path):
+    land(tmp_path / "t", "observations", [observation("v", "p", START, "voice", "fear", 0.9)])
+    land(tmp_path / "t", "refusals", [refusal("r", "p", "consent_unknown", "<script>law</script>")])
+    true = truth_row("v", "p", START, "voice", "joy", corpus='<script>corpus</script> & "more"')
+    truth = write_truth(tmp_path / "t.parquet", [true])
+    page = write_report(tmp_path / "t", tmp_path / "r.html", truth).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;corpus&lt;/script&gt; &amp;" in page
+    assert "&lt;script&gt;law" in page
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []

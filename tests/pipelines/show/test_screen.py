@@ -4,7 +4,8 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from pipelines.show.screen import losses, show, stages_of_last_run, windows_with_decisions
+from pipelines.show.screen import show
+from pipelines.tables.views import losses, stages_of_last_run, windows_with_decisions
 from tests.support.synthetic_tables import (
     LENGTH,
     START,

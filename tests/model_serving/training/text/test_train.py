@@ -28,7 +28,7 @@ from model_serving.training.text.data import (
     remove_texts,
     targets,
 )
-from model_serving.training.text.evaluate import Answers, _unseen
+from model_serving.training.text.evaluate import Answers, _measure_unseen
 from model_serving.training.text.start import Start, build_base, prune
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
@@ -251,7 +251,9 @@ def test_emocontext_is_judged_by_its_task(tmp_path: Path) -> None:
     assert [EXPRESSIONS[i] for i in shown] == ["joy", "sadness", "anger"]  # others is four at once
     guess = np.eye(7)[[EXPRESSIONS.index(e) for e in ("joy", "joy", "anger", "fear", "sadness")]]
     answers = SimpleNamespace(to=lambda *_: guess, shared=lambda logits: logits)
-    found = {(m.split.rpartition(", ")[2], m.metric): m.value for m in _unseen(answers, rows)}
+    found = {
+        (m.split.rpartition(", ")[2], m.metric): m.value for m in _measure_unseen(answers, rows)
+    }
     assert found["4 labels", "accuracy"] == 0.6
     assert found["3 labels", "micro_f1"] == pytest.approx(2 * 2 / (4 + 3))
 

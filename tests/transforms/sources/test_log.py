@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import AffectstreamError
 from tests.support.records import raw, record
-from transforms.recorded import (
+from transforms.sources.recorded import (
     MAX_BYTES,
     bounded,
     count_records,

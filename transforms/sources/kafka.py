@@ -19,7 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas.events import AHEAD_S, CONTEXTS, RAW, SESSIONS, TOPICS
 from schemas.settings import Kafka, Windows
 from transforms.late import LATE
-from transforms.recorded import MAX_ROWS, bounded
+from transforms.sources.recorded import MAX_ROWS, bounded
 
 URN = "affectstream:kafka:read:v1"
 EMBEDDED = "EMBEDDED"

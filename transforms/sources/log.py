@@ -8,7 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 import transforms.arrow_coder  # noqa: F401  registers the coder of record batches
-from transforms.recorded import log_files, read_records
+from transforms.sources.recorded import log_files, read_records
 
 
 @dataclass(slots=True)

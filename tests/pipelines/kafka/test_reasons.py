@@ -6,9 +6,9 @@ from itertools import permutations
 import pytest
 from kafka.errors import KafkaTimeoutError
 
-from pipelines.config import Kafka
-from pipelines.kafka.topics import told
+from pipelines.kafka.reasons import explain_kafka_error
 from schemas.errors import AffectstreamError
+from schemas.settings import Kafka
 
 REFUSED = "SaslAuthenticationFailedError: invalid credentials"
 HUNG_UP = "KafkaConnectionError: socket disconnected"
@@ -17,7 +17,7 @@ TIMED_OUT = "KafkaTimeoutError: Timeout during ApiVersions check"
 
 def fail(*reasons: str) -> None:
     logger = logging.getLogger("kafka.net.manager")
-    with told(Kafka(bootstrap="127.0.0.1:1")):
+    with explain_kafka_error(Kafka(bootstrap="127.0.0.1:1")):
         for reason in reasons:
             logger.warning("Bootstrap connection to bootstrap-0 failed: %s (backoff 1 s)", reason)
         raise KafkaTimeoutError(TIMED_OUT)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.events import RAW
 from tests.support.records import raw
-from transforms.kafka import unpack
+from transforms.sources.kafka import unpack
 
 _BYTES = st.none() | st.binary(max_size=40)
 _RECORDS = st.lists(

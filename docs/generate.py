@@ -1,0 +1,128 @@
+"""Writes the pages of the reference that follow from the code; mkdocs runs it at each build."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import mkdocs_gen_files
+import pyarrow as pa
+from tabulate import tabulate
+
+from pipelines import config_reference
+from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.tables import TABLES, Table
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = ROOT / "model_serving" / "weights"
+
+CODES = (
+    (DeadLetterCode, "Dead letters", "Records that could not be read, judged or processed."),
+    (RefusalCode, "Refusals", "Events that law or consent kept from any inference."),
+    (QualityCode, "Quality", "What lowered the confidence of an observation (`quality`)."),
+)
+
+
+def tables_page() -> str:
+    """Return a section for each Delta table: its columns, types and what they hold."""
+    parts = ["# Tables", "Delta tables, partitioned by `event_date`."]
+    parts += [_table_section(table) for table in TABLES.values()]
+    return "\n\n".join(parts)
+
+
+def _table_section(table: Table) -> str:
+    days = table.retention_days
+    kept = "kept as proof" if days is None else f"needed for {days} days"
+    facts = (
+        f"Row id: `{table.row_id}`. Owner: {table.owner}; {kept}. Schema version {table.version}."
+    )
+    rows = [[f"`{f.name}`", _type(f.type), f.metadata[b"doc"].decode()] for f in table.schema]
+    columns = _table(rows, ["column", "type", "what it holds"])
+    description = table.description[0].upper() + table.description[1:]
+    return "\n\n".join([f"## {table.name}", f"{description}.", facts, columns])
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(kind):
+        return f"{kind.list_size} × {kind.value_type}"
+    return "timestamp (µs, UTC)" if pa.types.is_timestamp(kind) else str(kind)
+
+
+def codes_page() -> str:
+    """Return every stable code with what it means and what to do about it."""
+    parts = ["# Codes", "The codes are stable: dashboards may depend on them."]
+    for codes, title, introduction in CODES:
+        rows = [[f"`{code}`", code.meaning, code.cure] for code in codes]
+        table = _table(rows, ["code", "what it means", "what to do"])
+        parts += [f"## {title}", introduction, table]
+    return "\n\n".join(parts)
+
+
+def commands_page() -> str:
+    """Return what typer itself writes about the command line."""
+    command = [sys.executable, "-m", "typer", "pipelines.cli.main", "utils", "docs"]
+    done = subprocess.run(
+        [*command, "--name", "affectstream"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return done.stdout.replace("# `affectstream`", "# Commands", 1)
+
+
+def configuration_page() -> str:
+    """Return every setting by its dotted name, with type, default, allowed values and meaning."""
+    introduction = (
+        "A YAML file that is given as `--config`; what it does not name has its default. "
+        "`affectstream config` prints the whole of it, `--explain` says what this page says, and "
+        "`affectstream config --check FILE` says what is wrong with a file and what it names."
+    )
+    return "\n\n".join(["# Configuration", introduction, config_reference.markdown()])
+
+
+def cards_page() -> str:
+    """Return the cards of all shipped models, one below the other."""
+    paths = sorted(CARDS.glob("*/CARD.md"))
+    cards = [path.read_text(encoding="utf-8").replace("\n#", "\n##") for path in paths]
+    return "\n\n".join(["# Model cards", *(f"#{card}" for card in cards)])
+
+
+def list_page(title: str, folder: str, introduction: str) -> str:
+    """Return links to all pages of a folder, each by its first heading, the newest name last."""
+    pages = sorted((ROOT / "docs" / folder).glob("[0-9]*.md"))
+    links = [f"- [{_heading(page)}]({page.name})" for page in pages]
+    return "\n\n".join([f"# {title}", introduction, "\n".join(links)])
+
+
+def _heading(page: Path) -> str:
+    return page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def _table(rows: list[list[str]], headers: list[str]) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)
+
+
+def pages() -> dict[str, str]:
+    """Return each generated page by its place in the site."""
+    return {
+        "reference/tables.md": tables_page(),
+        "reference/codes.md": codes_page(),
+        "reference/commands.md": commands_page(),
+        "reference/configuration.md": configuration_page(),
+        "models/cards.md": cards_page(),
+        "benchmarks/index.md": list_page(
+            "Figures",
+            "benchmarks",
+            "Each page says when, on which machine and by which command it was measured. The "
+            "newest figures also stand as JSON in `docs/benchmarks/latest`.",
+        ),
+        "adr/index.md": list_page(
+            "Decisions", "adr", "One record for each choice that would be hard to undo."
+        ),
+    }
+
+
+def _write() -> None:
+    for place, text in pages().items():
+        with mkdocs_gen_files.open(place, "w") as file:
+            file.write(text)
+
+
+_write()

@@ -1,0 +1,82 @@
+"""Commands that train the recognisers and measure them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.cli.app import Data
+
+commands = typer.Typer()
+
+
+class Task(StrEnum):
+    """What can be trained."""
+
+    TEXT = "text"
+    VOICE = "voice"
+    FACE = "face"
+    MOTION = "motion"
+    FUSION = "fusion"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a training."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+@commands.command()
+def train(
+    task: Task,
+    data: Data,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Shipped recipe or YAML file; default: TASK-compact or fusion."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Model folder; default: build/models.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")] = None,
+    folds: Annotated[int, typer.Option(help="Cross-validate in so many folds instead.")] = 0,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Corpus to leave out, to be tested on.")
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.FP32,
+    fresh: Annotated[bool, typer.Option(help="Throw away checkpoints of before.")] = False,
+    wandb: Annotated[bool, typer.Option(help="Log to Weights & Biases too, offline.")] = False,
+    build: Annotated[Path, typer.Option(help="Folder of checkpoints and models.")] = Path("build"),
+) -> None:
+    """Train a model by its recipe; goes on from the last checkpoint after a kill."""
+    from model_serving.training.harness import Run
+    from model_serving.training.recipe import read_recipe
+    from pipelines.models.train import train as run_training
+
+    usual = "fusion" if task is Task.FUSION else f"{task.value}-compact"
+    chosen = read_recipe(recipe or usual).changed(seed, without or [])
+    run = Run(
+        folder=build / "training",
+        build=build,
+        fresh=fresh,
+        wandb=wandb,
+        precision=precision.value,
+        folds=folds,
+    )
+    run_training(task.value, chosen, data, out, run, Console())
+
+
+@commands.command()
+def evaluate(
+    data: Data,
+    build: Annotated[Path, typer.Option(help="Folder of base models: build/models.")] = Path(
+        "build"
+    ),
+    only: Annotated[list[str] | None, typer.Option(help="Modality; default: all.")] = None,
+    docs: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/benchmarks"),
+) -> None:
+    """Measure the recognisers on the test splits; write their cards, the page and the figures."""
+    from pipelines.models.evaluate import evaluate as run
+
+    run(data, build, only or [], docs, Console())

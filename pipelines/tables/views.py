@@ -1,0 +1,65 @@
+"""What the tables hold, joined and counted: windows with their decisions, losses, stages."""
+
+import json
+
+import pandas as pd
+
+from pipelines.tables.query import read_table
+from schemas.events import WINDOW_KEY
+from schemas.modalities import MODALITIES
+from schemas.tables import Root
+
+SESSION = list(WINDOW_KEY[:2])
+"""Columns that name a session; the rest of the key may differ within it."""
+
+
+def windows_with_decisions(root: Root) -> pd.DataFrame:
+    """Return one row per window in order of time, with the decision that was taken on it.
+
+    ``part`` names the purpose, scenario and age band as far as they vary within the session: it is
+    empty in most.
+    """
+    columns = ("window_id", *WINDOW_KEY, "window_start", "window_end")
+    estimates = ("expression", "confidence", "valence", "arousal")
+    counts = tuple(f"n_{modality}" for modality in MODALITIES)
+    names = (*columns, *estimates, "abstained", *counts)
+    features = read_table(root, "emotion_features", *names).to_pandas()
+    taken = read_table(root, "expression_decisions", "window_id", "action", "reason").to_pandas()
+    taken = taken.drop_duplicates("window_id")
+    joined = features.merge(taken, on="window_id", how="left").assign(part=_parts(features))
+    order = ["window_start", *SESSION, "part", "window_id"]
+    return joined.sort_values(order, ignore_index=True)
+
+
+def _parts(features: pd.DataFrame) -> pd.Series:
+    """Name each row's purpose, scenario and age band as far as they vary in its session."""
+    part = pd.Series("", features.index, dtype=object)
+    sessions = [features[name] for name in SESSION]
+    for name in WINDOW_KEY[len(SESSION) :]:
+        value = features[name].fillna("–").astype(object)
+        varies = value.groupby(sessions).transform("nunique") > 1
+        part = part.where(~varies, part + " " + value)
+    return part.str.strip()
+
+
+def stages_of_last_run(root: Root) -> pd.DataFrame:
+    """Return one row per stage of the newest run: rows, seconds, and repeated events."""
+    runs = read_table(root, "runs", "started_at", "stages").to_pandas()
+    newest = runs.sort_values("started_at").tail(1)
+    stages = json.loads(newest["stages"].iloc[0]) if len(newest) else {}
+    columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated"]
+    frame = pd.DataFrame.from_dict(stages, orient="index").reindex(columns=columns)
+    return frame.rename_axis("stage").reset_index()
+
+
+def losses(root: Root) -> pd.DataFrame:
+    """Return events without an observation, counted by kind, stage or article, and code."""
+    dead = read_table(root, "dead_letters", "stage", "code").to_pandas()
+    refused = read_table(root, "refusals", "article", "code").to_pandas()
+    parts = [
+        dead.rename(columns={"stage": "where"}).assign(kind="dead letter"),
+        refused.rename(columns={"article": "where"}).assign(kind="refusal"),
+    ]
+    rows = pd.concat(parts, ignore_index=True).fillna({"where": "–"})
+    counted = rows.groupby(["kind", "code", "where"]).size().rename("n").reset_index()
+    return counted.sort_values(["kind", "n"], ascending=[True, False], ignore_index=True)
