@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHON_NEEDED := Python 3.11 is needed: install it, or say where it is: make PYTHON=/path/to/python3.11
 HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "$(PYTHON_NEEDED) $(MAKECMDGOALS)"; exit 1; }
 
-.PHONY: help demo test fuzz lint docs bench needed servers kafka flink s3 chaos bench-live
+.PHONY: help demo test fuzz lint docs mutants bench needed servers kafka flink s3 chaos bench-live
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -49,6 +49,10 @@ lint: .venv/.ready ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+mutants: ONLY ?=
+mutants: .venv/.ready ## which changes of the code no test sees; ONLY="transforms.window*" for some
+	@$(BIN)/mutmut run --max-children 1 $(ONLY)
 
 docs: .venv/.ready ## build the documentation into build/site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet

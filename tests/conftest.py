@@ -22,6 +22,13 @@ hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
 hypothesis.settings.register_profile(
     FUZZ, deadline=None, max_examples=5_000, suppress_health_check=list(hypothesis.HealthCheck)
 )
+hypothesis.settings.register_profile(
+    "mutants",
+    deadline=None,
+    derandomize=True,
+    max_examples=15,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 hypothesis.settings.load_profile("fixed")
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 
 from model_serving.fusion import Fusion, load_fusion
@@ -20,20 +19,17 @@ from transforms.stage import Outputs, run_stage
 def fuse_batch(fusion: Fusion, windows: pa.RecordBatch) -> pa.RecordBatch:
     """Return one EMOTION_FEATURES row for each WINDOW row."""
     count, width = windows.num_rows, len(MODALITIES)
-    counts = vectors(windows["counts"], width).astype(np.int64)
+    counts = vectors(windows["counts"], width)
     scores = vectors(windows["modality_scores"], width * len(EXPRESSIONS))
-    fused = fusion.fuse(
-        counts,
-        scores.reshape(count, width, len(EXPRESSIONS)).astype(np.float32),
-        vectors(windows["modality_confidence"], width).astype(np.float32),
-    )
-    affect = np.clip(fused.scores @ CIRCUMPLEX, -1.0, 1.0).astype(np.float32)
-    best = pa.array(fused.scores.argmax(axis=1), pa.int64(), mask=fused.abstained)
+    confidence = vectors(windows["modality_confidence"], width)
+    fused = fusion.fuse(counts, scores.reshape(count, width, len(EXPRESSIONS)), confidence)
+    affect = fused.scores @ CIRCUMPLEX
+    best = pa.array(fused.scores.argmax(axis=1), mask=fused.abstained)
     columns = {
         "vocabulary": pa.repeat(VOCABULARY, count),
         "scores": vector_column(fused.scores),
         "expression": pa.array(EXPRESSIONS).take(best),
-        "confidence": pa.array(fused.confidence.astype(np.float32)),
+        "confidence": pa.array(fused.confidence),
         "abstained": pa.array(fused.abstained),
         "valence": pa.array(affect[:, 0]),
         "arousal": pa.array(affect[:, 1]),
@@ -42,7 +38,7 @@ def fuse_batch(fusion: Fusion, windows: pa.RecordBatch) -> pa.RecordBatch:
         "event_date": windows["window_start"].cast(pa.date32()),
     }
     for place, modality in enumerate(MODALITIES):
-        columns[f"n_{modality}"] = pa.array(counts[:, place].astype(np.int32))
+        columns[f"n_{modality}"] = pa.array(counts[:, place])
     return filled(EMOTION_FEATURES, columns, windows)
 
 

@@ -1,18 +1,30 @@
 import datetime as dt
+import functools
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.testing.util import assert_that
+from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.config import POLICIES
+from schemas.arkit import EXPRESSION_WEIGHTS
 from schemas.errors import AffectstreamError
+from schemas.events import WINDOW
 from schemas.settings import Decisions
+from schemas.stages import MAIN, REVIEWS
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
-from transforms.decide import Decider
+from transforms.decide import DecideExpressions, Decider
 from transforms.deciding.history import HISTORY
-from transforms.deciding.scenarios import read_scenarios
+from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
+from transforms.window import shard_of
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions())
@@ -170,3 +182,174 @@ def test_a_policy_with_unknown_expressions_is_refused(tmp_path: Path) -> None:
     path.write_text(f"version: v\nhigh_stakes: []\nscenarios: {{game: {rule}}}")
     with pytest.raises(AffectstreamError, match="rage"):
         read_scenarios(path)
+
+
+def test_a_decision_names_what_it_was_made_from_and_when_it_ends() -> None:
+    end = dt.datetime(2026, 9, 2, 0, 0, 2, tzinfo=dt.UTC)
+    (row,) = decisions(feature(0, "joy", window_end=end))
+    assert row["window_end"] == end
+    assert row["expires_at"] == end + dt.timedelta(seconds=30)
+    assert row["event_date"] == end.date()
+    assert row["policy_version"] == DECIDER.policy.version
+    assert (row["window_id"], row["scene_id"], row["region"]) == ("a-0", "scene", "US")
+    brief = Decider(DECIDER.policy, Decisions(valid_s=0.25))
+    rows = [{name: feature(0, "joy").get(name) for name in EMOTION_FEATURES.names}]
+    given = [pa.RecordBatch.from_pylist(rows, schema=EMOTION_FEATURES)]
+    (short,) = brief.drain(given, None)[0].to_pylist()
+    assert short["expires_at"] - short["window_end"] == dt.timedelta(milliseconds=250)
+
+
+def test_decisions_of_two_policies_on_one_window_are_two_rows() -> None:
+    newer = Decider(DECIDER.policy.model_copy(update={"version": "next"}), DECIDER.rules)
+    rows = [feature(n, "anger", scenario="support") for n in range(2)]
+    full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
+    given = [pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)]
+    found = [decider.drain(given, None)[:2] for decider in (DECIDER, newer)]
+    ids = [row["decision_id"] for out, _ in found for row in out.to_pylist()]
+    assert len(set(ids)) == 4
+    reviews = [row for _, queue in found for row in queue.to_pylist()]
+    assert [row["decision_id"] for row in reviews] == [ids[1], ids[3]]
+    assert len({row["review_id"] for row in reviews}) == 2
+
+
+RULES = ScenarioPolicy.model_validate(
+    {
+        "version": "v",
+        "high_stakes": ["support", "work"],
+        "scenarios": {
+            "game": {
+                "joy": {"action": "celebrate", "after": 3, "reply": "well-done"},
+                "anger": {"action": "ease", "after": 2, "at_once": {"game_result": "lost"}},
+            },
+            "support": {"joy": {"action": "close", "after": 2, "reply": "bye"}},
+        },
+    }
+)
+
+
+def ruled(*rows: dict[str, Any]) -> tuple[list[tuple[Any, ...]], list[tuple[str, str]]]:
+    """Return (action, reason, reply) of each window, and (window, reason) of each review."""
+    full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
+    given = [pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)]
+    out, reviews, _ = Decider(RULES, Decisions()).drain(given, None)
+    assert reviews.schema == REVIEW_QUEUE
+    assert set(reviews["reviewer_decision"].to_pylist()) <= {None}
+    return (
+        [(r["action"], r["reason"], r["reply_id"]) for r in out.to_pylist()],
+        [(r["window_id"], r["reason"]) for r in reviews.to_pylist()],
+    )
+
+
+def test_a_rule_follows_after_its_number_of_windows() -> None:
+    game = {"scenario": "game"}
+    found, reviews = ruled(*(feature(n, "joy", **game) for n in range(4)))
+    assert (
+        found
+        == [("mirror", "settling", None)] * 2 + [("celebrate", "scenario_rule", "well-done")] * 2
+    )
+    assert reviews == [], "a game is no matter of high stakes"
+    found, _ = ruled(*(feature(n, "joy", purpose="research", **game) for n in range(2)))
+    assert found == [("observe", "settling", None)] * 2
+    assert ruled(feature(0, "fear", **game))[0] == [("mirror", "default", None)]
+    assert ruled(feature(0, "joy", scenario="social"))[0] == [("mirror", "default", None)]
+
+
+@pytest.mark.parametrize(
+    ("result", "expression", "reason"),
+    [
+        ("lost", "anger", "scenario_rule"),
+        ("won", "anger", "settling"),
+        (None, "anger", "settling"),
+        ("lost", "joy", "settling"),
+    ],
+)
+def test_a_game_result_makes_only_its_own_rule_follow_at_once(
+    result: str | None, expression: str, reason: str
+) -> None:
+    (row,), _ = ruled(feature(0, expression, scenario="game", game_result=result))
+    assert row == ("ease" if reason == "scenario_rule" else "mirror", reason, None)
+
+
+def test_a_person_looks_at_weak_and_ruled_decisions_of_high_stakes_alone() -> None:
+    """Neither what merely settles, nor what is ruled or weak in another scenario."""
+    support = [feature(n, "joy", scenario="support") for n in range(2)]
+    weak = feature(2, "joy", scenario="support", abstained=True)
+    game = [feature(n, "anger", scenario="game", subject="b") for n in range(3)]
+    unsure = feature(3, "anger", scenario="game", subject="b", abstained=True)
+    other = feature(0, "fear", scenario="work", subject="c")
+    found, reviews = ruled(*support, weak, *game, unsure, other)
+    assert reviews == [("a-1", "high_stakes"), ("a-2", "low_confidence")]
+    assert Counter(reason for _, reason, _ in found) == {
+        "settling": 2, "scenario_rule": 3, "abstained": 2, "default": 1,
+    }  # fmt: skip
+
+
+def test_weights_are_those_of_the_expression_by_its_intensity() -> None:
+    rows = decisions(*(feature(n, "joy") for n in range(2)), feature(2, "joy", abstained=True))
+    weights = EXPRESSION_WEIGHTS[EXPRESSIONS.index("joy")]
+    for row, intensity in zip(rows[:2], (0.25, 0.5), strict=True):
+        assert row["intensity"] == pytest.approx(intensity)
+        assert row["avatar_weights"] == pytest.approx((weights * intensity).tolist(), abs=1e-6)
+    assert (rows[2]["action"], rows[2]["expression"]) == ("hold", "joy")
+    assert max(rows[2]["avatar_weights"]) == 0, "a window that is unsure moves no avatar"
+    assert rows[2]["confidence"] == pytest.approx(0.8)
+
+
+def earlier(rows: pa.Table, subject_ref: str, before: dt.datetime) -> pa.Table:
+    """Return what landed of a subject's shard before a time, as a job's tables would."""
+    shard = [
+        shard_of(ref, 4) == shard_of(subject_ref, 4) for ref in rows["subject_ref"].to_pylist()
+    ]
+    mine = rows.filter(pa.array(shard))
+    return mine.filter(pa.array([end < before for end in mine["window_end"].to_pylist()]))
+
+
+def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    """Feature rows on their way: with what else the context told."""
+    schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details")])
+    full = [{name: row.get(name) for name in schema.names} for row in rows]
+    return pa.RecordBatch.from_pylist(full, schema=schema)
+
+
+def same_rows(wanted: list[dict[str, Any]], key: str) -> Callable[[list[pa.RecordBatch]], None]:
+    def check(batches: list[pa.RecordBatch]) -> None:
+        found = [row for one in batches for row in one.to_pylist()]
+        assert sorted(found, key=lambda row: row[key]) == sorted(wanted, key=lambda row: row[key])
+
+    return check
+
+
+@pytest.mark.parametrize("known", [0, 6])
+def test_the_graph_decides_in_order_and_goes_on_from_what_landed(known: int) -> None:
+    """Each window comes as a batch of its own, the last first; the first ``known`` have landed."""
+    rows = [
+        feature(window, "sadness" if window < 3 else "joy", subject=subject, scenario="support")
+        for window in range(5)
+        for subject in "abc"
+    ]
+    decided, reviews, _ = drain(*rows)
+    before = {row["window_id"] for row in rows[:known]}
+    wanted, queued = (
+        [row for row in out.to_pylist() if row["window_id"] not in before]
+        for out in (decided, reviews)
+    )
+    assert {row["reason"] for row in wanted} == {"settling", "scenario_rule"}
+    landed = functools.partial(earlier, pa.Table.from_batches([batch_of(rows[:known])]))
+    with beam.Pipeline(runner=FnApiRunner()) as p:
+        out = (
+            p
+            | beam.Create(
+                [
+                    TimestampedValue(batch_of([row]), row["window_end"].timestamp() - 0.001)
+                    for row in rows[:known:-1] + rows[known : known + 1]
+                ]
+            ).with_output_types(pa.RecordBatch)
+            | DecideExpressions(
+                policy=POLICIES / "scenarios.yaml",
+                rules=Decisions(),
+                shards=4,
+                landed=landed if known else None,
+            )
+        )
+        assert_that(out[MAIN], same_rows(wanted, "decision_id"), label="decisions")
+        assert_that(out[REVIEWS], same_rows(queued, "review_id"), label="reviews")

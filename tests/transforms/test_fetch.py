@@ -16,14 +16,19 @@ from schemas.settings import Media
 from schemas.stages import DEAD, MAIN
 from tests.support.hosts import served
 from tests.support.records import pseudonymous, record
-from transforms.fetch import FetchMedia, fetch_batch
+from transforms.fetch import AT_ONCE, FetchMedia, fetch_batch
 
 CLIP = b"RIFF\x24\x00\x00\x00WAVEfmt " + b"\x00" * 500
 LIMIT = 10_000
 
 
+ASKED: list[str] = []
+"""What was asked for, in its order; filled by the server's threads."""
+
+
 class Place(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        ASKED.append(self.path)
         if self.path.startswith("/clips/moved"):
             self.send_response(302)
             self.send_header("Location", "/clips/good")
@@ -94,9 +99,7 @@ def test_every_way_to_get_no_media_has_its_code(host: str) -> None:
         "clips/good": "media_place_refused",
         "http://[": "media_unreachable",
     }
-    begun = time.monotonic()
     media, codes = outcome(named(*places), rules)
-    assert time.monotonic() - begun < 5
     assert media == {0: CLIP}
     expected = {n: code for n, code in enumerate(places.values()) if code}
     assert codes == expected
@@ -110,11 +113,12 @@ def test_nobody_there_is_a_dead_letter() -> None:
 def test_a_host_that_hangs_is_not_asked_for_all_of_a_batch(host: str) -> None:
     other = host.replace("127.0.0.1", "localhost")
     places = [f"{other}/slow", *[f"{host}/slow/{n}" for n in range(100)], f"{other}/clips/1"]
-    begun = time.monotonic()
+    ASKED.clear()
     media, codes = outcome(
         named(*places), Media(places=(f"{host}/", f"{other}/"), max_bytes=LIMIT, timeout_s=0.5)
     )
-    assert time.monotonic() - begun < 4, "asked for all of them it takes 6 s and more"
+    asked = [path for path in ASKED if path.startswith("/slow/")]
+    assert AT_ONCE <= len(asked) < 3 * AT_ONCE, "the others would take another 6 s"
     assert media == {len(places) - 1: CLIP}, "one slow item does not silence its host"
     assert codes == dict.fromkeys(range(len(places) - 1), "media_unreachable")
 

@@ -1,14 +1,19 @@
 import datetime as dt
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.testing.util import assert_that
 
-from model_serving.fusion import load_fusion
+from model_serving.fusion import SHIPPED, load_fusion
 from schemas.events import WINDOW
+from schemas.modalities import MODALITIES
+from schemas.stages import MAIN, ON_TIME
 from schemas.tables import EMOTION_FEATURES
-from schemas.vocabularies import EXPRESSIONS
-from transforms.fuse import fuse_batch
+from schemas.vocabularies import EXPRESSIONS, VALENCE_AROUSAL, VOCABULARY
+from transforms.fuse import FuseModalities, fuse_batch
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 JOY = EXPRESSIONS.index("joy")
@@ -34,9 +39,13 @@ def window(number: int, **shown: str) -> dict:
     }
 
 
-def fused(*rows: dict) -> list[dict]:
+def batch(*rows: dict) -> pa.RecordBatch:
     full = [{name: row.get(name) for name in WINDOW.names} for row in rows]
-    out = fuse_batch(load_fusion(), pa.RecordBatch.from_pylist(full, schema=WINDOW))
+    return pa.RecordBatch.from_pylist(full, schema=WINDOW)
+
+
+def fused(*rows: dict) -> list[dict]:
+    out = fuse_batch(load_fusion(), batch(*rows))
     assert out.schema == EMOTION_FEATURES
     return out.to_pylist()
 
@@ -59,6 +68,43 @@ def test_attention_is_on_what_is_there() -> None:
 
 
 def test_an_abstained_row_names_no_expression() -> None:
-    (row,) = fused(window(0, text="joy", voice="anger", face="sadness", motion="fear"))
-    assert (row["expression"] is None) == row["abstained"]
-    assert row["confidence"] == pytest.approx(max(row["scores"]))
+    unsure = window(0, text="joy") | {
+        "modality_scores": [1 / 7] * 28,
+        "modality_confidence": [1 / 7] * 4,
+    }
+    weak, strong = fused(unsure, window(1, text="joy", face="joy", motion="joy"))
+    assert (weak["abstained"], weak["expression"]) == (True, None)
+    assert (strong["abstained"], strong["expression"]) == (False, "joy")
+    for row in (weak, strong):
+        assert row["confidence"] == pytest.approx(max(row["scores"]))
+
+
+def test_a_row_says_what_was_fused_and_by_what() -> None:
+    shown = window(4, text="anger", voice="anger")
+    shown |= {"counts": [3, 1, 0, 0], "activity": "duel", "game_result": "lost"}
+    shown |= {"window_start": START - dt.timedelta(seconds=2), "subject_ref": "a" * 32}
+    (row,) = fused(shown)
+    assert [row[f"n_{modality}"] for modality in MODALITIES] == [3, 1, 0, 0]
+    assert (row["vocabulary"], row["model_id"]) == (VOCABULARY, load_fusion().model_id)
+    assert row["event_date"] == dt.date(2026, 8, 31), "the day on which the window starts"
+    same = ("window_id", "window_start", "window_end", "subject_ref", "activity", "game_result")
+    assert [row[name] for name in same] == [shown[name] for name in same]
+    for place, name in enumerate(("valence", "arousal")):
+        pairs = zip(row["scores"], EXPRESSIONS, strict=True)
+        mean = sum(score * VALENCE_AROUSAL[label][place] for score, label in pairs)
+        assert row[name] == pytest.approx(mean, abs=1e-6)
+
+
+def test_decisions_are_made_on_panes_that_are_in_time() -> None:
+    """All rows are features; those of late panes revise a row that was decided on already."""
+    rows = [window(0, text="joy"), window(1, face="joy") | {"late": True}, window(2, voice="joy")]
+    with beam.Pipeline(runner=FnApiRunner()) as p:
+        windows = p | beam.Create([batch(*rows)]).with_output_types(pa.RecordBatch)
+        out = windows | FuseModalities(model=SHIPPED)
+        for tag, wanted in ((MAIN, fused(*rows)), (ON_TIME, fused(rows[0], rows[2]))):
+
+            def check(found: list[pa.RecordBatch], wanted: list[dict] = wanted) -> None:
+                names = EMOTION_FEATURES.names
+                assert [row for part in found for row in part.select(names).to_pylist()] == wanted
+
+            assert_that(out[tag], check, label=tag)

@@ -1,8 +1,12 @@
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
+import apache_beam as beam
 import pyarrow as pa
 import pytest
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
@@ -10,7 +14,7 @@ from schemas.modalities import MODALITIES
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED
 from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
 from tests.support.records import pseudonymous, record
-from transforms.gate import Gate
+from transforms.gate import Gate, GateByPolicy
 from transforms.gating.consent import Consents, ledger_rows
 from transforms.gating.policy import Case, Policy, Rule, read_policy
 
@@ -200,6 +204,40 @@ def test_a_policy_that_is_wrong_says_so(tmp_path: Path) -> None:
             read_policy(path)
 
 
+RULE = {
+    "verdict": "refuse", "code": "purpose_prohibited", "article": "a law of one month",
+    "since": dt.date(2026, 9, 1), "until": dt.date(2026, 9, 30),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("day", "article"),
+    [
+        (dt.date(2026, 8, 31), None),
+        (dt.date(2026, 9, 1), RULE["article"]),
+        (dt.date(2026, 9, 30), RULE["article"]),
+        (dt.date(2026, 10, 1), None),
+    ],
+)
+def test_a_rule_holds_on_its_first_and_last_day(
+    policy: Policy, day: dt.date, article: str | None
+) -> None:
+    rules = [RULE, *(rule.model_dump() for rule in policy.rules)]
+    dated = Policy.model_validate(policy.model_dump() | {"rules": rules})
+    verdict = dated.judge(Case("avatar_mirroring", "US", "social", "adult", "text", day))
+    assert verdict == (article and (RULE["code"], article))
+
+
+def test_context_goes_on_by_the_consent_to_text(policy: Policy) -> None:
+    """It is no biometric: a yes to the voice says nothing of it."""
+    said = {"granted": True, "purposes": ["avatar_mirroring"]}
+    for modality, code in (("text", None), ("voice", "consent_unknown")):
+        given = pseudonymous(record("consent", 0, said | {"modalities": [modality]}))
+        gate = Gate(policy, Consents([ledger_rows(given, PURPOSES)[0]]))
+        assert codes(gate, record("context", 1, {"activity": "duel"})) == [code]
+        assert codes(gate, text(2)) == [code]
+
+
 def test_a_biometric_rule_holds_for_every_modality_about_the_body() -> None:
     biometric = Rule(verdict="refuse", article="a", code="minor_biometric", biometric=True)
     policy = read_policy(POLICIES / "gate.yaml").model_copy(update={"rules": (biometric,)})
@@ -211,3 +249,61 @@ def test_a_biometric_rule_holds_for_every_modality_about_the_body() -> None:
     }
     found = {name for name, code in refused.items() if code == "minor_biometric"}
     assert found == {"voice", "face", "motion"}
+
+
+def test_cases_that_differ_are_judged_apart_within_a_batch(policy: Policy) -> None:
+    """Of two in one batch neither is allowed, or refused, for the other."""
+    gate = Gate(policy, Consents([consent(0)]))
+    found = codes(
+        gate,
+        face(1),
+        face(2, purpose="workplace_monitoring"),
+        face(3, region="MARS"),
+        face(4, scenario="casino"),
+        face(5, ageband="child"),
+        face(6, ageband="senior"),
+        face(7),
+    )
+    assert found == [
+        None, "purpose_prohibited", "region_unknown", "scenario_unknown", "minor_biometric",
+        "age_band_unknown", None,
+    ]  # fmt: skip
+    rules = [RULE, *(rule.model_dump() for rule in policy.rules)]
+    dated = Policy.model_validate(policy.model_dump() | {"rules": rules})
+    next_day = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
+    last = next_day - dt.timedelta(seconds=1)
+    days = [
+        text(n, time=when.isoformat()) | {"timestamp": when}
+        for n, when in enumerate((next_day, last, next_day))
+    ]
+    assert codes(Gate(dated, Consents([consent(0)])), *days) == [None, "purpose_prohibited", None]
+
+
+def granted_to_alice() -> Consents:
+    return Consents([consent(0)])
+
+
+def test_the_graph_parts_what_may_go_on_from_refusals_and_the_ledger() -> None:
+    batches = [
+        pseudonymous(text(1), text(2, subject="stranger"), text(3)),
+        pseudonymous(record("erasure", 4, {"reason": "left"})),
+    ]
+    p = beam.Pipeline(runner=FnApiRunner())
+    out = (
+        p
+        | beam.Create(batches).with_output_types(pa.RecordBatch)
+        | GateByPolicy(policy=POLICIES / "gate.yaml", consents=granted_to_alice)
+    )
+    for tag, name, wanted in (
+        (MAIN, "offset", [1, 3]),
+        (REFUSED, "code", ["consent_unknown"]),
+        (LEDGER, "action", ["erasure_requested"]),
+        (DEAD, "code", []),
+    ):
+        values = out[tag] | f"{tag}s" >> beam.FlatMap(_column, name)
+        assert_that(values, equal_to(wanted), label=tag)
+    p.run().wait_until_finish()
+
+
+def _column(batch: pa.RecordBatch, name: str) -> list[Any]:
+    return batch[name].to_pylist()

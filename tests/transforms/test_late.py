@@ -38,6 +38,8 @@ def test_batches_at_the_end_of_time_are_dead_letters() -> None:
     def letters(found: list[pa.RecordBatch]) -> None:
         assert [part.schema for part in found] == [DEAD_LETTERS]
         assert found[0]["code"].to_pylist() == ["late", "late"]
+        assert found[0]["stage"].to_pylist() == ["SieveLate", "SieveLate"]
+        assert all("lateness" in detail for detail in found[0]["detail"].to_pylist())
         assert found[0]["event_id"].to_pylist() == events(2, 3)["event_id"].to_pylist()
 
     with beam.Pipeline() as p:

@@ -1,68 +1,24 @@
-import datetime as dt
+import hashlib
 from collections import Counter
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
-from apache_beam.testing.test_stream import TestStream
-from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.arrow import vectors
-from schemas.events import HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
-from schemas.settings import Windows
-from schemas.tables import OBSERVED
-from schemas.vocabularies import EXPRESSIONS
+from schemas.events import HELD, SESSION_COLUMNS, WINDOW, WINDOW_KEY
 from tests.support.records import pseudonymous, record
+from tests.support.windows import CUT, END, START, batch, held
 from transforms.arrow_coder import ArrowBatchCoder
 from transforms.window import (
-    WindowSessions,
     cut,
+    repetitions,
     shard_of,
     split_by_shard,
     window_rows,
 )
-
-START = dt.datetime(2026, 9, 1, 10, 0, 0, tzinfo=dt.UTC)
-END = START + dt.timedelta(seconds=5)
-
-
-def held(
-    number: int, *, subject: str = "a", second: float = 0.0, modality: int = 0, **more
-) -> dict:
-    peak = 0.25 + (number % 3) * 0.25
-    scores = np.full(len(EXPRESSIONS), (1 - peak) / 6)
-    scores[number % len(EXPRESSIONS)] = peak
-    return {
-        "event_id": f"{number:016x}" + "0" * 16,
-        "subject_ref": subject * 32,
-        "session_ref": "5" * 32,
-        "scene_id": "scene",
-        "event_time": START + dt.timedelta(seconds=second),
-        "modality": modality,
-        "content": number,
-        "scores": None if modality < 0 else scores.tolist(),
-    } | more
-
-
-CUT = pa.schema(
-    [
-        ("event_id", pa.string()),
-        ("event_time", TIME),
-        ("content", pa.int64()),
-        *SESSION_COLUMNS,
-        ("modality", pa.int8()),
-        ("scores", pa.list_(pa.float32(), len(EXPRESSIONS))),
-    ]
-)
-
-
-def batch(*rows: dict) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(list(rows), schema=CUT)
 
 
 def rows_of(*batches: pa.RecordBatch) -> pa.RecordBatch:
@@ -169,7 +125,8 @@ EVENTS = st.builds(
     scenario=st.sampled_from(["game", "social"]),
     age_band=st.sampled_from(["adult", "unknown", None, ""]),
     scene_id=st.sampled_from(["arena", "market", None]),
-    game_result=st.sampled_from(["won", None]),
+    game_result=st.sampled_from(["won", "lost", None]),
+    activity=st.sampled_from(["duel", "chat", None]),
 )
 
 
@@ -210,61 +167,6 @@ def test_pieces_lie_in_one_window_and_shard_and_lose_nothing(rows: list[dict], s
         assert {shard_of(ref, shards) for ref in refs} == {shard}
 
 
-def observed(number: int, second: float) -> pa.RecordBatch:
-    row = held(number, second=second) | {"modality": "text", "event_date": START.date()}
-    return pa.RecordBatch.from_pylist(
-        [{name: row.get(name) for name in OBSERVED.names}], schema=OBSERVED
-    )
-
-
-def run_stream(stream: TestStream, expected: list[tuple[int, bool]]) -> None:
-    """Compare (revision, late) of every pane that comes out."""
-    options = PipelineOptions()
-    options.view_as(StandardOptions).streaming = True
-    with beam.Pipeline(runner=BundleBasedDirectRunner(), options=options) as p:
-        batches = p | stream
-        batches.element_type = pa.RecordBatch
-        panes = batches | WindowSessions(windows=Windows(length_s=5, lateness_s=60, shards=4))
-        found = panes | beam.FlatMap(
-            lambda b: list(zip(b["revision"].to_pylist(), b["late"].to_pylist(), strict=True))
-        )
-
-        def check(seen: list[tuple[int, bool]]) -> None:
-            assert sorted(seen) == expected
-
-        assert_that(found, check)
-
-
-def at(second: float) -> float:
-    return START.timestamp() + second
-
-
-def test_a_late_event_gives_a_higher_revision_of_the_same_row() -> None:
-    stream = (
-        TestStream()
-        .advance_watermark_to(at(0))
-        .add_elements([observed(1, 1), observed(2, 2)])
-        .advance_watermark_to(at(6))
-        .add_elements([observed(3, 3)])
-        .advance_watermark_to(at(30))
-        .add_elements([observed(3, 3)])
-        .advance_watermark_to_infinity()
-    )
-    run_stream(stream, [(2, False), (3, True), (3, True)])
-
-
-def test_beyond_the_lateness_nothing_is_revised() -> None:
-    stream = (
-        TestStream()
-        .advance_watermark_to(at(0))
-        .add_elements([observed(1, 1)])
-        .advance_watermark_to(at(5 + 61))
-        .add_elements([observed(2, 2)])
-        .advance_watermark_to_infinity()
-    )
-    run_stream(stream, [(1, False)])
-
-
 def test_context_is_held_as_modality_minus_one() -> None:
     out = cut(pseudonymous(record("context", 1, {"activity": "duel"})))
     assert out.select(CUT.names).schema == CUT
@@ -301,3 +203,87 @@ def test_what_is_held_survives_the_coder(rows: list[dict]) -> None:
     np.testing.assert_allclose(
         np.sort(held, axis=0), np.sort(vectors(plain["scores"], 7), axis=0), atol=5e-4
     )
+
+
+def window_id(row: dict) -> str:
+    """The row id as its docs define it: BLAKE2b-128 of netstrings, a null as a dash."""
+    parts = [*(row[name] for name in WINDOW_KEY), START.isoformat(), "5000000"]
+    text = "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def aggregated(rows: list[dict]) -> list[dict]:
+    """What the window's rows should be, event by event and in plain numbers."""
+    ordered = sorted(rows, key=lambda row: (row["event_time"], row["event_id"]))
+    groups: dict[str, list[dict]] = {}
+    for row in ordered:
+        groups.setdefault(window_id(row), []).append(row)
+    out = []
+    for name in sorted(groups):
+        events = groups[name]
+        scores, confidence = np.zeros((4, 7)), np.zeros(4)
+        counts = [sum(row["modality"] == place for row in events) for place in range(4)]
+        for place in np.flatnonzero(counts):
+            given = np.array([r["scores"] for r in events if r["modality"] == place], np.float16)
+            weights = given.max(axis=1).astype(float)
+            scores[place] = (weights[:, None] * given).sum(axis=0) / weights.sum()
+            confidence[place] = weights.mean()
+        told = {n: [r[n] for r in events if r[n] is not None] for n in ("activity", "game_result")}
+        out += [
+            {n: events[0][n] for n, _ in SESSION_COLUMNS}
+            | {n: values[-1] if values else None for n, values in told.items()}
+            | {
+                "window_id": name,
+                "window_start": START,
+                "window_end": END,
+                "revision": len(events),
+                "late": False,
+                "counts": counts,
+                "modality_scores": pytest.approx(scores.reshape(-1).tolist(), abs=1e-5),
+                "modality_confidence": pytest.approx(confidence.tolist(), abs=1e-5),
+            }
+        ]
+    return [row for row in out if sum(row["counts"])]
+
+
+@given(
+    st.lists(EVENTS, min_size=1, max_size=30, unique_by=lambda row: row["event_id"]),
+    st.integers(1, 4),
+)
+def test_rows_are_what_plain_numbers_give(rows: list[dict], parts: int) -> None:
+    given_rows = batch(*rows).to_pylist()
+    out = rows_of(*(batch(*rows[n::parts]) for n in range(min(parts, len(rows)))))
+    assert out.to_pylist() == aggregated(given_rows)
+
+
+def test_the_length_and_start_of_a_window_are_of_its_id() -> None:
+    pieces = [piece for _, _, piece in split_by_shard(batch(held(0)), 1, 5_000_000)]
+    spans = [(START, END), (START, END + (END - START)), (END, END + (END - START))]
+    ids = {window_rows(pieces, *span, late=False)["window_id"][0].as_py() for span in spans}
+    assert len(ids) == 3
+    (row,) = window_rows(pieces, START, END, late=True).to_pylist()
+    assert row["late"]
+    assert row["window_id"] in ids, "a revision is of the same row"
+
+
+def test_only_an_event_that_came_unchanged_is_a_repetition() -> None:
+    changed = held(1) | {"content": 77}
+    rows = [held(0), held(0), held(1), changed, changed, held(2)]
+    pieces = [piece for row in rows for _, _, piece in split_by_shard(batch(row), 1, 5_000_000)]
+    assert repetitions(pieces) == 2
+    assert repetitions(pieces[2:4]) == 0
+
+
+def test_two_that_share_an_id_count_once_by_what_they_say() -> None:
+    """Which of them counts follows from scores, session and modality, not from arrival."""
+    one = held(1, modality=0)
+    for change in (
+        {"modality": 1},
+        {"scene_id": "market"},
+        {"game_result": "won"},
+        {"scores": held(2)["scores"]},
+    ):
+        pair = [one, one | change]
+        first, second = (rows_of(batch(*order)) for order in (pair, pair[::-1]))
+        assert first.equals(second), change
+        assert first["revision"].to_pylist() == [1]
