@@ -15,7 +15,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from model_serving.front_end import Failure
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import Estimates, Recogniser
-from schemas.arrow import filled, take_rows, vector_column
+from schemas.arrow import fill_schema, take_rows, vector_column
 from schemas.dead_letters import dead_letters
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
@@ -170,7 +170,7 @@ def observations(
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),
     }
-    return filled(OBSERVED, columns, rows)
+    return fill_schema(OBSERVED, columns, rows)
 
 
 def _dead_letters(

@@ -19,7 +19,7 @@ _PART_OF_COUNTRY: Final = re.compile(r"[a-z]{2}-[a-z0-9]{1,3}")  # as in ISO 316
 _LONGEST: Final = 64  # characters; no longer name is known
 
 
-def plain(name: str) -> str:
+def fold_spelling(name: str) -> str:
     """Return a short name without case, Unicode form, quotes and the kind of its separators."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     return _BETWEEN.sub("-", folded.strip(" \t\r\n\"'`")).strip("-")
@@ -32,7 +32,7 @@ def aliases(dimension: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name, spellings in table.items():
         for spelling in (name, *spellings):
-            if found.setdefault(plain(spelling), name) != name:
+            if found.setdefault(fold_spelling(spelling), name) != name:
                 message = f"{_FILE.name}: {dimension} {spelling!r} stands for two names"
                 raise AffectstreamError(message)
     return MappingProxyType(found)
@@ -42,7 +42,7 @@ def known_name(dimension: str, given: str) -> str | None:
     """Return the name that this spelling stands for, None where the table has none."""
     if len(given) > _LONGEST:
         return None
-    spelling, table = plain(given), aliases(dimension)
+    spelling, table = fold_spelling(given), aliases(dimension)
     if dimension == "region" and spelling not in table and _PART_OF_COUNTRY.fullmatch(spelling):
         spelling = spelling[:2]
     return table.get(spelling)

@@ -19,20 +19,22 @@ def take_rows(batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
     return batch.take(pa.array(rows))
 
 
-def filled(schema: pa.Schema, columns: dict[str, pa.Array], rest: pa.RecordBatch) -> pa.RecordBatch:
+def fill_schema(
+    schema: pa.Schema, columns: dict[str, pa.Array], rest: pa.RecordBatch
+) -> pa.RecordBatch:
     """Return a batch of this schema from these columns, and from ``rest`` where there is none."""
     names = schema.names
     arrays = [columns[name] if name in columns else rest[name] for name in names]
     return pa.record_batch(arrays, schema=schema)
 
 
-def runs(keys: np.ndarray) -> Iterator[tuple[int, int]]:
+def equal_runs(keys: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) of each run of equal neighbours; there is at least one key."""
     starts = np.flatnonzero(np.r_[True, np.diff(keys) != 0]).tolist()
     yield from zip(starts, [*starts[1:], len(keys)], strict=True)
 
 
-def distinct(*columns: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def number_distinct(*columns: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Number the distinct combinations of these columns' values, in the order they come.
 
     Returns each row's number, and the first row of each number; a null is a value as any other.
@@ -72,13 +74,13 @@ def vector_column(rows: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
 
 
-def matching(text: pa.Array, pattern: str) -> np.ndarray:
+def match_rows(text: pa.Array, pattern: str) -> np.ndarray:
     """Return the positions of the strings in which this RE2 pattern matches; a null never does."""
     mask = pc.match_substring_regex(text, pattern)
     return np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
 
 
-def put(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
+def replace_rows(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
     """Return the column with these values at these ascending positions."""
     mask = np.zeros(len(column), dtype=bool)
     mask[rows] = True

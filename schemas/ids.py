@@ -28,7 +28,7 @@ def unambiguous(*columns: pa.Array | str) -> pa.Array:
     its length in bytes (a netstring, ``5:alice``), a null as ``-``. A separator would not do:
     whoever may write it into one string can make it look like two.
     """
-    parts = [_prefixed(column) for column in columns]
+    parts = [_length_prefixed(column) for column in columns]
     return pc.binary_join_element_wise("", *parts, "").cast(pa.binary())
 
 
@@ -38,7 +38,7 @@ def unambiguous_text(*parts: str) -> bytes:
     return b"".join(b"%d:%s" % (len(part), part) for part in encoded)
 
 
-def _prefixed(column: pa.Array | str) -> pa.Array | str:
+def _length_prefixed(column: pa.Array | str) -> pa.Array | str:
     if isinstance(column, str):
         return unambiguous_text(column).decode()
     lengths = pc.binary_length(column).cast(pa.string())

@@ -132,7 +132,7 @@ def _compile(suite: str, kind: str, kwargs: dict[str, Any]) -> Check:
 
 
 def _not_null(*, column: str) -> Failing:
-    return lambda batch: _mask(_missing(batch[column]))
+    return lambda batch: _mask(_is_missing(batch[column]))
 
 
 def _in_set(*, column: str, value_set: list[Any]) -> Failing:
@@ -202,7 +202,7 @@ def _matches_not(*, column: str, regex: str) -> Failing:
 def _unique(*, column: str) -> Failing:
     def failing(batch: pa.RecordBatch) -> np.ndarray:
         codes = _codes(batch[column])
-        return np.asarray((np.bincount(codes)[codes] > 1) & ~_mask(_missing(batch[column])))
+        return np.asarray((np.bincount(codes)[codes] > 1) & ~_mask(_is_missing(batch[column])))
 
     return failing
 
@@ -258,7 +258,7 @@ def _mask(column: pa.Array) -> np.ndarray:
     return np.asarray(filled.to_numpy(zero_copy_only=False))
 
 
-def _missing(column: pa.Array) -> pa.Array:
+def _is_missing(column: pa.Array) -> pa.Array:
     return pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
 
 

@@ -24,7 +24,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 
 from schemas.arkit import EXPRESSION_WEIGHTS
-from schemas.arrow import filled, runs, vector_column
+from schemas.arrow import equal_runs, fill_schema, vector_column
 from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
@@ -34,7 +34,7 @@ from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
 from transforms.deciding.history import NOTHING, History, Step, history_ids
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
-from transforms.stage import Outputs, stage_counters, timed
+from transforms.stage import Outputs, count_time, stage_counters
 from transforms.window import Keyed, shard_of
 
 Landed = Callable[[str, datetime], pa.Table]
@@ -62,7 +62,7 @@ class Decider:
         history, ids = History(self.rules, state), history_ids(rows)
         steps = [
             history.advance(rows.slice(start, stop - start), ids.slice(start, stop - start))
-            for start, stop in runs(ends)
+            for start, stop in equal_runs(ends)
         ]
         step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
         decisions = self._decisions(rows, step)
@@ -92,7 +92,7 @@ class Decider:
             "expires_at": pa.array(expires).cast(TIME),
             "event_date": rows["window_end"].cast(pa.date32()),
         }
-        return filled(EXPRESSION_DECISIONS, columns, rows)
+        return fill_schema(EXPRESSION_DECISIONS, columns, rows)
 
     def _apply(self, rows: pa.RecordBatch, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return action, reason code and reply id a row."""
@@ -104,7 +104,7 @@ class Decider:
         for name, rules in self.policy.scenarios.items():
             for expression, rule in rules.items():
                 shown = (scenario == name) & (step.held == EXPRESSIONS.index(expression))
-                ripe = shown & ((step.held_for >= rule.after) | _told_at_once(rows, rule.at_once))
+                ripe = shown & ((step.held_for >= rule.after) | _meets_context(rows, rule.at_once))
                 reason[shown & ~ripe] = "settling"
                 action[ripe], reason[ripe], reply[ripe] = rule.action, "scenario_rule", rule.reply
         weak = rows["abstained"].to_numpy(zero_copy_only=False) | (step.held == NOTHING)
@@ -124,10 +124,10 @@ class Decider:
             "reason": why,
             "reviewer_decision": pa.nulls(len(why), pa.string()),
         }
-        return filled(REVIEW_QUEUE, columns, at)
+        return fill_schema(REVIEW_QUEUE, columns, at)
 
 
-def _told_at_once(rows: pa.RecordBatch, wanted: Mapping[str, str]) -> np.ndarray:
+def _meets_context(rows: pa.RecordBatch, wanted: Mapping[str, str]) -> np.ndarray:
     """Return the rows whose context has all of these values, none where nothing is wanted."""
     met = np.full(rows.num_rows, bool(wanted))
     for field, value in wanted.items():
@@ -200,7 +200,7 @@ class _Decide(beam.DoFn):
         batches = list(pending.read())
         if not batches:
             return
-        with timed(self._busy_us):
+        with count_time(self._busy_us):
             before = history.read() or self._before(batches)
             decisions, reviews, state = self._decider.drain(batches, before)
         pending.clear()

@@ -26,11 +26,11 @@ from schemas.events import (
     event_schema,
 )
 from schemas.keys import read_keys
-from schemas.record_time import record_times
 from schemas.stages import DEAD, MAIN, Stage, Tagged
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.headers import read_headers
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
+from transforms.decoding.record_time import record_times
 from transforms.gating.governance import sort_governance
 from transforms.stage import Outputs, run_stage
 
@@ -79,26 +79,26 @@ def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
     return functools.partial(decode_batch, ids=EventIds(read_keys(keys)))
 
 
-class _Told(NamedTuple):
+class _Attributes(NamedTuple):
     """What the headers of some records tell: a column a name, and rows that tell nothing sure."""
 
     columns: Columns
     broken: np.ndarray
 
-    def of(self, rows: np.ndarray) -> "_Told":
+    def of(self, rows: np.ndarray) -> "_Attributes":
         """Return what those of the rows tell in which this mask is true."""
         if rows.all():
             return self
         mask = pa.array(rows)
         columns = {name: column.filter(mask) for name, column in self.columns.items()}
-        return _Told(columns, self.broken[rows])
+        return _Attributes(columns, self.broken[rows])
 
 
 def decode_batch(raw: pa.RecordBatch, ids: EventIds) -> Tagged:
     """Decode one RAW batch into at most two EVENT batches a kind, and its dead letters."""
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
-    told = _Told(*read_headers(raw["headers"], _HEADERS))
+    told = _Attributes(*read_headers(raw["headers"], _HEADERS))
     plain = raw.drop_columns(["headers", "key"])  # to copy headers costs as much as to read them
     for code, topic in enumerate(topics.dictionary.to_pylist()):
         mine = codes == code
@@ -111,7 +111,7 @@ def decode_batch(raw: pa.RecordBatch, ids: EventIds) -> Tagged:
             yield from _decode_session(TOPICS[topic], take_rows(plain, mine), told.of(mine), ids)
 
 
-def _decode_session(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) -> Tagged:
+def _decode_session(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
     empty = _nulls(raw["value"])
     if kind in MEDIA_KINDS:  # which may only be named
         empty &= _nulls(told.columns["ce_dataref"])
@@ -122,7 +122,7 @@ def _decode_session(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) 
         yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids)
 
 
-def _decode_governance(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) -> Tagged:
+def _decode_governance(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
     """Read grants as strictly as all events, and whatever may be a prohibition as it is."""
     found = sort_governance(kind, raw, ids)
     for mask, code in (
@@ -138,7 +138,7 @@ def _decode_governance(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventId
         yield from _decode_kind(kind, take_rows(raw, found.grants), told.of(found.grants), ids)
 
 
-def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Told, ids: EventIds) -> Tagged:
+def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
     form = pc.starts_with(told.columns["content-type"], "application/cloudevents")
     structured = form.fill_null(False).to_numpy(zero_copy_only=False)
     for mode in (structured, ~structured):
@@ -166,7 +166,7 @@ def _assemble(
     is none), that is the problem.
     """
     if kind in MEDIA_KINDS:
-        payload = _without_named(payload, attributes["dataref"], problems)
+        payload = _without_references(payload, attributes["dataref"], problems)
     read = ~np.logical_and.reduce([_nulls(column) for column in attributes.values()])
     read |= problems == None  # noqa: E711  element-wise
     attributes |= {name: canonical(name, attributes[name]) for name in _ALIASED}
@@ -174,7 +174,7 @@ def _assemble(
     recorded, impossible = record_times(raw["timestamp"])
     impossible &= kind not in GOVERNANCE_KINDS
     known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
-    named = _filled(attributes["id"]) & _filled(attributes["source"])
+    named = _non_empty(attributes["id"]) & _non_empty(attributes["source"])
     problems[read & (_nulls(times) | impossible)] = DeadLetterCode.BAD_TIME
     problems[read & _ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
     problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
@@ -214,7 +214,7 @@ def _checksums(data: Sequence[Any], attributes: Columns) -> np.ndarray:
     return np.array(sums, np.uint32)
 
 
-def _without_named(payload: Columns, place: pa.Array, problems: np.ndarray) -> Columns:
+def _without_references(payload: Columns, place: pa.Array, problems: np.ndarray) -> Columns:
     """Blank the payload of events that only name their media; to have no value is right then."""
     absent = pc.equal(pc.fill_null(payload["media_bytes"], 0), 0)
     named = pc.and_(place.is_valid(), absent)
@@ -223,7 +223,7 @@ def _without_named(payload: Columns, place: pa.Array, problems: np.ndarray) -> C
     return {name: pc.if_else(named, None, column) for name, column in payload.items()}
 
 
-def _filled(column: pa.Array) -> np.ndarray:
+def _non_empty(column: pa.Array) -> np.ndarray:
     """Return which strings hold more than nothing."""
     some = pc.greater(pc.binary_length(column), 0).fill_null(False)
     return some.to_numpy(zero_copy_only=False)

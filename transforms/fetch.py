@@ -18,7 +18,7 @@ import pyarrow as pa
 import requests
 from urllib3.exceptions import HTTPError
 
-from schemas.arrow import filled, take_rows
+from schemas.arrow import fill_schema, take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import MEDIA_KINDS
@@ -67,7 +67,7 @@ def _read(uri: SplitResult, place: SplitResult, rules: Media) -> bytes:
     if not path.is_relative_to(Path(unquote(place.path)).resolve()):  # a link that leads out
         _refuse_place()
     with path.open("rb") as file:
-        return _bounded(file.read(rules.max_bytes + 1), rules)
+        return _within_limits(file.read(rules.max_bytes + 1), rules)
 
 
 def _get(uri: str, rules: Media) -> bytes:
@@ -82,14 +82,14 @@ def _get(uri: str, rules: Media) -> bytes:
             raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail)
         while chunk := response.raw.read1(_CHUNK):  # what is there: a drip may not hold us
             media += chunk
-            _bounded(media, rules)
+            _within_limits(media, rules)
             if time.monotonic() > end:
                 detail = f"the media did not come within {rules.timeout_s:g} s"
                 raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail)
     return bytes(media)
 
 
-def _bounded(media: Any, rules: Media) -> Any:
+def _within_limits(media: Any, rules: Media) -> Any:
     if len(media) > rules.max_bytes:
         detail = f"more than the {rules.max_bytes:,} bytes that are allowed"
         raise _FetchError(DeadLetterCode.MEDIA_TOO_LARGE, detail)
@@ -109,10 +109,12 @@ def fetch_batch(batch: pa.RecordBatch, rules: Media) -> Tagged:
     waited: Counter[str] = Counter()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(0, len(rows), AT_ONCE):
-            yield from _few(take_rows(batch, rows[start : start + AT_ONCE]), rules, pool, waited)
+            yield from _fetch_few(
+                take_rows(batch, rows[start : start + AT_ONCE]), rules, pool, waited
+            )
 
 
-def _few(
+def _fetch_few(
     batch: pa.RecordBatch, rules: Media, pool: ThreadPoolExecutor, waited: Counter[str]
 ) -> Tagged:
     """Fetch these at once; ``waited`` counts how often a host did not answer in time.
@@ -140,7 +142,7 @@ def _few(
     if not lost.all():
         media = [item for item in found if isinstance(item, bytes)]
         columns = media_columns(pa.array(media, pa.binary()))
-        yield MAIN, filled(batch.schema, columns, take_rows(batch, ~lost))
+        yield MAIN, fill_schema(batch.schema, columns, take_rows(batch, ~lost))
     if failed:
         yield (
             DEAD,

@@ -8,7 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from model_serving.fusion import Fusion, load_fusion
-from schemas.arrow import filled, take_rows, vector_column, vectors
+from schemas.arrow import fill_schema, take_rows, vector_column, vectors
 from schemas.modalities import MODALITIES
 from schemas.stages import MAIN, ON_TIME, Stage, Tagged
 from schemas.tables import EMOTION_FEATURES
@@ -39,7 +39,7 @@ def fuse_batch(fusion: Fusion, windows: pa.RecordBatch) -> pa.RecordBatch:
     }
     for place, modality in enumerate(MODALITIES):
         columns[f"n_{modality}"] = pa.array(counts[:, place])
-    return filled(EMOTION_FEATURES, columns, windows)
+    return fill_schema(EMOTION_FEATURES, columns, windows)
 
 
 class FuseModalities(beam.PTransform):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import distinct, filled, take_rows
+from schemas.arrow import fill_schema, number_distinct, take_rows
 from schemas.errors import RefusalCode
 from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
@@ -81,7 +81,7 @@ class Gate:
         """Judge each distinct case once; a batch has a handful."""
         days = events["event_time"].cast(pa.date32())
         names = ("purpose", "region", "scenario", "age_band")
-        number, rows = distinct(*(events[name] for name in names), days)
+        number, rows = number_distinct(*(events[name] for name in names), days)
         for code, first in enumerate(rows.tolist()):
             purpose, region, scenario, age_band = (events[name][first].as_py() for name in names)
             day = days[first].as_py()
@@ -100,7 +100,7 @@ class Gate:
             "policy_version": pa.repeat(self.policy.version, rows.num_rows),
             "event_date": rows["event_time"].cast(pa.date32()),
         }
-        return filled(on_its_way(REFUSALS), columns, rows)
+        return fill_schema(on_its_way(REFUSALS), columns, rows)
 
 
 class GateByPolicy(beam.PTransform):

@@ -17,7 +17,7 @@ from schemas.events import TOPIC_OF
 from schemas.stages import DEAD, MAIN, Stage, landing_stage
 from schemas.tables import TABLES, Root
 from transforms.landing.delta import TableWriter
-from transforms.stage import stage_counters, timed
+from transforms.stage import count_time, stage_counters
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
 _SLACK_S = 8.0
@@ -54,16 +54,16 @@ class _Commit(beam.DoFn):
                 yield beam.pvalue.TaggedOutput(DEAD, value)
 
     def _commit(self) -> Iterator[pa.RecordBatch]:
-        with timed(self._busy_us):
+        with count_time(self._busy_us):
             landed = self._writer.land(self._batches)
         self._rows_in.inc(self._rows)
         self._rows_out.inc(landed.new)
         self._batches, self._rows = [], 0
         for rows in landed.reused.to_batches():
-            yield _reused(rows)
+            yield _reused_letters(rows)
 
 
-def _reused(rows: pa.RecordBatch) -> pa.RecordBatch:
+def _reused_letters(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return the dead letters of events whose id another event has."""
     topics = pa.array([TOPIC_OF[name] for name in rows["modality"].to_pylist()], pa.string())
     return dead_letters(

@@ -10,7 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from schemas.arrow import distinct, filled
+from schemas.arrow import fill_schema, number_distinct
 from schemas.events import pseudonymous_schema
 from schemas.ids import unambiguous_text
 from schemas.keys import KeyPeriod, period_of, read_keys
@@ -46,10 +46,10 @@ class Pseudonyms:
             "session_ref": self._column(
                 "session", periods, region, events["session_id"].dictionary_encode()
             ),
-            "person_ref": _coded(people.indices, [exact for exact, _ in known]),
-            "person_fold": _coded(people.indices, [folded for _, folded in known]),
+            "person_ref": _recode(people.indices, [exact for exact, _ in known]),
+            "person_fold": _recode(people.indices, [folded for _, folded in known]),
         }
-        return filled(pseudonymous_schema(kind_of(events)), replaced, events)
+        return fill_schema(pseudonymous_schema(kind_of(events)), replaced, events)
 
     def _person(self, name: str) -> tuple[str, str]:
         """Return the references of exactly this subject id, and of all that fold to the same."""
@@ -68,7 +68,7 @@ class Pseudonyms:
         names, places = [*value.dictionary.to_pylist(), None], region.dictionary.to_pylist()
         name = value.indices.fill_null(len(names) - 1).to_numpy().astype(np.int64)
         code = (name * len(places) + region.indices.to_numpy()) * len(self.periods) + periods
-        number, first = distinct(pa.array(code))
+        number, first = number_distinct(pa.array(code))
         wheres = region.indices.to_numpy()[first].tolist()
         asked = zip(periods[first].tolist(), wheres, name[first].tolist(), strict=True)
         references = [
@@ -91,7 +91,7 @@ class Pseudonyms:
         return made
 
 
-def _coded(codes: pa.Array, values: list[str]) -> pa.Array:
+def _recode(codes: pa.Array, values: list[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(codes, pa.array(values, pa.string()))
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from model_serving.text.visible_text import DIACRITICS, NOT_PLAIN, PLACEHOLDERS, strip_invisible
-from schemas.arrow import matching, put
+from schemas.arrow import match_rows, replace_rows
 from schemas.stages import MAIN, Stage, Tagged, kind_of
 from transforms.scrubbing.numbers import Phones, cards, ibans
 from transforms.scrubbing.rules import (
@@ -44,14 +44,14 @@ from transforms.scrubbing.spans import (
     OPEN,
     Spans,
     Stretch,
-    blanked,
-    joined,
+    blank_spans,
+    join_spans,
     mark,
-    marked_spans,
-    merged,
-    moved,
-    replaced,
+    merge_spans,
+    move_spans,
+    replace_spans,
     rows_of,
+    spans_of_marks,
     starting_outside,
 )
 from transforms.stage import Outputs, run_stage
@@ -85,94 +85,94 @@ def scrub(text: pa.Array) -> pa.Array:
 
     Idempotent: a row is worked on until a round finds nothing in it, or is replaced.
     """
-    rows = matching(text, f"{MAYBE}|{NOT_PLAIN}")
+    rows = match_rows(text, f"{MAYBE}|{NOT_PLAIN}")
     if not len(rows):
         return text
     before = text.take(pa.array(rows))
-    after = _scrubbed(strip_invisible(before))
-    return text if after.equals(before) else put(text, rows, after)
+    after = _scrub_rows(strip_invisible(before))
+    return text if after.equals(before) else replace_rows(text, rows, after)
 
 
-def _scrubbed(text: pa.Array) -> pa.Array:
+def _scrub_rows(text: pa.Array) -> pa.Array:
     rows, phones = np.arange(len(text)), Phones()
     for _ in range(ROUNDS):
         after, found = _round(text.take(pa.array(rows)), phones)
         rows = rows[found]
         if not len(rows):
             return text
-        text = put(text, rows, after.take(pa.array(found)))
-    return put(text, rows, _settled(text.take(pa.array(rows)), phones))
+        text = replace_rows(text, rows, after.take(pa.array(found)))
+    return replace_rows(text, rows, _replace_remaining(text.take(pa.array(rows)), phones))
 
 
-def _settled(text: pa.Array, phones: Phones) -> pa.Array:
+def _replace_remaining(text: pa.Array, phones: Phones) -> pa.Array:
     """Replace every word that may hold personal data, and a row that still has some altogether."""
     text = pc.replace_substring_regex(text, UNSETTLED, "<id>")
     _, found = _round(text, phones)
-    return put(text, found, pa.array(["<id>"] * len(found), pa.string()))
+    return replace_rows(text, found, pa.array(["<id>"] * len(found), pa.string()))
 
 
 def _round(original: pa.Array, phones: Phones) -> tuple[pa.Array, np.ndarray]:
     """Return the rows with what is found in them replaced, and the positions of those that had."""
     text = pc.replace_substring_regex(pc.utf8_normalize(original, form="NFKC"), DASHES, "-")
-    plain = not len(matching(text, NOT_PLAIN))
+    plain = not len(match_rows(text, NOT_PLAIN))
     if not plain:
         text = pc.replace_substring_regex(strip_invisible(text), _MARKED_LETTER, r"\1")
     found = _find(text, phones)
     if not len(found):
         return text, np.zeros(0, np.int64)
-    after = replaced(text, merged(found), _WRITTEN)
+    after = replace_spans(text, merge_spans(found), _WRITTEN)
     return after if plain else strip_invisible(after), rows_of(text, found)
 
 
 def _find(text: pa.Array, phones: Phones) -> Spans:
     """Return what the rules find, each by itself; then what is left to the libraries."""
-    found = [*_matched(text, LINKS), *_matched(text, EMAILS)]
-    found += _matched(text, DOMAINS, _left(text, found))
-    addresses = joined(found)
-    handles = _matched(text, HANDLES, _left(text, found))
+    found = [*_match_rules(text, LINKS), *_match_rules(text, EMAILS)]
+    found += _match_rules(text, DOMAINS, _without_found(text, found))
+    addresses = join_spans(found)
+    handles = _match_rules(text, HANDLES, _without_found(text, found))
     found += [starting_outside(spans, addresses) for spans in handles]
     for rules in (*ACCOUNTS, NUMBERS):
-        found += _matched(text, rules)
-    found.append(_checked(text, IBANS, ibans, "id"))
-    if len(matching(_left(text, found), DIGITS)):
-        found.append(_checked(_left(text, found), DIGITS, cards, "id"))
-        found.append(_checked(_left(text, found), DIGITS, phones.find, "phone"))
-    return joined(found)
+        found += _match_rules(text, rules)
+    found.append(_check_found(text, IBANS, ibans, "id"))
+    if len(match_rows(_without_found(text, found), DIGITS)):
+        found.append(_check_found(_without_found(text, found), DIGITS, cards, "id"))
+        found.append(_check_found(_without_found(text, found), DIGITS, phones.find, "phone"))
+    return join_spans(found)
 
 
-def _left(text: pa.Array, found: list[Spans]) -> pa.Array:
-    return blanked(text, joined(found), BLANK)
+def _without_found(text: pa.Array, found: list[Spans]) -> pa.Array:
+    return blank_spans(text, join_spans(found), BLANK)
 
 
-def _matched(text: pa.Array, rules: Rules, left: pa.Array | None = None) -> list[Spans]:
+def _match_rules(text: pa.Array, rules: Rules, left: pa.Array | None = None) -> list[Spans]:
     """Return what these rules match in the rows that they are for; nothing is an empty list."""
-    rows = matching(text if left is None else left, rules.where)
+    rows = match_rows(text if left is None else left, rules.where)
     if not len(rows):
         return []
     part = text.take(pa.array(rows))
     found = [spans for rule in rules.rules for spans in _looked(part, rule, rules.where)]
-    return [moved(joined(found), text, rows)] if found else []
+    return [move_spans(join_spans(found), text, rows)] if found else []
 
 
 def _looked(text: pa.Array, rule: Rule, where: str) -> list[Spans]:
     """Look twice: at first, what one find has before it may have been taken by the one before."""
     left, found = text, list[Spans]()
-    while not found or (len(found) == 1 and rule.before and len(matching(left, where))):
+    while not found or (len(found) == 1 and rule.before and len(match_rows(left, where))):
         marked = pc.replace_substring_regex(left, rule.pattern, _MARKED)
         if marked.equals(left):
             break
-        found.append(marked_spans(marked, PLACEHOLDERS.index(rule.kind)))
-        left = _left(text, found)
+        found.append(spans_of_marks(marked, PLACEHOLDERS.index(rule.kind)))
+        left = _without_found(text, found)
     return found
 
 
-def _checked(
+def _check_found(
     text: pa.Array, where: str, find: Callable[[str], Iterable[Stretch]], kind: str
 ) -> Spans:
     """Return what a library finds in the rows that match."""
-    rows = matching(text, where)
+    rows = match_rows(text, where)
     if not len(rows):
         return NOTHING
     part = text.take(pa.array(rows)).to_pylist()
     marked = pa.array([mark(value, find(value)) for value in part], pa.string())
-    return moved(marked_spans(marked, PLACEHOLDERS.index(kind)), text, rows)
+    return move_spans(spans_of_marks(marked, PLACEHOLDERS.index(kind)), text, rows)

@@ -13,14 +13,14 @@ import transforms.arrow_coder  # noqa: F401  registers the coder of record batch
 from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.stages import DEAD, MAIN, Tagged
 from transforms.isolation.isolate import Isolation
-from transforms.isolation.notes import tell_broken
+from transforms.isolation.notes import report_broken
 
 Outputs = Any
 """A ``DoOutputsTuple``, tag → collection; Beam warns of each ``expand`` that is annotated so."""
 
 
 @contextmanager
-def timed(counter: Any) -> Iterator[None]:
+def count_time(counter: Any) -> Iterator[None]:
     """Add the block's microseconds to a Beam counter."""
     started = time.perf_counter_ns()
     yield
@@ -57,7 +57,7 @@ class RunStage(beam.DoFn):
             self._run = self._make()
         except AffectstreamError as error:
             if not isinstance(error, BrokerAwayError):  # that may pass
-                tell_broken(str(error))
+                report_broken(str(error))
             raise
         self._isolation = Isolation(self._stage)
         self._rows_in, self._rows_out, self._busy_us = stage_counters(self._stage)
@@ -67,7 +67,7 @@ class RunStage(beam.DoFn):
         self._rows_in.inc(batch.num_rows)
         results = self._isolation.work(self._run, batch)
         while True:
-            with timed(self._busy_us):
+            with count_time(self._busy_us):
                 tag, out = next(results, (MAIN, None))
             if out is None:
                 return

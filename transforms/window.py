@@ -26,7 +26,7 @@ from apache_beam.transforms.window import (
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
-from schemas.arrow import distinct, runs, take_rows, vector_column, vectors
+from schemas.arrow import equal_runs, number_distinct, take_rows, vector_column, vectors
 from schemas.events import CONTEXT_FIELDS, HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.ids import first_half, stable_ids
 from schemas.modalities import MODALITIES
@@ -35,7 +35,7 @@ from schemas.stages import OBSERVATION, Stage, kind_of
 from schemas.tables import OBSERVATIONS
 from schemas.vocabularies import EXPRESSIONS
 from transforms.sources.recorded import MAX_ROWS
-from transforms.stage import stage_counters, timed
+from transforms.stage import count_time, stage_counters
 
 _LABELS, _MODES = len(EXPRESSIONS), len(MODALITIES)
 Keyed = tuple[int, pa.RecordBatch]
@@ -47,7 +47,7 @@ _NAMES = [name for name, _ in SESSION_COLUMNS]
 _SESSION = HELD.field("session").type.value_type
 
 
-def cut(batch: pa.RecordBatch) -> pa.RecordBatch:
+def to_window_input(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Cut OBSERVATIONS rows, or pseudonymous context events, to the columns a window needs."""
     count = batch.num_rows
     if kind_of(batch) == OBSERVATION:
@@ -93,7 +93,7 @@ def split_by_shard(
         "content": rows["content"].cast(pa.int32()).take(pa.array(order)),
         "scores": rows["scores"].cast(HELD.field("scores").type).take(pa.array(order)),
     }
-    for start, stop in runs(place[order]):
+    for start, stop in equal_runs(place[order]):
         here, index = np.unique(code[start:stop], return_inverse=True)
         coded = pa.DictionaryArray.from_arrays(
             pa.array(index.astype(np.int16)), sessions.take(pa.array(here))
@@ -107,7 +107,7 @@ def split_by_shard(
 def _sessions(rows: pa.RecordBatch) -> tuple[np.ndarray, pa.StructArray]:
     """Number the sessions of these rows; return each row's number, and the sessions."""
     names = [rows[name] for name in _NAMES]
-    code, first = distinct(*names)
+    code, first = number_distinct(*names)
     distinct_names = [name.take(pa.array(first)) for name in names]
     return code, pa.StructArray.from_arrays(distinct_names, fields=list(_SESSION))
 
@@ -126,7 +126,7 @@ class _SplitByShard(beam.DoFn):
         self._rows = 0
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        self._batches.append(cut(batch))
+        self._batches.append(to_window_input(batch))
         self._rows += batch.num_rows
         if self._rows + MAX_ROWS > MAX_HELD:
             for shard, at, held in self._split():
@@ -211,11 +211,11 @@ def _events(batches: list[pa.RecordBatch], span: tuple[str, ...]) -> _Events:
         for name in ("event_key", "event_time", "modality")
     )
     scores = np.concatenate([vectors(batch["scores"], _LABELS) for batch in batches])
-    group, window_ids = _ranked(sessions, WINDOW_KEY, span)
+    group, window_ids = _rank_sessions(sessions, WINDOW_KEY, span)
     order = np.lexsort((key, time, group[entry]))
     first = np.unique(key[order], return_index=True)[1]
     if len(first) < len(order):  # an event came twice
-        content = (_ranked(sessions, _NAMES)[0][entry], modality, *scores.T)
+        content = (_rank_sessions(sessions, _NAMES)[0][entry], modality, *scores.T)
         order = np.lexsort((*content, key, time, group[entry]))  # if it differs, neither came first
         order = order[np.sort(np.unique(key[order], return_index=True)[1])]
     entry = entry[order]
@@ -230,7 +230,7 @@ def _events(batches: list[pa.RecordBatch], span: tuple[str, ...]) -> _Events:
     )
 
 
-def _ranked(
+def _rank_sessions(
     sessions: pa.StructArray, names: Iterable[str], beside: tuple[str, ...] = ()
 ) -> tuple[np.ndarray, pa.Array]:
     """Number what sessions have in these columns by the order of its ids; return the ids too.
@@ -238,7 +238,7 @@ def _ranked(
     An id is a hash of the columns and of what stands ``beside`` them all.
     """
     columns = [sessions.field(name) for name in names]
-    number, first = distinct(*columns)
+    number, first = number_distinct(*columns)
     shown = [column.take(pa.array(first)) for column in columns]
     ids = stable_ids(*shown, *beside)
     order = pc.sort_indices(ids).to_numpy()
@@ -309,7 +309,7 @@ class _WindowRows(beam.DoFn):
         if not batches:  # accumulating panes may be empty
             return
         start, end = window.start.to_utc_datetime(True), window.end.to_utc_datetime(True)
-        with timed(self._busy_us):
+        with count_time(self._busy_us):
             rows = window_rows(batches, start, end, late=pane.timing == PaneInfoTiming.LATE)
         held = sum(batch.num_rows for batch in batches)
         self._rows_in.inc(held)

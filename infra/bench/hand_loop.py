@@ -21,7 +21,7 @@ from transforms.pseudonymise import Pseudonyms
 from transforms.scrub import scrub_events
 from transforms.sources.recorded import MAX_ROWS, log_files, read_records
 from transforms.validate import validate_batch
-from transforms.window import MAX_HELD, cut, split_by_shard, window_rows
+from transforms.window import MAX_HELD, split_by_shard, to_window_input, window_rows
 
 _Held = dict[tuple[int, int], list[pa.RecordBatch]]
 
@@ -69,4 +69,4 @@ def _observe(gate: Gate, events: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         if tag == MAIN and allowed.num_rows:
             for _, clean in scrub_events(allowed):
                 estimates = recogniser.estimate(clean)
-                yield cut(observations(clean, estimates, kind_of(clean), recogniser))
+                yield to_window_input(observations(clean, estimates, kind_of(clean), recogniser))

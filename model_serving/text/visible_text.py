@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import regex
 
-from schemas.arrow import matching, put
+from schemas.arrow import match_rows, replace_rows
 
 PLACEHOLDERS: Final = ("link", "email", "handle", "id", "phone")
 """What ``ScrubText`` writes for personal data, each in angle brackets."""
@@ -69,11 +69,13 @@ def strip_invisible(text: pa.Array) -> pa.Array:
     and combining marks that no script needs: what remains after composition (NFC) on digits, signs
     and letters that are written without, or on three letters in a row, and more than a few on one.
     """
-    rows = matching(text, NOT_PLAIN)
+    rows = match_rows(text, NOT_PLAIN)
     if not len(rows):
         return text
     found = text.take(pa.array(rows)).to_pylist()
-    return put(text, rows, pa.array([_strip_invisible(value) for value in found], pa.string()))
+    return replace_rows(
+        text, rows, pa.array([_strip_invisible(value) for value in found], pa.string())
+    )
 
 
 def _strip_invisible(text: str) -> str:
@@ -97,8 +99,10 @@ def text_for_model(text: pa.Array) -> pa.Array:
     became neutral by two handles before it.
     """
     text = strip_invisible(text)
-    rows = matching(text, _TAKEN_OUT)
+    rows = match_rows(text, _TAKEN_OUT)
     if not len(rows):
         return text
     left = pc.replace_substring_regex(text.take(pa.array(rows)), _TAKEN_OUT, " ")
-    return put(text, rows, pc.utf8_trim_whitespace(pc.replace_substring_regex(left, r"\s+", " ")))
+    return replace_rows(
+        text, rows, pc.utf8_trim_whitespace(pc.replace_substring_regex(left, r"\s+", " "))
+    )

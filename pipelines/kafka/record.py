@@ -21,9 +21,9 @@ from pipelines.kafka.topics import need_topics
 from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS
-from schemas.record_time import record_times
 from schemas.settings import Kafka
-from transforms.sources.recorded import bounded, read_records
+from transforms.decoding.record_time import record_times
+from transforms.sources.recorded import read_records, split_to_bounds
 
 
 def record(
@@ -65,7 +65,7 @@ def record(
             ]
             for batch in merge_by_time(parts):
                 total += batch.num_rows
-                for part in bounded(batch):
+                for part in split_to_bounds(batch):
                     file.write_batch(part)
         if not total:
             message = "the topics hold no record in this range: there is nothing to record"

@@ -27,7 +27,7 @@ from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.policy import read_policy
 from transforms.landing.prepare import check_schema
-from transforms.landing.repair import unwritable
+from transforms.landing.repair import unwritable_error
 from transforms.sources.recorded import count_records
 
 Problems = Iterator[str]
@@ -156,7 +156,7 @@ def _table_problems(root: str) -> Problems:
             return
         folders = () if remote else (Path(place), Path(place) / "_delta_log")
         if any(folder.exists() and not os.access(folder, os.W_OK) for folder in folders):
-            yield str(unwritable(root, name))
+            yield str(unwritable_error(root, name))
             return
 
 

@@ -13,10 +13,10 @@ from tests.support.records import pseudonymous, record
 from tests.support.windows import CUT, END, START, batch, held
 from transforms.arrow_coder import ArrowBatchCoder
 from transforms.window import (
-    cut,
     repetitions,
     shard_of,
     split_by_shard,
+    to_window_input,
     window_rows,
 )
 
@@ -168,7 +168,7 @@ def test_pieces_lie_in_one_window_and_shard_and_lose_nothing(rows: list[dict], s
 
 
 def test_context_is_held_as_modality_minus_one() -> None:
-    out = cut(pseudonymous(record("context", 1, {"activity": "duel"})))
+    out = to_window_input(pseudonymous(record("context", 1, {"activity": "duel"})))
     assert out.select(CUT.names).schema == CUT
     assert out["modality"].to_pylist() == [-1]
     assert out["activity"].to_pylist() == ["duel"]

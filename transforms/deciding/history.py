@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import distinct, take_rows, vector_column, vectors
+from schemas.arrow import number_distinct, take_rows, vector_column, vectors
 from schemas.events import WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
@@ -52,7 +52,7 @@ class Step:
 def history_ids(features: pa.RecordBatch) -> pa.Array:
     """Return the id of each row's history; each distinct key is hashed once."""
     columns = [features[name] for name in WINDOW_KEY]
-    number, first = distinct(*columns)
+    number, first = number_distinct(*columns)
     ids = stable_ids(*(column.take(pa.array(first)) for column in columns))
     return ids.take(pa.array(number))
 
@@ -84,7 +84,7 @@ class History:
         follow = np.where(weak, 0.0, rules.follow)[:, None]
         smoothed = (1 - follow) * old + follow * scores
         held, held_for = self._hold(smoothed, weak, before)
-        confidence = np.where(held == NOTHING, smoothed.max(axis=1), _pick(smoothed, held))
+        confidence = np.where(held == NOTHING, smoothed.max(axis=1), _take_columns(smoothed, held))
         baseline = np.where(known[:, None], vectors(before["baseline"], 2), affect)
         target = np.where((held == NOTHING) | (held == _NEUTRAL), 0.0, confidence)
         last = before["intensity"].fill_null(0).to_numpy(zero_copy_only=False)
@@ -116,10 +116,10 @@ class History:
         held = before["held"].fill_null(NOTHING).to_numpy(zero_copy_only=False)
         held_for = before["held_for"].fill_null(0).to_numpy(zero_copy_only=False)
         best = smoothed.argmax(axis=1)
-        lead = smoothed.max(axis=1) - _pick(smoothed, held)
+        lead = smoothed.max(axis=1) - _take_columns(smoothed, held)
         change = ~weak & (best != held) & ((held == NOTHING) | (lead > self._rules.margin))
         return np.where(change, best, held), np.where(change, 1, held_for + 1)
 
 
-def _pick(scores: np.ndarray, column: np.ndarray) -> np.ndarray:
+def _take_columns(scores: np.ndarray, column: np.ndarray) -> np.ndarray:
     return scores[np.arange(len(scores)), np.maximum(column, 0)]

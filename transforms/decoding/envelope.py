@@ -20,7 +20,7 @@ _MEMBER: Final = rf'(?i)"(?:{"|".join(sorted(READ))})"[ \t\r\n]*:'
 _ESCAPED: Final = r"\\u00[2-7]"  # how JSON may hide a letter of a name
 
 
-def contradictory(values: pa.Array, members: np.ndarray) -> np.ndarray:
+def find_contradictions(values: pa.Array, members: np.ndarray) -> np.ndarray:
     """Return which envelopes have one of READ twice, in whatever case, with different values.
 
     ``members`` is how many of READ were found in each. As many names as that stand in most (1.6 µs
@@ -45,7 +45,7 @@ def _says_two_things(envelope: bytes) -> bool:
     return any(read.get(name.lower(), value) != value for name, value in said)
 
 
-def denied(attributes: dict[str, pa.Array], headers: dict[str, pa.Array]) -> np.ndarray:
+def find_denials(attributes: dict[str, pa.Array], headers: dict[str, pa.Array]) -> np.ndarray:
     """Return which events have an attribute in a header too, with another value.
 
     Not the time: one moment is written in many ways, and a log that is published anew has only the

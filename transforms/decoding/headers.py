@@ -32,7 +32,7 @@ def read_headers(headers: pa.Array, names: Iterable[str]) -> tuple[dict[str, pa.
     codes = keys.indices.to_numpy(zero_copy_only=False)
     spelt = keys.dictionary.to_pylist()
     known = {key: code for code, key in enumerate(spelt)}
-    alike = _alike(spelt)
+    alike = _group_alike(spelt)
     places = _same_layout(codes, headers) or _any_layout(codes, headers)
     broken, torn = np.zeros(len(headers), bool), np.zeros(len(headers), bool)
     columns = {}
@@ -45,14 +45,14 @@ def read_headers(headers: pa.Array, names: Iterable[str]) -> tuple[dict[str, pa.
         columns[name], bad = utf8(values.take(pa.array(index, mask=index < 0)))
         broken |= bad
         if rows is not None and len(at) > np.count_nonzero(index >= 0):
-            torn |= _contradicted(values, at, rows, index)
+            torn |= _find_contradicted(values, at, rows, index)
     if torn.any():
         mask = pa.array(torn)
         columns = {name: pc.if_else(mask, None, column) for name, column in columns.items()}
     return columns, broken | torn
 
 
-def _alike(spelt: list[str | None]) -> dict[str, list[int]]:
+def _group_alike(spelt: list[str | None]) -> dict[str, list[int]]:
     """Return folded name → the codes of its spellings."""
     codes = defaultdict(list)
     for code, key in enumerate(spelt):
@@ -108,7 +108,7 @@ def _firsts(at: np.ndarray, rows: np.ndarray, exact: np.ndarray, count: int) -> 
     return index
 
 
-def _contradicted(
+def _find_contradicted(
     values: pa.Array, at: np.ndarray, rows: np.ndarray, index: np.ndarray
 ) -> np.ndarray:
     """Return which rows have, beside the header that is read, one that says anything else."""

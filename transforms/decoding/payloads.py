@@ -20,7 +20,7 @@ from schemas.attributes import ATTRIBUTES
 from schemas.errors import DeadLetterCode
 from schemas.events import PAYLOADS
 from schemas.modalities import MODALITIES
-from transforms.decoding.envelope import contradictory, denied
+from transforms.decoding.envelope import find_contradictions, find_denials
 
 Columns = dict[str, pa.Array]
 _Shape = TypeVar("_Shape")
@@ -98,17 +98,19 @@ def decode_structured(
         for name in ATTRIBUTES
     }
     if kind in _SHAPES:
-        data, absent = _given([envelope.data for envelope in envelopes], b"{}")
+        data, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
         payload, problems = parse_json(data, _SHAPES[kind])
         columns = _columns(kind, payload, data, problems)
     else:
-        encoded, absent = _given([envelope.data_base64 for envelope in envelopes], b'""')
+        encoded, absent = _given_or([envelope.data_base64 for envelope in envelopes], b'""')
         data, problems = parse_json(encoded, bytes)  # as base64
         columns = media_columns(pa.array(data, pa.binary()))
     problems[absent] = DeadLetterCode.NULL_VALUE
     unreadable = unread != None  # noqa: E711  element-wise
     problems[unreadable] = unread[unreadable]
-    torn = contradictory(values, _members(envelopes, attributes)) | denied(attributes, headers)
+    torn = find_contradictions(values, _members(envelopes, attributes)) | find_denials(
+        attributes, headers
+    )
     torn &= ~unreadable
     if torn.any():
         problems[torn] = DeadLetterCode.BAD_HEADERS
@@ -124,7 +126,7 @@ def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
     return np.sum(given, axis=0) + np.array(data)
 
 
-def _given(raws: list[msgspec.Raw], instead: bytes) -> tuple[list[bytes], np.ndarray]:
+def _given_or(raws: list[msgspec.Raw], instead: bytes) -> tuple[list[bytes], np.ndarray]:
     values = [bytes(raw) for raw in raws]
     absent = np.array([value in (b"", b"null") for value in values], bool)
     return [value if value not in (b"", b"null") else instead for value in values], absent
@@ -142,11 +144,11 @@ def parse_json(values: list[bytes], shape: type[_Shape]) -> tuple[list[_Shape], 
             parsed.append(decode(value))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             parsed.append(shape())
-            problems[row] = _why(value)
+            problems[row] = _explain(value)
     return parsed, problems
 
 
-def _why(value: bytes) -> DeadLetterCode:
+def _explain(value: bytes) -> DeadLetterCode:
     try:
         found = msgspec.json.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.aliases import aliases, plain
-from schemas.arrow import distinct, filled
+from schemas.aliases import aliases, fold_spelling
+from schemas.arrow import fill_schema, number_distinct
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import PERSON_COLUMNS
@@ -37,13 +37,13 @@ def ledger_rows(
     makes a withdrawal one of all. An erasure request is one row for every purpose and modality.
     """
     kind = kind_of(events)
-    rows, named, modalities, ignored = _named(events, kind, purposes)
+    rows, named, modalities, ignored = _expand(events, kind, purposes)
     at = events.select([name for name in events.schema.names if name not in LISTS]).take(rows)
     if kind == "erasure":
         actions = pa.repeat("erasure_requested", at.num_rows)
     else:
         actions = pc.if_else(at["granted"], "granted", "withdrawn")
-    recorded = _recorded(at["recorded_at"], at["event_time"])
+    recorded = _recorded_times(at["recorded_at"], at["event_time"])
     times = [_micros(at["event_time"]), _micros(recorded)]
     people = {name: at[name].dictionary_decode() for name, _ in PERSON_COLUMNS}
     columns = people | {
@@ -63,10 +63,10 @@ def ledger_rows(
             code=DeadLetterCode.GRANT_UNKNOWN_NAME,
             detail=_IGNORED,
         )
-    return filled(CONSENT_LEDGER, columns, at), left_out
+    return fill_schema(CONSENT_LEDGER, columns, at), left_out
 
 
-def _named(
+def _expand(
     events: pa.RecordBatch, kind: str, known: frozenset[str]
 ) -> tuple[pa.Array, pa.Array, pa.Array, list[int]]:
     """Return row, purpose and modality of each ledger row, and the grants with unknown names."""
@@ -74,18 +74,21 @@ def _named(
         every = pa.repeat(ANY, events.num_rows)
         return pa.array(np.arange(events.num_rows)), every, every, []
     ways = frozenset(MODALITIES)
-    purpose_of = {plain(name): name for name in known} | {**aliases("purpose")}
-    way_of = {plain(name): name for name in ways}
+    purpose_of = {fold_spelling(name): name for name in known} | {**aliases("purpose")}
+    way_of = {fold_spelling(name): name for name in ways}
     pairs: list[tuple[int, str, str]] = []
     ignored = []
     lists = (events[name].to_pylist() for name in ("granted", *LISTS))
     for row, (granted, purposes, modalities) in enumerate(zip(*lists, strict=True)):
         if granted:
-            found = _permitted(purposes, known), _permitted(modalities, ways)
+            found = _granted_names(purposes, known), _granted_names(modalities, ways)
             if not {*purposes, *modalities} <= {*found[0], *found[1]}:
                 ignored.append(row)
         else:
-            found = _prohibited(purposes, known, purpose_of), _prohibited(modalities, ways, way_of)
+            found = (
+                _withdrawn_names(purposes, known, purpose_of),
+                _withdrawn_names(modalities, ways, way_of),
+            )
         pairs += [(row, purpose, modality) for purpose in found[0] for modality in found[1]]
     columns = zip(*pairs, strict=True) if pairs else ((), (), ())
     types = (pa.int64(), pa.string(), pa.string())
@@ -93,16 +96,18 @@ def _named(
     return rows, named, modes, ignored
 
 
-def _permitted(names: Iterable[str | None], known: frozenset[str]) -> list[str]:
+def _granted_names(names: Iterable[str | None], known: frozenset[str]) -> list[str]:
     return sorted({name for name in names if name is not None and name in {ANY, *known}})
 
 
-def _prohibited(names: Iterable[str], known: frozenset[str], spelt: Mapping[str, str]) -> list[str]:
-    meant = {spelt.get(plain(name), ANY) for name in names}
+def _withdrawn_names(
+    names: Iterable[str], known: frozenset[str], spelt: Mapping[str, str]
+) -> list[str]:
+    meant = {spelt.get(fold_spelling(name), ANY) for name in names}
     return sorted(meant) if meant <= known else [ANY]
 
 
-def _recorded(times: pa.Array, instead: pa.Array) -> pa.Array:
+def _recorded_times(times: pa.Array, instead: pa.Array) -> pa.Array:
     """Return record times, or event times where no clock of this century can have told them."""
     usable = pc.and_(pc.greater_equal(times, FIRST), pc.less_equal(times, END))
     return pc.if_else(pc.fill_null(usable, False), times, instead)
@@ -161,7 +166,7 @@ class Consents:
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         """Return UNKNOWN, WITHDRAWN or GRANTED a row of a pseudonymous batch, at its event time."""
         columns = [events[name] for name in ("person_ref", "purpose", "person_fold")]
-        number, first = distinct(columns[0].indices, columns[1])
+        number, first = number_distinct(columns[0].indices, columns[1])
         people, purposes, folds = (_texts(c.take(pa.array(first))) for c in columns)
         questions = list(zip(people, purposes, itertools.repeat(modality)))
         known = [self._answers.get(question) for question in questions]

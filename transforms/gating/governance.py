@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import regex
 
-from schemas.aliases import known_name, plain
+from schemas.aliases import fold_spelling, known_name
 from schemas.arrow import take_rows
 from schemas.events import EVENT_TYPES, event_schema
-from schemas.record_time import record_times
 from transforms.decoding.event_ids import EventIds
+from transforms.decoding.record_time import record_times
 
 ANY: Final = "*"
 
@@ -160,12 +160,12 @@ def _read(
         for name in ("id", "source", "subject", "time", "region"):
             inside = [_text(found) for found in item.named(name)]
             attributes.setdefault(name, []).extend(found for found in inside if found)
-        data = [_given(found) for found in item.named("data", "database64")]
+        data = [_given_data(found) for found in item.named("data", "database64")]
         payloads += [found for found in data if isinstance(found, _Members)]
     return attributes, payloads
 
 
-def _given(data: Any) -> Any:
+def _given_data(data: Any) -> Any:
     """Return a structured event's data; what is a text may be JSON, or JSON in base64."""
     if not isinstance(data, str):
         return data
@@ -193,7 +193,7 @@ def _is_grant(payloads: list[_Members]) -> bool:
 
 def _is_yes(value: Any) -> bool:
     if isinstance(value, str):
-        return len(value) <= _LONGEST and plain(value) in _YES
+        return len(value) <= _LONGEST and fold_spelling(value) in _YES
     return isinstance(value, int | float) and value == 1
 
 
@@ -212,7 +212,9 @@ def _names(payloads: list[_Members], what: str) -> list[str]:
     for payload in payloads:
         for value in payload.named(what):
             listed += value if type(value) is list else [value]
-    names = [_whole(name) for name in listed if isinstance(name, str) and len(name) <= _LONGEST]
+    names = [
+        _whole_text(name) for name in listed if isinstance(name, str) and len(name) <= _LONGEST
+    ]
     if not names or len(names) < len(listed) or len(names) > _MOST_NAMES:
         return [ANY]
     return list(dict.fromkeys(names))
@@ -226,14 +228,14 @@ def _times(given: list[str], recorded: dt.datetime | None) -> tuple[dt.datetime,
     grant of before may outlast. Where neither is any use it holds for all time.
     """
     usable = recorded is not None and FIRST <= recorded < END
-    known = [*filter(None, map(_moment, given)), *([recorded] if recorded and usable else [])]
+    known = [*filter(None, map(_parse_moment, given)), *([recorded] if recorded and usable else [])]
     if not known:
         return _NEVER, END
     first, last = min(known), max(known)
     return first, recorded if recorded and usable and last - first < _ZONES else last
 
 
-def _moment(text: str) -> dt.datetime | None:
+def _parse_moment(text: str) -> dt.datetime | None:
     """Read a time of any ISO form; one without a zone is taken for UTC."""
     try:
         found = dt.datetime.fromisoformat(text.strip().upper())
@@ -261,12 +263,12 @@ def fold(subject: str) -> str:
 
 
 def _letters(name: str) -> str:
-    return _bare(name) if len(name) <= _LONGEST_NAME else ""
+    return _bare_name(name) if len(name) <= _LONGEST_NAME else ""
 
 
 @lru_cache(maxsize=1024)
-def _bare(name: str) -> str:
-    return plain(name).replace("-", "")
+def _bare_name(name: str) -> str:
+    return fold_spelling(name).replace("-", "")
 
 
 def _text(value: Any) -> str | None:
@@ -276,10 +278,10 @@ def _text(value: Any) -> str | None:
                 return value.decode(encoding)
         return value.decode("latin-1")
     if isinstance(value, str):
-        return _whole(value)
+        return _whole_text(value)
     return str(value) if isinstance(value, int | float) else None
 
 
-def _whole(text: str) -> str:
+def _whole_text(text: str) -> str:
     """Return a text that UTF-8 can write: JSON may escape half of a surrogate pair."""
     return text.encode("utf-8", "replace").decode()

@@ -20,7 +20,7 @@ from schemas.errors import AffectstreamError, BrokenStageError, DeadLetterCode
 from schemas.events import REFERENCE
 from schemas.stages import DEAD, Tagged
 from transforms.isolation.deaths import places
-from transforms.isolation.notes import PROCESS, tell_broken
+from transforms.isolation.notes import PROCESS, report_broken
 
 Run = Callable[[pa.RecordBatch], Tagged]
 Given = Generator[tuple[str, pa.RecordBatch], None, None]
@@ -66,7 +66,7 @@ class _Credit:
                 "hardly any other passed: not they are at fault, but the stage, its settings or "
                 "what it needs; the log says where it raised"
             )
-            tell_broken(message)
+            report_broken(message)
             raise BrokenStageError(message) from None
 
 
@@ -136,7 +136,7 @@ class Isolation:
         except _WORLD:
             raise
         except BaseException as error:
-            left = _left(rows, handed)
+            left = _unfinished(rows, handed)
             if not left.num_rows:
                 raise
             return left, error
@@ -169,7 +169,7 @@ class Isolation:
         return dead_letters(rows, stage=self._stage, code=DeadLetterCode.POISON, detail=detail)
 
 
-def _left(rows: pa.RecordBatch, handed: list[pa.RecordBatch]) -> pa.RecordBatch:
+def _unfinished(rows: pa.RecordBatch, handed: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Return the rows of which nothing was handed on; a place may stand in a log twice."""
     done = Counter(place for batch in handed for place in places(batch))
     left = np.ones(rows.num_rows, bool)

@@ -218,7 +218,7 @@ def keep_watch(folder: Path) -> Watch:
     return PROCESS.watch
 
 
-def tell_broken(message: str) -> None:
+def report_broken(message: str) -> None:
     """Tell the supervisor, where there is one, that a stage is broken."""
     if PROCESS.watch:
         write_broken(PROCESS.watch.folder, message)

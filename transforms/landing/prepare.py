@@ -10,7 +10,7 @@ from deltalake.schema import Field
 
 from schemas.errors import AffectstreamError
 from schemas.tables import FIRST_VERSION, PARTITION, TABLES, Root, Table, since
-from transforms.landing.repair import repair_tables, unwritable
+from transforms.landing.repair import repair_tables, unwritable_error
 
 SCHEMA_VERSION = "affectstream.schema"
 """Property of a Delta table that says by which version of its schema it was written last."""
@@ -90,7 +90,7 @@ def _open(root: Root, table: Table) -> DeltaTable | None:
     try:
         return DeltaTable(place) if DeltaTable.is_deltatable(place) else None
     except (DeltaError, OSError) as error:
-        raise unwritable(root, table.name) from error
+        raise unwritable_error(root, table.name) from error
 
 
 def _write(root: Root, table: Table) -> None:
@@ -105,7 +105,7 @@ def _write(root: Root, table: Table) -> None:
                 tempfile.TemporaryFile(dir=folder).close()
         _evolve(table, stands)
     except (DeltaError, OSError) as error:
-        raise unwritable(root, table.name) from error
+        raise unwritable_error(root, table.name) from error
 
 
 def _evolve(table: Table, stands: DeltaTable) -> None:

@@ -32,10 +32,10 @@ def repair_tables(root: Root) -> None:
             if DeltaTable.is_deltatable(place):
                 _repair(DeltaTable(place), name)
         except (DeltaError, OSError) as error:
-            raise unwritable(root, name) from error
+            raise unwritable_error(root, name) from error
 
 
-def unwritable(root: Root, name: str) -> AffectstreamError:
+def unwritable_error(root: Root, name: str) -> AffectstreamError:
     """Return what to raise where a table can't be opened or written to."""
     return AffectstreamError(
         f"cannot write tables under {root}, at {name}: make it a folder that you may write to"

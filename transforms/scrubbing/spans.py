@@ -40,7 +40,7 @@ def text_bytes(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return held[at[0] : at[-1]], at - at[0]
 
 
-def marked_spans(marked: pa.Array, kind: int) -> Spans:
+def spans_of_marks(marked: pa.Array, kind: int) -> Spans:
     """Return what stands between OPEN and CLOSE, by its place in the text without them."""
     data, _ = text_bytes(marked)
     opened, closed = (np.flatnonzero(data == ord(mark)) for mark in (OPEN, CLOSE))
@@ -48,7 +48,7 @@ def marked_spans(marked: pa.Array, kind: int) -> Spans:
     return Spans(opened - before, closed - before - 1, np.full(len(opened), kind))
 
 
-def joined(parts: Sequence[Spans]) -> Spans:
+def join_spans(parts: Sequence[Spans]) -> Spans:
     """Return all of these spans, in this order."""
     parts = [NOTHING, *parts]
     return Spans(
@@ -58,7 +58,7 @@ def joined(parts: Sequence[Spans]) -> Spans:
     )
 
 
-def moved(spans: Spans, text: pa.Array, rows: np.ndarray) -> Spans:
+def move_spans(spans: Spans, text: pa.Array, rows: np.ndarray) -> Spans:
     """Return spans in ``text.take(rows)`` as spans in ``text``."""
     _, offsets = text_bytes(text)
     sizes = np.diff(offsets)[rows]
@@ -68,7 +68,7 @@ def moved(spans: Spans, text: pa.Array, rows: np.ndarray) -> Spans:
     return Spans(spans.starts + shift, spans.ends + shift, spans.kinds)
 
 
-def merged(spans: Spans) -> Spans:
+def merge_spans(spans: Spans) -> Spans:
     """Make one of spans that overlap, in order; its kind is that of the longest, then the first."""
     order = np.argsort(spans.starts, kind="stable")
     starts, ends, kinds = spans.starts[order], spans.ends[order], spans.kinds[order]
@@ -90,7 +90,7 @@ def starting_outside(spans: Spans, others: Spans) -> Spans:
     return Spans(spans.starts[kept], spans.ends[kept], spans.kinds[kept])
 
 
-def blanked(text: pa.Array, spans: Spans, blank: str) -> pa.Array:
+def blank_spans(text: pa.Array, spans: Spans, blank: str) -> pa.Array:
     """Return the text with every byte of the spans replaced by the ASCII character ``blank``."""
     if not len(spans):
         return text
@@ -101,7 +101,7 @@ def blanked(text: pa.Array, spans: Spans, blank: str) -> pa.Array:
     return _text(np.where(inside, np.uint8(ord(blank)), data).tobytes(), offsets)
 
 
-def replaced(text: pa.Array, spans: Spans, names: Sequence[bytes]) -> pa.Array:
+def replace_spans(text: pa.Array, spans: Spans, names: Sequence[bytes]) -> pa.Array:
     """Return the text with each of these spans, which do not overlap, replaced by its kind's name.
 
     Spans that touch one another are replaced one by one.

@@ -19,7 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas.events import AHEAD_S, CONTEXTS, RAW, SESSIONS, TOPICS
 from schemas.settings import Kafka, Windows
 from transforms.late import LATE
-from transforms.sources.recorded import MAX_ROWS, bounded
+from transforms.sources.recorded import MAX_ROWS, split_to_bounds
 
 URN = "affectstream:kafka:read:v1"
 EMBEDDED = "EMBEDDED"
@@ -118,7 +118,7 @@ class _Unpack(beam.DoFn):
 
 def _batches(parts: list[pa.RecordBatch], at: Timestamp) -> Iterator[WindowedValue]:
     if parts:
-        for batch in bounded(pa.concat_batches(parts)):
+        for batch in split_to_bounds(pa.concat_batches(parts)):
             yield WindowedValue(batch, at, (GlobalWindow(),))
 
 

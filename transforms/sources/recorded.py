@@ -51,10 +51,10 @@ def read_records(path: Path) -> Iterator[pa.RecordBatch]:
         coming = reader.submit(next, batches, None)
         while (batch := coming.result()) is not None:
             coming = reader.submit(next, batches, None)
-            yield from bounded(batch)
+            yield from split_to_bounds(batch)
 
 
-def bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def split_to_bounds(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Split a batch where its values add up to MAX_BYTES; a larger record is a batch of its own."""
     sizes = pc.fill_null(pc.binary_length(batch["value"]), 0).to_numpy()
     if sizes.sum() <= MAX_BYTES:
@@ -77,4 +77,4 @@ def read_topics(log: Path, topics: list[str]) -> Iterator[pa.RecordBatch]:
         filter=wanted, batch_size=MAX_ROWS, batch_readahead=1, fragment_readahead=1
     ):
         if batch.num_rows:
-            yield from bounded(batch)
+            yield from split_to_bounds(batch)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_serving.text.visible_text import NOT_PLAIN, strip_invisible, text_for_model
-from schemas.arrow import matching
+from schemas.arrow import match_rows
 
 KEPT = [
     "Tiếng Việt rất hay", "ẹ̀kọ́", "שָׁלוֹם בְּרֵאשִׁ֖ית", "हिन्दी में क़लम", "ภาษาไทยที่นี่", "བཀྲ་ཤིས་བདེ་ལེགས",
@@ -57,7 +57,7 @@ def test_plain_characters_are_those_that_nothing_is_taken_out_of() -> None:
     """The quick mask, which lets rows of them alone, hides no character from the closer look."""
     chars = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     column = pa.array([f"x{char}x" for char in chars])
-    plain = set(range(len(chars))) - set(matching(column, NOT_PLAIN).tolist())
+    plain = set(range(len(chars))) - set(match_rows(column, NOT_PLAIN).tolist())
     assert len(plain) > 80_000
     cleaned = strip_invisible(pa.array([f"\u200bx{chars[i]}x" for i in sorted(plain)])).to_pylist()
     assert cleaned == [f"x{chars[i]}x" for i in sorted(plain)]

@@ -8,11 +8,11 @@ from schemas.errors import AffectstreamError
 from tests.support.records import raw, record
 from transforms.sources.recorded import (
     MAX_BYTES,
-    bounded,
     count_records,
     log_files,
     read_records,
     read_topics,
+    split_to_bounds,
 )
 
 
@@ -23,7 +23,7 @@ def big(number: int, size: int) -> dict:
 def test_batches_are_bounded_by_bytes_and_lose_nothing() -> None:
     sizes = [900_000] * 9 + [10] * 5 + [MAX_BYTES + 1] + [20] * 3
     batch = raw(*(big(n, size) for n, size in enumerate(sizes)))
-    parts = list(bounded(batch))
+    parts = list(split_to_bounds(batch))
     assert pa.Table.from_batches(parts).equals(pa.Table.from_batches([batch]))
     for part in parts:
         assert part.num_rows == 1 or sum(map(len, part["value"].to_pylist())) <= MAX_BYTES
