@@ -5,8 +5,8 @@ import pyarrow.compute as pc
 
 from schemas.events import TIME
 from schemas.ids import stable_ids
+from schemas.record_time import record_times
 from schemas.tables import DEAD_LETTERS, NO_DAY
-from transforms.decoding.record_time import record_times
 
 
 def dead_letters(

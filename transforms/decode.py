@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.aliases import canonical
 from schemas.arrow import take_rows
 from schemas.attributes import ATTRIBUTES, COLUMN_OF
 from schemas.dead_letters import dead_letters
@@ -26,11 +25,12 @@ from schemas.events import (
     event_schema,
 )
 from schemas.keys import read_keys
+from schemas.record_time import record_times
 from schemas.stages import DEAD, MAIN, Stage, Tagged
+from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.headers import read_headers
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
-from transforms.decoding.record_time import record_times
 from transforms.gating.governance import sort_governance
 from transforms.stage import Outputs, run_stage
 

@@ -26,9 +26,9 @@ from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from schemas.ids import stable_ids
 from schemas.modalities import MODALITIES
+from schemas.record_time import record_times
 from schemas.stages import Stage, recognition_stage
 from schemas.tables import NO_DAY, RUNS
-from transforms.decoding.record_time import record_times
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
 from transforms.sources.recorded import count_records, log_files

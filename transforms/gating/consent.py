@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.aliases import aliases, fold_spelling
 from schemas.arrow import fill_schema, number_distinct
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
@@ -18,6 +17,7 @@ from schemas.ids import stable_ids
 from schemas.modalities import MODALITIES
 from schemas.stages import Stage, kind_of
 from schemas.tables import CONSENT_LEDGER
+from transforms.decoding.aliases import aliases, fold_spelling
 from transforms.gating.governance import ANY, END, FIRST, LISTS
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import regex
 
-from schemas.aliases import fold_spelling, known_name
 from schemas.arrow import take_rows
 from schemas.events import EVENT_TYPES, event_schema
+from schemas.record_time import record_times
+from transforms.decoding.aliases import fold_spelling, known_name
 from transforms.decoding.event_ids import EventIds
-from transforms.decoding.record_time import record_times
 
 ANY: Final = "*"
 

@@ -13,7 +13,7 @@ import yaml
 
 from schemas.errors import AffectstreamError
 
-_FILE: Final = Path(__file__).parent / "policies" / "aliases.yaml"
+_FILE: Final = Path(__file__).parents[2] / "schemas" / "policies" / "aliases.yaml"
 _BETWEEN: Final = re.compile(r"[\s_\-‐-―]+")
 _PART_OF_COUNTRY: Final = re.compile(r"[a-z]{2}-[a-z0-9]{1,3}")  # as in ISO 3166-2
 _LONGEST: Final = 64  # characters; no longer name is known
