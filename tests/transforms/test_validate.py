@@ -163,3 +163,9 @@ def test_the_stage_splits_events_and_dead_letters() -> None:
             "expect_column_values_to_not_be_null(region)",
         ]
         assert_that(details, equal_to(expected), "dead letters")
+
+
+@pytest.mark.parametrize("field", ["activity", "game_result", "lesson_state"])
+def test_a_context_field_that_lands_has_no_control_characters(field: str) -> None:
+    valid, dead = validate_batch(events("context", {field: "won\x1b[31m\n"}, {}), "context")
+    assert (valid.num_rows, dead.num_rows) == (1, 1)

@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 from rich.console import Console
 
+from pipelines import sinks
 from pipelines.affect import build_pipeline
 from pipelines.config import Config, load_config
 from pipelines.run.consumed import verify_consumed
@@ -22,7 +23,8 @@ from pipelines.show.accuracy import GroundTruth, measure
 from pipelines.tables.check import check_tables
 from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import RAW
-from schemas.tables import NO_DAY, TABLES
+from schemas.stages import DEAD
+from schemas.tables import NO_DAY, TABLES, Table
 from tests.support.live_runs import same
 from tests.support.records import START, raw, record
 from transforms.decode import DecodeEvents
@@ -197,3 +199,18 @@ def test_a_graph_with_a_dangling_output_does_not_build(config) -> None:
     with pytest.raises(AffectstreamError, match="dead_letters"):
         verify_consumed(p)
     build_pipeline(beam.Pipeline(), settings)
+
+
+def test_a_graph_whose_dead_letters_have_no_sink_does_not_build(
+    keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pa.Table.from_batches([raw(record("text", 0, {"text": "hello"}))])
+    pq.write_table(rows, tmp_path / "part-0.parquet")
+    settings = load_config(None, log=tmp_path, tables=tmp_path / "tables", keys=keys)
+    monkeypatch.setattr(sinks, "SINKS", (_all_but_dead_letters,))
+    with pytest.raises(AffectstreamError, match="dead_letters"):
+        build_pipeline(beam.Pipeline(), settings)
+
+
+def _all_but_dead_letters(table: Table, config: Config) -> beam.PTransform | None:
+    return None if table.name == DEAD else sinks.delta(table, config)
