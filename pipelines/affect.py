@@ -14,6 +14,7 @@ from pipelines.kafka.clients import java_settings
 from pipelines.run.consumed import verify_consumed
 from pipelines.sinks import sinks_for
 from pipelines.tables.history import landed_features
+from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.stages import DEAD, MAIN, OBSERVATION, ON_TIME, kind_of
 from schemas.tables import TABLES
@@ -31,6 +32,9 @@ from transforms.sources.log import ReadLog
 from transforms.stage import Outputs
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions
+
+_BESIDE_THE_GRAPH = {"runs"}
+"""Tables that are written by whoever runs the graph, after it."""
 
 
 class Rows(defaultdict[str, list[beam.PCollection]]):
@@ -96,11 +100,21 @@ def land(rows: Rows, config: Config) -> None:
     """Send the rows of each table to its sinks.
 
     Tables of events tell of ids that were reused, so they come before the dead letters.
+
+    Raises:
+        AffectstreamError: a table has no rows in this graph, or no sink takes them.
     """
+    if missing := sorted(TABLES.keys() - rows.keys() - _BESIDE_THE_GRAPH):
+        message = f"the graph has no rows for {', '.join(missing)}: append them in rows_by_table"
+        raise AffectstreamError(message)
     for name in sorted(rows, key=lambda name: not TABLES[name].of_events):
         parts = rows[name]
         given = parts[0] if len(parts) == 1 else parts | f"All:{name}" >> beam.Flatten()
-        for sink in sinks_for(TABLES[name], config):
+        sinks = sinks_for(TABLES[name], config)
+        if not sinks:
+            message = f"no sink takes the rows of {name}: add one to SINKS in pipelines/sinks.py"
+            raise AffectstreamError(message)
+        for sink in sinks:
             landed = given | sink
             if isinstance(landed, DoOutputsTuple):
                 rows[DEAD].append(landed[DEAD])

@@ -142,6 +142,9 @@ EMBEDDING_WIDTH: Final = 32
 CONTEXT_FIELDS = ("activity", "game_result", "lesson_state")
 """What context events tell that lands with the features."""
 
+CODE: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
+"""What a context field must be to reach a rule, or, new with 0.2, a table: no free text."""
+
 SESSION_COLUMNS = [
     ("subject_ref", pa.string()),
     ("session_ref", pa.string()),

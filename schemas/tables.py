@@ -267,6 +267,13 @@ class Table:
     awaited: bool = False
     subject: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a row that names a column which its schema does not have."""
+        named = {self.lookup_column} | ({self.subject} if self.subject else set())
+        if unknown := sorted(named - set(self.schema.names)):
+            message = f"table {self.name} names {unknown[0]!r}, which its schema does not have"
+            raise ValueError(message)
+
     @property
     def row_id(self) -> str:
         """The column that identifies a row."""

@@ -172,6 +172,10 @@ def test_context_is_held_as_modality_minus_one() -> None:
     assert out.select(CUT.names).schema == CUT
     assert out["modality"].to_pylist() == [-1]
     assert out["activity"].to_pylist() == ["duel"]
+    assert out["lesson_state"].to_pylist() == [None]
+    for told, lands in (("review", "review"), ("my name is Bob", None), ("a\nb", None)):
+        batch = pseudonymous(record("context", 1, {"lesson_state": told}))
+        assert to_window_input(batch)["lesson_state"].to_pylist() == [lands]
 
 
 @pytest.mark.parametrize("shards", [1, 16])

@@ -18,7 +18,7 @@ from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.arrow import vector_column
 from schemas.attributes import ATTRIBUTES
 from schemas.errors import DeadLetterCode
-from schemas.events import PAYLOADS
+from schemas.events import CODE, PAYLOADS
 from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import find_contradictions, find_denials
 
@@ -64,7 +64,8 @@ _Envelope: Any = msgspec.defstruct(
 
 MOST_DETAILS = 8
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+_CODE = re.compile(f'"({CODE})"'.encode())
+_read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 _RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
@@ -179,18 +180,27 @@ def _details(value: bytes) -> str | None:
     Rules may ask for them. Only codes are kept, at most MOST_DETAILS of them: a name such as
     ``door_2`` with a string such as ``opened``, true or false; free text is left out.
     """
-    fields = msgspec.json.decode(value, type=dict[str, Any])
-    found = {
-        name: str(told).lower() if isinstance(told, bool) else told
-        for name, told in sorted(fields.items())
-        if name not in _CONTEXT and _NAME.fullmatch(name) and _is_code(told)
-    }
-    few = dict(list(found.items())[:MOST_DETAILS])
+    try:
+        fields = _read_fields(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # in a field that has no column
+        return None
+    few: dict[str, str] = {}
+    for name in sorted(fields):
+        code = _code(fields[name])
+        if code is not None and name not in _CONTEXT and _NAME.fullmatch(name):
+            few[name] = code
+            if len(few) == MOST_DETAILS:
+                break
     return msgspec.json.encode(few).decode() if few else None
 
 
-def _is_code(told: Any) -> bool:
-    return isinstance(told, bool) or (isinstance(told, str) and bool(_CODE.fullmatch(told)))
+def _code(value: msgspec.Raw) -> str | None:
+    """Return the code that a field's JSON is, None where it is none; long values are not read."""
+    told = bytes(value)
+    if told in (b"true", b"false"):
+        return told.decode()
+    found = _CODE.fullmatch(told)
+    return found[1].decode() if found else None
 
 
 def _counts(consent: Columns) -> Columns:
