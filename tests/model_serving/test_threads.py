@@ -40,9 +40,13 @@ def seen_by(net: torch.nn.Module) -> list[int]:
 
 @pytest.fixture
 def stray() -> Iterator[ThreadPoolExecutor]:
-    """A thread that has computed with three threads, as a stray import set."""
+    """A thread that has computed with three threads, as a stray import set.
+
+    It asks for the number first: torch gives a thread that never asked what was set last anywhere.
+    """
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: (torch.set_num_threads(3), torch.ones(3).sum())).result()
+        pool.submit(torch.get_num_threads).result()
+        pool.submit(torch.set_num_threads, 3).result()
         yield pool
 
 
