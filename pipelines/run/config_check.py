@@ -156,7 +156,7 @@ def _table_problems(root: str) -> Problems:
             return
         folders = () if remote else (Path(place), Path(place) / "_delta_log")
         if any(folder.exists() and not os.access(folder, os.W_OK) for folder in folders):
-            yield str(unwritable_error(root, name))
+            yield str(unwritable_error(root, name, "it is read-only"))
             return
 
 

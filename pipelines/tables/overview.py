@@ -18,14 +18,17 @@ from transforms.landing.prepare import check_schema, schema_version
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One table as it stands; ``problem`` says why this program cannot write to it."""
+    """One table as it stands; ``problem`` says why this program cannot write to it.
+
+    ``schema`` is None where the table names no version.
+    """
 
     table: str
     version: int
     rows: int
     files: int
     bytes: int
-    schema: int
+    schema: int | None
     problem: str | None
 
 
@@ -54,14 +57,13 @@ def standing_tables(root: Root) -> list[Standing]:
 def _look(name: str, table: DeltaTable) -> Standing:
     files = pa.table(table.get_add_actions(flatten=True))
     rows, size = (pc.sum(files[column]).as_py() or 0 for column in ("num_records", "size_bytes"))
+    schema, problem = None, None
     try:
+        schema = schema_version(table)
         check_schema(TABLES[name], table)
-        problem = None
     except AffectstreamError as error:
         problem = str(error)
-    return Standing(
-        name, table.version(), rows, files.num_rows, size, schema_version(table), problem
-    )
+    return Standing(name, table.version(), rows, files.num_rows, size, schema, problem)
 
 
 def print_tables(found: list[Standing], console: Console) -> None:
@@ -71,7 +73,7 @@ def print_tables(found: list[Standing], console: Console) -> None:
         grid.add_column(column, justify="right")
     for each in found:
         newest = TABLES[each.table].version
-        schema = str(each.schema) if each.schema == newest else f"{each.schema} of {newest}"
+        schema = str(newest) if each.schema == newest else f"{each.schema or '?'} of {newest}"
         counts = (f"{each.rows:,}", f"{each.files:,}", decimal(each.bytes), str(each.version))
         grid.add_row(each.table, *counts, schema)
     console.print(grid)

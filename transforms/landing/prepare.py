@@ -1,12 +1,13 @@
 """Preparation of tables before a run: created, given the columns that are new, or refused."""
 
+import re
 import tempfile
 import time
 from collections.abc import Iterator
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.schema import Field
+from deltalake.schema import Field, PrimitiveType
 
 from schemas.errors import AffectstreamError
 from schemas.tables import FIRST_VERSION, PARTITION, TABLES, Root, Table, since
@@ -15,6 +16,11 @@ from transforms.landing.repair import repair_tables, unwritable_error
 SCHEMA_VERSION = "affectstream.schema"
 """Property of a Delta table that says by which version of its schema it was written last."""
 _TRIES = 30
+_FEATURES = {"appendOnly", "invariants", "changeDataFeed", "timestampNtz"}
+"""Writer features that rows can be committed with."""
+_OPTIONS = ("delta.columnMapping.mode", "delta.enableDeletionVectors")
+"""Properties that turn on what rows cannot be committed with."""
+_CONSTRAINT = "delta.constraints."
 
 
 def prepare_tables(root: Root) -> None:
@@ -37,8 +43,19 @@ def prepare_tables(root: Root) -> None:
 
 
 def schema_version(stands: DeltaTable) -> int:
-    """Return the version of the schema that a table was written by last."""
-    return int(stands.metadata().configuration.get(SCHEMA_VERSION, FIRST_VERSION))
+    """Return the version of the schema that a table was written by last.
+
+    Raises:
+        AffectstreamError: the table names something that is no version.
+    """
+    named = stands.metadata().configuration.get(SCHEMA_VERSION, str(FIRST_VERSION))
+    if re.fullmatch(r"[1-9][0-9]{0,5}", named, re.ASCII):
+        return int(named)
+    message = (
+        f"{_place(stands)} names {named!r} as its property {SCHEMA_VERSION}, which is no version: "
+        "set it to the version of the program that wrote the table, or give a new folder"
+    )
+    raise AffectstreamError(message)
 
 
 def check_schema(table: Table, stands: DeltaTable) -> None:
@@ -73,8 +90,22 @@ def _differences(table: Table, stands: DeltaTable, version: int) -> Iterator[str
     for name in sorted(given.keys() & wanted.keys()):
         if given[name].type != wanted[name].type:
             yield f"its {name} is {_name(given[name])} and not {_name(wanted[name])}"
+        elif not given[name].nullable:
+            yield f"its {name} may not be null"
     if stands.metadata().partition_columns != [PARTITION]:
         yield f"it is not partitioned by {PARTITION}"
+    yield from _unwritable_features(stands)
+
+
+def _unwritable_features(stands: DeltaTable) -> Iterator[str]:
+    """Say what other engines turned on in a table that rows then cannot be committed to."""
+    if unknown := sorted(set(stands.protocol().writer_features or ()) - _FEATURES):
+        yield f"it uses {', '.join(unknown)}"
+    for name, value in stands.metadata().configuration.items():
+        if name.startswith(_CONSTRAINT):
+            yield f"it has the constraint {name.removeprefix(_CONSTRAINT)}"
+        elif name in _OPTIONS and value not in ("none", "false"):
+            yield f"it has {name}={value}"
 
 
 def _place(stands: DeltaTable) -> str:
@@ -82,7 +113,8 @@ def _place(stands: DeltaTable) -> str:
 
 
 def _name(field: Field) -> str:
-    return str(getattr(field.type, "type", field.type))
+    kind = field.type
+    return str(kind.type) if isinstance(kind, PrimitiveType) else str(kind.to_json())
 
 
 def _open(root: Root, table: Table) -> DeltaTable | None:
@@ -90,22 +122,33 @@ def _open(root: Root, table: Table) -> DeltaTable | None:
     try:
         return DeltaTable(place) if DeltaTable.is_deltatable(place) else None
     except (DeltaError, OSError) as error:
-        raise unwritable_error(root, table.name) from error
+        raise unwritable_error(root, table.name, error) from error
 
 
 def _write(root: Root, table: Table) -> None:
     """Create the table or add its new columns, and try to write to it."""
     place = f"{root}/{table.name}"
     try:
-        stands = DeltaTable.create(
-            place, schema=table.schema, partition_by=[PARTITION], mode="ignore"
-        )
+        stands = _create(place, table)
         if "://" not in place:  # one that stands can be opened by whoever may only read
             for folder in (place, f"{place}/_delta_log"):
                 tempfile.TemporaryFile(dir=folder).close()
         _evolve(table, stands)
     except (DeltaError, OSError) as error:
-        raise unwritable_error(root, table.name) from error
+        raise unwritable_error(root, table.name, error) from error
+
+
+def _create(place: str, table: Table) -> DeltaTable:
+    """Create the table unless it stands; another program may do the same at once."""
+    for attempt in range(_TRIES):
+        try:
+            return DeltaTable.create(
+                place, schema=table.schema, partition_by=[PARTITION], mode="ignore"
+            )
+        except CommitFailedError:
+            time.sleep(0.02 * (attempt + 1))
+    message = f"{place}: {_TRIES} attempts to create it lost to other writers"
+    raise AffectstreamError(message)
 
 
 def _evolve(table: Table, stands: DeltaTable) -> None:

@@ -32,13 +32,15 @@ def repair_tables(root: Root) -> None:
             if DeltaTable.is_deltatable(place):
                 _repair(DeltaTable(place), name)
         except (DeltaError, OSError) as error:
-            raise unwritable_error(root, name) from error
+            raise unwritable_error(root, name, error) from error
 
 
-def unwritable_error(root: Root, name: str) -> AffectstreamError:
+def unwritable_error(root: Root, name: str, cause: Exception | str) -> AffectstreamError:
     """Return what to raise where a table can't be opened or written to."""
+    reason = " ".join(str(cause).split())[:300]
     return AffectstreamError(
-        f"cannot write tables under {root}, at {name}: make it a folder that you may write to"
+        f"cannot write tables under {root}, at {name} ({reason}): make it a folder that you may "
+        "write to, or give a new one"
     )
 
 

@@ -122,6 +122,26 @@ def change_type(table: DeltaTable) -> None:
     write_other(table, other)
 
 
+def forbid_null(table: DeltaTable) -> None:
+    place = EMOTION_FEATURES.get_field_index("activity")
+    write_other(table, EMOTION_FEATURES.set(place, pa.field("activity", pa.string(), False)))
+
+
+def constrain(table: DeltaTable) -> None:
+    table.alter.add_constraint({"few": "revision < 1000000"})
+
+
+def keep_deletion_vectors(table: DeltaTable) -> None:
+    place = table.table_uri.removeprefix("file://")
+    shutil.rmtree(place)
+    given = {"delta.enableDeletionVectors": "true"}
+    DeltaTable.create(place, schema=EMOTION_FEATURES, partition_by=[PARTITION], configuration=given)
+
+
+def name_no_version(table: DeltaTable) -> None:
+    table.alter.set_table_properties({SCHEMA_VERSION: "two"}, raise_if_not_exists=False)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -132,6 +152,10 @@ def change_type(table: DeltaTable) -> None:
         (add_column, "(it has felt, which nobody writes): give a new folder"),
         (drop_column, "(it has no scenario): give a new folder"),
         (change_type, "(its revision is string and not integer): give a new folder"),
+        (forbid_null, "(its activity may not be null): give a new folder"),
+        (constrain, "(it has the constraint few): give a new folder"),
+        (keep_deletion_vectors, "it uses deletionVectors, variantType; it has delta.enable"),
+        (name_no_version, "names 'two' as its property affectstream.schema, which is no version"),
     ],
 )
 def test_a_table_that_differs_is_one_sentence_before_anything_is_written(
