@@ -145,6 +145,9 @@ CONTEXT_FIELDS = ("activity", "game_result", "lesson_state")
 CODE: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 """What a context field must be to reach a rule, or, new with 0.2, a table: no free text."""
 
+FIELD_NAME: Final = r"[a-z][a-z0-9_]{0,31}"
+"""The names of the context fields without a column that reach a rule."""
+
 SESSION_COLUMNS = [
     ("subject_ref", pa.string()),
     ("session_ref", pa.string()),

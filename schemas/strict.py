@@ -1,6 +1,7 @@
 """Files that hold exactly what they may: frozen models, and a YAML file read as one of them."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +59,13 @@ def first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def suggest(unknown: str, known: Iterable[str]) -> str:
+    """Return the question whether the nearest known name was meant, or the list of all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(unknown, names, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"name one of {', '.join(names)}"
 
 
 def fields_of(

@@ -9,7 +9,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines.config import POLICIES
-from schemas.errors import AffectstreamError
+from schemas.errors import AffectstreamError, RefusalCode
 from schemas.modalities import MODALITIES
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED
 from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
@@ -197,6 +197,24 @@ def test_a_policy_that_is_wrong_says_so(tmp_path: Path) -> None:
         ("    regions: [EU]", "    regions: [Eu]", r"rule 1 names \['Eu'\]: list it in regions"),
         ("    scenarios: [game, social, learning, support, work]\n", "", "must list its scenarios"),
         ("age_bands: [child, teen, adult, unknown]\nm", "age_bands: [adult]\nm", "in age_bands"),
+        (
+            "    age_bands: [child, teen, unknown]\n",
+            "    age_bands: []\n",
+            "age_bands is empty and matches nothing: leave it out to match all, or list",
+        ),
+        (
+            "    since: 2025-02-02\n",
+            "    since: 2025-02-02\n    until: 2025-02-01\n",
+            "since 2025-02-02 is after until 2025-02-01: swap",
+        ),
+        (
+            "\nmodalities: [text, voice, face,",
+            "\nmodalities: [text, voice, fcae,",
+            "modalities lists 'fcae', which is none: did you mean `face`",
+        ),
+        ("\nmodalities: [", "\nmodalities: ['', ", "modalities lists '', which is none: name one"),
+        ("\nrules:", "\njudged_as: {'': game}\nrules:", "a scenario has an empty name"),
+        ("\nrules:", "\njudged_as: {school: game}\nrules:", "'school' are read as learning"),
     ):
         assert old in whole
         path.write_text(whole.replace(old, new))
@@ -240,15 +258,26 @@ def test_context_goes_on_by_the_consent_to_text(policy: Policy) -> None:
 
 def test_a_biometric_rule_holds_for_every_modality_about_the_body() -> None:
     biometric = Rule(verdict="refuse", article="a", code="minor_biometric", biometric=True)
-    policy = read_policy(POLICIES / "gate.yaml").model_copy(update={"rules": (biometric,)})
+    policy = read_policy(POLICIES / "gate.yaml")
+    changes = {"rules": (biometric,), "modalities": policy.modalities | {"gaze"}}
+    policy = policy.model_copy(update=changes)
     refused = {
         modality: policy.judge(
             Case("safety", "EU", "game", "adult", modality, dt.date(2026, 9, 1))
         )[0]
-        for modality in (*MODALITIES, "context")
+        for modality in (*MODALITIES, "context", "gaze")
     }
     found = {name for name, code in refused.items() if code == "minor_biometric"}
-    assert found == {"voice", "face", "motion"}
+    assert found == {"voice", "face", "motion", "gaze"}, "a name that is not known counts as such"
+
+
+@pytest.mark.parametrize("scenario", [None, ""])
+def test_an_event_without_a_scenario_is_judged_as_none(
+    policy: Policy, scenario: str | None
+) -> None:
+    lax = policy.model_copy(update={"judged_as": {"": "game"}})
+    case = Case("safety", "US", scenario, "adult", "text", dt.date(2026, 9, 1))
+    assert lax.judge(case) == (RefusalCode.SCENARIO_UNKNOWN, "no rule for this scenario")
 
 
 def test_cases_that_differ_are_judged_apart_within_a_batch(policy: Policy) -> None:

@@ -1,14 +1,22 @@
 """Scenario policy: what follows when an expression is held in a scenario."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.errors import AffectstreamError
-from schemas.strict import Frozen, read_yaml
+from schemas.events import CODE, CONTEXT_FIELDS, FIELD_NAME
+from schemas.strict import Frozen, read_yaml, suggest
 from schemas.vocabularies import EXPRESSIONS
+from transforms.decoding.aliases import aliases, known_name
+
+MOST_WINDOWS: Final = 10_000  # 14 hours of windows of 5 s
+_ACTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_TEXT: Final = r"[^\x00-\x1f\x7f]{1,%d}"
+_TOLD: Final = {"activity": _TEXT % 128, "game_result": _TEXT % 64}  # as events/context.json has it
 
 
 class Rule(Frozen):
@@ -19,7 +27,7 @@ class Rule(Frozen):
     """
 
     action: str
-    after: int
+    after: int = Field(ge=1, le=MOST_WINDOWS)
     reply: str | None = None
     at_once: Mapping[str, str] = Field(default_factory=dict)
 
@@ -30,6 +38,44 @@ class Rule(Frozen):
             message = f"write at_once: {{game_result: {given['at_once_after']}}} for at_once_after"
             raise ValueError(message)
         return given
+
+    @field_validator("after", mode="before")
+    @classmethod
+    def _after_is_a_number(cls, given: Any) -> Any:
+        if isinstance(given, bool):  # pydantic would take it for 0 or 1
+            message = f"write a number of windows for {given}"
+            raise ValueError(message)
+        return given
+
+    @field_validator("action", "reply")
+    @classmethod
+    def _is_a_code(cls, given: str | None) -> str | None:
+        if given is not None and not _ACTION.fullmatch(given):
+            message = f"{given!r} is no code: write a letter or digit, then also `_`, `.` or `-`"
+            raise ValueError(message)
+        return given
+
+    @field_validator("at_once", mode="before")
+    @classmethod
+    def _rules_see_what_is_asked_for(cls, given: Any) -> Any:
+        """A rule that asks for what never reaches it would never follow at once."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            if problem := _explain_unseen(name, value):
+                raise ValueError(problem)
+        return given
+
+
+def _explain_unseen(name: Any, value: Any) -> str | None:
+    """Say why no window can have this value of a context field, None where one can."""
+    if name == "scene":
+        return f"rules do not see `scene`: ask for {', '.join(CONTEXT_FIELDS)} or a field of yours"
+    if not re.fullmatch(FIELD_NAME, str(name)):
+        return f"{name!r} is no name of a context field: write it as `door_2`"
+    if isinstance(value, bool):
+        return f'YAML reads the value of {name} as {value}: quote what events say, such as "true"'
+    if isinstance(value, str) and not re.fullmatch(_TOLD.get(name, CODE), value):
+        return f"{name} is never {value!r}: write a value that fits {_TOLD.get(name, CODE)}"
+    return None
 
 
 class ScenarioPolicy(Frozen):
@@ -43,6 +89,32 @@ class ScenarioPolicy(Frozen):
     high_stakes: frozenset[str]
     scenarios: dict[str, dict[str, Rule]]
     judged_as: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_are_those_of_events(self) -> "ScenarioPolicy":
+        """A misspelt name would have no effect: what is weighty would go to nobody."""
+        for name in (*self.scenarios, *self.judged_as):
+            check_scenario_name(name)
+        known = {*self.scenarios, *self.judged_as, *aliases("scenario").values()}
+        for unknown in sorted(self.high_stakes - known):
+            hint = suggest(unknown, known)
+            message = f"high_stakes names {unknown!r}, which scenarios does not list: {hint}"
+            raise ValueError(message)
+        return self
+
+
+def check_scenario_name(name: str) -> None:
+    """Check that events can have this scenario once other spellings have been read.
+
+    Raises:
+        ValueError: it is empty, or read as another.
+    """
+    if not name.strip():
+        message = "a scenario has an empty name: write the name that events give"
+        raise ValueError(message)
+    if (read_as := known_name("scenario", name)) not in (None, name):
+        message = f"events of {name!r} are read as {read_as}: write `{read_as}`"
+        raise ValueError(message)
 
 
 def read_scenarios(path: Path) -> ScenarioPolicy:

@@ -18,7 +18,7 @@ from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.arrow import vector_column
 from schemas.attributes import ATTRIBUTES
 from schemas.errors import DeadLetterCode
-from schemas.events import CODE, PAYLOADS
+from schemas.events import CODE, FIELD_NAME, PAYLOADS
 from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import find_contradictions, find_denials
 
@@ -63,7 +63,7 @@ _Envelope: Any = msgspec.defstruct(
 )
 
 MOST_DETAILS = 8
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 

@@ -9,18 +9,20 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from schemas.errors import AffectstreamError, RefusalCode
+from schemas.events import CONTEXT, TOPICS
 from schemas.modalities import MODALITIES
-from schemas.strict import Frozen, first_problem, read_yaml
-from transforms.deciding.scenarios import read_scenarios
+from schemas.strict import Frozen, first_problem, read_yaml, suggest
+from transforms.deciding.scenarios import check_scenario_name, read_scenarios
 
 _DIMENSIONS = ("purposes", "regions", "scenarios", "age_bands", "modalities")
+_CONTEXT = TOPICS[CONTEXT]
 
 
 class Rule(Frozen):
     """One row of the policy table.
 
     A condition that is None matches everything that the table knows; ``biometric: true`` matches
-    the modalities that are about the body, and new ones with them. A rule that allows names all of
+    every modality that is not known to be non-biometric. A rule that allows names all of
     its purposes, scenarios and modalities: nothing is allowed that nobody listed.
     """
 
@@ -47,6 +49,20 @@ class Rule(Frozen):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _can_match(self) -> "Rule":
+        """A rule that matches nothing would let through what it is there to refuse."""
+        empty = next((n for n in _DIMENSIONS if getattr(self, n) == frozenset()), None)
+        if empty:
+            message = (
+                f"{empty} is empty and matches nothing: leave it out to match all, or list some"
+            )
+            raise ValueError(message)
+        if self.since > self.until:
+            message = f"since {self.since} is after until {self.until}: swap or correct them"
+            raise ValueError(message)
+        return self
+
 
 class Policy(Frozen):
     """The policy table: what is known in each dimension, and rules of which the first decides.
@@ -64,6 +80,14 @@ class Policy(Frozen):
     judged_as: Mapping[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
+    def _modalities_are_known(self) -> "Policy":
+        known = {*MODALITIES, _CONTEXT}
+        for unknown in sorted(self.modalities - known):
+            message = f"modalities lists {unknown!r}, which is none: {suggest(unknown, known)}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
     def _rules_name_what_is_known(self) -> "Policy":
         """A rule with a misspelt name would match nothing, and what it refuses be allowed."""
         for number, rule in enumerate(self.rules):
@@ -78,6 +102,7 @@ class Policy(Frozen):
     def _other_scenarios_are_judged_as_listed_ones(self) -> "Policy":
         """A listed scenario that was judged as another would be out of its own rules."""
         for name, other in self.judged_as.items():
+            check_scenario_name(name)
             if name in self.scenarios:
                 message = f"judged_as names {name}, which has rules of its own: leave it out"
                 raise ValueError(message)
@@ -89,8 +114,9 @@ class Policy(Frozen):
 
     def judge(self, case: "Case") -> tuple[RefusalCode, str] | None:
         """Return the refusal's code and article, or None where the case is allowed."""
-        scenario = self.judged_as.get(case.scenario or "", case.scenario)
-        case = replace(case, scenario=scenario)
+        if case.scenario:  # an event without one is judged as no other
+            scenario = self.judged_as.get(case.scenario, case.scenario)
+            case = replace(case, scenario=scenario)
         for value, known, code, what in (
             (case.region, self.regions, RefusalCode.REGION_UNKNOWN, "region"),
             (case.purpose, self.purposes, RefusalCode.PURPOSE_UNKNOWN, "purpose"),
@@ -119,8 +145,7 @@ class Case:
 
 
 def _matches(rule: Rule, case: Case) -> bool:
-    biometric = case.modality in MODALITIES and MODALITIES[case.modality].biometric
-    if rule.biometric not in (None, biometric):
+    if rule.biometric not in (None, _is_biometric(case.modality)):
         return False
     return rule.since <= case.day <= rule.until and all(
         allowed is None or value in allowed
@@ -132,6 +157,13 @@ def _matches(rule: Rule, case: Case) -> bool:
             (rule.modalities, case.modality),
         )
     )
+
+
+def _is_biometric(modality: str) -> bool:
+    """Return whether it may be about the body; of a name that is not known it is taken to be."""
+    if modality in MODALITIES:
+        return MODALITIES[modality].biometric
+    return modality != _CONTEXT
 
 
 def read_policy(path: Path, scenarios: Path | None = None) -> Policy:

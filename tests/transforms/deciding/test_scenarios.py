@@ -17,6 +17,7 @@ from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.policy import read_policy
 
 GATE = POLICIES / "gate.yaml"
+SUITES = POLICIES.parent / "expectations"
 ESCAPE_ROOM = """
 version: rooms-1
 high_stakes: []
@@ -56,6 +57,89 @@ def test_the_old_name_of_a_rule_says_the_new_one(policy: Path) -> None:
     policy.write_text(ESCAPE_ROOM.replace("at_once: {door: opened, lesson_state: review}",
                                           "at_once_after: lost"))  # fmt: skip
     with pytest.raises(AffectstreamError, match=r"write at_once: \{game_result: lost\}"):
+        read_scenarios(policy)
+
+
+ASKED = "at_once: {door: opened, lesson_state: review}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("after: 9", "after: 0", "greater than or equal to 1"),
+        ("after: 9", "after: -1", "greater than or equal to 1"),
+        ("after: 9", "after: 10001", "less than or equal to 10000"),
+        ("after: 9", "after: true", "write a number of windows for True"),
+        ("dim_lights", "''", "action: .*'' is no code: write a letter"),
+        ("dim_lights", '"dim\\n"', "action: .*is no code"),
+        ("dim_lights", "dim lights", "action: .*is no code"),
+        ("dim_lights,", 'dim_lights, reply: "\\0",', "reply: .*is no code"),
+        ("high_stakes: []", "high_stakes: [suport]", "'suport', .*did you mean `support`"),
+        ("high_stakes: []", "high_stakes: [escape]", "did you mean `escape-room`"),
+        ("high_stakes: []", "high_stakes: ['']", "'', which scenarios does not list: name one of"),
+        ("high_stakes: []", "high_stakes: [school]", "'school', which scenarios does not list"),
+        (ASKED, "at_once: {scene: hall}", "do not see `scene`: ask for activity"),
+        (ASKED, "at_once: {Door: opened}", "'Door' is no name of a context field"),
+        (ASKED, "at_once: {on: opened}", "True is no name of a context field"),
+        (ASKED, "at_once: {door: two words}", "door is never 'two words'"),
+        (ASKED, "at_once: {lesson_state: two words}", "lesson_state is never 'two words'"),
+        (ASKED, "at_once: {door: ''}", "door is never ''"),
+        (ASKED, "at_once: {activity: ''}", "activity is never ''"),
+        (ASKED, 'at_once: {activity: "a\\tb"}', "activity is never"),
+        (ASKED, "at_once: {won: True}", 'of won as True: quote what events say, such as "true"'),
+        (ASKED, "at_once: {lamp: off}", "of lamp as False: quote what events say"),
+        ("{escape-room: game}", "{'': game}", "empty name"),
+        ("{escape-room: game}", "{' ': game}", "empty name"),
+        (
+            "{escape-room: game}",
+            "{school: game}",
+            "'school' are read as learning: write `learning`",
+        ),
+        ("  escape-room:", "  Games:", "'Games' are read as game: write `game`"),
+    ],
+)
+def test_a_rule_without_effect_is_refused_with_what_to_do(
+    policy: Path, old: str, new: str, said: str
+) -> None:
+    assert old in ESCAPE_ROOM
+    policy.write_text(ESCAPE_ROOM.replace(old, new))
+    with pytest.raises(AffectstreamError, match=said) as refused:
+        read_scenarios(policy)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("after: 9", "after: 1"),
+        ("after: 9", "after: 10000"),
+        ("dim_lights", "Dim.the-lights_2"),
+        ("high_stakes: []", "high_stakes: [escape-room]"),
+        ("high_stakes: []", "high_stakes: [work]"),  # where nothing is ruled, the weak are reviewed
+        (ASKED, "at_once: {activity: group work}"),
+        (ASKED, 'at_once: {won: "true"}'),
+        (ASKED, 'at_once: {won: "True"}'),  # as a client may send it: in quotes
+    ],
+)
+def test_a_rule_that_can_follow_is_read(policy: Path, old: str, new: str) -> None:
+    policy.write_text(ESCAPE_ROOM.replace(old, new))
+    assert read_scenarios(policy).version == "rooms-1"
+
+
+@pytest.mark.parametrize("field", ["activity", "game_result"])
+def test_a_rule_may_ask_for_every_length_of_a_text_that_events_may_have(
+    policy: Path, field: str
+) -> None:
+    suite = json.loads((SUITES / "events" / "context.json").read_text(encoding="utf-8"))
+    (longest,) = (
+        expected["kwargs"]["max_value"]
+        for expected in suite["expectations"]
+        if expected["kwargs"]["column"] == field and "max_value" in expected["kwargs"]
+    )
+    policy.write_text(ESCAPE_ROOM.replace(ASKED, f"at_once: {{{field}: {'x' * longest}}}"))
+    assert read_scenarios(policy).scenarios
+    policy.write_text(ESCAPE_ROOM.replace(ASKED, f"at_once: {{{field}: {'x' * (longest + 1)}}}"))
+    with pytest.raises(AffectstreamError, match=f"{field} is never"):
         read_scenarios(policy)
 
 
