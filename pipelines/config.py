@@ -23,7 +23,7 @@ from schemas.settings import (
     Settings,
     Windows,
 )
-from schemas.strict import fields_of, parse_yaml
+from schemas.strict import fields_of, parse_yaml, read_text
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
@@ -217,7 +217,7 @@ def _read(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        settings = parse_yaml(path.read_text(encoding="utf-8")) or {}
+        settings = parse_yaml(read_text(path)) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         message = f"cannot read the configuration {path}: make it a YAML file ({reason})"

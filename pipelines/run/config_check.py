@@ -23,6 +23,7 @@ from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
 from schemas.settings import Kafka, Live
+from schemas.strict import read_text
 from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.policy import read_policy
@@ -224,6 +225,6 @@ def _kafka_problems(kafka: Kafka) -> Problems:
             yield f"`kafka.ca_file` is {kafka.ca_file}: {reason}; name a PEM file of certificates"
     if kafka.password_file is not None:
         try:
-            kafka.password_file.read_text(encoding="utf-8")
+            read_text(kafka.password_file)
         except (OSError, UnicodeDecodeError):
             yield f"cannot read the password in {kafka.password_file}: name a text file"

@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 from pathlib import Path
 
 import apache_beam as beam
@@ -56,6 +57,8 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ),
         ("[1, 2]", "not a configuration"),
         ("a: [", "cannot read"),
+        ("tables: b\nkeys: c\nwindows: {shards: " + "9" * 5000 + "}", "cannot read .*4300 digits"),
+        ("tables: " + "[" * 2000, "cannot read .* nested too deeply"),
     ],
 )
 def test_what_is_wrong_names_the_field(tmp_path: Path, text: str, said: str) -> None:
@@ -63,6 +66,12 @@ def test_what_is_wrong_names_the_field(tmp_path: Path, text: str, said: str) -> 
     path.write_text(text)
     with pytest.raises(AffectstreamError, match=said):
         load_config(path)
+
+
+def test_a_configuration_that_is_a_fifo_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.yaml")
+    with pytest.raises(AffectstreamError, match=r"cannot read .*no regular file"):
+        load_config(tmp_path / "c.yaml")
 
 
 def test_it_is_frozen_and_its_fingerprint_follows_what_matters() -> None:
