@@ -22,6 +22,7 @@ from schemas.settings import (
     ModelSettings,
     Settings,
     Windows,
+    expand_path,
 )
 from schemas.strict import fields_of, parse_yaml, read_text
 
@@ -102,6 +103,11 @@ class Config(Settings):
     @classmethod
     def _as_text(cls, given: Any) -> Any:
         return str(given) if isinstance(given, Path) else given
+
+    @field_validator("tables")
+    @classmethod
+    def _expand_tables(cls, given: str) -> str:
+        return expand_path(given)
 
     @property
     def recorded(self) -> Path:

@@ -34,6 +34,8 @@ from transforms.sources.recorded import count_records
 Problems = Iterator[str]
 
 _REQUIRED = {name for name, field in Config.model_fields.items() if field.is_required()}
+_MISSING = "missing"
+"""Stands for a required setting that is missing or faulty; what it names is not opened."""
 _JARS = ("jobserver.jar", "expansion.jar")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _STORE = {"max_retries": "1", "retry_timeout": "3s", "connect_timeout": "2s", "timeout": "3s"}
@@ -57,7 +59,7 @@ def find_problems(path: Path) -> list[str]:
         except ValidationError as error:
             problems += explain(error)
             missing |= _REQUIRED & {str(item["loc"][0]) for item in error.errors()}
-            settings = _without_faults(settings, error) | dict.fromkeys(missing, "")
+            settings = _without_faults(settings, error) | dict.fromkeys(missing, _MISSING)
         else:
             return [*problems, *_open_all(config, missing)]
 
