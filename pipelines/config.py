@@ -22,8 +22,9 @@ from schemas.settings import (
     ModelSettings,
     Settings,
     Windows,
+    expand_path,
 )
-from schemas.strict import fields_of, parse_yaml
+from schemas.strict import fields_of, parse_yaml, read_text
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
@@ -102,6 +103,11 @@ class Config(Settings):
     @classmethod
     def _as_text(cls, given: Any) -> Any:
         return str(given) if isinstance(given, Path) else given
+
+    @field_validator("tables")
+    @classmethod
+    def _expand_tables(cls, given: str) -> str:
+        return expand_path(given)
 
     @property
     def recorded(self) -> Path:
@@ -217,7 +223,7 @@ def _read(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        settings = parse_yaml(path.read_text(encoding="utf-8")) or {}
+        settings = parse_yaml(read_text(path)) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         message = f"cannot read the configuration {path}: make it a YAML file ({reason})"

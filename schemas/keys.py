@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, ValidationError, field_validator
 
 from schemas.errors import AffectstreamError
 from schemas.events import TIME
-from schemas.strict import Frozen
+from schemas.strict import Frozen, parse_yaml, read_text
 
 
 class KeyPeriod(Frozen):
@@ -41,7 +41,7 @@ def read_keys(path: Path) -> tuple[KeyPeriod, ...]:
         message = f"no key file at {path}: make one with `affectstream config --new-keys {path}`"
         raise AffectstreamError(message)
     try:
-        parsed = _KeyFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        parsed = _KeyFile.model_validate(parse_yaml(read_text(path)))
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         message = (
             f"{path} is not a key file: it needs `periods`, a list of `since` (time with zone) "

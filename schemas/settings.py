@@ -4,20 +4,71 @@ Every field has a description with its unit: ``affectstream config --explain`` a
 page are made from them. The order of the fields is that of a run's fingerprint: add at the end.
 """
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 
 from schemas.strict import Frozen
 
 Licence = Literal["open", "research"]
+Number = Annotated[float, Strict()]
+"""A whole number will do; a text such as ``1:30`` or ``yes``, which YAML reads as true, won't."""
+Count = Annotated[int, Strict()]
+
+_DAY_S = 86_400
+_WEEK_S = 7 * _DAY_S
+_YEAR_S = 365 * _DAY_S
 
 
 class Settings(Frozen):
-    """A group of settings; a number among them is finite."""
+    """A group of settings: no text among them is empty, a number is finite, a path has no ``~``."""
 
     model_config = ConfigDict(allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_unusable_text(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            check_text(given)
+        return given
+
+    @field_validator("*")
+    @classmethod
+    def _expand_home(cls, given: Any) -> Any:
+        return Path(expand_path(str(given))) if isinstance(given, Path) else given
+
+
+def check_text(text: str) -> None:
+    """Raise ValueError for a text that no setting can have, above all no path."""
+    if not text.strip():
+        message = "an empty text is no value: give one, or leave the setting out"
+        raise ValueError(message)
+    if "\0" in text:
+        message = "a text with a NUL character is no value: remove it"
+        raise ValueError(message)
+
+
+def expand_path(path: str) -> str:
+    """Return a path with the home folder in place of ``~``; a URI stays as it is.
+
+    Python and delta-rs disagree on what ``~`` is, so that neither may see one.
+
+    Raises:
+        ValueError: there is no such home folder, or no file system takes so long a path.
+    """
+    if "://" in path:
+        return path
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        message = f"there is no home folder for {path}: write the path in full"
+        raise ValueError(message)
+    coded = os.fsencode(expanded)
+    if len(coded) > 3_000 or max(map(len, coded.split(b"/"))) > 255:
+        message = "the path is too long: use at most 255 bytes for a name, and 3,000 for all"
+        raise ValueError(message)
+    return expanded
 
 
 class ModelSettings(Settings):
@@ -33,19 +84,28 @@ class ModelSettings(Settings):
         default="cpu", description="Torch device, such as cpu or cuda:0; one that is missing fails"
     )
 
+    @field_validator("model", "card")
+    @classmethod
+    def _expand_text(cls, given: str | None) -> str | None:
+        return None if given is None else expand_path(given)
+
 
 class Windows(Settings):
     """Fixed windows of event time, and the shards that hold them."""
 
-    length_s: float = Field(
-        default=5.0, ge=0.001, description="Length of a window, in seconds; milliseconds count"
+    length_s: Number = Field(
+        default=5.0,
+        ge=0.001,
+        le=_DAY_S,
+        description="Length of a window, in seconds; milliseconds count",
     )
-    lateness_s: float = Field(
+    lateness_s: Number = Field(
         default=60.0,
         ge=0,
+        le=_WEEK_S,
         description="How long after its end a window still takes late events, in seconds",
     )
-    shards: int = Field(
+    shards: Count = Field(
         default=8, ge=1, le=1024, description="Number of groups that subjects are divided into"
     )
 
@@ -53,30 +113,34 @@ class Windows(Settings):
 class Decisions(Settings):
     """How the history follows what is shown, and how long a decision is valid."""
 
-    follow: float = Field(
+    follow: Number = Field(
         default=0.6, gt=0, le=1, description="Weight of a new window in the smoothed scores, 0 to 1"
     )
-    margin: float = Field(
+    margin: Number = Field(
         default=0.1,
         ge=0,
         le=1,
         description="By how much probability (0 to 1) an expression must beat the current one",
     )
-    drift: float = Field(
+    drift: Number = Field(
         default=0.1, ge=0, le=1, description="Weight of a new window in the baseline, 0 to 1"
     )
-    max_change: float = Field(
+    max_change: Number = Field(
         default=0.25,
         gt=0,
         le=1,
         description="Largest change of intensity (0 to 1) from one window to the next",
     )
-    forget_s: float = Field(
-        default=120.0, gt=0, description="Silence after which a history starts anew, in seconds"
+    forget_s: Number = Field(
+        default=120.0,
+        gt=0,
+        le=_YEAR_S,
+        description="Silence after which a history starts anew, in seconds",
     )
-    valid_s: float = Field(
+    valid_s: Number = Field(
         default=30.0,
         gt=0,
+        le=_YEAR_S,
         description="How long after its window's end a decision is valid, in seconds",
     )
 
@@ -91,9 +155,11 @@ class Media(Settings):
             "without any, an event that names its media is a dead letter"
         ),
     )
-    max_bytes: int = Field(default=8_000_000, gt=0, description="Largest size of one, in bytes")
-    timeout_s: float = Field(
-        default=5.0, gt=0, description="How long fetching one may take, in seconds"
+    max_bytes: Count = Field(
+        default=8_000_000, gt=0, le=1_000_000_000, description="Largest size of one, in bytes"
+    )
+    timeout_s: Number = Field(
+        default=5.0, gt=0, le=3_600, description="How long fetching one may take, in seconds"
     )
 
     @field_validator("places")
@@ -126,20 +192,25 @@ class Kafka(Settings):
         default=None,
         description="File that holds the user's password alone; every machine of a job reads it",
     )
-    delay_s: float = Field(
+    delay_s: Number = Field(
         default=2.0,
         ge=0,
+        le=_WEEK_S,
         description="How far out of order events may come: the watermark is so far behind, in "
         "seconds",
     )
-    idle_s: float = Field(
+    idle_s: Number = Field(
         default=3.0,
         ge=0,
+        le=_WEEK_S,
         description="How long a partition that was read to its end brings nothing before it "
         "follows the clock, `delay_s` behind, in seconds",
     )
-    clock_offset_s: float = Field(
-        default=0.0, description="Event clock minus wall clock, in seconds, for an old log"
+    clock_offset_s: Number = Field(
+        default=0.0,
+        ge=-100 * _YEAR_S,
+        le=100 * _YEAR_S,
+        description="Event clock minus wall clock, in seconds, for an old log",
     )
 
     @model_validator(mode="after")
@@ -164,25 +235,37 @@ class Live(Settings):
         default="EMBEDDED",
         description="Where the Kafka source runs: in Flink's JVM, or in docker for other runners",
     )
-    parallelism: int = Field(default=1, ge=1, description="Number of slots that the job takes")
-    workers: int = Field(default=1, ge=1, description="Number of Python worker processes")
-    checkpoint_s: float = Field(
-        default=2.0, gt=0, description="Time between checkpoints, in seconds"
+    parallelism: Count = Field(
+        default=1, ge=1, le=1024, description="Number of slots that the job takes"
     )
-    commit_s: int = Field(  # Beam's trigger takes whole seconds
+    workers: Count = Field(
+        default=1, ge=1, le=1024, description="Number of Python worker processes"
+    )
+    checkpoint_s: Number = Field(
+        default=2.0,
+        ge=0.01,  # Flink takes no less
+        le=_DAY_S,
+        description="Time between checkpoints, in seconds",
+    )
+    commit_s: Count = Field(  # Beam's trigger takes whole seconds
         default=2,
         ge=0,
+        le=_DAY_S,
         description="How long rows that nobody waits for are collected for one commit, in seconds",
     )
-    tries: int = Field(
+    tries: Count = Field(
         default=3,
         ge=1,
+        le=1_000,
         description="Number of failed starts, in a row or an hour, that are endured",
     )
     bootstrap: bool = Field(
         default=False,
         description="Take the history of decisions from the tables where the job has none yet",
     )
-    least_free_mb: int = Field(
-        default=500, ge=0, description="Free space under which the job is drained, in MB of a disk"
+    least_free_mb: Count = Field(
+        default=500,
+        ge=0,
+        le=1_000_000_000,
+        description="Free space under which the job is drained, in MB of a disk",
     )

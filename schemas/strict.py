@@ -1,6 +1,7 @@
 """Files that hold exactly what they may: frozen models, and a YAML file read as one of them."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ Kind = TypeVar("Kind", bound=Frozen)
 def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
     """Read the file as a ``kind``; AffectstreamError says why it is not ``what``."""
     try:
-        return kind.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
+        return kind.model_validate(parse_yaml(read_text(path)))
     except ValidationError as error:
         reason = first_problem(error)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -33,8 +34,25 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
     raise AffectstreamError(message)
 
 
-class _UniqueNames(yaml.SafeLoader):
-    """Refuses a mapping in which a name stands twice: PyYAML would take the last silently."""
+def read_text(path: Path) -> str:
+    """Return the text of a regular file in UTF-8; a FIFO would be waited for without end.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if path.exists() and not path.is_file():
+        message = f"{path} is no regular file"
+        raise OSError(message)
+    return path.read_text(encoding="utf-8")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a name that stands twice in a mapping, and reads numbers in base ten alone.
+
+    PyYAML would take the last of two names, and read ``1:30`` as 90 and ``010`` as 8: here they are
+    texts, and ``1e3`` is a number.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -45,13 +63,37 @@ class _UniqueNames(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if tag not in {_INT, _FLOAT}]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
+_StrictLoader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"[-+]?(([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?"
+        r"|[0-9][0-9_]*[eE][-+]?[0-9]+|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"
+    ),
+    list("-+.0123456789"),
+)
+
+
 def parse_yaml(text: str) -> Any:
     """Return what a YAML text holds.
 
     Raises:
         yaml.YAMLError: it is no YAML, or a mapping has a name twice.
     """
-    return yaml.load(text, _UniqueNames)
+    try:
+        return yaml.load(text, _StrictLoader)
+    except RecursionError as error:
+        message = "it is nested too deeply"
+        raise yaml.YAMLError(message) from error
+    except ValueError as error:  # a date that no calendar has, or an integer of over 4,300 digits
+        raise yaml.YAMLError(str(error)) from error
 
 
 def first_problem(error: ValidationError) -> str:

@@ -13,6 +13,7 @@ from pipelines.kafka.header_names import read_any_header_name
 from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from schemas.settings import Kafka
+from schemas.strict import read_text
 
 _SCRAM = "SCRAM-SHA-512"
 
@@ -21,7 +22,7 @@ read_any_header_name()
 
 def _password(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return read_text(path).strip()
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot read the password in {path}: `kafka.password_file` is a text file"
         raise AffectstreamError(message) from error

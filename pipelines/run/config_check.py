@@ -23,6 +23,7 @@ from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
 from schemas.settings import Kafka, Live
+from schemas.strict import read_text
 from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.policy import read_policy
@@ -33,6 +34,8 @@ from transforms.sources.recorded import count_records
 Problems = Iterator[str]
 
 _REQUIRED = {name for name, field in Config.model_fields.items() if field.is_required()}
+_MISSING = "missing"
+"""Stands for a required setting that is missing or faulty; what it names is not opened."""
 _JARS = ("jobserver.jar", "expansion.jar")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _STORE = {"max_retries": "1", "retry_timeout": "3s", "connect_timeout": "2s", "timeout": "3s"}
@@ -56,7 +59,7 @@ def find_problems(path: Path) -> list[str]:
         except ValidationError as error:
             problems += explain(error)
             missing |= _REQUIRED & {str(item["loc"][0]) for item in error.errors()}
-            settings = _without_faults(settings, error) | dict.fromkeys(missing, "")
+            settings = _without_faults(settings, error) | dict.fromkeys(missing, _MISSING)
         else:
             return [*problems, *_open_all(config, missing)]
 
@@ -224,6 +227,6 @@ def _kafka_problems(kafka: Kafka) -> Problems:
             yield f"`kafka.ca_file` is {kafka.ca_file}: {reason}; name a PEM file of certificates"
     if kafka.password_file is not None:
         try:
-            kafka.password_file.read_text(encoding="utf-8")
+            read_text(kafka.password_file)
         except (OSError, UnicodeDecodeError):
             yield f"cannot read the password in {kafka.password_file}: name a text file"

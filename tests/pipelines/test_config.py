@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 from pathlib import Path
 
 import apache_beam as beam
@@ -55,7 +56,31 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
             "`models.text.card` is given, but",
         ),
         ("[1, 2]", "not a configuration"),
+        ('tables: ""\nkeys: c', "`tables`: an empty text is no value"),
+        ('tables: b\nkeys: ""', "`keys`: an empty text is no value"),
+        ('tables: b\nkeys: c\nlog: ""', "`log`: an empty text is no value"),
+        ('tables: b\nkeys: c\npolicy: " "', "`policy`: an empty text is no value"),
+        ('tables: b\nkeys: c\nscenarios: ""', "`scenarios`: an empty text is no value"),
+        (
+            'tables: b\nkeys: c\nmodels: {text: {model: ""}, fusion: ""}',
+            "`models.text.model`: an empty .*`models.fusion`: an empty",
+        ),
+        ('tables: b\nkeys: c\nlive: {state: ""}', "`live.state`: an empty text is no value"),
+        ('tables: "a\\0b"\nkeys: c', "`tables`: a text with a NUL"),
+        ('tables: b\nkeys: "a\\0b"', "`keys`: a text with a NUL"),
+        (f"tables: {'a' * 300}\nkeys: c", "`tables`: the path is too long"),
+        (f"tables: b\nkeys: k/{'ä' * 128}/c", "`keys`: the path is too long"),
+        (f"tables: {'abc/' * 1200}\nkeys: c", "`tables`: the path is too long"),
+        ("tables: ~nobody-here/b\nkeys: c", "`tables`: there is no home folder for ~nobody-here"),
+        ("tables: b\nkeys: ~nobody-here/c", "`keys`: there is no home folder for ~nobody-here"),
+        ("tables: b\nkeys: c\nwindows: {length_s: yes}", "`windows.length_s` is True: input"),
+        ("tables: b\nkeys: c\nwindows: {length_s: 1:30}", "`windows.length_s` is '1:30': input"),
+        ("tables: b\nkeys: c\nwindows: {shards: 010}", "`windows.shards` is '010': input"),
+        ("tables: b\nkeys: c\nwindows: {shards: off}", "`windows.shards` is False: input"),
+        (f"tables: b\nkeys: c\nwindows: {{length_s: {'9' * 4000}}}", "`windows.length_s`"),
         ("a: [", "cannot read"),
+        ("tables: b\nkeys: c\nwindows: {shards: " + "9" * 5000 + "}", "cannot read .*4300 digits"),
+        ("tables: " + "[" * 2000, "cannot read .* nested too deeply"),
     ],
 )
 def test_what_is_wrong_names_the_field(tmp_path: Path, text: str, said: str) -> None:
@@ -63,6 +88,38 @@ def test_what_is_wrong_names_the_field(tmp_path: Path, text: str, said: str) -> 
     path.write_text(text)
     with pytest.raises(AffectstreamError, match=said):
         load_config(path)
+
+
+def test_a_home_folder_is_expanded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "log: ~/log\ntables: ~/tables\nkeys: ~/keys\nlive: {state: ~/state}\n"
+        "models: {text: {model: ~/text, card: ~/card}, fusion: ~/fusion}\n"
+        "kafka: {ca_file: ~/ca, group: ~/group}\n"
+    )
+    config = load_config(path)
+    assert config.tables == "/home/me/tables"
+    assert load_config(path, tables="~/b").tables == "/home/me/b"
+    assert load_config(path, tables="s3://bucket/~/b").tables == "s3://bucket/~/b"
+    assert (config.log, config.keys) == (Path("/home/me/log"), Path("/home/me/keys"))
+    assert config.live.state == Path("/home/me/state")
+    assert (config.models.text.model, config.models.text.card) == (
+        "/home/me/text", "/home/me/card"
+    )  # fmt: skip
+    assert config.models.fusion == Path("/home/me/fusion")
+    assert (config.kafka.ca_file, config.kafka.group) == (Path("/home/me/ca"), "~/group")
+
+
+def test_an_empty_flag_is_refused() -> None:
+    with pytest.raises(AffectstreamError, match="`tables`: an empty text is no value"):
+        load_config(None, **PATHS | {"tables": ""})
+
+
+def test_a_configuration_that_is_a_fifo_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.yaml")
+    with pytest.raises(AffectstreamError, match=r"cannot read .*no regular file"):
+        load_config(tmp_path / "c.yaml")
 
 
 def test_it_is_frozen_and_its_fingerprint_follows_what_matters() -> None:

@@ -28,7 +28,7 @@ def test_every_setting_stands_in_it_once() -> None:
         ("tables", ("text", "required", "")),
         ("log", ("path", "none", "")),
         ("licence", ("one of", "research", "open, research")),
-        ("windows.length_s", ("number", "5", "≥ 0.001")),
+        ("windows.length_s", ("number", "5", "≥ 0.001, ≤ 86400")),
         ("windows.shards", ("whole number", "8", "≥ 1, ≤ 1024")),
         ("decisions.follow", ("number", "0.6", "> 0, ≤ 1")),
         ("media.places", ("list of texts", "none", "")),

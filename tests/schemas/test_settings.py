@@ -63,6 +63,31 @@ def test_importing_them_loads_neither_beam_nor_torch() -> None:
         (Live, {"java_environment": "PODMAN"}),
         (Live, {"tries": 0}),
         (Live, {"commit_s": 1.5}),
+        (Windows, {"length_s": 86_401}),
+        (Windows, {"lateness_s": 604_801}),
+        (Windows, {"lateness_s": True}),
+        (Windows, {"lateness_s": "60"}),
+        (Windows, {"shards": True}),
+        (Windows, {"shards": "8"}),
+        (Decisions, {"forget_s": 31_536_001}),
+        (Decisions, {"valid_s": 31_536_001}),
+        (Decisions, {"follow": True}),
+        (Media, {"max_bytes": 1_000_000_001}),
+        (Media, {"timeout_s": 3_601}),
+        (Kafka, {"delay_s": 604_801}),
+        (Kafka, {"idle_s": 604_801}),
+        (Kafka, {"clock_offset_s": 1e11}),
+        (Kafka, {"clock_offset_s": -1e11}),
+        (Kafka, {"group": ""}),
+        (Kafka, {"bootstrap": " "}),
+        (Live, {"parallelism": 1025}),
+        (Live, {"workers": 1025}),
+        (Live, {"checkpoint_s": 0.009}),
+        (Live, {"checkpoint_s": 86_401}),
+        (Live, {"commit_s": 86_401}),
+        (Live, {"commit_s": True}),
+        (Live, {"tries": 1_001}),
+        (Live, {"least_free_mb": 10**9 + 1}),
     ],
 )
 def test_what_no_stage_can_use_is_refused(make: type, given: dict) -> None:
@@ -72,7 +97,10 @@ def test_what_no_stage_can_use_is_refused(make: type, given: dict) -> None:
 
 def test_their_limits_are_allowed() -> None:
     assert Windows(length_s=0.001, lateness_s=0, shards=1024).shards == 1024
+    assert Windows(length_s=86_400, lateness_s=604_800).length_s == 86_400
     assert Decisions(follow=1, margin=0, drift=0, max_change=1).margin == 0
+    assert Decisions(forget_s=31_536_000, valid_s=31_536_000).valid_s == 31_536_000
+    assert Live(checkpoint_s=0.01, commit_s=86_400, parallelism=1024).checkpoint_s == 0.01
     assert Kafka(username="me", password_file="password").username == "me"
     assert Media(places=("file:///media/", "http://h/")).places[0] == "file:///media/"
 

@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.errors import AffectstreamError
-from schemas.strict import Frozen, read_yaml
+from schemas.strict import Frozen, parse_yaml, read_yaml
 
 
 class Bounds(Frozen):
@@ -25,6 +27,9 @@ def test_a_file_is_read_as_its_model(tmp_path: Path) -> None:
         (b"- low\n", "Input should be a valid dictionary"),
         (b"low: [\n", "while parsing"),
         (b"low: 3\nlow: 4\n", "`low` stands twice: remove one"),
+        (b"low: " + b"9" * 5000, "4300 digits"),
+        (b"low: " + b"[" * 2000, "it is nested too deeply"),
+        (b"low: 2026-13-01\n", "month must be in 1..12"),
         (b"\xff\xfe", "can't decode|cannot decode|codec"),
     ],
 )
@@ -39,3 +44,35 @@ def test_a_file_is_refused_with_its_first_problem(tmp_path: Path, text: bytes, r
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AffectstreamError, match="No such file"):
         read_yaml(tmp_path / "none.yaml", Bounds, "bounds")
+
+
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "bounds.yaml")
+    with pytest.raises(AffectstreamError, match="is no regular file"):
+        read_yaml(tmp_path / "bounds.yaml", Bounds, "bounds")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("-8_000", -8000),
+        ("0", 0),
+        ("0.5", 0.5),
+        ("+.5", 0.5),
+        ("1.5e3", 1500.0),
+        ("1e3", 1000.0),
+        ("3.0e-4", 0.0003),
+        (".inf", float("inf")),
+        ("1:30", "1:30"),
+        ("1:30.5", "1:30.5"),
+        ("010", "010"),
+        ("0x10", "0x10"),
+        ("0b1", "0b1"),
+        ("-", "-"),
+        ("1.2.3", "1.2.3"),
+    ],
+)
+def test_a_number_is_one_in_base_ten_and_nothing_else(text: str, value: Any) -> None:
+    found = parse_yaml(f"[{text}]")[0]
+    assert (found, type(found)) == (value, type(value))
