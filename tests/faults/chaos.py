@@ -88,7 +88,7 @@ class Outcome:
     reviews_unexplained: int = 0
     restart_s: dict[str, list[float]] = field(default_factory=dict)
     checkpoint_kb: list[float] = field(default_factory=list)
-    rss_mb: list[float] = field(default_factory=list)
+    pss_mb: list[float] = field(default_factory=list)
 
 
 _WRONG = (
@@ -204,9 +204,8 @@ class Chaos:
         if checkpoint:
             sizes = [path.stat().st_size for path in checkpoint.glob("*") if path.exists()]
             self.outcome.checkpoint_kb.append(sum(sizes) / 1024)
-        job = running.supervisor.job
-        if job:
-            self.outcome.rss_mb.append(memory_mb(job))
+        if running.supervisor.job:
+            self.outcome.pss_mb.append(memory_mb())
 
     def _check(self) -> None:
         """Compare what the broker holds with what was sent, and the tables with its replay."""
