@@ -13,19 +13,21 @@ from pathlib import Path
 from pipelines.config import Config
 from pipelines.live.fork_server import ALLOCATION, VARIABLE, ForkServer
 from pipelines.live.state_folder import (
+    GRAPH_FILE,
+    LOG_FILE,
     POISON,
+    RESTORING,
+    UNUSABLE,
+    UNUSABLE_FILE,
     command_of,
     group_members,
     is_job_server,
     living_children,
     note_driver,
+    write_private,
 )
 from transforms.isolation import deaths
 
-GRAPH_FILE = "pipeline.pb"
-"""The graph as built, in the state folder: later starts by the same supervisor use it again."""
-UNUSABLE = 3
-"""Exit status of a driver that cannot start the job; the file ``unusable`` says why."""
 SERVER_LOST = 4
 """Exit status of a driver whose job server broke off, as one that was killed does."""
 
@@ -66,11 +68,11 @@ class JobProcess:
         write_private(path, config.model_dump_json().encode())
         command = [sys.executable, "-m", "pipelines.live.driver", str(path)]
         command += ["--again"] if again else []
-        command += ["--restoring"] if self.restored else []
-        self.log = self._state / "job.log"
+        command += [RESTORING] if self.restored else []
+        self.log = self._state / LOG_FILE
         if self.log.exists():
             self.log.replace(self._state / "job.previous.log")
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self._driver = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -120,7 +122,10 @@ class JobProcess:
         return None
 
     def worker_pids(self) -> list[int]:
-        """Return the Python workers, forked by the fork server or started without it."""
+        """Return the Python workers, forked by the fork server or started without it.
+
+        Before there are any, that may be the process that builds the graph.
+        """
         return living_children(self._fork_server.pid) + [
             pid for pid in self._members() if "pipelines.live.sdk_harness" in command_of(pid)
         ]
@@ -154,7 +159,7 @@ class JobProcess:
         """Return why the driver could not start the job, None where it could."""
         if self._driver.poll() != UNUSABLE:
             return None
-        return (self._state / "unusable").read_text(encoding="utf-8")
+        return (self._state / UNUSABLE_FILE).read_text(encoding="utf-8")
 
     def stage_error(self) -> str | None:
         """Return why a stage fails on every record, None where none does."""
@@ -171,10 +176,3 @@ class JobProcess:
             r"^(?:.*?Caused by: )?((?:[\w.]+)?(?:Error|Exception): .+)$", text, re.M
         )
         return errors[-1].strip()[:300] if errors else f"see {self.log}"
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that its owner alone may read, also where others could before."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_bytes(data)
