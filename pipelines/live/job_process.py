@@ -96,6 +96,9 @@ class JobProcess:
             "jobmanager.bind-host": "127.0.0.1",  # else all of the machine's addresses
             "taskmanager.bind-host": "127.0.0.1",
             "state.checkpoints.num-retained": 2,
+            # ms; by default Flink says for ten seconds how far the watermark was, and a job that
+            # has read everything waits for that
+            "metrics.fetcher.update-interval": 1000,
             "restart-strategy.type": "failure-rate",
             "restart-strategy.failure-rate.max-failures-per-interval": 6,
             # a record that fails again does so every 6 to 10 s, with the workers' start
@@ -140,6 +143,15 @@ class JobProcess:
             return self._driver.wait(within_s)
         except subprocess.TimeoutExpired:
             return None
+
+    def await_server_end(self, within_s: float) -> None:
+        """Wait at most this long for the end of the job server, which a cancelled job ends.
+
+        The driver removes its files before, and sleeps for a second after it.
+        """
+        end = time.monotonic() + within_s
+        while self.server_pid() is not None and time.monotonic() < end:
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """End driver, JVM and workers at once: after an interrupt a driver may hang."""
