@@ -42,6 +42,8 @@ def flags(config: Config) -> list[str]:
         f"--flink_job_server_jar={live.jars.absolute() / 'jobserver.jar'}",
         "--job_server_jvm_properties=-Xmx1g",
         "--job_server_jvm_properties=-XX:TieredStopAtLevel=1",
+        "--job_server_jvm_properties=-XX:+UseSerialGC",
+        "--job_server_jvm_properties=-Xms128m",
         f"--flink_conf_dir={state / 'conf'}",
         f"--parallelism={live.parallelism}",
         "--experiments=use_deprecated_read",
