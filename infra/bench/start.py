@@ -29,8 +29,7 @@ def start_and_end(folder: Path, events: int) -> dict[str, float]:
     """Time the command from its start to the first row, and from the last row to its end.
 
     ``cpu_s`` is the processor time of all its processes. ``pss_..._mb`` is the proportional memory:
-    the peak of all processes together, what each role had at that moment, and that of the last
-    moment at which the job ran.
+    the peak of all processes together, and what each role had at that moment.
     """
     log = write_bench_log(folder / "log", events).folder
     with servers(folder, CONSTANT) as (_, config):
@@ -54,7 +53,6 @@ def start_and_end(folder: Path, events: int) -> dict[str, float]:
         "cpu_s": cpu_s,
         "pss_peak_mb": sum(peak.values()),
         **{f"pss_{role}_mb": size for role, size in sorted(peak.items())},
-        "pss_last_mb": sum(samples[-4].values()),
     }
 
 

@@ -104,7 +104,13 @@ def _start_server(config: Config, arguments: list[str]) -> tuple[FlinkRunner, Pi
     given.append(f"--job_server_jvm_properties=-Daffectstream.expansion={expansion}")
     request = _request_graph(wanted)
     options = PipelineOptions(given)
-    runner = _StartedRunner(options)
+    try:
+        runner = _StartedRunner(options)
+    except Exception:
+        # Where Java or a jar is missing, the checks before the graph say so in one sentence.
+        if status := _await_graph(request, wanted):
+            return FlinkRunner(), options, status
+        raise
     return runner, options, _await_graph(request, wanted)
 
 

@@ -137,11 +137,7 @@ class ExpansionOptions(PipelineOptions):
 
 def expansion_arguments(jar: Path, environment: str) -> list[str]:
     """Return the arguments of an expansion service, after its port."""
-    arguments = [
-        "--javaClassLookupAllowlistFile=*",
-        f"--defaultEnvironmentType={environment}",
-        f"--filesToStage={jar}",
-    ]
+    arguments = [f"--defaultEnvironmentType={environment}", f"--filesToStage={jar}"]
     if environment == EMBEDDED:  # Flink reads natively, offsets in its checkpoints
         arguments.append("--experiments=use_deprecated_read")
     return arguments
