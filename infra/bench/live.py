@@ -79,7 +79,7 @@ def chaos_figures(outcome: Outcome) -> dict[str, float]:
         "chaos_decisions_missing": outcome.decisions_missing,
         "chaos_decisions_differ": outcome.decisions_differ,
         **thirds("chaos_checkpoint_kb", outcome.checkpoint_kb),
-        **thirds("chaos_rss_mb", outcome.rss_mb),
+        **thirds("chaos_pss_mb", outcome.pss_mb),
     }
 
 
@@ -111,9 +111,11 @@ NOTES = [
     "out-of-orderness of 2 s have passed; text and motion, constant recognisers. *events_per_s*: "
     "a log that waits in the broker, from the first to the last commit of observations, constant "
     "recognisers.",
-    "*soak_…*, *commit_s_…*, *rss_…*, *checkpoint_…*, *lag_…*, *watermark_…*: of the longest such "
-    "run, which a shorter one leaves as they are. *rss_…*: resident memory of the JVM and of the "
-    "worker, apart and together; *per minute* over the run's second half, by least squares. "
+    "*soak_…*, *commit_s_…*, *pss_…*, *checkpoint_…*, *lag_…*, *watermark_…*: of the longest such "
+    "run, which a shorter one leaves as they are. *pss_…*: proportional memory of each of the "
+    "job's processes but the supervisor (100 MB), apart and together; *per minute* over the run's "
+    "second half, by least squares; *rss_…*, before 2026-11-30: resident memory of the JVM and of "
+    "the worker alone. "
     "*lag_records*: what no checkpoint holds yet. *watermark_delay*: of the windows, behind the "
     "clock; 2 s of it are the allowed out-of-orderness.",
     "*restart_…*: kill -9 to the next commit of features, which itself comes each 5 s only; "

@@ -126,15 +126,15 @@ def bursts(folder: Path) -> dict[str, float]:
         "burst_chunks": chunks,
         "burst_lost": chunks - len(seen.unique()),
         "burst_duplicated": len(seen) - len(seen.unique()),
-        "burst_rss_mb_before": float(np.median(before)),
-        "burst_rss_mb_highest": max(*before, *during, *after),
-        "burst_rss_mb_after": float(np.median(after[-10:])),
+        "burst_pss_mb_before": float(np.median(before)),
+        "burst_pss_mb_highest": max(*before, *during, *after),
+        "burst_pss_mb_after": float(np.median(after[-10:])),
         "burst_drained_s": drained_s,
     }
 
 
 def _memory(running: Running, seconds: float) -> list[float]:
-    """Return the job's resident memory each second."""
+    """Return the job's proportional memory each second."""
     found = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -142,7 +142,7 @@ def _memory(running: Running, seconds: float) -> list[float]:
         if running.error:
             raise running.error
         if running.supervisor.job:
-            found.append(memory_mb(running.supervisor.job))
+            found.append(memory_mb())
     return found
 
 

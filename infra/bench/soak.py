@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
@@ -17,25 +18,28 @@ from infra.processes import BUILD
 from pipelines.config import Config
 from pipelines.kafka.publish import publish
 from pipelines.sessionlogs.bench_log import write_bench_log
-from tests.support.live_runs import CONSTANT, QUIET, Running, memory_parts_mb, servers, wait_for
+from tests.support.live_runs import CONSTANT, QUIET, Running, memory_by_role_mb, servers, wait_for
 
 SAMPLES = BUILD / "soak.csv"
 """Every sample of the last run, written as it is taken: a run that breaks off is not lost."""
 _EACH_S = 5.0
-_OF_SOAK = ("soak_", "commit_s_", "rss_", "checkpoint_", "lag_", "watermark_")
+_OF_SOAK = ("soak_", "commit_s_", "pss_", "checkpoint_", "lag_", "watermark_")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The job at one moment; NaN where nobody answered. Memory is resident, of the JVM and workers.
+    """The job at one moment; NaN where nobody answered. Memory is proportional, by process.
 
+    The supervisor is a thread of the benchmark here, so its memory (100 MB) is not among them.
     ``lag_records`` are those that no checkpoint holds yet; ``watermark_delay_s`` is that of the
     windows behind the clock.
     """
 
     seconds: float
-    rss_jvm_mb: float
-    rss_worker_mb: float
+    pss_jvm_mb: float
+    pss_worker_mb: float
+    pss_fork_server_mb: float
+    pss_driver_mb: float
     checkpoint_kb: float
     lag_records: float
     watermark_delay_s: float
@@ -99,12 +103,13 @@ def _samples(running: Running, producer: threading.Thread) -> Iterator[Sample]:
         time.sleep(_EACH_S)
         if running.error:
             raise running.error
-        job, view = running.supervisor.job, running.supervisor.view
-        if job is None or view is None or view.health is None:
+        view = running.supervisor.view
+        if view is None or view.health is None:
             continue
+        memory = memory_by_role_mb(psutil.Process())
         yield Sample(
             time.monotonic() - began,
-            *memory_parts_mb(job),
+            *(memory[role] for role in ("jvm", "worker", "fork_server", "driver")),
             view.health.checkpoint_bytes / 1024,
             sum(view.read.lag.values()) if view.read else np.nan,
             np.nan if view.delay_s is None else view.delay_s,
@@ -130,11 +135,12 @@ def trends(samples: Sequence[Sample]) -> dict[str, float]:
         for field in fields(Sample)
     }
     minutes = columns.pop("seconds") / 60
-    columns["rss_mb"] = columns["rss_jvm_mb"] + columns["rss_worker_mb"]
+    parts = [values for name, values in columns.items() if name.startswith("pss_")]
+    columns["pss_mb"] = np.sum(parts, axis=0)
     found: dict[str, float] = {}
     for name, values in columns.items():
         found |= thirds(name, values[~np.isnan(values)])
-        if name.startswith("rss_"):
+        if name.startswith("pss_"):
             found[f"{name}_per_minute"] = slope(minutes, values)
     return found
 

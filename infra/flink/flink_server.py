@@ -24,7 +24,7 @@ _OPENS = [
     "java.util.concurrent.locks", "sun.nio.ch",
 ]  # fmt: skip
 _MAINS = {
-    "jobserver.jar": "org.apache.beam.runners.flink.FlinkJobServerDriver",
+    "jobserver.jar": "affectstream.JobServer",
     "expansion.jar": "affectstream.LoopbackExpansion",
 }
 

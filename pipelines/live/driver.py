@@ -1,31 +1,31 @@
-"""The streaming job's driver: builds the graph, submits it to Flink and waits for its end.
+"""The streaming job's driver: starts the job server, submits the graph and waits for its end.
 
 A process of its own (``python -m pipelines.live.driver CONFIG.json``), so that the supervisor can
-end it together with the JVM that it starts. With ``--again`` it submits the graph that it built
-before: that saves the imports and the expansion service, two thirds of a restart.
+end it together with the JVM that it starts. The graph is built by a fork of the fork server, which
+has imported what that needs and gives the memory back. With ``--again`` the graph that was built
+before is submitted.
 """
 
 import json
 import logging
+import os
 import shlex
+import socket
 import sys
 from pathlib import Path
-from typing import Any
 
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.flink_runner import FlinkRunner
+from apache_beam.runners.portability.job_server import JobServer
+from apache_beam.utils.subprocess_server import pick_port
 
 from pipelines.config import Config
-from pipelines.live.job_process import (
-    GRAPH_FILE,
-    SERVER_LOST,
-    UNUSABLE,
-    write_private,
-)
-from pipelines.live.state_folder import NOTES, POISON
-from schemas.errors import AffectstreamError
+from pipelines.live.fork_server import GRAPH, VARIABLE
+from pipelines.live.job_process import SERVER_LOST
+from pipelines.live.state_folder import GRAPH_FILE, NOTES, POISON, RESTORING
+from transforms.sources.kafka import expansion_arguments
 
 
 def flags(config: Config) -> list[str]:
@@ -42,6 +42,8 @@ def flags(config: Config) -> list[str]:
         f"--flink_job_server_jar={live.jars.absolute() / 'jobserver.jar'}",
         "--job_server_jvm_properties=-Xmx1g",
         "--job_server_jvm_properties=-XX:TieredStopAtLevel=1",
+        "--job_server_jvm_properties=-XX:+UseSerialGC",
+        "--job_server_jvm_properties=-Xms128m",
         f"--flink_conf_dir={state / 'conf'}",
         f"--parallelism={live.parallelism}",
         "--experiments=use_deprecated_read",
@@ -76,29 +78,63 @@ def _boot_script(state: Path) -> Path:
     return path
 
 
-def build(config: Config, options: PipelineOptions, *, restoring: bool) -> Any:
-    """Check what the job needs and build its graph; return the pipeline's proto.
+class _StartedRunner(FlinkRunner):
+    """Submits to a job server that was started before there was a graph."""
 
-    Raises:
-        AffectstreamError: something that the job needs is missing or cannot be used, or the
-            checkpoint that it restores was taken of another graph.
+    def __init__(self, options: PipelineOptions) -> None:
+        super().__init__()
+        self._job_server = super().default_job_server(options)
+        self._job_server.start()
+
+    def default_job_server(self, options: PipelineOptions) -> JobServer:
+        return self._job_server
+
+
+def _start_server(config: Config, arguments: list[str]) -> tuple[FlinkRunner, PipelineOptions, int]:
+    """Start the job server, which also puts the source into the graph, while that is built.
+
+    ``arguments`` are those of ``write_graph`` before the runner's flags. Returns a runner that
+    submits to this server, with its options, and 0 or the exit status where there is no graph.
     """
-    import apache_beam as beam  # noqa: PLC0415  the imports take seconds, a restart needs none
+    (port,) = pick_port(None)
+    jar = config.live.jars.absolute() / "expansion.jar"
+    expansion = " ".join([str(port), *expansion_arguments(jar, config.live.java_environment)])
+    given = flags(config)
+    wanted = [*arguments, *given, f"--expansion_address=127.0.0.1:{port}"]
+    given.append(f"--job_server_jvm_properties=-Daffectstream.expansion={expansion}")
+    request = _request_graph(wanted)
+    options = PipelineOptions(given)
+    try:
+        runner = _StartedRunner(options)
+    except Exception:
+        # Where Java or a jar is missing, the checks before the graph say so in one sentence.
+        if status := _await_graph(request, wanted):
+            return FlinkRunner(), options, status
+        raise
+    return runner, options, _await_graph(request, wanted)
 
-    from pipelines.affect import build_pipeline  # noqa: PLC0415
-    from pipelines.live.graph_version import check_graph  # noqa: PLC0415
-    from pipelines.run.preflight import check_live  # noqa: PLC0415
 
-    check_live(config)
-    runner = FlinkRunner()
-    pipeline = beam.Pipeline(runner=runner, options=options)
-    build_pipeline(pipeline, config)
-    proto = pipeline.to_runner_api(default_environment=runner.default_environment(options))
-    for windowing in proto.components.windowing_strategies.values():
-        # Python's SDK asks for a pane more, with nothing new, when a window's lateness is over.
-        windowing.closing_behavior = beam_runner_api_pb2.ClosingBehavior.EMIT_IF_NONEMPTY
-    check_graph(proto, config, restoring=restoring)
-    return proto
+def _request_graph(arguments: list[str]) -> socket.socket | None:
+    """Ask the fork server, which may still import, to write the graph; None where it is gone."""
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        server.connect(os.environ[VARIABLE])
+    except (KeyError, OSError):
+        server.close()
+        return None
+    server.sendall(json.dumps([GRAPH, *arguments]).encode() + b"\n")
+    return server
+
+
+def _await_graph(server: socket.socket | None, arguments: list[str]) -> int:
+    """Return 0 once the graph is written, else the exit status; without a fork server write it."""
+    if server is None:
+        from pipelines.live.graph import write_graph  # noqa: PLC0415  imports torch: seconds
+
+        return write_graph(arguments)
+    with server:
+        status = server.recv(1)
+    return status[0] if status else 1
 
 
 def main(argv: list[str]) -> int:
@@ -109,20 +145,16 @@ def main(argv: list[str]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     config = Config.model_validate_json(Path(argv[0]).read_text(encoding="utf-8"))
-    state = config.live.state.absolute()
-    options = PipelineOptions(flags(config))
-    built = state / GRAPH_FILE
+    built = config.live.state.absolute() / GRAPH_FILE
+    runner, options = FlinkRunner(), PipelineOptions(flags(config))
+    if "--again" not in argv or not built.exists():
+        arguments = [argv[0], RESTORING] if RESTORING in argv else argv[:1]
+        runner, options, status = _start_server(config, arguments)
+        if status:
+            return status
+    proto = beam_runner_api_pb2.Pipeline.FromString(built.read_bytes())
     try:
-        if "--again" in argv and built.exists():
-            proto = beam_runner_api_pb2.Pipeline.FromString(built.read_bytes())
-        else:
-            proto = build(config, options, restoring="--restoring" in argv)
-            write_private(built, proto.SerializeToString())
-    except AffectstreamError as error:
-        (state / "unusable").write_text(str(error), encoding="utf-8")
-        return UNUSABLE
-    try:
-        result = FlinkRunner().run_portable_pipeline(proto, options)
+        result = runner.run_portable_pipeline(proto, options)
         return 0 if result.wait_until_finish() in ("DONE", "CANCELLED", "DRAINED") else 1
     except grpc.RpcError as error:
         logging.exception("the job server is lost")

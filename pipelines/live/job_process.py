@@ -13,19 +13,21 @@ from pathlib import Path
 from pipelines.config import Config
 from pipelines.live.fork_server import ALLOCATION, VARIABLE, ForkServer
 from pipelines.live.state_folder import (
+    GRAPH_FILE,
+    LOG_FILE,
     POISON,
+    RESTORING,
+    UNUSABLE,
+    UNUSABLE_FILE,
     command_of,
     group_members,
     is_job_server,
     living_children,
     note_driver,
+    write_private,
 )
 from transforms.isolation import deaths
 
-GRAPH_FILE = "pipeline.pb"
-"""The graph as built, in the state folder: later starts by the same supervisor use it again."""
-UNUSABLE = 3
-"""Exit status of a driver that cannot start the job; the file ``unusable`` says why."""
 SERVER_LOST = 4
 """Exit status of a driver whose job server broke off, as one that was killed does."""
 
@@ -66,11 +68,11 @@ class JobProcess:
         write_private(path, config.model_dump_json().encode())
         command = [sys.executable, "-m", "pipelines.live.driver", str(path)]
         command += ["--again"] if again else []
-        command += ["--restoring"] if self.restored else []
-        self.log = self._state / "job.log"
+        command += [RESTORING] if self.restored else []
+        self.log = self._state / LOG_FILE
         if self.log.exists():
             self.log.replace(self._state / "job.previous.log")
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self._driver = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -94,6 +96,9 @@ class JobProcess:
             "jobmanager.bind-host": "127.0.0.1",  # else all of the machine's addresses
             "taskmanager.bind-host": "127.0.0.1",
             "state.checkpoints.num-retained": 2,
+            # ms; by default Flink says for ten seconds how far the watermark was, and a job that
+            # has read everything waits for that
+            "metrics.fetcher.update-interval": 1000,
             "restart-strategy.type": "failure-rate",
             "restart-strategy.failure-rate.max-failures-per-interval": 6,
             # a record that fails again does so every 6 to 10 s, with the workers' start
@@ -120,7 +125,10 @@ class JobProcess:
         return None
 
     def worker_pids(self) -> list[int]:
-        """Return the Python workers, forked by the fork server or started without it."""
+        """Return the Python workers, forked by the fork server or started without it.
+
+        Before there are any, that may be the process that builds the graph.
+        """
         return living_children(self._fork_server.pid) + [
             pid for pid in self._members() if "pipelines.live.sdk_harness" in command_of(pid)
         ]
@@ -135,6 +143,15 @@ class JobProcess:
             return self._driver.wait(within_s)
         except subprocess.TimeoutExpired:
             return None
+
+    def await_server_end(self, within_s: float) -> None:
+        """Wait at most this long for the end of the job server, which a cancelled job ends.
+
+        The driver removes its files before, and sleeps for a second after it.
+        """
+        end = time.monotonic() + within_s
+        while self.server_pid() is not None and time.monotonic() < end:
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """End driver, JVM and workers at once: after an interrupt a driver may hang."""
@@ -154,7 +171,7 @@ class JobProcess:
         """Return why the driver could not start the job, None where it could."""
         if self._driver.poll() != UNUSABLE:
             return None
-        return (self._state / "unusable").read_text(encoding="utf-8")
+        return (self._state / UNUSABLE_FILE).read_text(encoding="utf-8")
 
     def stage_error(self) -> str | None:
         """Return why a stage fails on every record, None where none does."""
@@ -171,10 +188,3 @@ class JobProcess:
             r"^(?:.*?Caused by: )?((?:[\w.]+)?(?:Error|Exception): .+)$", text, re.M
         )
         return errors[-1].strip()[:300] if errors else f"see {self.log}"
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that its owner alone may read, also where others could before."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_bytes(data)

@@ -13,6 +13,15 @@ import psutil
 
 from schemas.errors import AffectstreamError
 
+GRAPH_FILE = "pipeline.pb"
+"""The graph as built: later starts by the same supervisor use it again."""
+LOG_FILE = "job.log"
+UNUSABLE_FILE = "unusable"
+"""Why the job cannot start."""
+UNUSABLE = 3
+"""Exit status of a process that cannot start the job; ``UNUSABLE_FILE`` says why."""
+RESTORING = "--restoring"
+"""The argument of a process that starts a job from a checkpoint."""
 POISON = "poison"
 """Folder in the state folder in which workers note what they have in work."""
 NOTES = "--notes"
@@ -164,3 +173,10 @@ def _start_ticks(pid: int) -> int | None:
 def _boot_id() -> str:
     """Return the kernel's name for this run of the machine, which psutil does not know."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, also where others could before."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_bytes(data)

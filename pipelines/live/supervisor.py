@@ -242,7 +242,7 @@ class Supervisor:
                 self._fail_drain(f"it finished no checkpoint for {DRAIN_S:.0f} s ({error})")
             case DrainVerdict.DONE:
                 self._rest.cancel()
-                job.exit_status(within_s=_CANCELLED_S)
+                job.await_server_end(_CANCELLED_S)
         return verdict in (DrainVerdict.DONE, DrainVerdict.NOTHING_READ)
 
     def _fail_drain(self, reason: str) -> NoReturn:

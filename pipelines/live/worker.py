@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 
-from pipelines.live.fork_server import VARIABLE
+from pipelines.live.fork_server import VARIABLE, WORKER
 
 
 def main(argv: list[str]) -> None:
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
         except (KeyError, OSError):  # a cluster's own machine, or the fork server died
             harness = [sys.executable, "-m", "pipelines.live.sdk_harness", *argv]
             os.execv(sys.executable, harness)
-        server.sendall(json.dumps(argv).encode() + b"\n")
+        server.sendall(json.dumps([WORKER, *argv]).encode() + b"\n")
         server.recv(1)
 
 

@@ -36,7 +36,16 @@ from tests.faults.aftermath import (
     outage,
     unwindowed,
 )
-from tests.support.live_runs import CONSTANT, QUIET, Running, memory_mb, servers, table, wait_for
+from tests.support.live_runs import (
+    CONSTANT,
+    QUIET,
+    Running,
+    memory_mb,
+    rows_of,
+    servers,
+    table,
+    wait_for,
+)
 from tests.support.records import START, raw, record
 
 LAST = BUILD / "chaos.json"
@@ -88,7 +97,7 @@ class Outcome:
     reviews_unexplained: int = 0
     restart_s: dict[str, list[float]] = field(default_factory=dict)
     checkpoint_kb: list[float] = field(default_factory=list)
-    rss_mb: list[float] = field(default_factory=list)
+    pss_mb: list[float] = field(default_factory=list)
 
 
 _WRONG = (
@@ -121,7 +130,7 @@ class Chaos:
         producer = self._producer()
         try:
             with Running(self.config) as running:
-                wait_for(lambda: self._version() > 0 or bool(running.error), 300)
+                wait_for(lambda: self._has_features() or bool(running.error), 300)
                 self._began = time.monotonic()
                 while self.outcome.kills < self._kills:
                     self._kill(running)
@@ -150,6 +159,10 @@ class Chaos:
         _write_bad(bad)
         command = [sys.executable, "-c", _PUBLISH, self.broker.bootstrap, str(sound), str(bad)]
         return subprocess.Popen(command)
+
+    def _has_features(self) -> bool:
+        """Tell whether windows have landed; a table that was only prepared has commits too."""
+        return rows_of(self.config, "emotion_features") > 0
 
     def _version(self) -> int:
         """Return the version of the feature table, -1 before there is one."""
@@ -204,9 +217,8 @@ class Chaos:
         if checkpoint:
             sizes = [path.stat().st_size for path in checkpoint.glob("*") if path.exists()]
             self.outcome.checkpoint_kb.append(sum(sizes) / 1024)
-        job = running.supervisor.job
-        if job:
-            self.outcome.rss_mb.append(memory_mb(job))
+        if running.supervisor.job:
+            self.outcome.pss_mb.append(memory_mb())
 
     def _check(self) -> None:
         """Compare what the broker holds with what was sent, and the tables with its replay."""

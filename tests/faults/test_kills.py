@@ -9,7 +9,7 @@ from tests.faults.chaos import WAYS, run_chaos, wrong
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 KILLS = 12
-MOST_GROWN = {"checkpoint_kb": 3.0, "rss_mb": 2.0}
+MOST_GROWN = {"checkpoint_kb": 3.0, "pss_mb": 2.0}
 """Last third's median to the first's, after the warm-up. A job just started anew holds less, and a
 checkpoint more where a backlog waits: over 60 kills it was 1.46 and 1.09. Over twelve beside other
 tests, when starts take twice as long, a checkpoint's was 2.08."""

@@ -18,6 +18,7 @@ from pipelines.govern.consent_feed import ConsentFeed
 from pipelines.kafka.publish import publish
 from pipelines.kafka.record import record as record_topics
 from pipelines.kafka.topics import create_topics
+from pipelines.live.state_folder import GRAPH_FILE
 from pipelines.run.replay import replay
 from pipelines.sessionlogs.sample_data import clips
 from schemas.errors import AffectstreamError, BrokerAwayError
@@ -172,8 +173,9 @@ def test_keys_that_are_gone_end_the_job_and_condemn_no_record(
     rows = [record("text", n, {"text": "hi"}) for n in range(1, _EVENTS)]
     publish(write_log(tmp_path / "log", rows), kafka, console=QUIET)
     with Running(config) as running:
-        wait_for(lambda: bool(running.supervisor.job and running.supervisor.job.worker_pids()))
-        own.unlink()  # a worker has just been forked: it reads them with its first bundle
+        graph = config.live.state / GRAPH_FILE
+        wait_for(lambda: bool(running.error) or graph.exists())
+        own.unlink()  # a worker will be forked soon: it reads them with its first bundle
         with pytest.raises(AffectstreamError, match=f"no key file at {own}"):
             running.join(300)
         assert running.supervisor.starts == 1

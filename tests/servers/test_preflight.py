@@ -18,7 +18,7 @@ from pipelines.affect import build_pipeline
 from pipelines.config import Config, Kafka
 from pipelines.kafka.publish import publish
 from pipelines.kafka.topics import check_topics
-from pipelines.live.graph_version import check_graph, graph_version
+from pipelines.live.graph import check_graph, graph_version
 from pipelines.live.progress import TopicProgress
 from pipelines.live.supervisor import Supervisor
 from schemas import events

@@ -23,7 +23,6 @@ from infra.processes import free_ports
 from pipelines.config import Config, Kafka, load_config
 from pipelines.kafka.clients import python_settings
 from pipelines.kafka.topics import create_topics
-from pipelines.live.job_process import JobProcess
 from pipelines.live.supervisor import Supervisor
 from schemas.events import TOPICS
 from schemas.keys import write_keys
@@ -127,22 +126,45 @@ def wait_for(what: Callable[[], bool], timeout_s: float = 120) -> None:
         time.sleep(0.1)
 
 
-def memory_mb(job: JobProcess) -> float:
-    """Return the resident memory of a job's JVM and workers."""
-    return sum(memory_parts_mb(job))
+ROLES = {
+    "pipelines.cli.main": "supervisor",
+    "pipelines.live.driver": "driver",
+    "jobserver.jar": "jvm",
+    "pipelines.live.fork_server": "fork_server",
+    "pipelines.live.worker": "worker",
+    "pipelines.live.sdk_harness": "worker",
+}
+"""What a process of a live job is, by a part of its command line."""
 
 
-def memory_parts_mb(job: JobProcess) -> tuple[float, float]:
-    """Return the resident memory of a job's JVM, and that of its workers."""
-    server = job.server_pid()
-    return _rss_mb(server) if server else 0.0, sum(map(_rss_mb, job.worker_pids()))
+def memory_mb() -> float:
+    """Return the proportional memory of all processes of the live job that this process started."""
+    return sum(memory_by_role_mb(psutil.Process()).values())
 
 
-def _rss_mb(pid: int) -> float:
-    try:
-        return psutil.Process(pid).memory_info().rss / 2**20
-    except psutil.NoSuchProcess:  # it ended meanwhile
-        return 0.0
+def memory_by_role_mb(top: psutil.Process) -> dict[str, float]:
+    """Return the proportional memory (PSS) of a live job's processes by role.
+
+    The job's processes are ``top`` and its descendants, as far as they have a role. Memory that
+    several of them share counts in equal parts. A worker is a fork of the fork server and has its
+    command line, so what that has started counts as worker.
+    """
+    found = dict.fromkeys(ROLES.values(), 0.0)
+    with suppress(psutil.Error):
+        for process in (top, *top.children(recursive=True)):
+            with suppress(psutil.Error):  # it ended meanwhile
+                if role := _role(process):
+                    found[role] += process.memory_full_info().pss / 2**20
+    return found
+
+
+def _role(process: psutil.Process) -> str | None:
+    """Return what a process is to the job, None where it is no part of one."""
+    command = " ".join(process.cmdline())
+    role = next((role for part, role in ROLES.items() if part in command), None)
+    parent = process.parent()
+    forked = role == "fork_server" and parent and _role(parent) == role
+    return "worker" if forked else role
 
 
 def listeners() -> set[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """ReadKafka: topics of a broker → RAW batches, on any runner with Java, one or a few a bundle."""
 
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.external import (
     ExternalTransform,
     JavaJarExpansionService,
@@ -122,6 +124,25 @@ def _batches(parts: list[pa.RecordBatch], at: Timestamp) -> Iterator[WindowedVal
             yield WindowedValue(batch, at, (GlobalWindow(),))
 
 
+class ExpansionOptions(PipelineOptions):
+    """Where the Java source is put into the graph."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--expansion_address",
+            help="host:port of an expansion service that runs; without it one is started",
+        )
+
+
+def expansion_arguments(jar: Path, environment: str) -> list[str]:
+    """Return the arguments of an expansion service, after its port."""
+    arguments = [f"--defaultEnvironmentType={environment}", f"--filesToStage={jar}"]
+    if environment == EMBEDDED:  # Flink reads natively, offsets in its checkpoints
+        arguments.append("--experiments=use_deprecated_read")
+    return arguments
+
+
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
@@ -158,16 +179,10 @@ class ReadKafka(beam.PTransform):
         self._environment = environment
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        jar = str(self._expansion)
-        arguments = [
-            "{{PORT}}",
-            "--javaClassLookupAllowlistFile=*",
-            f"--defaultEnvironmentType={self._environment}",
-            f"--filesToStage={jar}",
-        ]
-        if self._environment == EMBEDDED:  # Flink reads natively, offsets in its checkpoints
-            arguments.append("--experiments=use_deprecated_read")
-        service = JavaJarExpansionService(jar, extra_args=arguments)
+        service = pbegin.pipeline.options.view_as(ExpansionOptions).expansion_address
+        if service is None:
+            arguments = ["{{PORT}}", *expansion_arguments(self._expansion, self._environment)]
+            service = JavaJarExpansionService(str(self._expansion), extra_args=arguments)
         payload = NamedTupleBasedPayloadBuilder(self._payload)
         return (
             pbegin

@@ -9,30 +9,30 @@ import pytest
 from infra.bench.live import by_hand, page, store
 from infra.bench.soak import Sample, trends
 
-_RUN = {"soak_minutes": 10.0, "soak_lost": 0.0, "rss_mb_last_third": 5.0, "commit_p50_s": 0.5}
+_RUN = {"soak_minutes": 10.0, "soak_lost": 0.0, "pss_mb_last_third": 5.0, "commit_p50_s": 0.5}
 _AT = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def test_trends_are_thirds_and_slopes_of_the_last_half() -> None:
     samples = [
-        Sample(60.0 * n, 100 + max(0, n - 6), 50, 7, np.nan if n == 3 else n, 2.0)
+        Sample(60.0 * n, 100 + max(0, n - 6), 50, 30, 20, 7, np.nan if n == 3 else n, 2.0)
         for n in range(13)
     ]
     found = trends(samples)
-    assert found["rss_jvm_mb_per_minute"] == pytest.approx(1)
-    assert found["rss_worker_mb_per_minute"] == pytest.approx(0)
-    assert found["rss_mb_first_third"] == 150
+    assert found["pss_jvm_mb_per_minute"] == pytest.approx(1)
+    assert found["pss_worker_mb_per_minute"] == pytest.approx(0)
+    assert found["pss_mb_first_third"] == 200
     assert (found["lag_records_first_third"], found["lag_records_last_third"]) == (1.5, 10.5)
     assert found["watermark_delay_s_last_third"] == 2
 
 
 @pytest.mark.parametrize(("on_record", "stays"), [(60.0, True), (10.0, False)])
 def test_a_shorter_soak_leaves_the_figures_of_a_longer(on_record: float, stays: bool) -> None:
-    before = {"soak_minutes": on_record, "rss_mb_last_third": 9.0, "commit_p50_s": 0.9}
+    before = {"soak_minutes": on_record, "pss_mb_last_third": 9.0, "commit_p50_s": 0.9}
     flat = before | {"measured": {"soak": "earlier"}}
     store("latency", _RUN, flat, _AT)
     assert flat["commit_p50_s"] == 0.5
-    assert flat["rss_mb_last_third"] == (9.0 if stays else 5.0)
+    assert flat["pss_mb_last_third"] == (9.0 if stays else 5.0)
     assert flat["soak_minutes"] == on_record
     assert (flat["measured"]["soak"] == "earlier") == stays
     assert flat["measured"]["latency"].startswith("2026-11-25, ")

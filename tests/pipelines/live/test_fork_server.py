@@ -1,5 +1,6 @@
 """The fork server: real processes; the runner is a socket that never answers, or nobody."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,11 +9,19 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
-from pipelines.live.fork_server import VARIABLE, ForkServer
-from pipelines.live.state_folder import command_of, is_alive, living_children
-from tests.support.live_runs import wait_for
+from pipelines.config import Kafka
+from pipelines.live.fork_server import GRAPH, VARIABLE, ForkServer
+from pipelines.live.state_folder import (
+    UNUSABLE,
+    UNUSABLE_FILE,
+    command_of,
+    is_alive,
+    living_children,
+)
+from tests.support.live_runs import live_config, memory_by_role_mb, wait_for
 
 _PATIENCE_S = 60
 
@@ -41,6 +50,34 @@ def test_worker_is_forked_and_ends_with_its_caller(server: ForkServer, silent: s
     assert caller.poll() is None
     caller.kill()
     caller.wait()
+    wait_for(lambda: not living_children(server.pid))
+
+
+def test_memory_is_counted_of_each_process_by_its_role(server: ForkServer, silent: str) -> None:
+    caller = _worker(server.socket, silent)
+    wait_for(lambda: len(living_children(server.pid)) == 1)
+    (worker,) = living_children(server.pid)
+    found = memory_by_role_mb(psutil.Process())
+    sizes = {pid: psutil.Process(pid).memory_full_info().pss for pid in (server.pid, worker)}
+    caller.kill()
+    caller.wait()
+    assert found["fork_server"] == pytest.approx(sizes[server.pid] / 2**20, rel=0.1)
+    assert found["worker"] > sizes[worker] / 2**20  # and what asked for it
+    assert {role for role, size in found.items() if size} == {"fork_server", "worker"}
+
+
+def test_a_fork_says_why_there_can_be_no_graph(
+    server: ForkServer, tmp_path: Path, keys: Path
+) -> None:
+    config = live_config(Kafka(bootstrap="127.0.0.1:1"), tmp_path / "none", tmp_path, keys)
+    config.live.state.mkdir()
+    settings = tmp_path / "config.json"
+    settings.write_text(config.model_dump_json())
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(server.socket))
+        asking.sendall(json.dumps([GRAPH, str(settings)]).encode() + b"\n")
+        assert asking.recv(1) == bytes([UNUSABLE])
+    assert "run `make flink`" in (config.live.state / UNUSABLE_FILE).read_text()
     wait_for(lambda: not living_children(server.pid))
 
 

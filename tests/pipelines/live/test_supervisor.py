@@ -37,6 +37,9 @@ class Job:
     def server_pid(self) -> int | None:
         return 1 if self.status is None else None
 
+    def await_server_end(self, within_s: float) -> None:
+        return
+
     def startup_error(self) -> None:
         return None
 

@@ -12,12 +12,17 @@ public final class LoopbackExpansion {
   private LoopbackExpansion() {}
 
   public static void main(String[] args) throws Exception {
+    start(args);
+    Thread.currentThread().join();
+  }
+
+  /** Starts it on the port that comes first; the other arguments are its options. */
+  static void start(String[] args) throws Exception {
     int port = Integer.parseInt(args[0]);
     PipelineOptionsFactory.register(ExpansionServiceOptions.class);
     PipelineOptions options =
         PipelineOptionsFactory.fromArgs(Arrays.copyOfRange(args, 1, args.length)).create();
     ExpansionService service = new ExpansionService(options, "localhost:" + port);
     ExpansionServer.create(service, "127.0.0.1", port);
-    Thread.currentThread().join();
   }
 }

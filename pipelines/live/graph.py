@@ -1,19 +1,80 @@
-"""The version of a graph: a checkpoint can be restored only by a graph of the same one."""
+"""The graph of a live job: checks what it needs, builds it, and compares its version.
+
+A checkpoint can be restored only by a graph of the same version.
+"""
 
 import hashlib
 import json
+import logging
+import os
+from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.flink_runner import FlinkRunner
 
+from pipelines.affect import build_pipeline
 from pipelines.config import Config
 from pipelines.kafka.clients import java_settings
+from pipelines.live.state_folder import (
+    GRAPH_FILE,
+    LOG_FILE,
+    RESTORING,
+    UNUSABLE,
+    UNUSABLE_FILE,
+    write_private,
+)
+from pipelines.run.preflight import check_live
 from schemas import events
 from schemas.errors import AffectstreamError
 from schemas.tables import EMOTION_FEATURES
 from transforms.decide import NEEDED
 from transforms.deciding.history import HISTORY
+
+
+def write_graph(argv: list[str]) -> int:
+    """Write the graph of a job into its state folder, and into the job's log what was said.
+
+    ``argv`` is the path of the settings, ``--restoring`` where a checkpoint is restored, and the
+    runner's flags. Returns 0, or UNUSABLE where the job cannot start.
+    """
+    path, *flags = argv
+    config = Config.model_validate_json(Path(path).read_text(encoding="utf-8"))
+    state = config.live.state.absolute()
+    with (state / LOG_FILE).open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    restoring = flags[:1] == [RESTORING]
+    try:
+        proto = build(config, PipelineOptions(flags[restoring:]), restoring=restoring)
+    except AffectstreamError as error:
+        (state / UNUSABLE_FILE).write_text(str(error), encoding="utf-8")
+        return UNUSABLE
+    write_private(state / GRAPH_FILE, proto.SerializeToString())
+    return 0
+
+
+def build(config: Config, options: PipelineOptions, *, restoring: bool) -> Any:
+    """Check what the job needs and build its graph; return the pipeline's proto.
+
+    Raises:
+        AffectstreamError: something that the job needs is missing or cannot be used, or the
+            checkpoint that it restores was taken of another graph.
+    """
+    check_live(config)
+    runner = FlinkRunner()
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    build_pipeline(pipeline, config)
+    proto = pipeline.to_runner_api(default_environment=runner.default_environment(options))
+    for windowing in proto.components.windowing_strategies.values():
+        # Python's SDK asks for a pane more, with nothing new, when a window's lateness is over.
+        windowing.closing_behavior = beam_runner_api_pb2.ClosingBehavior.EMIT_IF_NONEMPTY
+    check_graph(proto, config, restoring=restoring)
+    return proto
 
 
 def check_graph(proto: Any, config: Config, *, restoring: bool) -> None:
