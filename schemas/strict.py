@@ -35,16 +35,21 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a regular file in UTF-8; a FIFO would be waited for without end.
+    """Return the text of a regular file in UTF-8.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
         UnicodeDecodeError: it is not UTF-8.
     """
+    check_regular(path)
+    return path.read_text(encoding="utf-8")
+
+
+def check_regular(path: Path) -> None:
+    """Raise OSError for what is no regular file; whoever opened a FIFO would wait without end."""
     if path.exists() and not path.is_file():
         message = f"{path} is no regular file"
         raise OSError(message)
-    return path.read_text(encoding="utf-8")
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -1,10 +1,13 @@
 """The application that all commands join, its console, and the options that commands share."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from schemas.errors import AffectstreamError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,10 +18,43 @@ app = typer.Typer(
 console = Console(stderr=True)
 """Messages and progress; results go to standard output."""
 
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"affectstream {version('affectstream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def _usable_tables(tables: str | None) -> str | None:
+    """Return the place of the tables with the home folder in place of ``~``."""
+    from schemas.settings import check_text, expand_path
+
+    if tables is None:
+        return None
+    try:
+        check_text(tables)
+        return expand_path(tables)
+    except ValueError as error:
+        message = f"--tables: {error}"
+        raise AffectstreamError(message) from error
+
+
 TABLES = "build/tables"
 KEYS = Path("keys.yaml")
 
-_TABLES = typer.Option(help="Folder or s3:// URI of the Delta tables.")
+_TABLES = typer.Option(help="Folder or s3:// URI of the Delta tables.", callback=_usable_tables)
 
 Log = Annotated[Path | None, typer.Argument(help="Recorded log: a folder of Parquet files.")]
 Tables = Annotated[str, _TABLES]

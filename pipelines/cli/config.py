@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipelines.cli.app import KEYS, TABLES, console
+from schemas.errors import AffectstreamError
 
 commands = typer.Typer()
 
@@ -24,6 +25,9 @@ def config_command(
     new_keys: Annotated[Path | None, typer.Option(help="Write a new key file here.")] = None,
 ) -> None:
     """Print the configuration with all defaults, explain or check it, or make a key file."""
+    if (check is not None) + explain + (new_keys is not None) > 1:
+        message = "--check, --explain and --new-keys are done one at a time: give one of them"
+        raise AffectstreamError(message)
     if new_keys is not None:
         from schemas.keys import write_keys
 

@@ -23,7 +23,7 @@ from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
 from schemas.settings import Kafka, Live
-from schemas.strict import read_text
+from schemas.strict import check_regular, read_text
 from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.policy import read_policy
@@ -132,7 +132,9 @@ def _jar_problems(jars: Path) -> Problems:
 
 def _place_problems(place: Path, name: str) -> Problems:
     """Yield why a folder can neither be used nor created."""
-    above = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    folders = (place, *place.absolute().parents)
+    # Path.exists would raise below a folder that is closed to this user.
+    above = next(folder for folder in folders if os.path.exists(folder))
     if not above.is_dir():
         yield f"`{name}` is {place}, but {above} is a file: name a folder"
     elif not os.access(above, os.W_OK | os.X_OK):
@@ -141,10 +143,11 @@ def _place_problems(place: Path, name: str) -> Problems:
 
 def _table_problems(root: str) -> Problems:
     remote = "://" in root
-    problems = [] if remote else list(_place_problems(Path(root), "tables"))
-    yield from problems
-    if problems or not (remote or Path(root).exists()):
-        return
+    if not remote and not all(os.path.isdir(f"{root}/{name}") for name in TABLES):
+        problems = [*_place_problems(Path(root), "tables")]  # tables are to be created in it
+        yield from problems
+        if problems or not os.path.exists(root):
+            return
     for name, table in TABLES.items():
         place = f"{root}/{name}"
         try:
@@ -221,6 +224,7 @@ def _weight_problems(folder: Path) -> Problems:
 def _kafka_problems(kafka: Kafka) -> Problems:
     if kafka.ca_file is not None:
         try:
+            check_regular(kafka.ca_file)
             ssl.create_default_context(cafile=str(kafka.ca_file))
         except OSError as error:  # ssl's errors are among them
             reason = error.strerror or "no certificate is in it"

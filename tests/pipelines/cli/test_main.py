@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+from transforms.landing.prepare import prepare_tables
 
 COMMAND = Path(sys.executable).with_name("affectstream")
 
@@ -103,6 +106,52 @@ def test_config_check_says_all_that_is_wrong_and_writes_nothing(
     assert (sound.returncode, sound.stderr) == (0, "")
     assert "length_s: 5.0" in sound.stdout
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    "given", [["--check", "c.yaml", "--explain"], ["--explain", "--new-keys", "new.yaml"]]
+)
+def test_config_does_one_thing_at_a_time(tmp_path: Path, given: list[str]) -> None:
+    done = run("config", *given, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "done one at a time: give one of them" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["tables: " + "[" * 2000, "tables: " + "9" * 5000, 'tables: "a\\0b"\nkeys: c']
+)
+@pytest.mark.parametrize("command", [["config", "--check"], ["replay", "--config"]])
+def test_a_hostile_configuration_is_told_in_sentences(
+    tmp_path: Path, text: str, command: list[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    done = run(*command, "c.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert {line.partition(": ")[0] for line in done.stderr.splitlines()} == {"error"}
+
+
+@pytest.mark.parametrize("command", [["replay", "log"], ["query", "SELECT 1"], ["tables"]])
+def test_an_empty_place_of_tables_is_refused(command: list[str]) -> None:
+    done = run(*command, "--tables", "")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: --tables: an empty text is no value: give one, or leave the setting out\n"
+    )
+
+
+def test_tables_below_the_home_folder_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    prepare_tables(tmp_path / "tables")
+    done = run("query", "SELECT count(*) AS n FROM expression_decisions", "--tables=~/tables")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"affectstream {version('affectstream')}\n")
 
 
 def test_config_explain() -> None:

@@ -1,10 +1,13 @@
 """What a configuration names is opened before any run; everything wrong is said at once."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +182,73 @@ def test_tables_are_opened_and_nothing_is_made(check: Check, tmp_path: Path) -> 
     assert check(live={"state": str(tmp_path / "state")}) == []
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     assert {path.name for path in tmp_path.iterdir()} == {"file", "there", "config.yaml"}
+
+
+def test_tables_that_may_be_written_need_no_writable_root() -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest's folders are closed to other users
+        Path(made).chmod(0o755)
+        root, config = Path(made) / "root", Path(made) / "config.yaml"
+        config.write_text(f"log: {made}/none\ntables: {root}\nkeys: {made}/none\n")
+
+        def of_tables() -> list[str]:
+            with _nobody():
+                return [problem for problem in find_problems(config) if str(root) in problem]
+
+        prepare_tables(root)
+        for folder in root.glob("**/"):
+            folder.chmod(0o777)
+        root.chmod(0o555)
+        with _nobody():
+            prepare_tables(root)  # the run takes them
+        assert of_tables() == []
+        root.chmod(0o777)
+        shutil.rmtree(root / "refusals")
+        root.chmod(0o555)
+        one(of_tables(), "`tables` is", "may not write to", "name another")
+        root.chmod(0o000)
+        one(of_tables(), "`tables` is", "may not write to", "name another")
+        root.chmod(0o777)
+
+
+@contextmanager
+def _nobody() -> Iterator[None]:
+    """Be a user who may write nowhere: in tests as root, root may write everywhere."""
+    me = os.getuid()
+    if me == 0:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if me == 0:
+            os.setresuid(0, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["keys", "policy", "scenarios"])
+def test_a_fifo_is_a_problem_and_not_waited_for(check: Check, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    one(check(**{name: str(tmp_path / "fifo")}), str(tmp_path / "fifo"))
+
+
+def test_a_fifo_of_the_brokers_is_a_problem_too(check: Check, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    one(check(kafka={"ca_file": str(fifo)}), "`kafka.ca_file` is", "name a PEM file")
+    named = {"username": "me", "password_file": str(fifo)}
+    one(check(kafka=named), "cannot read the password", "name a text file")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tables": ""}, "`tables`: an empty text"),
+        ({"tables": "a" * 300}, "`tables`: the path is too long"),
+        ({"keys": "a\0b"}, "`keys`: a text with a NUL"),
+        ({"live": {"state": "~nobody-here/a"}}, "`live.state`: there is no home folder"),
+        ({"windows": {"shards": True}}, "`windows.shards` is True: "),
+    ],
+)
+def test_a_value_that_is_none_is_a_problem(check: Check, change: dict[str, Any], said: str) -> None:
+    one(check(**change), said)
 
 
 def test_a_store_that_does_not_answer_is_a_problem(
