@@ -249,6 +249,7 @@ def test_the_fingerprint_of_a_run_stays_what_it_was() -> None:
 
 
 SETTINGS_OF_OTHERS = {
+    ("pipelines/live/driver.py", "VARIABLE"),  # as the worker
     ("pipelines/live/worker.py", "VARIABLE"),  # a socket, by which the supervisor's child finds it
     ("model_serving/training/harness.py", "'RANK'"),  # how torchrun tells its processes who is who
     ("model_serving/training/harness.py", "'WORLD_SIZE'"),
