@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table as Grid
 
+from pipelines.tables.query import open_tables
 from schemas.errors import AffectstreamError
 from schemas.tables import TABLES, Root
 from transforms.landing.prepare import check_schema, schema_version
@@ -38,20 +38,7 @@ def standing_tables(root: Root) -> list[Standing]:
     Raises:
         AffectstreamError: there is none, or one can't be read.
     """
-    found = []
-    for name in TABLES:
-        place = f"{root}/{name}"
-        try:
-            if DeltaTable.is_deltatable(place):
-                found.append(_look(name, DeltaTable(place)))
-        except (DeltaError, OSError) as error:
-            reason = " ".join(str(error).split())
-            message = f"table {place} cannot be read: {reason}"
-            raise AffectstreamError(message) from error
-    if not found:
-        message = f"no tables under {root}: run `affectstream replay` first, or name another root"
-        raise AffectstreamError(message)
-    return found
+    return [_look(name, table) for name, table in open_tables(root).items()]
 
 
 def _look(name: str, table: DeltaTable) -> Standing:
