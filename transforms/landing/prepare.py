@@ -33,12 +33,12 @@ def prepare_tables(root: Root) -> None:
         AffectstreamError: a table cannot be written to, is newer than this program, or differs in
             more than new columns. Nothing has been written then.
     """
-    found = [_open(root, table) for table in TABLES.values()]
-    for table, stands in zip(TABLES.values(), found, strict=True):
+    found = [(table, _open(root, table)) for table in TABLES.values()]
+    for table, stands in found:
         if stands is not None:
             check_schema(table, stands)
-    for table in TABLES.values():
-        _write(root, table)
+    for table, stands in found:
+        _write(root, table, stands)
     repair_tables(root)
 
 
@@ -125,11 +125,11 @@ def _open(root: Root, table: Table) -> DeltaTable | None:
         raise unwritable_error(root, table.name, error) from error
 
 
-def _write(root: Root, table: Table) -> None:
-    """Create the table or add its new columns, and try to write to it."""
+def _write(root: Root, table: Table, stands: DeltaTable | None) -> None:
+    """Create the table, or add its new columns where it stands, and try to write to it."""
     place = f"{root}/{table.name}"
     try:
-        stands = _create(place, table)
+        stands = stands or _create(place, table)
         if "://" not in place:  # one that stands can be opened by whoever may only read
             for folder in (place, f"{place}/_delta_log"):
                 tempfile.TemporaryFile(dir=folder).close()
