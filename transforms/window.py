@@ -7,6 +7,7 @@ decision would be a use that nobody consented to.
 
 import datetime as dt
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -279,16 +280,15 @@ def _last(events: _Events, groups: int, name: str) -> pa.Array:
 def _last_details(events: _Events, groups: int) -> pa.Array:
     """Return the last value of each other field that the context told, as a JSON object a row."""
     told = events.sessions.field("details")
-    merged: list[dict[str, str] | None] = [None] * groups
-    if told.null_count < len(told):
-        known = told.to_pylist()
-        for group, entry in zip(events.group.tolist(), events.entry.tolist(), strict=True):
-            if known[entry] is not None:  # in time order, so the latest stays
-                merged[group] = (merged[group] or {}) | json.loads(known[entry])
-    return pa.array(
-        [None if each is None else json.dumps(each, sort_keys=True) for each in merged],
-        pa.string(),
-    )
+    if told.null_count == len(told):
+        return pa.nulls(groups, pa.string())
+    merged: dict[int, dict[str, str]] = defaultdict(dict)
+    known = told.to_pylist()
+    for group, entry in zip(events.group.tolist(), events.entry.tolist(), strict=True):
+        if known[entry] is not None:  # in time order, so the latest stays
+            merged[group].update(json.loads(known[entry]))
+    written = {group: json.dumps(fields, sort_keys=True) for group, fields in merged.items()}
+    return pa.array([written.get(group) for group in range(groups)], pa.string())
 
 
 def _int_vectors(rows: np.ndarray) -> pa.Array:
