@@ -26,7 +26,7 @@ def test_a_column_that_was_added_is_written_beside_rows_of_0_1_0(
     (tmp_path / "log").mkdir()
     given = raw(
         record("consent", 0, GRANTED),
-        record("context", 1, {"lesson_state": "review"}),
+        *(record("context", second, {"lesson_state": "review"}) for second in (2, 3)),
         *(record("text", second, {"text": "I see", "lang": "en"}) for second in (2, 3, 20)),
     )
     pq.write_table(pa.Table.from_batches([given]), tmp_path / "log" / "part-0.parquet")
@@ -39,5 +39,7 @@ def test_a_column_that_was_added_is_written_beside_rows_of_0_1_0(
         config.tables, "SELECT lesson_state FROM emotion_features WHERE n_text > 0 AND "
         "window_start > now() - INTERVAL '1 hour' ORDER BY window_start"
     )  # fmt: skip
-    assert sorted(map(str, new["lesson_state"].to_pylist()))[-1] == "review"
+    *told, later = new["lesson_state"].to_pylist()  # the first two may share a window
+    assert set(told) == {"review"}
+    assert later is None
     assert after["emotion_features"] == before["emotion_features"] + new.num_rows
