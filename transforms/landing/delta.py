@@ -1,6 +1,5 @@
 """Delta: rows → one table, effectively once by deterministic row id."""
 
-import time
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -8,17 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
 
-from schemas.errors import AffectstreamError
 from schemas.tables import PARTITION, TABLES, Root
 from transforms.decoding.event_ids import ID_SPAN_US
+from transforms.landing.retry import retry_commit
 
 _APP = "affectstream"
 _ID_SPAN = timedelta(microseconds=ID_SPAN_US)
 """Rows of events that have the same id stand within one such span, from a full minute on."""
 _MOST_KNOWN = 1_000_000  # ids in one generation: about 130 MB
-_TRIES = 30
 
 
 class Landed(NamedTuple):
@@ -65,26 +62,23 @@ class TableWriter:
         first = self._first(given)
         rows = given if first is None else given.take(pa.array(first))
         rows = rows.select(self._schema.names).cast(self._schema)
-        for attempt in range(_TRIES):
+
+        def commit() -> Landed:
             before = self._before(rows)
             wanted = before < 0
             revised = ~wanted & (self._ranks(rows) > before) & self._revised
             if not wanted.any() and not revised.any():
                 return self._landed(given, first, before, 0)
-            try:
-                wanted |= revised
-                chosen = rows if wanted.all() else rows.filter(pa.array(wanted))
-                self._write(chosen, merge=bool(revised.any()))
-            except CommitFailedError:
-                time.sleep(0.02 * (attempt + 1))  # another writer was first
-                self._table.update_incremental()
-            else:
-                self._table.update_incremental()
-                if self._recent is not None:
-                    self._recent.learn(self._known(chosen), self._table.version())
-                return self._landed(given, first, before, chosen.num_rows)
-        message = f"{self._table.table_uri}: {_TRIES} commits in a row lost to other writers"
-        raise AffectstreamError(message)
+            wanted |= revised
+            chosen = rows if wanted.all() else rows.filter(pa.array(wanted))
+            self._write(chosen, merge=bool(revised.any()))
+            self._table.update_incremental()
+            if self._recent is not None:
+                self._recent.learn(self._known(chosen), self._table.version())
+            return self._landed(given, first, before, chosen.num_rows)
+
+        place, refresh = self._table.table_uri, self._table.update_incremental
+        return retry_commit(commit, place, "commits", refresh)
 
     def _first(self, rows: pa.Table) -> np.ndarray | None:
         """Return the place of one row an id, None where no id came twice.

@@ -2,20 +2,19 @@
 
 import re
 import tempfile
-import time
 from collections.abc import Iterator
 
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import DeltaError
 from deltalake.schema import Field, PrimitiveType
 
 from schemas.errors import AffectstreamError
 from schemas.tables import FIRST_VERSION, PARTITION, TABLES, Root, Table, since
 from transforms.landing.repair import repair_tables, unwritable_error
+from transforms.landing.retry import retry_commit
 
 SCHEMA_VERSION = "affectstream.schema"
 """Property of a Delta table that says by which version of its schema it was written last."""
-_TRIES = 30
 _FEATURES = {"appendOnly", "invariants", "changeDataFeed", "timestampNtz"}
 """Writer features that rows can be committed with."""
 _OPTIONS = ("delta.columnMapping.mode", "delta.enableDeletionVectors")
@@ -140,32 +139,26 @@ def _write(root: Root, table: Table, stands: DeltaTable | None) -> None:
 
 def _create(place: str, table: Table) -> DeltaTable:
     """Create the table unless it stands; another program may do the same at once."""
-    for attempt in range(_TRIES):
-        try:
-            return DeltaTable.create(
-                place, schema=table.schema, partition_by=[PARTITION], mode="ignore"
-            )
-        except CommitFailedError:
-            time.sleep(0.02 * (attempt + 1))
-    message = f"{place}: {_TRIES} attempts to create it lost to other writers"
-    raise AffectstreamError(message)
+
+    def create() -> DeltaTable:
+        return DeltaTable.create(
+            place, schema=table.schema, partition_by=[PARTITION], mode="ignore"
+        )
+
+    return retry_commit(create, place, "attempts to create it")
 
 
 def _evolve(table: Table, stands: DeltaTable) -> None:
     """Add the columns that the table lacks, and note the version; another program may be faster."""
-    for attempt in range(_TRIES):
+
+    def change() -> None:
         given = {field.name for field in stands.schema().fields}
         new = [field for field in Schema.from_arrow(table.schema).fields if field.name not in given]
-        if not new and schema_version(stands) == table.version:
-            return
-        try:
-            if new:
-                stands.alter.add_columns(new)
-                stands.update_incremental()
+        if new:
+            stands.alter.add_columns(new)
+            stands.update_incremental()
+        if schema_version(stands) != table.version:
             version = {SCHEMA_VERSION: str(table.version)}
             stands.alter.set_table_properties(version, raise_if_not_exists=False)
-        except CommitFailedError:
-            time.sleep(0.02 * (attempt + 1))
-        stands.update_incremental()
-    message = f"{_place(stands)}: {_TRIES} changes of its schema in a row lost to other writers"
-    raise AffectstreamError(message)
+
+    retry_commit(change, _place(stands), "changes of its schema", stands.update_incremental)

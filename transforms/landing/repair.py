@@ -2,13 +2,13 @@
 
 import logging
 import re
-import time
 
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import DeltaError
 
 from schemas.errors import AffectstreamError
 from schemas.tables import NO_DAY, PARTITION, TABLES, Root
+from transforms.landing.retry import retry_commit
 
 _LOG = logging.getLogger(__name__)
 _SOUND = re.compile(r"(?!0000)\d{4}-\d\d-\d\d")
@@ -17,7 +17,6 @@ _UNSOUND = (
     f"{PARTITION} IS NULL OR {PARTITION} < CAST('0001-01-01' AS DATE) "
     f"OR {PARTITION} > CAST('9999-12-31' AS DATE)"
 )
-_TRIES = 30
 
 
 def repair_tables(root: Root) -> None:
@@ -45,23 +44,17 @@ def unwritable_error(root: Root, name: str, cause: Exception | str) -> Affectstr
 
 
 def _repair(table: DeltaTable, name: str) -> None:
-    for attempt in range(_TRIES):
+    def move() -> None:
         if not (days := unsound_days(table)):
             return
-        try:
-            done = table.update({PARTITION: f"CAST('{NO_DAY}' AS DATE)"}, predicate=_UNSOUND)
-        except CommitFailedError:
-            time.sleep(0.02 * (attempt + 1))  # another writer was first
-            table.update_incremental()
-            continue
+        done = table.update({PARTITION: f"CAST('{NO_DAY}' AS DATE)"}, predicate=_UNSOUND)
         _LOG.error(
             "repaired table %s: %d of its rows had days that no calendar has (%s), taken from "
             "Kafka times that are none, and nothing could be written any more; now they have %s",
             name, done["num_updated_rows"], ", ".join(days), NO_DAY,
         )  # fmt: skip
-        return
-    message = f"{table.table_uri}: {_TRIES} repairs in a row lost to other writers"
-    raise AffectstreamError(message)
+
+    retry_commit(move, table.table_uri, "repairs", table.update_incremental)
 
 
 def unsound_days(table: DeltaTable) -> list[str]:
