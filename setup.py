@@ -27,6 +27,8 @@ setup(
         "matplotlib>=3.10",
         "msgspec>=0.19",
         "numpy>=2.2",
+        "opentelemetry-exporter-prometheus>=0.55b0",
+        "opentelemetry-sdk>=1.34",
         "pandas>=2.3,<3",
         "phonenumbers>=9.0",
         "pillow>=11",
@@ -51,6 +53,11 @@ setup(
         "zstandard>=0.23",
     ],
     extras_require={
+        "redis": ["redis>=7"],
+        "feast": ["feast[duckdb]==0.67.0"],
+        "spark": ["delta-spark==4.4.0", "pyspark==4.2.0"],
+        "api": ["fastapi>=0.165", "uvicorn>=0.54"],
+        "dashboard": ["plotly>=6", "streamlit>=1.67"],
         "train": [
             "accelerate>=1.5",
             "scikit-learn>=1.6",
@@ -65,6 +72,12 @@ setup(
         ],
         "dev": [
             "cloudevents>=1.12",
+            "duckdb>=2",
+            "httpx>=0.28",
+            "implicit>=0.7.3",
+            "playwright>=1.65",
+            "polars>=2",
+            "schemathesis>=4.32",
             "hypothesis>=6.130",
             "jsonschema>=4.23",
             "mutmut>=3.3",

@@ -67,7 +67,8 @@ class CompactedTables:
         known.compacted = known.version
         try:
             known.table.optimize.compact()
-            known.table.vacuum(dry_run=False)  # what compactions left for more than a week
+            # What compactions left for more than a week; only a full one takes the change feed's.
+            known.table.vacuum(dry_run=False, full=True)
         except CommitFailedError:
             known.compacted -= self.compact_after // 2  # the writer was faster: soon again
         except (DeltaError, OSError):

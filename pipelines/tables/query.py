@@ -10,6 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
+from pipelines.tables.arrow_types import plain_types
 from schemas.errors import AffectstreamError
 from schemas.tables import TABLES, Root
 
@@ -26,12 +27,6 @@ _READS = re.compile(
 COPY, which writes files, and CREATE EXTERNAL TABLE, which reads any. A comment that holds another
 ``/*`` is not skipped: engines differ on where it ends, and a COPY could hide behind it."""
 
-_VIEWS = {
-    pa.string_view(): pa.string(),
-    pa.large_string(): pa.string(),
-    pa.binary_view(): pa.binary(),
-    pa.large_binary(): pa.binary(),
-}
 _HINT_LENGTH = 600
 
 
@@ -66,7 +61,7 @@ def query(root: Root, sql: str) -> pa.Table:
     if not result.num_columns:
         message = "the query returns no column: name what to select (SELECT … INTO is not read)"
         raise AffectstreamError(message)
-    return _plain_types(result)
+    return plain_types(result)
 
 
 def query_pandas(root: Root, sql: str) -> "pd.DataFrame":
@@ -137,19 +132,3 @@ def _sentence(hint: str) -> str:
     """Join the engine's lines into one without its full stop, cut where a field list runs long."""
     joined = " ".join(hint.split()).rstrip(".")
     return joined if len(joined) <= _HINT_LENGTH else f"{joined[:_HINT_LENGTH]} …"
-
-
-def _plain_types(table: pa.Table) -> pa.Table:
-    """Return the table with string and binary views as the types that every reader knows."""
-    fields = [field.with_type(_plain(field.type)) for field in table.schema]
-    return table.cast(pa.schema(fields))
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_plain(kind.value_type), kind.list_size)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(_plain(kind.value_type))
-    if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    return _VIEWS.get(kind, kind)

@@ -15,6 +15,9 @@ from transforms.landing.retry import retry_commit
 
 SCHEMA_VERSION = "affectstream.schema"
 """Property of a Delta table that says by which version of its schema it was written last."""
+CHANGES_SINCE = "affectstream.changes_since"
+"""Property of a Delta table that says from which version on its change feed can be trusted."""
+_CHANGE_FEED = {"delta.enableChangeDataFeed": "true"}
 _FEATURES = {"appendOnly", "invariants", "changeDataFeed", "timestampNtz"}
 """Writer features that rows can be committed with."""
 _OPTIONS = ("delta.columnMapping.mode", "delta.enableDeletionVectors")
@@ -25,7 +28,8 @@ _CONSTRAINT = "delta.constraints."
 def prepare_tables(root: Root) -> None:
     """Create the tables that are missing under ``root``, and bring the others up to date.
 
-    A column that was added since a table was written is added to it, null in the rows that stand.
+    A column that was added since a table was written is added to it, null in the rows that stand,
+    and its change feed is turned on.
     Rows of a day that no reader can open are repaired, see ``landing.repair``.
 
     Raises:
@@ -142,14 +146,21 @@ def _create(place: str, table: Table) -> DeltaTable:
 
     def create() -> DeltaTable:
         return DeltaTable.create(
-            place, schema=table.schema, partition_by=[PARTITION], mode="ignore"
+            place,
+            schema=table.schema,
+            partition_by=[PARTITION],
+            mode="ignore",
+            configuration=_CHANGE_FEED,
         )
 
     return retry_commit(create, place, "attempts to create it")
 
 
 def _evolve(table: Table, stands: DeltaTable) -> None:
-    """Add the columns that the table lacks, and note the version; another program may be faster."""
+    """Add the columns that the table lacks and its change feed, and note the schema's version.
+
+    Another program may be faster.
+    """
 
     def change() -> None:
         given = {field.name for field in stands.schema().fields}
@@ -159,6 +170,18 @@ def _evolve(table: Table, stands: DeltaTable) -> None:
             stands.update_incremental()
         if schema_version(stands) != table.version:
             version = {SCHEMA_VERSION: str(table.version)}
-            stands.alter.set_table_properties(version, raise_if_not_exists=False)
+            _set(stands, version)
+        properties = stands.metadata().configuration
+        if _CHANGE_FEED.items() - properties.items():
+            _set(stands, _CHANGE_FEED)
+            properties = {}
+        # Noted once the feed is on: that of a merge before reads as news what it only copied.
+        if CHANGES_SINCE not in properties:
+            _set(stands, {CHANGES_SINCE: str(stands.version() + 1)})
 
     retry_commit(change, _place(stands), "changes of its schema", stands.update_incremental)
+
+
+def _set(stands: DeltaTable, properties: dict[str, str]) -> None:
+    stands.alter.set_table_properties(properties, raise_if_not_exists=False)
+    stands.update_incremental()
