@@ -31,9 +31,10 @@ def tables_page() -> str:
 
 def _table_section(table: Table) -> str:
     days = table.retention_days
-    kept = "kept as proof" if days is None else f"needed for {days} days"
+    kept = "kept as proof" if days is None else f"kept for {days} days"
     facts = (
-        f"Row id: `{table.row_id}`. Owner: {table.owner}; {kept}. Schema version {table.version}."
+        f"Row id: `{table.row_id}`. Owner: {table.owner}; {kept} ({table.retention_reason}). "
+        f"Schema version {table.version}."
     )
     rows = [[f"`{f.name}`", _type(f.type), f.metadata[b"doc"].decode()] for f in table.schema]
     columns = _table(rows, ["column", "type", "what it holds"])
