@@ -14,6 +14,8 @@ from schemas.errors import AffectstreamError
 from schemas.settings import Windows
 from schemas.tables import PARTITION, TABLES
 
+CHUNK_US = 3_600_000_000
+"""Event time that is read and windowed at once: one hour, so that memory follows the rate."""
 _DAY = dt.timedelta(days=1)
 
 

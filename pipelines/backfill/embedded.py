@@ -9,9 +9,10 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from model_serving.fusion import Fusion, load_fusion
 from pipelines.backfill.compare import differences
-from pipelines.backfill.days import Days, midnight, on_day, read_rows, windows_of, within
+from pipelines.backfill.days import CHUNK_US, Days, midnight, on_day, read_rows, windows_of, within
 from pipelines.backfill.rebuild import (
     CARRIED,
+    DECIDED_ON,
     OBSERVED,
     carry_context,
     length_us,
@@ -24,12 +25,8 @@ from pipelines.config import Config
 from pipelines.tables.changes import BACKFILL, REASON
 from pipelines.tables.history import earliest
 from schemas.tables import PARTITION, TABLES
-from transforms.decide import NEEDED, Decider
+from transforms.decide import Decider
 from transforms.deciding.scenarios import read_scenarios
-
-_CHUNK_US = 3_600_000_000
-"""Event time that is read and windowed at once: one hour, so that memory follows the rate."""
-_DECIDED_ON = [*NEEDED, PARTITION]
 
 
 def rebuild(
@@ -49,7 +46,7 @@ def rebuild(
         for table in tables.values():
             table.update_incremental()
         features = _features(config, day, tables, fusion)
-        known = pa.concat_tables([pending, features.select(_DECIDED_ON)])
+        known = pa.concat_tables([pending, features.select(DECIDED_ON)])
         over = pc.less(known["window_end"], pa.scalar(midnight(day + dt.timedelta(days=1))))
         decided = rebuild_decisions(known.filter(over), decider, histories, config.windows.shards)
         pending = known.filter(pc.invert(over))
@@ -77,7 +74,7 @@ def _observations(config: Config, day: dt.date, table: DeltaTable) -> Iterator[p
     """Yield the observations of the windows that begin on a day, some windows at a time."""
     span = length_us(config.windows)
     first, end = windows_of(day, config.windows)
-    step = max(1, _CHUNK_US // span)
+    step = max(1, CHUNK_US // span)
     for place in range(first, end, step):
         start, stop = time_of(place * span), time_of(min(place + step, end) * span)
         yield read_rows(table, "observations", OBSERVED, within("event_time", start, stop))
@@ -87,7 +84,7 @@ def _earlier_features(config: Config, table: DeltaTable, day: dt.date) -> pa.Tab
     """Return the landed features from which the histories at the beginning of a day follow."""
     start = midnight(day)
     where = within("window_start", earliest(config, start), start)
-    return read_rows(table, "emotion_features", _DECIDED_ON, where)
+    return read_rows(table, "emotion_features", DECIDED_ON, where)
 
 
 def _compare(name: str, day: dt.date, rows: pa.Table, table: DeltaTable) -> DayResult:

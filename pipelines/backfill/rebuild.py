@@ -26,7 +26,7 @@ from schemas.modalities import MODALITIES
 from schemas.settings import Windows
 from schemas.stages import OBSERVATION, with_kind
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, OBSERVATIONS
-from transforms.decide import Decider
+from transforms.decide import NEEDED, Decider
 from transforms.fuse import fuse_batch
 from transforms.window import (
     MAX_HELD,
@@ -56,6 +56,8 @@ CARRIED = [
     *CONTEXT_FIELDS,
 ]
 """The columns of features that stand which say what context events told."""
+DECIDED_ON = [*NEEDED, "event_date"]
+"""The columns of features that decisions follow from, and their day."""
 COUNTS = [f"n_{modality}" for modality in MODALITIES]
 _INPUT = with_kind(pa.schema([OBSERVATIONS.field(name) for name in OBSERVED]), OBSERVATION)
 

@@ -31,7 +31,7 @@ def print_results(results: Results, console: Console, *, wrote: bool) -> None:
         grid.add_column(column, no_wrap=True)
     for column in ("rows rebuilt", "differ"):
         grid.add_column(column, justify="right")
-    for (name, day), result in results.items():
+    for (name, day), result in sorted(results.items(), key=lambda item: (item[0][1], item[0][0])):
         grid.add_row(str(day), name, f"{result.rows:,}", f"{result.differ:,}")
     console.print(grid)
     shown = 0

@@ -19,6 +19,15 @@ JARS = Path("build/spark")
 """Where `make spark` puts Delta Lake's jars."""
 _HOST = "127.0.0.1"
 _CORES = 2
+_LOGGING = """
+rootLogger.level = error
+rootLogger.appenderRef.stderr.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.target = SYSTEM_ERR
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %p %c{1}: %m%n
+"""
 
 
 @contextmanager
@@ -44,11 +53,12 @@ def spark_session(jars: Path = JARS, heap: str = "1g") -> "Iterator[SparkSession
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", _HOST)
     with tempfile.TemporaryDirectory(prefix="affectstream-spark-") as scratch:
+        logging = Path(scratch) / "log4j2.properties"
+        logging.write_text(_LOGGING)
         builder = SparkSession.builder.master(f"local[{_CORES}]").appName("affectstream")
         for name, value in _settings(found, heap, scratch).items():
             builder = builder.config(name, value)
         session = builder.getOrCreate()
-        session.sparkContext.setLogLevel("ERROR")
         try:
             yield session
         finally:
@@ -59,6 +69,7 @@ def _settings(jars: list[str], heap: str, scratch: str) -> dict[str, str]:
     return {
         "spark.driver.extraClassPath": ":".join(jars),
         "spark.driver.memory": heap,
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={scratch}/log4j2.properties",
         "spark.driver.host": _HOST,
         "spark.driver.bindAddress": _HOST,
         "spark.ui.enabled": "false",

@@ -13,6 +13,7 @@ from deltalake.exceptions import DeltaError
 from pipelines.tables.arrow_types import plain_types
 from schemas.errors import AffectstreamError
 from schemas.tables import TABLES, Root
+from transforms.landing.features import check_readable
 
 if TYPE_CHECKING:  # it takes half a second, and only some callers want frames
     import pandas as pd
@@ -89,8 +90,8 @@ def read_table(root: Root, name: str, *columns: str) -> pa.Table:
     )
 
 
-def open_tables(root: Root) -> dict[str, DeltaTable]:
-    """Open the tables that stand under this root, by name.
+def open_tables(root: Root, *, unreadable: bool = False) -> dict[str, DeltaTable]:
+    """Open the tables that stand under this root, by name, ``unreadable`` ones if those are wanted.
 
     Raises AffectstreamError where there is none or one cannot be read.
     """
@@ -105,7 +106,10 @@ def open_tables(root: Root) -> dict[str, DeltaTable]:
             "observations/ and its siblings"
         )
         raise AffectstreamError(message)
-    return {name: _open_table(f"{root}/{name}") for name in names}
+    opened = {name: _open_table(f"{root}/{name}") for name in names}
+    for table in () if unreadable else opened.values():
+        check_readable(table)
+    return opened
 
 
 def _open_table(uri: str) -> DeltaTable:
