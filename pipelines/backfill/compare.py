@@ -24,6 +24,10 @@ NEW = "it is rebuilt, and has not landed"
 
 def differences(table: Table, rebuilt: pa.Table, landed: pa.Table) -> pa.Table:
     """Return DIFFERENCE rows, one for each row id whose rows are not the same."""
+    rebuilt, landed = (
+        rows.select(table.schema.names).cast(table.schema).combine_chunks()
+        for rows in (rebuilt, landed)
+    )
     place = pc.index_in(rebuilt[table.row_id], landed[table.row_id].combine_chunks())
     known = place.is_valid()
     pairs = rebuilt.filter(known), landed.take(place.drop_null())

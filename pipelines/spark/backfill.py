@@ -140,13 +140,8 @@ def _differences(name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
     if not given:
         return
     rows = pa.Table.from_batches(given)
-    table = TABLES[name]
-    plain = pa.schema([field.remove_metadata() for field in table.schema])
-    own, landed = (
-        rows.filter(side).select(plain.names).cast(plain).combine_chunks()
-        for side in (rows[_REBUILT], pc.invert(rows[_REBUILT]))
-    )
-    yield from differences(table, own, landed).cast(DIFFERENCE).to_batches()
+    own, landed = rows.filter(rows[_REBUILT]), rows.filter(pc.invert(rows[_REBUILT]))
+    yield from differences(TABLES[name], own, landed).cast(DIFFERENCE).to_batches()
 
 
 def _replace(table: Table, day: dt.date, rebuilt: DataFrame, rows: int, stands: DeltaTable) -> None:
