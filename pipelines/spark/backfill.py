@@ -27,7 +27,7 @@ from pipelines.backfill.rebuild import (
 )
 from pipelines.backfill.results import DayResult, Results
 from pipelines.config import Config
-from pipelines.spark.commits import lost_races, place_of
+from pipelines.spark.commits import folder_of, lost_races, place_of
 from pipelines.tables.changes import BACKFILL, read_changes, spark_reason
 from pipelines.tables.history import earliest
 from schemas.tables import PARTITION, TABLES, Table
@@ -58,6 +58,7 @@ def rebuild(
     """
     for table in tables.values():
         table.update_incremental()
+    begun = {name: table.version() for name, table in tables.items()}
     stand = {name: session.sql(f"SELECT * FROM {place_of(t)}") for name, t in tables.items()}
     features = _features(config, days, stand).persist(StorageLevel.DISK_ONLY)
     decisions = _decisions(config, days, stand, features).persist(StorageLevel.DISK_ONLY)
@@ -68,6 +69,7 @@ def rebuild(
         for (name, day), result in results.items():
             if write and result.differ:
                 _replace(TABLES[name], day, rebuilt[name], result.rows, tables[name])
+                _check_unchanged(session, tables[name], begun[name], day)
     finally:
         features.unpersist()
         decisions.unpersist()
@@ -145,13 +147,8 @@ def _differences(name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
 
 
 def _replace(table: Table, day: dt.date, rebuilt: DataFrame, rows: int, stands: DeltaTable) -> None:
-    """Put a day's rows in the place of those that stand.
-
-    Spark's own check covers the moment of the commit alone. Rows that others changed since this
-    backfill read them are found in the change feed.
-    """
-    own = rebuilt.where(col(PARTITION) == lit(day))
     order = (table.subject, table.time)
+    own = rebuilt.where(col(PARTITION) == lit(day))
     with lost_races():
         (
             own.repartitionByRange(1 + rows // _FILE_ROWS, *order)
@@ -160,15 +157,21 @@ def _replace(table: Table, day: dt.date, rebuilt: DataFrame, rows: int, stands: 
             .mode("overwrite")
             .option("replaceWhere", f"{PARTITION} = '{day}'")
             .option("userMetadata", spark_reason(BACKFILL))
-            .save(str(stands.table_uri).removeprefix("file://"))
+            .save(folder_of(stands))
         )
-    committed = int(rebuilt.sparkSession.conf.get(_LAST_COMMIT))
-    since = stands.version() + 1
+
+
+def _check_unchanged(session: SparkSession, stands: DeltaTable, begun: int, day: dt.date) -> None:
+    """Find in the change feed whether others changed the day between its reading and its commit.
+
+    Spark's own check covers the moment of the commit alone.
+    """
+    committed = int(session.conf.get(_LAST_COMMIT))
     stands.update_incremental()
-    if since < committed:
-        changed = read_changes(stands, since, committed - 1, [PARTITION])
+    if begun + 1 < committed:
+        changed = read_changes(stands, begun + 1, committed - 1, [PARTITION])
         if day in changed[PARTITION].to_pylist():
-            message = f"rows of {day} in {table.name} were changed meanwhile"
+            message = f"rows of {day} in {folder_of(stands)} were changed meanwhile"
             raise CommitFailedError(message)
 
 

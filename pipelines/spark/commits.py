@@ -32,7 +32,11 @@ def lost_races() -> Iterator[None]:
         raise CommitFailedError(str(error)) from error
 
 
+def folder_of(table: DeltaTable) -> str:
+    """Return the folder of a table."""
+    return str(table.table_uri).removeprefix("file://").rstrip("/")
+
+
 def place_of(table: DeltaTable) -> str:
     """Return a table's name in Spark's SQL."""
-    folder = str(table.table_uri).removeprefix("file://").rstrip("/")
-    return f"delta.`{folder}`"
+    return f"delta.`{folder_of(table)}`"

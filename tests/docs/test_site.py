@@ -18,7 +18,18 @@ from schemas.tables import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog"),
-    *("query", "tables", "show", "report", "check", "train", "evaluate", "config"),
+    *(
+        "query",
+        "tables",
+        "show",
+        "report",
+        "check",
+        "maintain",
+        "backfill",
+        "train",
+        "evaluate",
+        "config",
+    ),
 )
 
 

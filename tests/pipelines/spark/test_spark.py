@@ -51,9 +51,12 @@ NOW = BEGIN + DAY
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[object]:
-    """One session for all tests here: a start takes six seconds."""
+    """One session for all tests here: a start takes six seconds, and code warms up slowly.
+
+    The first of Java's two compilers alone takes half of the time for so little data.
+    """
     spark_jars.fetch()
-    with spark_session(spark_jars.JARS) as started:
+    with spark_session(spark_jars.JARS, java="-XX:TieredStopAtLevel=1") as started:
         yield started
 
 
