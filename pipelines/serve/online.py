@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from pipelines.serve.follow import Changes, Position
 from schemas.errors import AffectstreamError
-from schemas.settings import Online
 from schemas.tables import PARTITION, TABLES
 
 SERVED = ("emotion_features", "expression_decisions")
@@ -64,22 +63,6 @@ class OnlineStore(Protocol):
 
     def close(self) -> None:
         """Let go of the store."""
-
-
-def open_online(settings: Online) -> OnlineStore:
-    """Open the store that the settings name.
-
-    Raises:
-        StoreAwayError: it does not answer.
-        AffectstreamError: it cannot be opened.
-    """
-    if "://" in settings.store:
-        from pipelines.serve.online_redis import RedisStore  # noqa: PLC0415  an extra
-
-        return RedisStore(settings)
-    from pipelines.serve.online_sqlite import SqliteStore  # noqa: PLC0415  beside the other
-
-    return SqliteStore(settings)
 
 
 def latest(

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from pipelines.serve.events import SinkAwayError
 from pipelines.serve.follow import Changes, Position
-from pipelines.serve.online import COLUMNS, StoreAwayError, microseconds, open_online
+from pipelines.serve.online import COLUMNS, StoreAwayError, microseconds
+from pipelines.serve.stores import open_online
 from schemas.settings import Online
 
 _PURGE_EACH_S = 600.0

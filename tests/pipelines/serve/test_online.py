@@ -19,8 +19,8 @@ from pipelines.serve.online import (
     StoreAwayError,
     latest,
     microseconds,
-    open_online,
 )
+from pipelines.serve.stores import open_online
 from schemas.errors import AffectstreamError
 from schemas.settings import Online
 from schemas.tables import TABLES
