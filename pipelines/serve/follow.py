@@ -23,7 +23,7 @@ from pipelines.tables.changes import (
 from schemas.errors import AffectstreamError
 from schemas.tables import TABLES, Root
 
-_VERSIONS_AT_ONCE = 20
+_VERSIONS_AT_ONCE = 5  # of 100,000 rows each at most
 _NEWS = pa.array(["insert", "update_postimage"])
 
 

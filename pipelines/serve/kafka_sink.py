@@ -28,7 +28,8 @@ from schemas.settings import Feed, Kafka
 
 _HEADERS = [("content-type", MEDIA_TYPE.encode())]
 _SHUT_OUT = ("ProducerFenced", "InvalidProducerEpoch")
-_TRANSACTION_MS = 120_000
+_TRANSACTION_MS = 300_000
+_AT_ONCE = 20_000  # events: more would wait in the producer until they count as not delivered
 _AWAY_MS = 15_000
 """After this, what the broker has not taken fails, and it counts as away."""
 
@@ -92,6 +93,8 @@ class KafkaSink:
             for event in decision_events(rows):
                 send(FEED, key=event.subject_ref.encode(), value=event.json, headers=_HEADERS)
                 sent += 1
+                if sent % _AT_ONCE == 0:
+                    self._producer.flush(2 * _AWAY_MS / 1_000)
             where = {"table": changes.table, **changes.position._asdict()}
             key = f"{self._name}/{changes.table}".encode()
             send(FEED_POSITION, key=key, value=json.dumps(where).encode(), partition=0)
