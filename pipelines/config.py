@@ -15,11 +15,13 @@ from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.settings import (
     Decisions,
+    Feed,
     Kafka,
     Licence,
     Live,
     Media,
     ModelSettings,
+    Online,
     Settings,
     Windows,
     expand_path,
@@ -98,6 +100,8 @@ class Config(Settings):
     decisions: Decisions = Decisions()
     kafka: Kafka = Kafka()
     live: Live = Live()
+    feed: Feed = Feed()
+    online: Online = Online()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -129,7 +133,7 @@ class Config(Settings):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings but where the input and output are."""
-        text = self.model_dump_json(exclude={"log", "tables", "kafka", "live"})
+        text = self.model_dump_json(exclude={"log", "tables", "kafka", "live", "feed", "online"})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

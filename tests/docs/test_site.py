@@ -18,18 +18,8 @@ from schemas.tables import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog"),
-    *(
-        "query",
-        "tables",
-        "show",
-        "report",
-        "check",
-        "maintain",
-        "backfill",
-        "train",
-        "evaluate",
-        "config",
-    ),
+    *("query", "tables", "show", "report", "check", "train", "evaluate", "config"),
+    *("maintain", "backfill"),
 )
 
 
@@ -97,3 +87,13 @@ def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_stands_on_its_page(site: Path, command: str) -> None:
     assert f"affectstream {command}" in _codes_on(site / "reference" / "commands.html")
+
+
+def test_every_page_of_the_navigation_is_listed_for_language_models(site: Path) -> None:
+    listed = (site / "llms.txt").read_text(encoding="utf-8")
+    links = re.findall(r"^- \[[^\]]+\]\(([^)]+)\): ", listed, re.M)
+    assert len(links) > 20
+    assert [link for link in links if not (site / link).is_file()] == []
+    whole = (site / "llms-full.txt").read_text(encoding="utf-8")
+    assert "# For coding agents" in whole
+    assert "window_end" in whole
