@@ -9,6 +9,9 @@ from deltalake import CommitProperties, DeltaTable
 from pipelines.tables.changes import REASON, RETENTION
 from schemas.tables import NO_DAY, PARTITION
 
+_SORT_BYTES = 2 << 30
+"""Memory of a sort, above which it goes to disk: half a million feature rows take 0.4 GB."""
+
 
 class Engine(Protocol):
     """Rewrites of one table, each of them one commit.
@@ -39,7 +42,7 @@ class DeltalakeEngine:
         table.optimize.compact(partition_filters=_day(day))
 
     def sort(self, table: DeltaTable, day: dt.date, columns: Sequence[str]) -> None:
-        table.optimize.z_order(columns, partition_filters=_day(day))
+        table.optimize.z_order(columns, _day(day), max_spill_size=_SORT_BYTES)
 
     def delete_before(self, table: DeltaTable, day: dt.date) -> None:
         why = CommitProperties(custom_metadata={REASON: RETENTION})

@@ -123,7 +123,9 @@ def test_context_is_carried_from_the_rows_that_stand(config: Config, landed: Con
     rebuilt, known = (table(c.tables, FEATURES) for c in (config, landed))
     found = differences(TABLES[FEATURES], rebuilt, known)
     parts = {part for what in found["what"].to_pylist() for part in what.split()}
-    assert parts == {"revision", "game_result", "activity"}, "no table has it any more"
+    assert parts == {"revision", "game_result", "activity", "lesson_state"}, (
+        "no table has it any more"
+    )
 
 
 def test_an_erasure_meanwhile_is_not_undone(
