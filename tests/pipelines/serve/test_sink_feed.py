@@ -131,5 +131,5 @@ def test_a_purpose_that_no_policy_knows_is_refused(config: Config) -> None:
     misspelt = config.model_copy(
         update={"feed": config.feed.model_copy(update={"purposes": ("recomendation",)})}
     )
-    with pytest.raises(AffectstreamError, match=r"names 'recomendation', which .* choose of avatar"):
+    with pytest.raises(AffectstreamError, match=r"names 'recomendation', which .* choose of"):
         start_feeds(misspelt)
