@@ -73,6 +73,18 @@ def test_a_view_over_empty_tables_is_empty_and_has_the_columns_it_promises(
 
 
 @pytest.mark.parametrize("name", VIEWS)
+def test_a_view_can_be_filtered_sorted_and_summed_up(root: Path, name: str) -> None:
+    for purpose in ({}, {"purpose": "research"}):
+        land(root, "observations", *(observation("a", 0, m, **purpose) for m in MODALITIES))
+        land(root, "emotion_features", feature("a", 0, **purpose))
+    land(root, "refusals", refusal("a", 0, "face"))
+    filtered = query(root, f"SELECT * FROM {name} WHERE purpose = 'research' ORDER BY event_date")
+    assert filtered.num_rows == (len(MODALITIES) if name == "coverage" else 1)
+    summed = f"SELECT purpose, count(*) AS n FROM {name} GROUP BY purpose ORDER BY purpose"
+    assert query(root, summed)["n"].to_pylist() == [filtered.num_rows] * 2
+
+
+@pytest.mark.parametrize("name", VIEWS)
 def test_a_view_whose_table_does_not_stand_is_one_sentence_that_names_it(
     tmp_path: Path, name: str
 ) -> None:
