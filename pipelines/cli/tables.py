@@ -57,9 +57,11 @@ def query(
 ) -> None:
     """Run SQL over the tables and the views of them that `describe` lists.
 
-    Each table counts its own versions, so a VERSION alone is for a statement that reads one table;
-    for others write TABLE=VERSION, once for each table that is meant. A TIME holds for all tables
-    that the statement reads: each is read as its last commit until then left it.
+    Each table counts its own versions, so a VERSION alone is for one table.
+
+    Where a statement reads several, write TABLE=VERSION, once for each.
+
+    A TIME holds for all: each is read as its last commit until then left it.
     """
     from pipelines.tables.query import query as run
     from pipelines.tables.results import write_result
