@@ -4,7 +4,7 @@ The engine is DataFusion inside ``deltalake``: it downloads nothing and reads de
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,13 +74,11 @@ def query(
     for name, moment in _moments(as_of, named).items():
         opened[name] = open_at(opened[name], moment)
     versions = per_table("--changes-since", changes_since, named)
-    views = [VIEWS[name] for name in named_in(sql, VIEWS)]
-    _check_views_of_changes(views, versions)
     if not versions:
-        return _run(sql, opened, views, places)
+        return _run(sql, opened, places)
     with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
         opened |= {n: _changes(opened[n], version, folder) for n, version in versions.items()}
-        return _run(sql, opened, views, places)
+        return _run(sql, opened, places, versions)
 
 
 def _moments(as_of: AsOf | None, named: list[str]) -> dict[str, Moment]:
@@ -153,17 +151,6 @@ def _open_table(uri: str) -> DeltaTable:
         raise AffectstreamError(message) from error
 
 
-def _check_views_of_changes(views: list[View], versions: dict[str, int]) -> None:
-    for view in views:
-        if versions.keys() & set(tables_of(view)) and not view.by_row:
-            by_row = ", ".join(each.name for each in VIEWS.values() if each.by_row)
-            message = (
-                f"{view.name} sums up rows, and changes are not rows that hold: ask for the "
-                f"changes of a table or of {by_row}"
-            )
-            raise AffectstreamError(message)
-
-
 def _changes(table: DeltaTable, version: int, folder: str) -> DeltaTable:
     """Return a table of the changes since a version, in a folder that does not outlive the query.
 
@@ -176,18 +163,19 @@ def _changes(table: DeltaTable, version: int, folder: str) -> DeltaTable:
 
 
 def _run(
-    sql: str, opened: dict[str, DeltaTable], views: list[View], places: dict[str, str]
+    sql: str, opened: dict[str, DeltaTable], places: dict[str, str], changed: Iterable[str] = ()
 ) -> pa.Table:
     engine = QueryBuilder(_SETTINGS)
     try:
         for name, table in opened.items():
             engine.register(name, table)
-        for view in _with_sources(views):
-            if opened.keys() >= set(tables_of(view)):
+        for view in _views_named_in(sql):
+            if not _hindrance(view, places, changed):
                 engine.execute(f"CREATE VIEW {view.name} AS {view.sql}").read_all()
         result = pa.table(engine.execute(sql))
     except (DeltaError, pa.ArrowException, OSError) as error:
-        message = f"the query does not run: {_sentence(str(error))} ({_known(views, places)})"
+        hint = _sentence(str(error))
+        message = f"the query does not run: {hint} ({_known(hint, places, changed)})"
         raise AffectstreamError(message) from error
     if not result.num_columns:
         message = "the query returns no column: name what to select (SELECT … INTO is not read)"
@@ -195,20 +183,38 @@ def _run(
     return plain_types(result)
 
 
-def _with_sources(views: list[View]) -> list[View]:
-    """Return the views and those that they read, each after what it reads."""
-    wanted = {view.name for view in views}
+def _views_named_in(sql: str) -> list[View]:
+    """Return the views that a statement names and those that they read, each after what it reads.
+
+    A name may also be that of an alias: a view that cannot be had is no error until it is read.
+    """
+    wanted = set(named_in(sql, VIEWS))
     for view in reversed(list(VIEWS.values())):
         wanted |= set(view.reads) if view.name in wanted else set()
     return [view for view in VIEWS.values() if view.name in wanted]
 
 
-def _known(views: list[View], places: dict[str, str]) -> str:
-    """Say which tables and views there are, and what a view that was asked for lacks."""
-    for view in views:
-        if lacking := [name for name in tables_of(view) if name not in places]:
-            return f"{view.name} reads {', '.join(lacking)}, and no such table stands here"
-    ready = [view.name for view in VIEWS.values() if places.keys() >= set(tables_of(view))]
+def _hindrance(view: View, places: dict[str, str], changed: Iterable[str]) -> str | None:
+    """Say why a view cannot be read, None where it can."""
+    needed = tables_of(view)
+    if lacking := [name for name in needed if name not in places]:
+        return f"{view.name} reads {', '.join(lacking)}, and no such table stands here"
+    if set(needed) & set(changed) and not view.by_row:
+        by_row = ", ".join(each.name for each in VIEWS.values() if each.by_row)
+        return (
+            f"{view.name} is not made row by row, so it has no changes: ask for those of a table "
+            f"or of {by_row}"
+        )
+    return None
+
+
+def _known(hint: str, places: dict[str, str], changed: Iterable[str]) -> str:
+    """Say why the view that the engine did not find is not there, or which tables and views are."""
+    hindrances = {view.name: _hindrance(view, places, changed) for view in VIEWS.values()}
+    for name, hindrance in hindrances.items():
+        if hindrance and f".{name}' not found" in hint:
+            return hindrance
+    ready = [name for name, hindrance in hindrances.items() if not hindrance]
     return f"tables here: {', '.join(places)}; views: {', '.join(ready)}"
 
 
