@@ -19,8 +19,8 @@ def file_layout(table: Table) -> WriterProperties:
 
     Small row groups and pages let a reader skip what it does not look for, and numbers without a
     dictionary spare it one of 1 MB for each column and file. A subject's rows out of 10 M in 30
-    files take 30 to 70 ms of processor time, and 130 with the writer's defaults; the files are a
-    third larger.
+    files take 75 ms of processor time, and 130 with the writer's defaults; the files are a third
+    larger.
     """
     plain = ColumnProperties(dictionary_enabled=False)
     columns = {
