@@ -35,9 +35,15 @@ FIRST_VERSION: Final = 1
 """Version of every schema as affectstream 0.1.0 wrote it."""
 
 
-def _field(name: str, kind: pa.DataType, doc: str, since: int = FIRST_VERSION) -> pa.Field:
-    """Make a column; one that is added to a table names the schema version that it came with."""
-    return pa.field(name, kind, metadata={"doc": doc, "since": str(since)})
+def _field(
+    name: str, kind: pa.DataType, doc: str, since: int = FIRST_VERSION, **more: str
+) -> pa.Field:
+    """Make a column; one that is added to a table names the schema version that it came with.
+
+    ``more`` may name its ``unit``, its ``range`` where no expectation does, and ``example="never"``
+    where the dictionary must not show a value.
+    """
+    return pa.field(name, kind, metadata={"doc": doc, "since": str(since), **more})
 
 
 def since(field: pa.Field) -> int:
@@ -59,7 +65,7 @@ _CONTEXT = [
 ]
 _EXPRESSION = [
     _field("vocabulary", pa.string(), "vocabulary and version of the scores"),
-    _field("scores", _SCORES, f"calibrated probabilities of {_ORDER}; sum 1"),
+    _field("scores", _SCORES, f"calibrated probabilities of {_ORDER}; sum 1", range="0 to 1"),
     _field("expression", pa.string(), "most probable shown expression; null where abstained"),
     _field("confidence", pa.float32(), "calibrated probability of that expression, 0-1"),
     _field("abstained", pa.bool_(), "true where the confidence is under the model's threshold"),
@@ -86,6 +92,7 @@ OBSERVATIONS = pa.schema(
     ]
 )
 
+_REVISION = "number of distinct events in the window; grows when late"
 EMOTION_FEATURES = pa.schema(
     [
         _field(
@@ -97,13 +104,17 @@ EMOTION_FEATURES = pa.schema(
         *_CONTEXT,
         _field("window_start", TIME, "inclusive start of the window, UTC"),
         _field("window_end", TIME, "exclusive end of the window, UTC"),
-        _field("revision", pa.int32(), "number of distinct events in the window; grows when late"),
-        *[_field(f"n_{m}", pa.int32(), f"{m} events in the window") for m in MODALITIES],
+        _field("revision", pa.int32(), _REVISION, unit="events"),
+        *[
+            _field(f"n_{m}", pa.int32(), f"{m} events in the window", unit="events")
+            for m in MODALITIES
+        ],
         *_EXPRESSION,
         _field(
             "attention",
             pa.list_(pa.float32(), len(MODALITIES)),
             f"attention on {', '.join(MODALITIES)}; 0 where missing, sum 1",
+            range="0 to 1",
         ),
         _field("activity", pa.string(), "last activity that the scene's context told, or null"),
         _field("game_result", pa.string(), "last game result that the context told, or null"),
@@ -132,6 +143,7 @@ EXPRESSION_DECISIONS = pa.schema(
             "avatar_weights",
             pa.list_(pa.float32(), len(BLENDSHAPES)),
             "ARKit-52 weights, 0-1, in Apple's order",
+            range="0 to 1",
         ),
         _field("policy_version", pa.string(), "scenario policy and version"),
         _field("expires_at", TIME, "after this the decision is stale, UTC"),
@@ -173,15 +185,15 @@ REFUSALS = pa.schema(
     ]
 )
 
+_PERSON = "keyed HMAC of the subject id: whom a grant counts for"
+_FOLD = "the same in any spelling: whom a withdrawal counts for"
 CONSENT_LEDGER = pa.schema(
     [
         _field("ledger_id", pa.string(), "row id: hash of all that the row says of consent"),
         _field("event_id", pa.string(), "the consent or erasure event; null where it had no id"),
         _field("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
-        _field("person_ref", pa.string(), "keyed HMAC of the subject id: whom a grant counts for"),
-        _field(
-            "person_fold", pa.string(), "the same in any spelling: whom a withdrawal counts for"
-        ),
+        _field("person_ref", pa.string(), _PERSON, example="never"),
+        _field("person_fold", pa.string(), _FOLD, example="never"),
         _field("region", pa.string(), "legal region of the subject; null where it was not told"),
         _field("purpose", pa.string(), "purpose; * for every purpose"),
         _field("modality", pa.string(), "modality; * for every modality"),
@@ -230,8 +242,8 @@ RUNS = pa.schema(
         _field("log", pa.string(), "fingerprint of the recorded log"),
         _field("config", pa.string(), "fingerprint of the configuration"),
         _field("started_at", TIME, "when the run started, UTC"),
-        _field("seconds", pa.float64(), "duration of the run"),
-        _field("records", pa.int64(), "records read"),
+        _field("seconds", pa.float64(), "duration of the run", unit="s"),
+        _field("records", pa.int64(), "records read", unit="records"),
         _field("stages", pa.string(), "JSON: stage → rows in, rows out, seconds"),
         _field(
             PARTITION, pa.date32(), "UTC day of the log's first record with a time; the partition"

@@ -12,13 +12,14 @@ import pytest
 from pydantic import BaseModel
 
 from pipelines.config import Config
+from pipelines.tables.analyst_views import VIEWS
 from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
 from schemas.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog"),
-    *("query", "tables", "show", "report", "check", "train", "evaluate", "config"),
+    *("query", "describe", "tables", "show", "report", "check", "train", "evaluate", "config"),
 )
 
 
@@ -55,9 +56,10 @@ def test_no_page_asks_another_host_for_anything(site: Path) -> None:
         assert not re.findall(r"<(?:script|link|img|iframe)[^>]*https?://[^>]*>", text), page
 
 
-def test_every_column_stands_on_the_page_of_the_tables(site: Path) -> None:
+def test_every_column_of_tables_and_views_stands_on_their_page(site: Path) -> None:
     named = _codes_on(site / "reference" / "tables.html")
-    columns = {name for table in TABLES.values() for name in table.schema.names}
+    described = (*TABLES.values(), *VIEWS.values())
+    columns = {name for each in described for name in each.schema.names}
     assert columns <= named
 
 
