@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHON_NEEDED := Python 3.11 is needed: install it, or say where it is: make PYTHON=/path/to/python3.11
 HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "$(PYTHON_NEEDED) $(MAKECMDGOALS)"; exit 1; }
 
-.PHONY: help demo test fuzz lint docs mutants bench needed servers kafka flink s3 chaos bench-live bench-serve
+.PHONY: help demo test fuzz lint docs mutants bench needed servers kafka flink s3 spark chaos bench-live bench-serve
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -26,6 +26,7 @@ servers: needed .venv/.ready
 	@$(BIN)/python -m infra.kafka.kafka_server fetch
 	@$(BIN)/python -m infra.flink.flink_server fetch
 	@$(BIN)/python -m infra.s3.s3_server fetch
+	@$(BIN)/python -m infra.spark.spark_jars
 
 kafka: DO ?= start
 kafka: .venv/.ready ## start a broker on this machine; DO=fetch, status or stop
@@ -38,6 +39,9 @@ flink: .venv/.ready ## fetch the Flink runner; DO=start, status or stop a cluste
 s3: DO ?= start
 s3: .venv/.ready ## start an S3 store on this machine; DO=fetch, status or stop
 	@$(BIN)/python -m infra.s3.s3_server $(DO)
+
+spark: .venv/.ready ## fetch Delta Lake's jars for Spark
+	@$(BIN)/python -m infra.spark.spark_jars
 
 bench-live: servers ## measure the live path, write docs/benchmarks
 	@$(BIN)/python -m infra.bench.live

@@ -50,9 +50,10 @@ def _section(entry: Entry, facts: str) -> str:
 
 def _table_facts(table: Table) -> str:
     days = table.retention_days
-    kept = "kept as proof" if days is None else f"needed for {days} days"
+    kept = "kept as proof" if days is None else f"kept for {days} days"
     return (
-        f"Row id: `{table.row_id}`. Owner: {table.owner}; {kept}. Schema version {table.version}."
+        f"Row id: `{table.row_id}`. Owner: {table.owner}; {kept} ({table.retention_reason}). "
+        f"Schema version {table.version}."
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils.logging import disable_progress_bar
 
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.labels import read_outputs
@@ -20,6 +21,8 @@ from model_serving.threads import model_threads
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.vocabularies import EXPRESSIONS
+
+disable_progress_bar()  # a backfill loads nothing else, and a bar for one file says nothing
 
 SHIPPED = Path(__file__).parent / "weights" / "fusion"
 _LEAST = 1e-4  # scores below it say nothing more: their logarithm would shout over the rest

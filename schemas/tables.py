@@ -265,8 +265,8 @@ class Table:
     by, which is ``time`` unless the table has none. Rows of an ``awaited`` table are committed as
     they come, since somebody waits for them; those of others are collected for some seconds.
     ``subject`` is the column that says whose the rows are, None where they are nobody's.
-    ``retention_days`` is how long rows are meant to be kept, None where they are the proof of
-    something; nothing deletes by it yet.
+    ``retention_days`` is how long rows are kept, None where they are the proof of something:
+    ``affectstream maintain`` deletes those of earlier days. ``retention_reason`` says why so long.
     """
 
     name: str
@@ -274,6 +274,7 @@ class Table:
     schema: pa.Schema
     owner: Owner
     retention_days: int | None
+    retention_reason: str
     time: str | None = None
     pruned_by: str = ""
     awaited: bool = False
@@ -322,6 +323,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 schema=OBSERVATIONS,
                 owner="expression",
                 retention_days=30,
+                retention_reason="features are rebuilt from them: GDPR 5(1)(e), BIPA 15(a)",
                 time="event_time",
                 subject="subject_ref",
             ),
@@ -331,6 +333,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 schema=EMOTION_FEATURES,
                 owner="expression",
                 retention_days=365,
+                retention_reason="a person's usual state and trend: GDPR 5(1)(e), BIPA 15(a)",
                 time="window_start",
                 awaited=True,
                 subject="subject_ref",
@@ -341,6 +344,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 schema=EXPRESSION_DECISIONS,
                 owner="expression",
                 retention_days=365,
+                retention_reason="decisions can be explained: GDPR 15, 22, AI Act 26(6)",
                 time="window_end",
                 awaited=True,
                 subject="subject_ref",
@@ -351,6 +355,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 schema=DEAD_LETTERS,
                 owner="operations",
                 retention_days=90,
+                retention_reason="sources can be repaired: GDPR 5(1)(c), (d)",
                 pruned_by="offset",
             ),
             Table(
@@ -359,6 +364,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 schema=REFUSALS,
                 owner="privacy",
                 retention_days=365,
+                retention_reason="proof that law and consent were obeyed: GDPR 5(2)",
                 time="event_time",
                 subject="subject_ref",
             ),
@@ -368,6 +374,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 schema=CONSENT_LEDGER,
                 owner="privacy",
                 retention_days=None,
+                retention_reason="consent is proved as long as it counts: GDPR 7(1)",
                 time="event_time",
                 subject="subject_ref",
             ),
@@ -377,6 +384,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 schema=REVIEW_QUEUE,
                 owner="operations",
                 retention_days=365,
+                retention_reason="a person looked at a decision: GDPR 22(3), AI Act 14",
                 time="window_end",
                 awaited=True,
                 subject="subject_ref",
@@ -387,6 +395,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 schema=RUNS,
                 owner="operations",
                 retention_days=365,
+                retention_reason="what ran on what, under which settings: AI Act 12",
                 pruned_by="run_id",
             ),
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -17,9 +18,14 @@ VERSION = "_commit_version"
 """Column of a change: the version of the table that it came with."""
 
 REASON = "affectstream.reason"
-"""Metadata of a commit: why it deleted or wrote rows. The erasure of a person needs none."""
+"""Metadata of a commit: why it deleted or wrote rows. The erasure of a person needs none.
+
+Spark has one text for all metadata of a commit, in which this stands as ``spark_reason`` writes it.
+"""
 RETENTION = "retention"
 BACKFILL = "backfill"
+
+_SPARK_METADATA = "userMetadata"
 
 _GONE = ("not found", "Invalid table version")
 """What the engine says where a file or a log entry is missing."""
@@ -97,5 +103,16 @@ def reasons(table: DeltaTable, versions: Sequence[int]) -> dict[int, str]:
     if not versions:
         return {}
     entries = table.history(table.version() - min(versions) + 1)
-    found = {int(entry["version"]): entry.get(REASON) for entry in entries if "version" in entry}
-    return {version: found[version] for version in versions if found.get(version)}
+    found = {int(entry["version"]): _reason(entry) for entry in entries if "version" in entry}
+    return {version: reason for version in versions if (reason := found.get(version))}
+
+
+def spark_reason(reason: str) -> str:
+    """Return what a commit by Spark has as its metadata where this is its reason."""
+    return f"{REASON}={reason}"
+
+
+def _reason(entry: dict[str, Any]) -> str | None:
+    said = str(entry.get(_SPARK_METADATA, ""))
+    by_spark = said.removeprefix(spark_reason("")) if said.startswith(spark_reason("")) else None
+    return entry.get(REASON, by_spark)

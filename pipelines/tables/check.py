@@ -15,6 +15,7 @@ from rich.table import Table
 from schemas.errors import AffectstreamError
 from schemas.suites import Suite, columns_of, expectation_name, load_suite
 from schemas.tables import TABLES, Root
+from transforms.landing.features import check_readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,9 @@ def _context(docs: Path | None) -> Any:
 
 def _frame(path: str, suite: Suite) -> pd.DataFrame:
     used = {column for entry in suite["expectations"] for column in columns_of(entry["kwargs"])}
-    return DeltaTable(path).to_pyarrow_table(columns=sorted(used)).to_pandas()
+    table = DeltaTable(path)
+    check_readable(table)
+    return table.to_pyarrow_table(columns=sorted(used)).to_pandas()
 
 
 def _verdict(context: Any, name: str, path: str) -> TableVerdict:

@@ -15,10 +15,15 @@ _LONGEST = timedelta(days=1)
 which a history is forgotten are not read."""
 
 
+def earliest(config: Config, before: datetime) -> datetime:
+    """Return the time from which on features decide the histories that stand at another time."""
+    return before - _LONGEST - timedelta(seconds=config.decisions.forget_s)
+
+
 def landed_features(config: Config, subject_ref: str, before: datetime) -> pa.Table:
     """Return the landed feature rows of this subject's shard whose windows ended before a time."""
     table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
-    since = before - _LONGEST - timedelta(seconds=config.decisions.forget_s)
+    since = earliest(config, before)
     rows = (
         table.to_table(
             filter=(pc.field(PARTITION) >= since.date())

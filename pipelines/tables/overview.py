@@ -38,7 +38,7 @@ def standing_tables(root: Root) -> list[Standing]:
     Raises:
         AffectstreamError: there is none, or one can't be read.
     """
-    return [_look(name, table) for name, table in open_tables(root).items()]
+    return [_look(name, table) for name, table in open_tables(root, unreadable=True).items()]
 
 
 def _look(name: str, table: DeltaTable) -> Standing:

@@ -20,6 +20,7 @@ from pipelines.tables.statement import check_reads, named_in, per_table, tables_
 from pipelines.tables.versions import Moment, changes_since, open_at
 from schemas.errors import AffectstreamError
 from schemas.tables import TABLES, Root
+from transforms.landing.features import check_readable
 
 if TYPE_CHECKING:  # it takes half a second, and only some callers want frames
     import pandas as pd
@@ -114,12 +115,12 @@ def read_table(root: Root, name: str, *columns: str) -> pa.Table:
     )
 
 
-def open_tables(root: Root) -> dict[str, DeltaTable]:
-    """Open the tables that stand under this root, by name.
+def open_tables(root: Root, *, unreadable: bool = False) -> dict[str, DeltaTable]:
+    """Open the tables that stand under this root, by name, ``unreadable`` ones if those are wanted.
 
     Raises AffectstreamError where there is none or one cannot be read.
     """
-    return {name: _open_table(place) for name, place in _places(root).items()}
+    return {name: _open_table(place, unreadable) for name, place in _places(root).items()}
 
 
 def standing(root: Root) -> dict[str, str]:
@@ -143,12 +144,15 @@ def _places(root: Root) -> dict[str, str]:
     return found
 
 
-def _open_table(uri: str) -> DeltaTable:
+def _open_table(uri: str, unreadable: bool = False) -> DeltaTable:
     try:
-        return DeltaTable(uri)
+        table = DeltaTable(uri)
     except (DeltaError, OSError) as error:
         message = f"table {uri} cannot be read: {_sentence(str(error))}"
         raise AffectstreamError(message) from error
+    if not unreadable:
+        check_readable(table)
+    return table
 
 
 def _changes(table: DeltaTable, version: int, folder: str) -> DeltaTable:

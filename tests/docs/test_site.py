@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog"),
     *("query", "describe", "tables", "show", "report", "check", "train", "evaluate", "config"),
+    *("maintain", "backfill", "feed"),
 )
 
 

@@ -40,10 +40,16 @@ class Checkout:
         self.touched.add(path)
 
     def run(self, script: str) -> Any:
-        """Run a script with these packages, and return the JSON that it prints last."""
+        """Run a script with these packages, and return the JSON that it prints last.
+
+        From a file: where pyspark is installed, which Great Expectations then loads, a process
+        that was started with -c is taken for doctests and ended with status 0.
+        """
+        path = self.folder / "script.py"
+        path.write_text(script)
         environment = os.environ | {"PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}"}
         done = subprocess.run(
-            [sys.executable, "-c", script],
+            [sys.executable, str(path)],
             cwd=self.folder, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]

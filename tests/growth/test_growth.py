@@ -82,6 +82,7 @@ TABLES: Mapping[str, Table] = """,
                 schema=WINDOW_SIZES,
                 owner="operations",
                 retention_days=30,
+                retention_reason="sizes are needed for a month",
                 time="window_start",
             ),
             Table(

@@ -10,6 +10,7 @@ from deltalake.schema import Field, PrimitiveType
 
 from schemas.errors import AffectstreamError
 from schemas.tables import FIRST_VERSION, PARTITION, TABLES, Root, Table, since
+from transforms.landing.features import unwritable_features
 from transforms.landing.repair import repair_tables, unwritable_error
 from transforms.landing.retry import retry_commit
 
@@ -18,11 +19,6 @@ SCHEMA_VERSION = "affectstream.schema"
 CHANGES_SINCE = "affectstream.changes_since"
 """Property of a Delta table that says from which version on its change feed can be trusted."""
 _CHANGE_FEED = {"delta.enableChangeDataFeed": "true"}
-_FEATURES = {"appendOnly", "invariants", "changeDataFeed", "timestampNtz"}
-"""Writer features that rows can be committed with."""
-_OPTIONS = ("delta.columnMapping.mode", "delta.enableDeletionVectors")
-"""Properties that turn on what rows cannot be committed with."""
-_CONSTRAINT = "delta.constraints."
 
 
 def prepare_tables(root: Root) -> None:
@@ -97,18 +93,7 @@ def _differences(table: Table, stands: DeltaTable, version: int) -> Iterator[str
             yield f"its {name} may not be null"
     if stands.metadata().partition_columns != [PARTITION]:
         yield f"it is not partitioned by {PARTITION}"
-    yield from _unwritable_features(stands)
-
-
-def _unwritable_features(stands: DeltaTable) -> Iterator[str]:
-    """Say what other engines turned on in a table that rows then cannot be committed to."""
-    if unknown := sorted(set(stands.protocol().writer_features or ()) - _FEATURES):
-        yield f"it uses {', '.join(unknown)}"
-    for name, value in stands.metadata().configuration.items():
-        if name.startswith(_CONSTRAINT):
-            yield f"it has the constraint {name.removeprefix(_CONSTRAINT)}"
-        elif name in _OPTIONS and value not in ("none", "false"):
-            yield f"it has {name}={value}"
+    yield from unwritable_features(stands)
 
 
 def _place(stands: DeltaTable) -> str:

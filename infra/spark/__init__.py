@@ -1,0 +1,1 @@
+"""Delta Lake for Spark: the jars that pyspark lacks."""

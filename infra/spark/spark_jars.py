@@ -1,0 +1,34 @@
+"""Delta Lake's jars for Spark here: ``python -m infra.spark.spark_jars``.
+
+``affectstream maintain --engine spark`` and ``affectstream backfill --engine spark`` need no more
+than these jars, Java and pyspark: Spark runs inside the command.
+"""
+
+import sys
+from pathlib import Path
+
+from infra.processes import BUILD, ServerError, maven
+
+HERE = Path(__file__).resolve().parent
+
+JARS = BUILD / "spark"
+
+
+def fetch() -> None:
+    """Fetch the jars (7 of them) where they are missing."""
+    goals = ("dependency:copy-dependencies", f"-DoutputDirectory={JARS}", "-DexcludeTransitive")
+    maven(HERE / "pom.xml", JARS, *goals)
+
+
+def main() -> int:
+    """Fetch the jars; return the exit status."""
+    try:
+        fetch()
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Backfill: what may be rebuilt and written, whichever engine does it."""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from rich.console import Console
+
+from pipelines.backfill.days import Days, on_day, read_rows, windows_of, within
+from pipelines.backfill.rebuild import COUNTS, length_us, time_of
+from pipelines.backfill.results import Results
+from pipelines.config import Config
+from pipelines.tables.query import open_tables
+from schemas.errors import AffectstreamError
+from schemas.events import CONTEXT_FIELDS
+from schemas.tables import TABLES
+from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
+from transforms.landing.prepare import check_schema, prepare_tables
+from transforms.landing.retry import retry_commit
+
+NEEDED_TABLES = ("observations", "emotion_features", "expression_decisions")
+
+Rebuild = Callable[[Config, Days, dict[str, DeltaTable], Results], None]
+"""An engine: rebuilds days and notes what it found. It raises CommitFailedError where other
+writers changed a day meanwhile; what it noted before is done."""
+
+
+def backfill(
+    config: Config, days: Days, rebuild: Rebuild, console: Console, *, write: bool
+) -> Results:
+    """Rebuild features and decisions of past days from their observations, by an engine.
+
+    With ``write`` the days that differ are replaced, each in a commit whose reason is BACKFILL.
+
+    Raises:
+        AffectstreamError: a day is not over, a table is missing, or the tables do not hold what
+            the days' rows were made of.
+    """
+    _check_closed(config, days, dt.datetime.now(dt.UTC))
+    if write:
+        prepare_tables(config.tables)
+    tables = _open(config)
+    unknown = sorted(_fields_without_a_column(read_scenarios(config.scenarios)))
+    if unknown and write:
+        message = (
+            f"{config.scenarios} asks at once for {', '.join(unknown)}, which no table holds: "
+            "decisions that hang on it cannot be rebuilt, only compared with --check"
+        )
+        raise AffectstreamError(message)
+    if write:
+        for day in days:
+            _check_complete(config, day, tables)
+    results: Results = {}
+    with console.status(f"rebuilding {days.first} to {days.last}"):
+        retry_commit(lambda: rebuild(config, days, tables, results), config.tables, "backfills")
+    return results
+
+
+def _check_closed(config: Config, days: Days, now: dt.datetime) -> None:
+    span = length_us(config.windows)
+    end = time_of(windows_of(days.last, config.windows)[1] * span)
+    if end + dt.timedelta(seconds=config.reach_s) > now:
+        message = f"{days.last} is not over: its rows still change; backfill it tomorrow"
+        raise AffectstreamError(message)
+
+
+def _open(config: Config) -> dict[str, DeltaTable]:
+    stand = open_tables(config.tables)
+    if missing := [name for name in NEEDED_TABLES if name not in stand]:
+        message = f"{config.tables} has no table {missing[0]}: a backfill needs it"
+        raise AffectstreamError(message)
+    for name in NEEDED_TABLES:
+        check_schema(TABLES[name], stand[name])
+    return {name: stand[name] for name in NEEDED_TABLES}
+
+
+def _fields_without_a_column(policy: ScenarioPolicy) -> Iterator[str]:
+    for rules in policy.scenarios.values():
+        for rule in rules.values():
+            yield from rule.at_once.keys() - set(CONTEXT_FIELDS)
+
+
+def _check_complete(config: Config, day: dt.date, tables: dict[str, DeltaTable]) -> None:
+    """Refuse a day whose features were made of more observations than stand."""
+    span = length_us(config.windows)
+    first, end = windows_of(day, config.windows)
+    where = within("event_time", time_of(first * span), time_of(end * span))
+    stand = tables["observations"].to_pyarrow_dataset().count_rows(filter=where)
+    landed = read_rows(tables["emotion_features"], "emotion_features", COUNTS, on_day(day))
+    counted = sum(pc.sum(landed[name]).as_py() or 0 for name in COUNTS)
+    if counted > stand:
+        message = (
+            f"the features of {day} were made of {counted:,} observations, and {stand:,} stand: "
+            "retention or an erasure took the rest, so the day is left as it is"
+        )
+        raise AffectstreamError(message)

@@ -1,0 +1,107 @@
+"""A backfill inside this process, a day at a time."""
+
+import datetime as dt
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+from model_serving.fusion import Fusion, load_fusion
+from pipelines.backfill.compare import differences
+from pipelines.backfill.days import CHUNK_US, Days, midnight, on_day, read_rows, windows_of, within
+from pipelines.backfill.rebuild import (
+    CARRIED,
+    DECIDED_ON,
+    OBSERVED,
+    carry_context,
+    length_us,
+    rebuild_decisions,
+    rebuild_features,
+    time_of,
+)
+from pipelines.backfill.results import DayResult, Results
+from pipelines.config import Config
+from pipelines.tables.changes import BACKFILL, REASON
+from pipelines.tables.history import earliest
+from schemas.tables import PARTITION, TABLES
+from transforms.decide import Decider
+from transforms.deciding.scenarios import read_scenarios
+
+
+def rebuild(
+    config: Config, days: Days, tables: dict[str, DeltaTable], results: Results, *, write: bool
+) -> None:
+    """Rebuild each day, compare it with what stands and, with ``write``, put it in its place.
+
+    Raises:
+        CommitFailedError: another writer changed rows of a day meanwhile. Days before it are done.
+    """
+    fusion = load_fusion(config.models.fusion)
+    decider = Decider(read_scenarios(config.scenarios), config.decisions)
+    histories: dict[int, pa.RecordBatch] = {}
+    pending = _earlier_features(config, tables["emotion_features"], days.first)
+    for day in days:
+        # Before anything is read: a commit to this day from now on makes ours fail.
+        for table in tables.values():
+            table.update_incremental()
+        features = _features(config, day, tables, fusion)
+        known = pa.concat_tables([pending, features.select(DECIDED_ON)])
+        over = pc.less(known["window_end"], pa.scalar(midnight(day + dt.timedelta(days=1))))
+        decided = rebuild_decisions(known.filter(over), decider, histories, config.windows.shards)
+        pending = known.filter(pc.invert(over))
+        rebuilt = {
+            "emotion_features": features,
+            "expression_decisions": decided.filter(pc.equal(decided[PARTITION], pa.scalar(day))),
+        }
+        for name, rows in rebuilt.items():
+            result = _compare(name, day, rows, tables[name])
+            if write and result.differ:
+                _replace(name, day, rows, tables[name])
+            results.setdefault((name, day), result)
+
+
+def _features(
+    config: Config, day: dt.date, tables: dict[str, DeltaTable], fusion: Fusion
+) -> pa.Table:
+    parts = _observations(config, day, tables["observations"])
+    rows = [rebuild_features(part, config.windows, fusion) for part in parts]
+    stand = read_rows(tables["emotion_features"], "emotion_features", CARRIED, on_day(day))
+    return carry_context(pa.concat_tables(rows), stand)
+
+
+def _observations(config: Config, day: dt.date, table: DeltaTable) -> Iterator[pa.Table]:
+    """Yield the observations of the windows that begin on a day, some windows at a time."""
+    span = length_us(config.windows)
+    first, end = windows_of(day, config.windows)
+    step = max(1, CHUNK_US // span)
+    for place in range(first, end, step):
+        start, stop = time_of(place * span), time_of(min(place + step, end) * span)
+        yield read_rows(table, "observations", OBSERVED, within("event_time", start, stop))
+
+
+def _earlier_features(config: Config, table: DeltaTable, day: dt.date) -> pa.Table:
+    """Return the landed features from which the histories at the beginning of a day follow."""
+    start = midnight(day)
+    where = within("window_start", earliest(config, start), start)
+    return read_rows(table, "emotion_features", DECIDED_ON, where)
+
+
+def _compare(name: str, day: dt.date, rows: pa.Table, table: DeltaTable) -> DayResult:
+    known = TABLES[name]
+    landed = read_rows(table, name, known.schema.names, on_day(day))
+    found = differences(known, rows, landed)
+    return DayResult(len(rows), len(found), found)
+
+
+def _replace(name: str, day: dt.date, rows: pa.Table, table: DeltaTable) -> None:
+    known = TABLES[name]
+    order = [(known.subject, "ascending"), (known.time, "ascending")]
+    plain = pa.schema([field.remove_metadata() for field in known.schema])
+    write_deltalake(
+        table,
+        rows.sort_by(order).cast(plain),
+        mode="overwrite",
+        predicate=f"{PARTITION} = '{day}'",
+        commit_properties=CommitProperties(custom_metadata={REASON: BACKFILL}),
+    )

@@ -1,0 +1,134 @@
+"""Observations → features → decisions, by the functions that the stream itself calls.
+
+The rows are those of the stream where the observations say all that the stream knew. What they do
+not say:
+
+- Context events land in no table. The features that stand carry what these told (``activity``,
+  ``game_result``, ``lesson_state``), their number within ``revision``, and the scene and region of
+  a window that had some. Fields of a context that have no column reach no backfill.
+- Which events were late. The stream decides on a window once, before its late events; a backfill
+  decides on all of them, and what is decided after it in the session may differ too.
+- What else came under an event's id. Of two events of one id the observation of the first stands;
+  the window of the stream may have counted the other.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from model_serving.fusion import Fusion
+from schemas.events import CONTEXT_COLUMNS, CONTEXT_FIELDS
+from schemas.modalities import MODALITIES
+from schemas.settings import Windows
+from schemas.stages import OBSERVATION, with_kind
+from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, OBSERVATIONS
+from transforms.decide import NEEDED, Decider
+from transforms.fuse import fuse_batch
+from transforms.window import (
+    MAX_HELD,
+    shard_of,
+    split_by_shard,
+    to_window_input,
+    window_rows,
+)
+
+OBSERVED = [
+    "event_id",
+    "subject_ref",
+    "session_ref",
+    *(name for name, _ in CONTEXT_COLUMNS),
+    "event_time",
+    "modality",
+    "scores",
+    "content",
+]
+"""The columns of observations that a window looks at."""
+CARRIED = [
+    "window_id",
+    "scene_id",
+    "region",
+    "revision",
+    *(f"n_{modality}" for modality in MODALITIES),
+    *CONTEXT_FIELDS,
+]
+"""The columns of features that stand which say what context events told."""
+DECIDED_ON = [*NEEDED, "event_date"]
+"""The columns of features that decisions follow from, and their day."""
+COUNTS = [f"n_{modality}" for modality in MODALITIES]
+_INPUT = with_kind(pa.schema([OBSERVATIONS.field(name) for name in OBSERVED]), OBSERVATION)
+
+
+def length_us(windows: Windows) -> int:
+    """Return the length of a window in µs, as the stream cuts event time."""
+    return int(windows.length_s * 1_000_000)
+
+
+def rebuild_features(observations: pa.Table, windows: Windows, fusion: Fusion) -> pa.Table:
+    """Return the feature rows of these observations, which are all that some windows had."""
+    held = defaultdict(list)
+    span = length_us(windows)
+    ordered = observations.select(OBSERVED).sort_by("event_time")
+    for batch in ordered.to_batches(max_chunksize=MAX_HELD):
+        rows = pa.Table.from_batches([batch]).cast(_INPUT).combine_chunks().to_batches()[0]
+        for shard, earliest, piece in split_by_shard(to_window_input(rows), windows.shards, span):
+            held[earliest // span, shard].append(piece)
+    rows = [
+        window_rows(pieces, time_of(place * span), time_of((place + 1) * span), late=False)
+        for (place, _), pieces in sorted(held.items())
+    ]
+    if not rows:
+        return EMOTION_FEATURES.empty_table()
+    # All at once: a row moves by less than 1e-9 with the batch that it is fused in.
+    return pa.Table.from_batches([fuse_batch(fusion, pa.concat_batches(rows))])
+
+
+def carry_context(rebuilt: pa.Table, stand: pa.Table) -> pa.Table:
+    """Give rebuilt features what context events told the rows of their windows that stand.
+
+    ``stand`` has the columns CARRIED. A window of which no row stands had no context.
+    """
+    place = pc.index_in(rebuilt["window_id"], stand["window_id"].combine_chunks())
+    known = stand.take(place.combine_chunks())
+    counted = sum(known[name].to_numpy() for name in COUNTS)
+    told = np.nan_to_num(known["revision"].to_numpy() - counted).astype(np.int32)
+    columns = {name: known[name] for name in CONTEXT_FIELDS}
+    columns["revision"] = pc.add(rebuilt["revision"], pa.array(told))
+    for name in ("scene_id", "region"):
+        columns[name] = pc.if_else(pa.array(told > 0), known[name], rebuilt[name])
+    return pa.table(
+        [columns.get(name, rebuilt[name]) for name in EMOTION_FEATURES.names],
+        schema=EMOTION_FEATURES,
+    )
+
+
+def rebuild_decisions(
+    features: pa.Table, decider: Decider, histories: dict[int, pa.RecordBatch], shards: int
+) -> pa.Table:
+    """Return the decisions on these feature rows, and lead the ``histories`` of the shards on.
+
+    ``features`` has the columns NEEDED; none of its windows may end before one that the histories
+    have seen.
+    """
+    made = []
+    for shard, rows in _by_shard(features, shards):
+        whole = rows.append_column("details", pa.nulls(len(rows), pa.string()))
+        decisions, _, histories[shard] = decider.drain(whole.to_batches(), histories.get(shard))
+        made.append(decisions)
+    return pa.Table.from_batches(made, schema=EXPRESSION_DECISIONS)
+
+
+def _by_shard(features: pa.Table, shards: int) -> Iterator[tuple[int, pa.Table]]:
+    coded = features["subject_ref"].combine_chunks().dictionary_encode()
+    own = np.array([shard_of(ref, shards) for ref in coded.dictionary.to_pylist()], np.int64)
+    shard = own[coded.indices.to_numpy()] if len(features) else own
+    for each in np.unique(shard).tolist():
+        yield each, features.filter(pa.array(shard == each))
+
+
+def time_of(micros: int) -> dt.datetime:
+    """Return the time so many µs after the beginning of 1970, UTC."""
+    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=micros)

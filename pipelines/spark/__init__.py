@@ -1,0 +1,1 @@
+"""The tables on Spark: maintenance and backfill past what one process can do."""

@@ -1,0 +1,61 @@
+"""What rewrites a table's files: deltalake, inside this process, or another engine."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Protocol
+
+from deltalake import CommitProperties, DeltaTable
+
+from pipelines.tables.changes import REASON, RETENTION
+from schemas.tables import NO_DAY, PARTITION
+
+_SORT_BYTES = 2 << 30
+"""Memory of a sort, above which it goes to disk: half a million feature rows take 0.4 GB."""
+
+
+class Engine(Protocol):
+    """Rewrites of one table, each of them one commit.
+
+    Raises ``deltalake.exceptions.CommitFailedError`` where another writer was first.
+    """
+
+    def compact(self, table: DeltaTable, day: dt.date) -> None:
+        """Make large files of a day's small ones."""
+
+    def sort(self, table: DeltaTable, day: dt.date, columns: Sequence[str]) -> None:
+        """Write a day's rows anew, in the z-order of these columns."""
+
+    def delete_before(self, table: DeltaTable, day: dt.date) -> None:
+        """Delete the rows of earlier days, in a commit that says that their retention is over."""
+
+    def vacuum(self, table: DeltaTable, keep_hours: int) -> None:
+        """Delete the files that no version of so many hours ago, or later, needs.
+
+        The change feed's files are among them: in those a person's rows would outlive an erasure.
+        """
+
+
+class DeltalakeEngine:
+    """The engine that is always there: it works inside this process."""
+
+    def compact(self, table: DeltaTable, day: dt.date) -> None:
+        table.optimize.compact(partition_filters=_day(day))
+
+    def sort(self, table: DeltaTable, day: dt.date, columns: Sequence[str]) -> None:
+        table.optimize.z_order(columns, _day(day), max_spill_size=_SORT_BYTES)
+
+    def delete_before(self, table: DeltaTable, day: dt.date) -> None:
+        why = CommitProperties(custom_metadata={REASON: RETENTION})
+        table.delete(earlier_than(day), commit_properties=why)
+
+    def vacuum(self, table: DeltaTable, keep_hours: int) -> None:
+        table.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)
+
+
+def earlier_than(day: dt.date) -> str:
+    """Return the predicate, in SQL, of the rows of earlier days; those of no known day are none."""
+    return f"{PARTITION} < DATE '{day}' AND {PARTITION} <> DATE '{NO_DAY}'"
+
+
+def _day(day: dt.date) -> list[tuple[str, str, str]]:
+    return [(PARTITION, "=", str(day))]

@@ -1,0 +1,212 @@
+"""Maintenance of the tables beside whoever writes them: retention, files, log."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table as Grid
+
+from pipelines.tables.engine import Engine
+from pipelines.tables.query import open_tables
+from schemas.errors import AffectstreamError
+from schemas.strict import suggest
+from schemas.tables import NO_DAY, PARTITION, TABLES, Root, Table
+from transforms.landing.prepare import check_schema
+from transforms.landing.retry import retry_commit
+
+WEEK_H = 7 * 24
+"""Hours for which a reader, or a follower of the change feed, finds the files of old versions."""
+LEAST_H = 1
+"""Files of a commit that is under way are younger; a vacuum may not take them."""
+_CLOSED_AFTER = dt.timedelta(hours=1)
+"""A day is closed when it has been over for so long: late rows come within minutes."""
+_SMALL = 50 * 2**20
+"""Bytes of a file below half of what both engines write; two of them in a day are worth joining."""
+_SORTED = "affectstream.sorted"
+"""Application id whose transaction version is the last day, as its ordinal, that was sorted.
+
+In a checkpoint it outlives the log, and unlike a table property it makes no writer's commit fail.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to do in one table, as its files say.
+
+    ``cutoff`` is the first day that is kept; the days to sort and to compact come after it.
+    """
+
+    cutoff: dt.date | None
+    expired_rows: int
+    sort: list[dt.date]
+    compact: list[dt.date]
+
+
+@dataclass(frozen=True, slots=True)
+class Maintained:
+    """What was done in one table, or in a dry run is to be done: files before and after."""
+
+    table: str
+    work: Work
+    before: int
+    after: int
+    vacuumed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """How to maintain tables: by which engine, as of when, and what vacuum keeps."""
+
+    engine: Engine
+    keep_hours: int = WEEK_H
+    dry_run: bool = False
+    clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+
+
+def maintain(
+    root: Root, names: Sequence[str], how: Maintenance, console: Console
+) -> list[Maintained]:
+    """Maintain these tables under ``root``, all that stand unless some are named.
+
+    In this order: rows are deleted whose days are past the table's retention; closed days are
+    z-ordered by subject and time, once and again when small files have come; small files of other
+    days are joined; what no version of the last ``keep_hours`` needs is deleted; the log gets a
+    checkpoint, and loses what is past its own retention. Commits that other writers were faster
+    than are tried again. A dry run writes nothing.
+
+    Raises:
+        AffectstreamError: a table does not stand, or cannot be written to.
+    """
+    if how.keep_hours < LEAST_H:
+        message = f"a vacuum keeps at least {LEAST_H} hour: a commit may be under way"
+        raise AffectstreamError(message)
+    tables = _chosen(root, names)
+    for name, table in tables.items():
+        check_schema(TABLES[name], table)
+    with console.status("") as status:
+        return [_maintain(TABLES[name], table, how, status) for name, table in tables.items()]
+
+
+def plan(table: Table, files: pa.Table, sorted_until: dt.date | None, now: dt.datetime) -> Work:
+    """Say what there is to do, from the files of a table as ``get_add_actions`` lists them."""
+    days = files[f"partition.{PARTITION}"].to_pylist()
+    sizes, rows = files["size_bytes"].to_pylist(), files["num_records"].to_pylist()
+    cutoff = None
+    if table.retention_days is not None:
+        cutoff = now.date() - dt.timedelta(days=table.retention_days)
+    expired = {day for day in days if cutoff is not None and day < cutoff and day != NO_DAY}
+    kept = set(days) - expired
+    small = {
+        day: sum(d == day and size < _SMALL for d, size in zip(days, sizes, strict=True))
+        for day in kept
+    }
+    crowded = {day for day, count in small.items() if count > 1}
+    closed_before = (now - _CLOSED_AFTER).date()
+    to_sort = {
+        day
+        for day in kept
+        if sort_columns(table)
+        and day < closed_before
+        and (day in crowded or sorted_until is None or day > sorted_until)
+    }
+    return Work(
+        cutoff=cutoff if expired else None,
+        expired_rows=sum(n or 0 for d, n in zip(days, rows, strict=True) if d in expired),
+        sort=sorted(to_sort),
+        compact=sorted(crowded - to_sort),
+    )
+
+
+def sort_columns(table: Table) -> list[str]:
+    """Return the columns by which a table's closed days are z-ordered, none where it isn't."""
+    return [table.subject, table.time] if table.subject and table.time else []
+
+
+def _chosen(root: Root, names: Sequence[str]) -> dict[str, DeltaTable]:
+    for name in names:
+        if name not in TABLES:
+            message = f"there is no table {name}: {suggest(name, TABLES)}"
+            raise AffectstreamError(message)
+    stand = open_tables(root)
+    if missing := [name for name in names if name not in stand]:
+        message = f"{missing[0]} does not stand under {root}: a replay or live run creates it"
+        raise AffectstreamError(message)
+    return {name: table for name, table in stand.items() if not names or name in names}
+
+
+def _maintain(table: Table, stands: DeltaTable, how: Maintenance, status: Status) -> Maintained:
+    files = pa.table(stands.get_add_actions(flatten=True))
+    work = plan(table, files, _sorted_until(stands), how.clock())
+    if not how.dry_run:
+        _rewrite(table, stands, work, how.engine, status)
+        status.update(f"{table.name}: vacuum")
+        stands.update_incremental()
+    vacuumed = len(_unneeded(stands, how.keep_hours))
+    if not how.dry_run:
+        if vacuumed:
+            _commit(stands, lambda: how.engine.vacuum(stands, how.keep_hours))
+        status.update(f"{table.name}: checkpoint")
+        stands.create_checkpoint()
+        stands.cleanup_metadata()
+    after = len(stands.file_uris())
+    return Maintained(table.name, work, files.num_rows, after, vacuumed)
+
+
+def _rewrite(table: Table, stands: DeltaTable, work: Work, engine: Engine, status: Status) -> None:
+    if (cutoff := work.cutoff) is not None:
+        status.update(f"{table.name}: rows before {cutoff}")
+        _commit(stands, partial(engine.delete_before, stands, cutoff))
+    for day in work.sort:
+        status.update(f"{table.name}: sorting {day}")
+        _commit(stands, partial(engine.sort, stands, day, sort_columns(table)))
+    for day in work.compact:
+        status.update(f"{table.name}: compacting {day}")
+        _commit(stands, partial(engine.compact, stands, day))
+    if work.sort and work.sort[-1] > (_sorted_until(stands) or dt.date.min):
+        _commit(stands, lambda: _note_sorted(stands, work.sort[-1]))
+
+
+def _commit(stands: DeltaTable, commit: Callable[[], None]) -> None:
+    """Commit on the newest version, and again where another writer was first."""
+    stands.update_incremental()
+    place = str(stands.table_uri).removeprefix("file://").rstrip("/")
+    retry_commit(commit, place, "commits of maintenance", stands.update_incremental)
+    stands.update_incremental()
+
+
+def _unneeded(stands: DeltaTable, keep_hours: int) -> list[str]:
+    return stands.vacuum(keep_hours, dry_run=True, enforce_retention_duration=False, full=True)
+
+
+def _sorted_until(stands: DeltaTable) -> dt.date | None:
+    day = stands.transaction_version(_SORTED)
+    return None if day is None else dt.date.fromordinal(day)
+
+
+def _note_sorted(stands: DeltaTable, day: dt.date) -> None:
+    note = CommitProperties(app_transactions=[Transaction(_SORTED, day.toordinal())])
+    stands.create_write_transaction(
+        [], "append", stands.schema(), partition_by=[PARTITION], commit_properties=note
+    )
+
+
+def print_maintained(done: Sequence[Maintained], console: Console, *, dry_run: bool) -> None:
+    """Print one line for each table."""
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("table", no_wrap=True)
+    for column in ("rows deleted", "days sorted", "compacted", "files", "vacuumed"):
+        grid.add_column(column, justify="right")
+    for each in done:
+        work = each.work
+        files = f"{each.before:,}" if dry_run else f"{each.before:,} → {each.after:,}"
+        counts = (work.expired_rows, len(work.sort), len(work.compact))
+        grid.add_row(each.table, *(f"{n:,}" for n in counts), files, f"{each.vacuumed:,}")
+    console.print(grid)
+    if dry_run:
+        console.print("nothing was written: this is what maintenance would do now")
