@@ -26,6 +26,7 @@ from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
 
 VISITS = 20_000
+Results = tuple[ShownExpressions, dict[str, Comparison]]
 _TABLE = "expression_decisions"
 _CONTROLS = ("with shuffled expressions", "where the mood has no effect")
 
@@ -40,7 +41,7 @@ def configure(tables: Path, kafka: Kafka) -> Config:
     )
 
 
-def run(config: Config, count: int, begin: datetime) -> tuple[ShownExpressions, dict]:
+def run(config: Config, count: int, begin: datetime) -> Results:
     """Land, feed, read and compare; return what was read, and each comparison by its name."""
     visits = generate_visits(count)
     without = generate_visits(count, mood_counts=False)  # the same people, moods and decisions

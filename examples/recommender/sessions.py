@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -87,13 +88,13 @@ def generate_visits(count: int, *, mood_counts: bool = True, seed: int = 1) -> V
     )
 
 
-def decisions(visits: Visits, begin: datetime) -> list[dict[str, object]]:
+def decisions(visits: Visits, begin: datetime) -> list[dict[str, Any]]:
     """Return a row of ``expression_decisions`` for each visit, as a live job would land it.
 
     Most can be used for the visit. The others were abstained from, were decided for mirroring an
     avatar only, or had expired when the visit came.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for n, time in enumerate(visits.times(begin)):
         kind, who = KINDS[visits.kinds[n]], subject(int(visits.people[n]), begin)
         end = time - (STALE if kind == "expired" else RECENT)

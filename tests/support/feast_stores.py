@@ -1,6 +1,6 @@
 """A Feast store over tables in a folder, with the views of the project's repository."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,14 @@ def feast_store(
 
 
 def history(
-    store: FeatureStore, keys: Sequence[str], times: Sequence[datetime], *names: str, view: str = ""
+    store: FeatureStore, keys: Iterable[str], times: Iterable[datetime], *names: str, view: str = ""
 ) -> pd.DataFrame:
     """Return features of subjects (or of what the view is keyed by) at times, in their order."""
     view = view or "expression"
     key = "session_ref" if view == "session_expression" else "subject_ref"
-    asked = pd.DataFrame({key: keys, "event_timestamp": pd.to_datetime(list(times), utc=True)})
+    asked = pd.DataFrame(
+        {key: list(keys), "event_timestamp": pd.to_datetime(list(times), utc=True)}
+    )
     asked["place"] = range(len(asked))
     job = store.get_historical_features(asked, [f"{view}:{name}" for name in names])
     return job.to_df().sort_values("place", ignore_index=True)
