@@ -42,7 +42,12 @@ def feast_store(
 
 
 def history(
-    store: FeatureStore, keys: Iterable[str], times: Iterable[datetime], *names: str, view: str = ""
+    store: FeatureStore,
+    keys: Iterable[str],
+    times: Iterable[datetime],
+    *names: str,
+    view: str = "",
+    as_known: bool = False,
 ) -> pd.DataFrame:
     """Return features of subjects (or of what the view is keyed by) at times, in their order."""
     view = view or "expression"
@@ -51,5 +56,7 @@ def history(
         {key: list(keys), "event_timestamp": pd.to_datetime(list(times), utc=True)}
     )
     asked["place"] = range(len(asked))
-    job = store.get_historical_features(asked, [f"{view}:{name}" for name in names])
+    job = store.get_historical_features(
+        asked, [f"{view}:{name}" for name in names], filter_by_created_timestamp=as_known
+    )
     return job.to_df().sort_values("place", ignore_index=True)

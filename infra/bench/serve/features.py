@@ -13,6 +13,7 @@ from infra.feast import features
 from schemas.tables import PARTITION, TABLES
 from schemas.vocabularies import EXPRESSIONS
 from tests.support.feast_stores import feast_store, history
+from transforms.landing.prepare import prepare_tables
 
 ROWS, QUESTIONS = 1_000_000, 10_000
 SUBJECTS, FILES = 10_000, 20
@@ -49,9 +50,10 @@ def write_table(root: Path, rows: int) -> None:
         for field in TABLES[_TABLE].schema
     ]
     table = pa.table(columns, schema=TABLES[_TABLE].schema)
+    prepare_tables(root)
     for part in range(FILES):
         own = table.slice(part * rows // FILES, rows // FILES)
-        write_deltalake(root / _TABLE, own, partition_by=[PARTITION], mode="append")
+        write_deltalake(root / _TABLE, own, mode="append")
 
 
 def questions(root: Path, count: int) -> pd.DataFrame:
@@ -66,13 +68,14 @@ def questions(root: Path, count: int) -> pd.DataFrame:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Return the seconds, of the clock and of the processor, that 10,000 rows take."""
+    """Return the seconds that 10,000 rows take, and as it was known then, the first time."""
     write_table(folder, ROWS)
     asked = questions(folder, QUESTIONS)
     store = feast_store(folder)
-    began, used = time.perf_counter(), time.process_time()
-    history(store, asked["subject_ref"], asked["event_timestamp"], "expression", "confidence")
-    return {
-        "feast_10k_of_1m_s": time.perf_counter() - began,
-        "feast_10k_of_1m_cpu_s": time.process_time() - used,
-    }
+    figures = {}
+    for name, as_known in (("feast_10k_of_1m", False), ("feast_10k_of_1m_as_known", True)):
+        began, used = time.perf_counter(), time.process_time()
+        history(store, *asked.to_dict("list").values(), "confidence", as_known=as_known)
+        figures[f"{name}_s"] = time.perf_counter() - began
+        figures[f"{name}_cpu_s"] = time.process_time() - used
+    return figures

@@ -1,14 +1,17 @@
 """Feast's offline store over Delta tables: DuckDB reads the files that are live by the log."""
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
 import ibis
 import pandas as pd
+import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from feast import FeatureView
 from feast.data_source import DataSource
 from feast.infra.offline_stores.ibis import (
     get_historical_features_ibis,
@@ -20,6 +23,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import StrictStr
 
 from pipelines.serve.feast.source import OFFLINE_STORE, TableSource, set_variables
+from pipelines.serve.feast.versions import LANDED, row_versions
 from schemas.errors import AffectstreamError
 from schemas.tables import TABLES
 
@@ -43,12 +47,20 @@ class DeltaOfflineStore(OfflineStore):
 
     A point-in-time join takes, of the windows that ended by the time asked for, the newest within
     the view's TTL. Of a window that was revised it sees the last revision, since that has replaced
-    those before it in place.
+    those before it in place; with ``filter_by_created_timestamp`` it sees the one that had landed
+    by then, and no window that landed later.
     """
+
+    supports_filter_by_created_timestamp = True
 
     @staticmethod
     def get_historical_features(
-        config: RepoConfig, *, entity_df: object, **asked: Any
+        config: RepoConfig,
+        *,
+        feature_views: list[FeatureView],
+        entity_df: object,
+        filter_by_created_timestamp: bool = False,
+        **asked: Any,
     ) -> RetrievalJob:
         """Return a job that joins features to subjects or sessions and times, row for row.
 
@@ -58,9 +70,15 @@ class DeltaOfflineStore(OfflineStore):
         if not isinstance(entity_df, pd.DataFrame):
             message = "the entities have to be a pandas data frame: this store runs no SQL for them"
             raise AffectstreamError(message)
-        # A copy, since Feast writes into it.
+        if filter_by_created_timestamp:
+            feature_views = [_with_landing(view) for view in feature_views]
         return get_historical_features_ibis(
-            config=config, entity_df=entity_df.copy(), **asked, **_access(config)
+            config=config,
+            feature_views=feature_views,
+            entity_df=entity_df.copy(),  # Feast writes into it
+            filter_by_created_timestamp=filter_by_created_timestamp,
+            **asked,
+            **_access(config, versions=filter_by_created_timestamp),
         )
 
     @staticmethod
@@ -78,12 +96,23 @@ class DeltaOfflineStore(OfflineStore):
         return pull_all_from_table_or_query_ibis(config, *source, **asked, **_access(config))
 
 
-def _access(config: RepoConfig) -> dict[str, Any]:
-    return {"data_source_reader": _reader(config), "data_source_writer": _refuse_to_write}
+def _with_landing(view: FeatureView) -> FeatureView:
+    """Return a view by whose source Feast compares the times of landing.
+
+    The source itself does not name them: who pushes rows would have to give them.
+    """
+    view = copy(view)
+    view.batch_source = copy(view.batch_source)
+    view.batch_source.created_timestamp_column = LANDED
+    return view
 
 
-def _reader(config: RepoConfig) -> Callable[[DataSource, str], ibis.Table]:
-    """Return what reads a source, from the tables that the configuration names."""
+def _access(config: RepoConfig, *, versions: bool = False) -> dict[str, Any]:
+    return {"data_source_reader": _reader(config, versions), "data_source_writer": _refuse_to_write}
+
+
+def _reader(config: RepoConfig, versions: bool) -> Callable[[DataSource, str], ibis.Table]:
+    """Return what reads a source: its live rows, or every version that these have had."""
     root = config.offline_store.tables
     if "://" in root:
         message = (
@@ -97,19 +126,21 @@ def _reader(config: RepoConfig) -> Callable[[DataSource, str], ibis.Table]:
         if not isinstance(source, TableSource):
             message = f"source {source.name} is no TableSource: only those are read here"
             raise AffectstreamError(message)
-        rows = _live_rows(folder / source.table, source.table)
+        table = _open(folder / source.table)
+        rows = _live_rows(table, TABLES[source.table].schema)
+        if versions:
+            rows = row_versions(table, TABLES[source.table], rows)
         return rows.filter(rows["purpose"] == source.purpose)
 
     return read
 
 
-def _live_rows(place: Path, name: str) -> ibis.Table:
-    """Return the rows of a table's live files; a column that none of them has is null.
+def _open(place: Path) -> DeltaTable:
+    """Open a table.
 
     Raises:
         AffectstreamError: it cannot be read, or not file by file.
     """
-    schema = TABLES[name].schema
     try:
         table = DeltaTable(place)
         dropped = next(iter(table.deletion_vectors()), None)
@@ -123,6 +154,11 @@ def _live_rows(place: Path, name: str) -> ibis.Table:
             "rows: rewrite it with Spark, by REORG TABLE … APPLY (PURGE)"
         )
         raise AffectstreamError(message)
+    return table
+
+
+def _live_rows(table: DeltaTable, schema: pa.Schema) -> ibis.Table:
+    """Return the rows of a table's live files; a column that none of them has is null."""
     files = [unquote(uri) for uri in table.file_uris()]  # they are escaped as URIs are
     if not files:
         return ibis.memtable(schema.empty_table())

@@ -190,9 +190,6 @@ def test_what_the_store_cannot_tell_is_refused(root: Path) -> None:
     store, asked = feast_store(root), ["expression:expression"]
     with pytest.raises(AffectstreamError, match="have to be a pandas data frame"):
         store.get_historical_features("SELECT 1", asked)
-    entities = pd.DataFrame({"subject_ref": [ANNA], "event_timestamp": [end(0)]})
-    with pytest.raises(NotImplementedError, match="filter_by_created_timestamp"):
-        store.get_historical_features(entities, asked, filter_by_created_timestamp=True)
 
 
 def test_without_feast_the_extra_is_named() -> None:
