@@ -52,6 +52,9 @@ class OnlineStore(Protocol):
     def write(self, changes: Changes) -> None:
         """Take in what is new and forget whom it says, with its position, all or nothing."""
 
+    def take(self, rows: Iterable[Entry]) -> None:
+        """Take in rows that have grown and are no changes of a follower's: no position moves."""
+
     def find(self, table: str, subject_ref: str) -> list[Entry]:
         """Return what is held of a subject, at most one row for each purpose."""
 
