@@ -9,7 +9,7 @@ import pyarrow as pa
 from tabulate import tabulate
 
 from pipelines import config_reference
-from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
 from schemas.tables import TABLES, Table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +18,7 @@ CARDS = ROOT / "model_serving" / "weights"
 CODES = (
     (DeadLetterCode, "Dead letters", "Records that could not be read, judged or processed."),
     (RefusalCode, "Refusals", "Events that law or consent kept from any inference."),
+    (LogEvent, "Log events", "The `event` of a line of the structured log."),
     (QualityCode, "Quality", "What lowered the confidence of an observation (`quality`)."),
 )
 

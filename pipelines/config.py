@@ -20,6 +20,7 @@ from schemas.settings import (
     Live,
     Media,
     ModelSettings,
+    Observe,
     Settings,
     Windows,
     expand_path,
@@ -29,6 +30,8 @@ from schemas.strict import fields_of, parse_yaml, read_text
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
+_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "observe"}
+"""Settings that no row depends on; the fingerprint of a run leaves them out."""
 
 
 def _shipped(name: str) -> ModelSettings:
@@ -98,6 +101,7 @@ class Config(Settings):
     decisions: Decisions = Decisions()
     kafka: Kafka = Kafka()
     live: Live = Live()
+    observe: Observe = Observe()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -128,8 +132,8 @@ class Config(Settings):
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits over all settings but where the input and output are."""
-        text = self.model_dump_json(exclude={"log", "tables", "kafka", "live"})
+        """32 hex digits over all settings that a row may depend on."""
+        text = self.model_dump_json(exclude=_NOT_OF_A_RUN)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -11,11 +11,11 @@ import warnings
 
 from rich.markup import escape
 
-from pipelines.cli import config, kafka, models, run, tables
+from pipelines.cli import config, kafka, models, observe, run, tables
 from pipelines.cli.app import app, console
 from schemas.errors import AffectstreamError
 
-for room in (run, config, kafka, tables, models):
+for room in (run, config, kafka, tables, observe, models):
     app.add_typer(room.commands)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from schemas.stages import Stage
 
 _TIMEOUT_S = 2.0
+_BEAM_METRICS = "__metricscontainers"
 _ACTIVE = ("CREATED", "RUNNING", "RESTARTING", "INITIALIZING", "FAILING", "RECONCILING")
 
 
@@ -86,6 +87,14 @@ class FlinkRest:
         wanted = ",".join(quote(name, safe="") for name in known if name.endswith("_repeated"))
         sums = self._ask(f"{place}?get={wanted}&agg=sum") if wanted else []
         return sum(int(metric["sum"]) for metric in sums or [])
+
+    def accumulators(self) -> str | None:
+        """Return Beam's metrics of this start of the job, as JSON; at most ten seconds old."""
+        if self._job is None:
+            return None
+        found = self._ask(f"/jobs/{self._job}/accumulators") or {}
+        known = {each["name"]: each["value"] for each in found.get("user-task-accumulators", [])}
+        return known.get(_BEAM_METRICS)
 
     def _windows(self) -> str | None:
         """Return the path of the vertex that makes the windows."""

@@ -12,13 +12,14 @@ import pytest
 from pydantic import BaseModel
 
 from pipelines.config import Config
-from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
 from schemas.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog"),
     *("query", "tables", "show", "report", "check", "train", "evaluate", "config"),
+    "trace",
 )
 
 
@@ -63,7 +64,7 @@ def test_every_column_stands_on_the_page_of_the_tables(site: Path) -> None:
 
 def test_every_code_stands_on_its_page_with_what_to_do(site: Path) -> None:
     page = site / "reference" / "codes.html"
-    codes = {*DeadLetterCode, *RefusalCode, *QualityCode}
+    codes = {*DeadLetterCode, *RefusalCode, *QualityCode, *LogEvent}
     assert {str(code) for code in codes} <= _codes_on(page)
     text = re.sub(r"<[^>]+>", "", unescape(page.read_text(encoding="utf-8")))
     assert not [code for code in codes if code.cure.replace("`", "") not in text]
