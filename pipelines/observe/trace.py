@@ -168,13 +168,21 @@ def _stages(config: Config, kind: str) -> Iterator[_Stage]:
     policy = functools.partial(read_policy, config.policy, config.scenarios)
     yield Stage.DECODE, lambda: functools.partial(decode_batch, ids=EventIds(keys)), _describe_event
     yield Stage.VALIDATE, lambda: _validate, lambda _, rows: "as expected"
-    yield Stage.PSEUDONYMISE, lambda: lambda b: [(MAIN, Pseudonyms(keys).batch(b))], _describe_references
+    yield (
+        Stage.PSEUDONYMISE,
+        lambda: lambda b: [(MAIN, Pseudonyms(keys).batch(b))],
+        _describe_references,
+    )
     yield Stage.GATE, lambda: Gate(policy(), known(config)).batch, lambda _, rows: "allowed"
     yield Stage.FETCH, lambda: functools.partial(fetch_batch, rules=config.media), _describe_media
     if kind == "text":
         yield Stage.SCRUB, lambda: scrub_events, _describe_text
     if kind in MODALITIES:
-        yield recognition_stage(kind), functools.partial(_recogniser, config, kind), _describe_estimate
+        yield (
+            recognition_stage(kind),
+            functools.partial(_recogniser, config, kind),
+            _describe_estimate,
+        )
 
 
 def _validate(batch: pa.RecordBatch) -> Tagged:

@@ -75,7 +75,7 @@ class Flink:
     def repeated(self) -> int:
         return 0
 
-    def accumulators(self) -> None:
+    def task_metrics(self, wanted: object) -> None:
         return None
 
     def cancel(self) -> None:

@@ -69,7 +69,9 @@ def test_dashboard_and_alerts_name_what_is_exported(full: Exporter, expression: 
     assert names
     assert names <= {name for name, _ in exported(full)}
     known = {label for name in names for label in METRICS[name].labels}
-    used = " ".join(filter(None, (part for pair in re.findall(_LABELS, expression) for part in pair)))
+    used = " ".join(
+        filter(None, (part for pair in re.findall(_LABELS, expression) for part in pair))
+    )
     assert set(re.findall(r"(\w+)(?==\")", used)) <= known
     assert set(re.findall(r"by \((\w+)\)", expression)) <= known
 

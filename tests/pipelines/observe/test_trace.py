@@ -56,7 +56,9 @@ def test_an_event_that_passes_is_followed_to_its_window(config: Config) -> None:
     ]  # fmt: skip
     assert observed["event_id"] in found["DecodeEvents"].verdict
     assert observed["subject_ref"] in found["Pseudonymise"].verdict
-    assert found["ScrubText"].verdict == f"{len('my number is <phone>')} characters, replaced in part"
+    assert (
+        found["ScrubText"].verdict == f"{len('my number is <phone>')} characters, replaced in part"
+    )
     assert window["window_id"] in found["WindowSessions"].verdict
     assert found["emotion_features"].verdict.startswith("landed: revision 1")
     assert found["SieveLate"].milliseconds is None
