@@ -11,7 +11,7 @@ setup(
     py_modules=["affectstream"],
     packages=find_packages(include=["pipelines*", "transforms*", "schemas*", "model_serving*"]),
     package_data={
-        "schemas": ["expectations/*/*.json", "json/*.json", "policies/*.yaml"],
+        "schemas": ["expectations/*/*.json", "json/*.json", "json/feed/*.json", "policies/*.yaml"],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
         "pipelines.show": ["*.jinja"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*", "face/*"],

@@ -15,12 +15,14 @@ from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.settings import (
     Decisions,
+    Feed,
     Kafka,
     Licence,
     Live,
     Media,
     ModelSettings,
     Observe,
+    Online,
     Settings,
     Windows,
     expand_path,
@@ -30,7 +32,7 @@ from schemas.strict import fields_of, parse_yaml, read_text
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
-_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "observe"}
+_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "feed", "online", "observe"}
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
 
@@ -101,6 +103,8 @@ class Config(Settings):
     decisions: Decisions = Decisions()
     kafka: Kafka = Kafka()
     live: Live = Live()
+    feed: Feed = Feed()
+    online: Online = Online()
     observe: Observe = Observe()
 
     @field_validator("tables", mode="before")

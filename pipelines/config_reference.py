@@ -79,7 +79,7 @@ def print_settings(console: Console) -> None:
         table = Table(title_justify="left", title_style="bold", box=None, pad_edge=False)
         table.title = Text(f"{group.name or 'the run'}: {group.meaning}")
         for heading in ("setting", "value", "default", "meaning"):
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading == "setting")
         for row in group.settings:
             comma = " " if row.type == _CHOICE else ", "
             value = comma.join(filter(None, (row.type, row.allowed)))

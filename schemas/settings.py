@@ -271,6 +271,101 @@ class Live(Settings):
     )
 
 
+class Online(Settings):
+    """The store of each subject's latest features and decision, for lookups in a millisecond."""
+
+    store: str = Field(
+        default="build/online.sqlite",
+        description="File of an sqlite database, or redis://host:port/number (rediss:// for TLS)",
+    )
+    password_file: Path | None = Field(
+        default=None, description="File that holds the password of redis alone"
+    )
+    ttl_s: Number = Field(
+        default=3_600.0,
+        gt=0,
+        le=_YEAR_S,
+        description="How long after its window's end a feature row is served, in seconds; a "
+        "decision is served until it expires",
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _expand_store(cls, given: str) -> str:
+        if "://" in given and not given.startswith(("redis://", "rediss://")):
+            message = f"{given!r} is no store: give a file, or redis://host:port/number"
+            raise ValueError(message)
+        if "@" in given.partition("://")[2]:
+            message = "a password in the address would be printed: put it into `password_file`"
+            raise ValueError(message)
+        return expand_path(given)
+
+
+class Webhook(Settings):
+    """Where decisions are sent by HTTP."""
+
+    url: str | None = Field(default=None, description="Where batches of events are posted to")
+    allowed: tuple[str, ...] = Field(
+        default=(),
+        description="URIs ending in a slash that `url` must begin with one of, such as "
+        "https://recommender.example/hooks/",
+    )
+    secret_file: Path | None = Field(
+        default=None, description="File that holds the secret (24 characters at least) that signs"
+    )
+    timeout_s: Number = Field(
+        default=10.0, gt=0, le=600, description="How long one attempt may take, in seconds"
+    )
+
+    @model_validator(mode="after")
+    def _allowed_and_signed(self) -> "Webhook":
+        if self.url is None:
+            return self
+        local = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
+        for place in self.allowed:
+            if not place.startswith(("https://", *local)) or place[-1] != "/":
+                message = (
+                    f"{place!r} cannot be allowed: give an https URI that ends in a slash (http "
+                    "only for this machine)"
+                )
+                raise ValueError(message)
+        if not any(self.url.startswith(place) for place in self.allowed):
+            message = f"{self.url!r} begins with none of `allowed`: add the place, or correct it"
+            raise ValueError(message)
+        if self.secret_file is None:
+            message = "`secret_file` is missing: every batch is signed, so that receivers can check"
+            raise ValueError(message)
+        return self
+
+
+class Feed(Settings):
+    """What follows the tables as they grow, and what of them it hands on."""
+
+    sinks: tuple[Literal["kafka", "online", "webhook"], ...] = Field(
+        default=("kafka", "online"),
+        description="Where changes go: the topic `expression.decisions`, the online store, the "
+        "webhook",
+    )
+    purposes: tuple[str, ...] = Field(
+        default=("recommendation",),
+        description="Purposes whose decisions are sent to topic and webhook: the subject has "
+        "consented to each decision's own purpose, and to no other",
+    )
+    name: str = Field(
+        default="main",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Name of this feed's position in Kafka: two at once with one name are refused",
+    )
+    webhook: Webhook = Webhook()
+
+    @model_validator(mode="after")
+    def _webhook_has_an_address(self) -> "Feed":
+        if "webhook" in self.sinks and self.webhook.url is None:
+            message = "the sink `webhook` needs `webhook.url`: give it, or leave the sink out"
+            raise ValueError(message)
+        return self
+
+
 class Observe(Settings):
     """What a live job tells of itself: metrics for Prometheus, and the form of its log."""
 

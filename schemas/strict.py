@@ -45,6 +45,23 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def read_secret(path: Path, setting: str) -> str:
+    """Return what a text file holds that a setting names, without white space around it.
+
+    Raises:
+        AffectstreamError: it cannot be read, or holds nothing.
+    """
+    try:
+        secret = read_text(path).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read the secret in {path}: `{setting}` is a text file"
+        raise AffectstreamError(message) from error
+    if not secret:
+        message = f"{path} is empty: `{setting}` holds the secret alone"
+        raise AffectstreamError(message)
+    return secret
+
+
 def check_regular(path: Path) -> None:
     """Raise OSError for what is no regular file; whoever opened a FIFO would wait without end."""
     if path.exists() and not path.is_file():

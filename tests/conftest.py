@@ -9,6 +9,7 @@ import pytest
 from infra.flink import flink_server
 from infra.kafka.kafka_server import Broker
 from infra.processes import free_ports
+from infra.redis.redis_server import Redis
 from infra.s3.s3_server import Store
 from pipelines.config import Kafka
 from pipelines.kafka.topics import create_topics
@@ -90,3 +91,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             patch.setenv(name, value)
         yield "s3://tables/session"
     server.processes[0].stop()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A real redis server with a password."""
+    server = Redis(tmp_path_factory.mktemp("redis"), *free_ports(1), password="only-on-loopback")
+    server.start()
+    yield server
+    server.stop()

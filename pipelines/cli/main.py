@@ -11,11 +11,7 @@ import warnings
 
 from rich.markup import escape
 
-from pipelines.cli import config, kafka, models, observe, run, tables
-from pipelines.cli.app import app, console
-from schemas.errors import AffectstreamError
-
-for room in (run, config, kafka, tables, observe, models):
+from pipelines.cli import config, kafka, models, observe, run, serve, tables
     app.add_typer(room.commands)
 
 

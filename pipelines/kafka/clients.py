@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,22 +9,13 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from pipelines.kafka.header_names import read_any_header_name
-from schemas.errors import AffectstreamError
 from schemas.events import RAW
 from schemas.settings import Kafka
-from schemas.strict import read_text
+from schemas.strict import read_secret
 
 _SCRAM = "SCRAM-SHA-512"
 
 read_any_header_name()
-
-
-def _password(path: Path) -> str:
-    try:
-        return read_text(path).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"cannot read the password in {path}: `kafka.password_file` is a text file"
-        raise AffectstreamError(message) from error
 
 
 def _protocol(kafka: Kafka) -> str:
@@ -46,7 +36,7 @@ def python_settings(kafka: Kafka) -> dict[str, Any]:
     if kafka.username and kafka.password_file:
         settings["sasl_mechanism"] = _SCRAM
         settings["sasl_plain_username"] = kafka.username
-        settings["sasl_plain_password"] = _password(kafka.password_file)
+        settings["sasl_plain_password"] = read_secret(kafka.password_file, "kafka.password_file")
     return settings
 
 

@@ -13,6 +13,23 @@ from schemas.events import GOVERNANCE, TOPICS
 from schemas.settings import Kafka
 
 MAX_MESSAGE = 10 << 20
+FEED = "expression.decisions"
+"""Topic of the decisions that are handed on."""
+FEED_POSITION = "expression.decisions.position"
+"""Topic with one partition that says how far each feed has come."""
+_HOUR_MS = 3_600_000
+_FEED_CONFIGS = {
+    # A decision is stale after half a minute; what a tombstone follows is gone within an hour.
+    FEED: {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(24 * _HOUR_MS),
+        "segment.ms": str(_HOUR_MS // 2),
+        "min.compaction.lag.ms": str(_HOUR_MS // 4),
+        "max.compaction.lag.ms": str(_HOUR_MS),
+        "delete.retention.ms": str(24 * _HOUR_MS),
+    },
+    FEED_POSITION: {"cleanup.policy": "compact"},
+}
 
 
 def need_topics(kafka: Kafka, topics: Iterable[str], right: str = "READ") -> None:
@@ -89,6 +106,33 @@ def create_topics(
                         "max.message.bytes": str(MAX_MESSAGE),
                         "retention.ms": str(-1 if topic in GOVERNANCE else keep_ms),
                     },
+                }
+                for topic in missing
+            }
+            try:
+                if missing:
+                    admin.create_topics(wanted, wait_for_metadata=True)
+            except TopicAlreadyExistsError:
+                return []  # another call was faster
+            return missing
+        finally:
+            admin.close()
+
+
+def create_feed_topics(kafka: Kafka, partitions: int = 4, replication: int = -1) -> list[str]:
+    """Create the topics of the feed that are missing and return their names.
+
+    A replication of -1 is the broker's own.
+    """
+    with explain_kafka_error(kafka):
+        admin = KafkaAdminClient(**python_settings(kafka))
+        try:
+            missing = sorted(set(_FEED_CONFIGS) - set(admin.list_topics()))
+            wanted = {
+                topic: {
+                    "num_partitions": 1 if topic == FEED_POSITION else partitions,
+                    "replication_factor": replication,
+                    "configs": _FEED_CONFIGS[topic],
                 }
                 for topic in missing
             }

@@ -13,6 +13,7 @@ import pytest
 from infra.kafka import kafka_server
 from infra.processes import HOST, ROOT, Process, free_ports, listens
 
+ALL = "java, javac, mvn, go, redis-server, chromium"
 _KAFKA = "infra.kafka.kafka_server"
 
 
@@ -38,19 +39,20 @@ def programs(folder: Path, **said: str) -> Path:
 def test_what_is_missing_is_said_with_the_command_that_installs_it(tmp_path: Path) -> None:
     picked_up = "Picked up JAVA_TOOL_OPTIONS: -Xmx8g"
     modern = f'{picked_up}\nopenjdk version "17.0.15" 2025-04-15'
+    rest = dict.fromkeys(("javac", "mvn", "redis-server", "chromium"), "")
     for given, wanted in (
-        ({}, "java, javac, mvn, go not found; install with: apt-get install -y "
-             "openjdk-17-jdk-headless maven && curl -L https://go.dev/dl/go1.25"),
-        ({"java": 'openjdk version "11.0.2"', "javac": "", "mvn": "", "go": "go version go1.26.8"},
+        ({}, f"{ALL} not found; install with: apt-get install -y openjdk-17-jdk-headless maven "
+             "redis-server chromium fonts-noto-cjk && curl -L https://go.dev/dl/go1.25"),
+        ({"java": 'openjdk version "11.0.2"', "go": "go version go1.26.8", **rest},
          'java is older than 17 (openjdk version "11.0.2"); install with: apt-get install -y open'),
-        ({"java": modern, "javac": "", "mvn": "", "go": "go version go1.19.8 linux/amd64"},
+        ({"java": modern, "go": "go version go1.19.8 linux/amd64", **rest},
          "go is older than 1.21 (go version go1.19.8 linux/amd64); install with: curl"),
     ):  # fmt: skip
         folder = programs(tmp_path / str(len(wanted)), **given)
         status, said = script("infra.processes", programs=folder)
         assert status == 1
         assert wanted in said
-    good = programs(tmp_path / "good", java=modern, javac="", mvn="", go="go version go1.25.0")
+    good = programs(tmp_path / "good", java=modern, go="go version go1.25.0", **rest)
     assert script("infra.processes", programs=good) == (0, "")
 
 
@@ -65,7 +67,7 @@ def test_make_test_says_so_before_it_makes_the_environment(tmp_path: Path) -> No
         cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode != 0
-    assert done.stderr.startswith("java, javac, mvn, go not found; install with: apt-get")
+    assert done.stderr.startswith(f"{ALL} not found; install with: apt-get")
     assert done.stdout == ""
     assert not (tmp_path / ".venv").exists()
 

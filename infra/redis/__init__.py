@@ -1,0 +1,1 @@
+"""A redis server of the tests and of whoever tries one."""

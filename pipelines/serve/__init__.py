@@ -1,0 +1,1 @@
+"""What others ask of the tables: a feed of changes, and the latest of each subject."""

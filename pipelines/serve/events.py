@@ -1,0 +1,98 @@
+"""Decisions as CloudEvents for those who act on them: compact JSON, one event for each decision."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import AffectstreamError
+
+SOURCE = "/affectstream"
+DECISION = "affectstream.decision.v1"
+ERASURE = "affectstream.erasure.v1"
+SCHEMA = "urn:affectstream:schema:decision:v1"
+MEDIA_TYPE = "application/cloudevents+json"
+NOTICE = (
+    "Estimated by a machine from what was shown, not what is felt; never the only reason for a "
+    "decision that matters to a person."
+)
+"""What every event says of itself (EU AI Act Art. 50, GDPR Art. 22)."""
+
+_ATTRIBUTES = ("decision_id", "subject_ref", "window_end", "expires_at")
+_DATA = (
+    "session_ref",
+    "scene_id",
+    "scenario",
+    "purpose",
+    "expression",
+    "confidence",
+    "valence_shift",
+    "arousal_shift",
+    "action",
+    "reason",
+    "reply_id",
+    "intensity",
+    "policy_version",
+)
+COLUMNS = (*_ATTRIBUTES, *_DATA)
+"""Columns of ``expression_decisions`` that an event is made of."""
+
+
+class Event(NamedTuple):
+    """One CloudEvent in structured mode: whom it is about, and its JSON."""
+
+    subject_ref: str
+    json: bytes
+
+
+def lasting(rows: pa.Table, purposes: Sequence[str], now: datetime) -> pa.Table:
+    """Return the decisions that have not expired and were made for one of these purposes."""
+    fresh = pc.greater(rows["expires_at"], pa.scalar(now, rows["expires_at"].type))
+    wanted = pc.is_in(rows["purpose"], pa.array(purposes, pa.string()))
+    return rows.filter(pc.and_(fresh, wanted))
+
+
+def decision_events(rows: pa.Table) -> Iterator[Event]:
+    """Yield the events of these decisions, numbers to four digits."""
+    columns = [_plain(rows[name]) for name in COLUMNS]
+    encode = msgspec.json.Encoder().encode
+    for row_id, subject, time, expires, *data in zip(*columns, strict=True):
+        event: dict[str, Any] = {
+            "specversion": "1.0",
+            "type": DECISION,
+            "source": SOURCE,
+            "id": row_id,
+            "subject": subject,
+            "time": time,
+            "expirytime": expires,
+            "datacontenttype": "application/json",
+            "dataschema": SCHEMA,
+            "data": dict(zip(_DATA, data, strict=True)) | {"notice": NOTICE},
+        }
+        yield Event(subject, encode(event))
+
+
+def erasure_event(subject_ref: str, event_id: str, time: datetime) -> Event:
+    """Return the event that asks to forget a subject, for sinks that have no tombstones."""
+    event = {
+        "specversion": "1.0",
+        "type": ERASURE,
+        "source": SOURCE,
+        "id": event_id,
+        "subject": subject_ref,
+        "time": time,
+    }
+    return Event(subject_ref, msgspec.json.encode(event))
+
+
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_floating(column.type):
+        column = pc.round(column.cast(pa.float64()), 4)
+    return column.to_pylist()
+
+
+class SinkAwayError(AffectstreamError):
+    """A place that changes are sent to does not take them now, which may pass."""

@@ -1,0 +1,146 @@
+"""The feed in Kafka: each decision once for consumers that read what was committed."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import pyarrow.compute as pc
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import (
+    InvalidProducerEpochError,
+    KafkaError,
+    ProducerFencedError,
+)
+
+from pipelines.kafka.clients import python_settings, read_to_end, reader_settings
+from pipelines.kafka.reasons import explain_kafka_error
+from pipelines.kafka.topics import FEED, FEED_POSITION, create_feed_topics
+from pipelines.serve.events import (
+    COLUMNS,
+    ERASURE,
+    MEDIA_TYPE,
+    SOURCE,
+    SinkAwayError,
+    decision_events,
+    lasting,
+)
+from pipelines.serve.follow import Changes, Position
+from schemas.errors import AffectstreamError, BrokerAwayError
+from schemas.settings import Feed, Kafka
+
+_HEADERS = [("content-type", MEDIA_TYPE.encode())]
+_TRANSACTION_MS = 120_000
+
+
+class KafkaSink:
+    """Sends decisions and tombstones in one transaction with the position that they lead to.
+
+    The position is a record of a compacted topic with one partition. It is read after the
+    transactional producer has started, which ends or takes back what a dead one had begun. A
+    second feed of the same name shuts out the first.
+    """
+
+    name = "kafka"
+    tables: ClassVar[Mapping[str, Sequence[str]]] = {"expression_decisions": COLUMNS}
+
+    def __init__(self, kafka: Kafka, feed: Feed, now: Callable[[], datetime]) -> None:
+        """Make the topics that are missing, shut out a feed before, and find the position.
+
+        Raises:
+            SinkAwayError: the broker does not answer.
+            AffectstreamError: it refuses.
+        """
+        self._kafka, self._purposes, self._now = kafka, feed.purposes, now
+        self._name = feed.name
+        self.expired = 0
+        with self._explained(), explain_kafka_error(kafka):
+            create_feed_topics(kafka)
+            self._producer = KafkaProducer(
+                **python_settings(kafka),
+                transactional_id=f"affectstream-feed-{feed.name}",
+                transaction_timeout_ms=_TRANSACTION_MS,
+                linger_ms=5,
+                batch_size=256 << 10,
+                compression_type="lz4",
+            )
+            self._producer.init_transactions()
+            self._positions = self._read_positions()
+
+    def positions(self) -> dict[str, Position]:
+        """Return how far each table was fed."""
+        return self._positions
+
+    def write(self, changes: Changes) -> int:
+        """Send what is new and whom to forget, with the position; return how many events it sent.
+
+        Raises:
+            SinkAwayError: the broker does not answer; the sink must be opened anew.
+            AffectstreamError: another feed of the same name has taken over, or the broker refuses.
+        """
+        rows = lasting(changes.rows, self._purposes, self._now())
+        rows = rows.sort_by([("window_end", "ascending")])
+        self.expired += changes.rows.num_rows - rows.num_rows
+        sent = 0
+        with self._explained(), explain_kafka_error(self._kafka):
+            send = self._producer.send
+            self._producer.begin_transaction()
+            for subject in changes.erased:
+                send(FEED, key=subject.encode(), headers=_erasure_headers(subject, changes))
+            for event in decision_events(rows):
+                send(FEED, key=event.subject_ref.encode(), value=event.json, headers=_HEADERS)
+                sent += 1
+            where = {"table": changes.table, **changes.position._asdict()}
+            key = f"{self._name}/{changes.table}".encode()
+            send(FEED_POSITION, key=key, value=json.dumps(where).encode(), partition=0)
+            self._producer.commit_transaction()
+        self._positions[changes.table] = changes.position
+        return sent + len(changes.erased)
+
+    def close(self) -> None:
+        """Close the producer; what it had begun is taken back by the next one."""
+        try:
+            self._producer.close(timeout=5)
+        except (KafkaError, OSError):
+            return
+
+    def _read_positions(self) -> dict[str, Position]:
+        place = TopicPartition(FEED_POSITION, 0)
+        found: dict[str, Position] = {}
+        with closing(KafkaConsumer(**reader_settings(self._kafka))) as consumer:
+            consumer.assign([place])
+            consumer.seek_to_beginning(place)
+            for batch in read_to_end(consumer, [place]):
+                mine = batch.filter(pc.starts_with(batch["key"], f"{self._name}/"))
+                for value in mine["value"].to_pylist():
+                    said = json.loads(value)
+                    found[said["table"]] = Position(said["table_id"], said["version"])
+        return found
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokerAwayError as error:
+            raise SinkAwayError(str(error)) from error
+        except AffectstreamError as error:
+            if isinstance(error.__cause__, ProducerFencedError | InvalidProducerEpochError):
+                message = (
+                    f"another feed named {self._name} has taken over: stop one of them, or "
+                    "give one another `feed.name`"
+                )
+                raise AffectstreamError(message) from error
+            raise
+
+
+def _erasure_headers(subject: str, changes: Changes) -> list[tuple[str, bytes]]:
+    attributes = {
+        "specversion": "1.0",
+        "type": ERASURE,
+        "source": SOURCE,
+        "id": f"{changes.table}-{changes.position.version}-{subject}",
+        "subject": subject,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
