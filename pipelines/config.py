@@ -14,6 +14,7 @@ from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.settings import (
+    Api,
     Decisions,
     Feed,
     Kafka,
@@ -32,7 +33,7 @@ from schemas.strict import fields_of, parse_yaml, read_text
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
-_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "feed", "online", "observe"}
+_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "feed", "online", "observe", "api"}
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
 
@@ -106,6 +107,7 @@ class Config(Settings):
     feed: Feed = Feed()
     online: Online = Online()
     observe: Observe = Observe()
+    api: Api = Api()
 
     @field_validator("tables", mode="before")
     @classmethod

@@ -97,6 +97,13 @@ CHECKPOINT_DURATION = Metric(
     "checkpoint_duration", "gauge", "How long the newest complete checkpoint took", unit="s"
 )
 
+API_REQUESTS = Metric(
+    "api_requests", "counter", "Requests that the HTTP API answered", ("route", "status")
+)
+API_BUSY = Metric(
+    "api_busy", "counter", "Time from a request to its answer, all together", ("route",), "s"
+)
+
 LIVE = (
     STAGE_ROWS,
     STAGE_BUSY,
@@ -119,5 +126,10 @@ LIVE = (
 )
 """What the supervisor of a live job exports."""
 
-METRICS: Mapping[str, Metric] = MappingProxyType({metric.exported: metric for metric in LIVE})
+API = (API_REQUESTS, API_BUSY)
+"""What the HTTP API exports."""
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {metric.exported: metric for metric in (*LIVE, *API)}
+)
 """Name in Prometheus → metric."""

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import threading
 import traceback
 from datetime import UTC, datetime
 from typing import Any
 
 from schemas.errors import LogEvent
+
+_LOG = logging.getLogger(__name__)
 
 
 class JsonLines(logging.Formatter):
@@ -45,3 +48,10 @@ def write_logs(form: str) -> None:
         handler.setFormatter(JsonLines())
         logging.basicConfig(handlers=[handler], force=True)
         logging.getLogger("pipelines").setLevel(logging.INFO)
+        threading.excepthook = _log_uncaught
+
+
+def _log_uncaught(args: threading.ExceptHookArgs) -> None:
+    """Log what ends a thread, which Python would print with its message."""
+    error = args.exc_value or args.exc_type()
+    _LOG.error("a thread has ended", exc_info=error)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog"),
     *("query", "tables", "show", "report", "check", "train", "evaluate", "config"),
-    "trace",
+    *("trace", "serve", "tokens add", "tokens list", "tokens revoke"),
 )
 
 
