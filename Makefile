@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHON_NEEDED := Python 3.11 is needed: install it, or say where it is: make PYTHON=/path/to/python3.11
 HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "$(PYTHON_NEEDED) $(MAKECMDGOALS)"; exit 1; }
 
-.PHONY: help demo test fuzz lint docs mutants bench needed servers kafka flink s3 chaos bench-live
+.PHONY: help demo test fuzz lint docs mutants bench needed servers kafka flink s3 chaos bench-live bench-serve
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -57,6 +57,9 @@ mutants: .venv/.ready ## which changes of the code no test sees; ONLY="transform
 docs: .venv/.ready ## build the documentation into build/site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "build/site/index.html"
+
+bench-serve: .venv/.ready ## measure feed, store, queries, page, API: PARTS="feed online"
+	@$(BIN)/python -m infra.bench.serve $(PARTS)
 
 bench: .venv/.ready ## measure speed and memory, write docs/benchmarks
 	@$(BIN)/python -m infra.bench.embedded

@@ -25,9 +25,11 @@ def topics_create(
 ) -> None:
     """Create the topics that are missing."""
     from pipelines.config import load_kafka
-    from pipelines.kafka.topics import create_topics
+    from pipelines.kafka.topics import create_feed_topics, create_topics
 
-    made = create_topics(load_kafka(config, bootstrap=kafka), partitions, replication, keep_days)
+    broker = load_kafka(config, bootstrap=kafka)
+    made = create_topics(broker, partitions, replication, keep_days)
+    made += create_feed_topics(broker, partitions, replication)
     console.print(f"created {', '.join(made)}" if made else "all topics are there")
 
 

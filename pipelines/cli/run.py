@@ -62,6 +62,9 @@ def live(
     until_end: Annotated[
         bool, typer.Option(help="Stop when all records are read and all windows closed.")
     ] = False,
+    feed: Annotated[
+        bool, typer.Option("--feed", help="Hand on what lands to `feed.sinks` at the same time.")
+    ] = False,
 ) -> None:
     """Run the graph as a streaming job from Kafka, restored after crashes, until stopped."""
     from pipelines.config import load_config
@@ -79,7 +82,7 @@ def live(
             "bootstrap": bootstrap or None,
         },
     )
-    run(settings, console, until_end=until_end)
+    run(settings, console, until_end=until_end, feed=feed)
 
 
 @commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from pipelines.live.state_folder import explain_write_errors, hold_state_folder
 from pipelines.live.watch import BrokerWatch, Verdict, Watch
 from pipelines.observe.live import LiveMetrics
 from pipelines.observe.logs import write_logs
+from pipelines.serve.feed import feeding
 from pipelines.tables.compaction import CompactedTables
 from schemas.errors import AffectstreamError, BrokerAwayError, LogEvent
 from transforms.landing.repair import repair_tables
@@ -309,10 +310,15 @@ def _absolute(root: str) -> str:
     return root if "://" in root else str(Path(root).absolute())
 
 
-def live(config: Config, console: Console, *, until_end: bool = False) -> None:
-    """Run the job in the foreground; SIGTERM and Ctrl-C drain it."""
+def live(config: Config, console: Console, *, until_end: bool = False, feed: bool = False) -> None:
+    """Run the job in the foreground; SIGTERM and Ctrl-C drain it.
+
+    With ``feed``, what lands is handed on at the same time, and at the end what is left of it. The
+    job does not wait for a sink that is away, and goes on where a feed cannot.
+    """
     write_logs(config.observe.log)
     supervisor = Supervisor(config, console, until_end=until_end)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
-    supervisor.run()
+    with feeding(config, console) if feed else nullcontext():
+        supervisor.run()

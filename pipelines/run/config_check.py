@@ -23,7 +23,7 @@ from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
 from schemas.settings import Kafka, Live
-from schemas.strict import check_regular, read_text
+from schemas.strict import check_regular, read_secret
 from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
 from transforms.gating.policy import read_policy
@@ -92,9 +92,11 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
         yield from _failure(lambda: read_keys(config.keys))
     unsound = [*_failure(lambda: read_policy(config.policy))]
     unsound += _failure(lambda: read_scenarios(config.scenarios))
-    yield from unsound or _failure(lambda: read_policy(config.policy, config.scenarios))
+    unsound = unsound or [*_failure(lambda: read_policy(config.policy, config.scenarios))]
+    yield from unsound or feed_problems(config)
     yield from _model_problems(config)
     yield from _kafka_problems(config.kafka)
+    yield from _secret_problems(config)
 
 
 def _failure(read: Callable[[], object]) -> Problems:
@@ -229,8 +231,24 @@ def _kafka_problems(kafka: Kafka) -> Problems:
         except OSError as error:  # ssl's errors are among them
             reason = error.strerror or "no certificate is in it"
             yield f"`kafka.ca_file` is {kafka.ca_file}: {reason}; name a PEM file of certificates"
-    if kafka.password_file is not None:
-        try:
-            read_text(kafka.password_file)
-        except (OSError, UnicodeDecodeError):
-            yield f"cannot read the password in {kafka.password_file}: name a text file"
+
+
+def feed_problems(config: Config) -> Problems:
+    """Yield what the feed is to hand on and the policy does not know: none of it would come."""
+    known = read_policy(config.policy).purposes
+    for purpose in config.feed.purposes:
+        if purpose not in known:
+            yield (
+                f"`feed.purposes` names {purpose!r}, which {config.policy} does not: choose of "
+                f"{', '.join(sorted(known))}"
+            )
+
+
+def _secret_problems(config: Config) -> Problems:
+    for setting, path in (
+        ("kafka.password_file", config.kafka.password_file),
+        ("feed.webhook.secret_file", config.feed.webhook.secret_file),
+        ("online.password_file", config.online.password_file),
+    ):
+        if path is not None:
+            yield from _failure(functools.partial(read_secret, path, setting))

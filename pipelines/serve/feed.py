@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from pipelines.config import Config
+from pipelines.run.config_check import feed_problems
 from pipelines.serve.events import SinkAwayError
 from pipelines.serve.follow import Changes, Follower, LostPositionError, Position
 from pipelines.serve.kafka_sink import KafkaSink
@@ -181,7 +182,13 @@ def clock(config: Config) -> Callable[[], datetime]:
 def start_feeds(
     config: Config, *, start: Start | None = None, say: Callable[[str], None] = lambda _: None
 ) -> list[SinkFeed]:
-    """Start a feed to each sink that the settings name; none waits for another."""
+    """Start a feed to each sink that the settings name; none waits for another.
+
+    Raises:
+        AffectstreamError: the feed is to hand on decisions for a purpose that nobody knows.
+    """
+    for problem in feed_problems(config):
+        raise AffectstreamError(problem)
     now, state = clock(config), config.live.state / "feed"
     makers: dict[str, Callable[[], Sink]] = {
         "kafka": lambda: KafkaSink(config.kafka, config.feed, now),

@@ -8,11 +8,7 @@ from typing import ClassVar
 
 import pyarrow.compute as pc
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import (
-    InvalidProducerEpochError,
-    KafkaError,
-    ProducerFencedError,
-)
+from kafka.errors import KafkaError
 
 from pipelines.kafka.clients import python_settings, read_to_end, reader_settings
 from pipelines.kafka.reasons import explain_kafka_error
@@ -31,7 +27,10 @@ from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.settings import Feed, Kafka
 
 _HEADERS = [("content-type", MEDIA_TYPE.encode())]
+_SHUT_OUT = ("ProducerFenced", "InvalidProducerEpoch")
 _TRANSACTION_MS = 120_000
+_AWAY_MS = 15_000
+"""After this, what the broker has not taken fails, and it counts as away."""
 
 
 class KafkaSink:
@@ -55,12 +54,14 @@ class KafkaSink:
         self._kafka, self._purposes, self._now = kafka, feed.purposes, now
         self._name = feed.name
         self.expired = 0
-        with self._explained(), explain_kafka_error(kafka):
+        with self._explained(opened=False):
             create_feed_topics(kafka)
             self._producer = KafkaProducer(
                 **python_settings(kafka),
                 transactional_id=f"affectstream-feed-{feed.name}",
                 transaction_timeout_ms=_TRANSACTION_MS,
+                request_timeout_ms=_AWAY_MS // 2,
+                delivery_timeout_ms=_AWAY_MS,
                 linger_ms=5,
                 batch_size=256 << 10,
                 compression_type="lz4",
@@ -83,7 +84,7 @@ class KafkaSink:
         rows = rows.sort_by([("window_end", "ascending")])
         self.expired += changes.rows.num_rows - rows.num_rows
         sent = 0
-        with self._explained(), explain_kafka_error(self._kafka):
+        with self._explained(opened=True):
             send = self._producer.send
             self._producer.begin_transaction()
             for subject in changes.erased:
@@ -94,6 +95,7 @@ class KafkaSink:
             where = {"table": changes.table, **changes.position._asdict()}
             key = f"{self._name}/{changes.table}".encode()
             send(FEED_POSITION, key=key, value=json.dumps(where).encode(), partition=0)
+            self._producer.flush(2 * _AWAY_MS / 1_000)  # a commit would wait without an end
             self._producer.commit_transaction()
         self._positions[changes.table] = changes.position
         return sent + len(changes.erased)
@@ -119,18 +121,20 @@ class KafkaSink:
         return found
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, *, opened: bool) -> Iterator[None]:
+        """Tell what may pass from what does not; once it was opened, all but being shut out may."""
         try:
-            yield
-        except BrokerAwayError as error:
-            raise SinkAwayError(str(error)) from error
+            with explain_kafka_error(self._kafka):
+                yield
         except AffectstreamError as error:
-            if isinstance(error.__cause__, ProducerFencedError | InvalidProducerEpochError):
+            if any(sign in str(error) for sign in _SHUT_OUT):
                 message = (
-                    f"another feed named {self._name} has taken over: stop one of them, or "
-                    "give one another `feed.name`"
+                    f"another feed named {self._name} has taken over: stop one, or give one "
+                    "another `feed.name`"
                 )
                 raise AffectstreamError(message) from error
+            if opened or isinstance(error, BrokerAwayError):
+                raise SinkAwayError(str(error)) from error
             raise
 
 

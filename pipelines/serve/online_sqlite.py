@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS latest(
     subject_ref TEXT, "table" TEXT, purpose TEXT,
     window_end INTEGER, revision INTEGER, expires INTEGER, row BLOB,
     PRIMARY KEY (subject_ref, "table", purpose)
-) WITHOUT ROWID;
+);
 CREATE TABLE IF NOT EXISTS position("table" TEXT PRIMARY KEY, table_id TEXT, version INTEGER);
 """
 _TAKE = """
@@ -51,6 +51,7 @@ class SqliteStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA secure_delete = ON")
+            self._db.execute("PRAGMA cache_size = -32000")  # 32 MB of 1 GB a million people
             self._db.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             message = f"cannot open the online store {self._path} ({error}): see `online.store`"

@@ -87,7 +87,7 @@ def one(problems: list[str], *said: str) -> None:
         ),
         (
             {"kafka": {"username": "me", "password_file": "nowhere"}},
-            ["cannot read the password in nowhere"],
+            ["cannot read the secret in nowhere"],
         ),
         (
             {"decisions": {"forget_s": 3}},
@@ -234,7 +234,7 @@ def test_a_fifo_of_the_brokers_is_a_problem_too(check: Check, tmp_path: Path) ->
     os.mkfifo(fifo)
     one(check(kafka={"ca_file": str(fifo)}), "`kafka.ca_file` is", "name a PEM file")
     named = {"username": "me", "password_file": str(fifo)}
-    one(check(kafka=named), "cannot read the password", "name a text file")
+    one(check(kafka=named), "cannot read the secret", "is a text file")
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,9 @@ def test_an_answer_that_the_caller_has_is_not_sent_again(
         assert other.content == first.content
 
 
-@pytest.mark.parametrize(("of", "row_id"), [("features", "window_id"), ("decisions", "decision_id")])
+@pytest.mark.parametrize(
+    ("of", "row_id"), [("features", "window_id"), ("decisions", "decision_id")]
+)
 def test_a_history_comes_page_by_page_in_the_order_of_time(
     client: TestClient, callers: Headers, of: str, row_id: str
 ) -> None:
@@ -150,7 +152,9 @@ def test_a_history_comes_page_by_page_in_the_order_of_time(
         after = {"after": found["next"]}
     assert rows == whole["rows"]
     assert len({row[row_id] for row in rows}) == WINDOWS
-    part = page(since=(BEGIN + timedelta(seconds=6)).isoformat(), until=BEGIN + timedelta(seconds=15))
+    part = page(
+        since=(BEGIN + timedelta(seconds=6)).isoformat(), until=BEGIN + timedelta(seconds=15)
+    )
     assert [row["window_end"][-4:] for row in part["rows"]] == [":10Z"]
 
 
