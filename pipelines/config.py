@@ -11,10 +11,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
+from pipelines.observe.settings import Observe
+from pipelines.serve.api.settings import Api
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.settings import (
-    Api,
     Decisions,
     Feed,
     Kafka,
@@ -22,7 +23,6 @@ from schemas.settings import (
     Live,
     Media,
     ModelSettings,
-    Observe,
     Online,
     Settings,
     Windows,

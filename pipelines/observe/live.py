@@ -12,11 +12,11 @@ from pipelines.live.screen import View
 from pipelines.observe import catalogue as of
 from pipelines.observe.exporter import Exporter
 from pipelines.observe.increases import Increases
+from pipelines.observe.settings import Observe
 from pipelines.observe.stage_metrics import STAGE_METRIC, Name, sum_stage_metrics
 from pipelines.tables.changes import CHANGE, ChangesGoneError, read_changes, readable_versions
 from pipelines.tables.compaction import CompactedTables
 from schemas.errors import AffectstreamError
-from schemas.settings import Observe
 from schemas.stages import CONSENT_AGE, Stage
 
 EACH_S = 5.0

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from rich.console import Console
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from pipelines.config import Config
 from pipelines.observe.catalogue import API
@@ -259,11 +259,11 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         status: _PROBLEMS[status] for status in (401, 403, 429)
     }
 
-    @app.get("/metrics", name="metrics", responses=only)
+    @app.get("/metrics", name="metrics", responses=only, response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         """Return the metrics of this process in Prometheus' text format."""
         purposes_for(request.state.caller, Resource.METRICS, None)
-        return Response(service.exporter.text(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(service.exporter.text(), media_type="text/plain; version=0.0.4")
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -15,10 +15,10 @@ from pipelines.live.screen import View
 from pipelines.observe import live
 from pipelines.observe.increases import Increases
 from pipelines.observe.live import LiveMetrics
+from pipelines.observe.settings import Observe
 from pipelines.observe.stage_metrics import sum_stage_metrics
 from pipelines.tables.compaction import CompactedTables
 from schemas.errors import DeadLetterCode
-from schemas.settings import Observe
 from tests.pipelines.observe.test_exporter import exported
 from tests.support.served import BEGIN, land
 from transforms.landing.prepare import prepare_tables
