@@ -9,6 +9,7 @@ import pyarrow as pa
 from tabulate import tabulate
 
 from pipelines import config_reference
+from pipelines.observe.catalogue import API, LIVE
 from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
 from schemas.tables import TABLES, Table
 
@@ -55,6 +56,18 @@ def codes_page() -> str:
         rows = [[f"`{code}`", code.meaning, code.cure] for code in codes]
         table = _table(rows, ["code", "what it means", "what to do"])
         parts += [f"## {title}", introduction, table]
+    return "\n\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Return every metric by its name in Prometheus, with labels and meaning."""
+    parts = ["# Metrics", "Their names and labels are stable: dashboards may depend on them."]
+    for metrics, title in ((LIVE, "Of a live job"), (API, "Of the HTTP API")):
+        rows = [
+            [f"`{m.exported}`", m.kind, ", ".join(f"`{name}`" for name in m.labels), m.description]
+            for m in metrics
+        ]
+        parts += [f"## {title}", _table(rows, ["metric", "kind", "labels", "what it says"])]
     return "\n\n".join(parts)
 
 
@@ -105,6 +118,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/tables.md": tables_page(),
         "reference/codes.md": codes_page(),
+        "reference/metrics.md": metrics_page(),
         "reference/commands.md": commands_page(),
         "reference/configuration.md": configuration_page(),
         "models/cards.md": cards_page(),

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from pipelines.config import Config
+from pipelines.observe.catalogue import METRICS
 from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
 from schemas.tables import TABLES
 
@@ -68,6 +69,10 @@ def test_every_code_stands_on_its_page_with_what_to_do(site: Path) -> None:
     assert {str(code) for code in codes} <= _codes_on(page)
     text = re.sub(r"<[^>]+>", "", unescape(page.read_text(encoding="utf-8")))
     assert not [code for code in codes if code.cure.replace("`", "") not in text]
+
+
+def test_every_metric_stands_on_its_page(site: Path) -> None:
+    assert set(METRICS) <= _codes_on(site / "reference" / "metrics.html")
 
 
 def test_every_setting_stands_on_the_page_of_the_configuration(site: Path) -> None:
