@@ -1,6 +1,7 @@
 """Commands of the HTTP API: serve it, and make, show and revoke its tokens."""
 
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console
 from pipelines.serve.api.access import Role
+from schemas.errors import AffectstreamError
 
 commands = typer.Typer()
 tokens_app = typer.Typer(no_args_is_help=True, help="The tokens of the HTTP API.")
@@ -28,7 +30,8 @@ def serve(
     config: Settings = None,
 ) -> None:
     """Answer questions about subjects and decisions over HTTP, to callers with a token."""
-    from schemas.errors import AffectstreamError
+    _need_extra()
+    from pipelines.serve.api.app import serve as run
 
     settings = _settings(
         config,
@@ -36,11 +39,6 @@ def serve(
         online={"store": store},
         api={"tokens": tokens, "host": host, "port": port},
     )
-    try:
-        from pipelines.serve.api.app import serve as run
-    except ImportError as error:
-        message = "the HTTP API needs fastapi and uvicorn: pip install affectstream[api]"
-        raise AffectstreamError(message) from error
     run(settings, console)
 
 
@@ -53,6 +51,7 @@ def tokens_add(
     config: Settings = None,
 ) -> None:
     """Make a token and print it, this once; the file holds its hash alone."""
+    _need_extra()
     from pipelines.serve.api.tokens import add_token
 
     path = _settings(config, api={"tokens": file}).api.tokens
@@ -63,6 +62,7 @@ def tokens_add(
 @tokens_app.command("list")
 def tokens_list(file: File = None, config: Settings = None) -> None:
     """List the tokens by id, name, role and end."""
+    _need_extra()
     from pipelines.serve.api.tokens import read_tokens
 
     grid = Table("id", "name", "role", "expires", box=None, padding=(0, 2, 0, 0))
@@ -78,11 +78,18 @@ def tokens_revoke(
     config: Settings = None,
 ) -> None:
     """Remove a token; a running server refuses it within a second."""
+    _need_extra()
     from pipelines.serve.api.tokens import revoke_token
 
     path = _settings(config, api={"tokens": file}).api.tokens
     token = revoke_token(path, identity)
     console.print(f"{token.name}'s token {identity} is no longer in {path}")
+
+
+def _need_extra() -> None:
+    if not (find_spec("fastapi") and find_spec("uvicorn")):
+        message = "the HTTP API needs fastapi and uvicorn: pip install affectstream[api]"
+        raise AffectstreamError(message)
 
 
 def _settings(path: Path | None, **flags: Any) -> Any:

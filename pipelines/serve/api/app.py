@@ -64,7 +64,7 @@ class Service:
         offset = timedelta(seconds=config.kafka.clock_offset_s)
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC) + offset
         self.settings = config.api
-        self.lookups = Lookups(config.online, self.now)
+        self.lookups = Lookups(config.online, config.api.timeout_s, self.now)
         self.landed = LandedRows(config.tables)
         self.exporter = Exporter(API)
         self._threads = ThreadPoolExecutor(_THREADS, "tables")
@@ -323,6 +323,7 @@ def serve(config: Config, console: Console) -> None:
             log_level="warning",
             access_log=False,
             server_header=False,
+            limit_concurrency=1_000,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
         )

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -18,6 +19,7 @@ OPEN: Mapping[str, str] = MappingProxyType(
     {"/health": "health", "/ready": "ready", "/openapi.json": "openapi"}
 )
 """Pages that need no token: they hold nothing of anybody."""
+_FRAMES = 8
 _LOG = logging.getLogger(__name__)
 
 
@@ -51,7 +53,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started = time.perf_counter()
+        status: int | None = None
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -66,9 +69,11 @@ class Guard:
         except ProblemError as error:
             await answer(error.problem, error.detail)(scope, receive, note)
         except Exception as error:
-            # Without the message, which may name a person.
-            _LOG.error("a request failed with %s", type(error).__name__)
-            await answer(Problem.INTERNAL)(scope, receive, note)
+            # Where it was raised, without the message, which may name a person.
+            where = "".join(traceback.format_tb(error.__traceback__, -_FRAMES))
+            _LOG.error("a request failed with %s at\n%s", type(error).__name__, where)
+            if status is None:  # else the framework has answered
+                await answer(Problem.INTERNAL)(scope, receive, note)
         route = scope.get("route")
         name = str(getattr(route, "name", OPEN.get(scope["path"], "none")))
         self._exporter.add(API_REQUESTS, 1, name, str(status))

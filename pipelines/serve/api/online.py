@@ -19,8 +19,8 @@ _AGAIN_S = 1.0
 class Lookups:
     """The newest rows of subjects; sqlite answers in 70 µs at once, redis in a thread."""
 
-    def __init__(self, settings: Online, now: Callable[[], datetime]) -> None:
-        self._settings, self._now = settings, now
+    def __init__(self, settings: Online, timeout_s: float, now: Callable[[], datetime]) -> None:
+        self._settings, self._timeout_s, self._now = settings, timeout_s, now
         self._remote = "://" in settings.store
         self._store: OnlineStore | None = None
         self._failed_at = float("-inf")
@@ -31,9 +31,13 @@ class Lookups:
         Raises:
             ProblemError: the store does not answer.
         """
-        if self._remote:
-            return await asyncio.to_thread(self._find, table, subject_ref, purposes)
-        return self._find(table, subject_ref, purposes)
+        if not self._remote:
+            return self._find(table, subject_ref, purposes)
+        asked = asyncio.to_thread(self._find, table, subject_ref, purposes)
+        try:
+            return await asyncio.wait_for(asked, self._timeout_s)
+        except TimeoutError as error:
+            raise ProblemError(Problem.STORE_AWAY) from error
 
     async def check(self) -> None:
         """Look whether the store answers.

@@ -31,5 +31,8 @@ class Api(Settings):
         default=31.0, gt=0, le=366, description="Longest span of one history, in days"
     )
     timeout_s: Number = Field(
-        default=5.0, gt=0, le=600, description="How long an answer from the tables may take, in s"
+        default=5.0,
+        gt=0,
+        le=600,
+        description="How long tables or a remote store may take to answer, in s",
     )
