@@ -16,6 +16,7 @@ from pipelines.live.progress import ReadProgress
 from schemas.errors import LogEvent, log_fields
 
 _LINE_EVERY_S = 10.0
+_CALM = (LogEvent.JOB_STATUS, LogEvent.BROKER_BACK)
 _LOG = logging.getLogger(__name__)
 
 
@@ -72,7 +73,8 @@ class Screen:
     def note(self, text: str, event: LogEvent, **values: Any) -> None:
         """Print a line that stays; the log gets the event and its values in place of the text."""
         if self._structured:
-            _LOG.info(event, extra=log_fields(event, **values))
+            level = logging.INFO if event in _CALM else logging.WARNING
+            _LOG.log(level, event, extra=log_fields(event, **values))
         else:
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 

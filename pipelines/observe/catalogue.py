@@ -17,7 +17,8 @@ _SUFFIX = MappingProxyType({"s": "_seconds", "By": "_bytes", "1": ""})
 class Metric:
     """One metric; ``unit`` is UCUM's: s, By, or 1 for plain numbers.
 
-    A counter begins at 0 with the process that exports it and never goes back while that lives.
+    A counter begins at 0 with the process that exports it and never goes back while that lives. A
+    gauge that was not observed for a while has the value ``unseen``, or with None is not exported.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Metric:
     description: str
     labels: tuple[str, ...] = ()
     unit: Literal["1", "s", "By"] = "1"
+    unseen: float | None = None
 
     @property
     def exported(self) -> str:
@@ -85,7 +87,9 @@ TABLE_COMMIT_AGE = Metric(
     ("table",),
     "s",
 )
-JOB_RUNNING = Metric("job_running", "gauge", "1 while Flink says that the job runs, else 0")
+JOB_RUNNING = Metric(
+    "job_running", "gauge", "1 while Flink says that the job runs, else 0", unseen=0
+)
 JOB_RESTARTS = Metric("job_restarts", "counter", "Starts of the job after the first one")
 CHECKPOINT_AGE = Metric(
     "checkpoint_age", "gauge", "Time since the newest complete checkpoint began", unit="s"

@@ -13,7 +13,7 @@ from pipelines.observe.catalogue import PREFIX, Metric
 from schemas.errors import AffectstreamError
 
 STALE_S = 30.0
-"""A gauge that was not observed for so long is not exported: an old value is no value."""
+"""A gauge that was not observed for so long has no value any more."""
 
 Labels = tuple[str, ...]
 """Values of a metric's labels, in the order of its row."""
@@ -90,10 +90,13 @@ class Exporter:
     def _observer(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             oldest = self._clock() - STALE_S
-            return [
-                Observation(value, dict(zip(metric.labels, labels, strict=True)))
-                for labels, (value, at) in list(self._values[metric.name].items())
-                if metric.kind == "counter" or at >= oldest
-            ]
+            found = []
+            for labels, (value, at) in list(self._values[metric.name].items()):
+                seen = metric.kind == "counter" or at >= oldest
+                shown = value if seen else metric.unseen
+                if shown is not None:
+                    named = dict(zip(metric.labels, labels, strict=True))
+                    found.append(Observation(shown, named))
+            return found
 
         return observe

@@ -52,6 +52,7 @@ class LiveMetrics:
         self.problem: str | None = None
         self.exporter = Exporter(of.LIVE)
         self.exporter.add(of.JOB_RESTARTS, 0)
+        self.exporter.set(of.JOB_RUNNING, 0)
         if self._off:
             return
         try:
@@ -67,7 +68,6 @@ class LiveMetrics:
         """Count a start of the job after its first one."""
         self._increases = Increases()
         self.exporter.add(of.JOB_RESTARTS, 1)
-        self.exporter.set(of.JOB_RUNNING, 0)
 
     def update(self, view: View, rest: FlinkRest) -> None:
         """Export a view, and every few seconds what stages counted and what landed."""

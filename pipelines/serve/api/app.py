@@ -136,6 +136,7 @@ def build_app(service: Service) -> FastAPI:
         version="1",
         docs_url=None,  # its page would load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     _add_lookups(app, service)

@@ -112,13 +112,17 @@ def test_a_counter_adds_up_and_a_gauge_is_as_it_was_seen_last() -> None:
 
 def test_an_old_gauge_is_not_exported_and_a_counter_is() -> None:
     clock = Clock()
-    with closing(Exporter((CHECKPOINT_AGE, STAGE_BUSY), clock)) as exporter:
+    with closing(Exporter((CHECKPOINT_AGE, STAGE_BUSY, JOB_RUNNING), clock)) as exporter:
         exporter.set(CHECKPOINT_AGE, 2)
+        exporter.set(JOB_RUNNING, 1)
         exporter.add(STAGE_BUSY, 1, "Gate")
         clock.now += STALE_S
-        assert len(exported(exporter)) == 2
+        assert len(exported(exporter)) == 3
         clock.now += 1
-        assert list(exported(exporter)) == [("affectstream_stage_busy_seconds_total", ("Gate",))]
+        assert exported(exporter) == {
+            ("affectstream_stage_busy_seconds_total", ("Gate",)): 1,
+            ("affectstream_job_running", ()): 0,
+        }
 
 
 def test_a_metric_that_is_not_in_the_catalogue_cannot_be_set(full: Exporter) -> None:

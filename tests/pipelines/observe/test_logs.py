@@ -107,4 +107,5 @@ def test_a_screen_writes_views_and_notes_to_the_log(lines: io.StringIO) -> None:
     assert (status["watermark_delay_s"], status["checkpoint_bytes"]) == (4.2, 20_480)
     assert (unreadable["event"], unreadable["records"]) == ("consent_unreadable", 1)
     assert away["event"] == "broker_away"
+    assert [line["level"] for line in (status, unreadable, away)] == ["INFO", "WARNING", "WARNING"]
     assert not shown.getvalue()

@@ -254,8 +254,9 @@ def test_a_secret_of_another_token_opens_nothing(client: TestClient, callers: He
 
 
 def test_pages_and_methods_that_are_none(client: TestClient, callers: Headers) -> None:
-    answer = client.get("/v2", headers=callers["analyst"])
-    assert problem(answer) == (404, "not_found")
+    for page in ("/v2", f"{PAGES[Resource.LATEST]}/", "/v1/subjects"):
+        answer = client.get(page, headers=callers["analyst"])
+        assert problem(answer) == (404, "not_found")
     for method in ("POST", "DELETE", "PUT", "OPTIONS"):
         answer = client.request(method, PAGES[Resource.LATEST], headers=callers["analyst"])
         assert problem(answer) == (405, "method_refused")
