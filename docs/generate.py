@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import mkdocs_gen_files
@@ -15,6 +16,9 @@ from schemas.tables import TABLES, Table
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "model_serving" / "weights"
+
+Pages = list[tuple[str, str]]
+"""Title and place of each page."""
 
 CODES = (
     (DeadLetterCode, "Dead letters", "Records that could not be read, judged or processed."),
@@ -108,6 +112,35 @@ def _heading(page: Path) -> str:
     return page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
+def llms_txt(written: dict[str, str]) -> str:
+    """Return the list of all pages for language models, as https://llmstxt.org describes it."""
+    parts = ["# affectstream", f"> {_first_paragraph(written['index.md'])}"]
+    for title, pages in _sections(mkdocs_gen_files.config["nav"]):
+        lines = [
+            f"- [{name}]({place.removesuffix('.md')}.html): {_first_paragraph(written[place])}"
+            for name, place in pages
+        ]
+        parts.append("\n".join([f"## {title}", "", *lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(nav: list[dict[str, str | list[dict[str, str]]]]) -> Iterator[tuple[str, Pages]]:
+    """Yield the sections of the navigation; pages that stand alone come first, as one."""
+    entries = [item for entry in nav for item in entry.items()]
+    yield "Pages", [(name, place) for name, place in entries if isinstance(place, str)]
+    for name, below in entries:
+        if not isinstance(below, str):
+            yield name, [item for entry in below for item in entry.items()]
+
+
+def _first_paragraph(page: str) -> str:
+    """Return the first paragraph of text in one line."""
+    for part in page.split("\n\n"):
+        if part[:1].isalpha():
+            return " ".join(part.split())
+    return ""
+
+
 def _table(rows: list[list[str]], headers: list[str]) -> str:
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)
@@ -135,7 +168,13 @@ def pages() -> dict[str, str]:
 
 
 def _write() -> None:
-    for place, text in pages().items():
+    made = pages()
+    by_hand = sorted((ROOT / "docs").rglob("*.md"))
+    written = {str(p.relative_to(ROOT / "docs")): p.read_text(encoding="utf-8") for p in by_hand}
+    written |= made
+    made["llms.txt"] = llms_txt(written)
+    made["llms-full.txt"] = "\n\n".join(written.values())
+    for place, text in made.items():
         with mkdocs_gen_files.open(place, "w") as file:
             file.write(text)
 

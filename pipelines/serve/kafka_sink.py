@@ -18,17 +18,17 @@ from pipelines.serve.events import (
     ERASURE,
     MEDIA_TYPE,
     SOURCE,
-    SinkAwayError,
     decision_events,
     lasting,
 )
-from pipelines.serve.follow import Changes, Position
+from pipelines.serve.follow import AwayError, Changes, Position
 from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.settings import Feed, Kafka
 
 _HEADERS = [("content-type", MEDIA_TYPE.encode())]
 _SHUT_OUT = ("ProducerFenced", "InvalidProducerEpoch")
-_TRANSACTION_MS = 120_000
+_TRANSACTION_MS = 300_000
+_AT_ONCE = 20_000  # events: more would wait in the producer until they count as not delivered
 _AWAY_MS = 15_000
 """After this, what the broker has not taken fails, and it counts as away."""
 
@@ -48,7 +48,7 @@ class KafkaSink:
         """Make the topics that are missing, shut out a feed before, and find the position.
 
         Raises:
-            SinkAwayError: the broker does not answer.
+            AwayError: the broker does not answer.
             AffectstreamError: it refuses.
         """
         self._kafka, self._purposes, self._now = kafka, feed.purposes, now
@@ -77,7 +77,7 @@ class KafkaSink:
         """Send what is new and whom to forget, with the position; return how many events it sent.
 
         Raises:
-            SinkAwayError: the broker does not answer; the sink must be opened anew.
+            AwayError: the broker does not answer; the sink must be opened anew.
             AffectstreamError: another feed of the same name has taken over, or the broker refuses.
         """
         rows = lasting(changes.rows, self._purposes, self._now())
@@ -92,6 +92,8 @@ class KafkaSink:
             for event in decision_events(rows):
                 send(FEED, key=event.subject_ref.encode(), value=event.json, headers=_HEADERS)
                 sent += 1
+                if sent % _AT_ONCE == 0:
+                    self._producer.flush(2 * _AWAY_MS / 1_000)
             where = {"table": changes.table, **changes.position._asdict()}
             key = f"{self._name}/{changes.table}".encode()
             send(FEED_POSITION, key=key, value=json.dumps(where).encode(), partition=0)
@@ -134,7 +136,7 @@ class KafkaSink:
                 )
                 raise AffectstreamError(message) from error
             if opened or isinstance(error, BrokerAwayError):
-                raise SinkAwayError(str(error)) from error
+                raise AwayError(str(error)) from error
             raise
 
 

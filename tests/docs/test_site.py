@@ -92,3 +92,13 @@ def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_stands_on_its_page(site: Path, command: str) -> None:
     assert f"affectstream {command}" in _codes_on(site / "reference" / "commands.html")
+
+
+def test_every_page_of_the_navigation_is_listed_for_language_models(site: Path) -> None:
+    listed = (site / "llms.txt").read_text(encoding="utf-8")
+    links = re.findall(r"^- \[[^\]]+\]\(([^)]+)\): ", listed, re.M)
+    assert len(links) > 20
+    assert [link for link in links if not (site / link).is_file()] == []
+    whole = (site / "llms-full.txt").read_text(encoding="utf-8")
+    assert "# For coding agents" in whole
+    assert "window_end" in whole

@@ -119,7 +119,9 @@ class _Landing:
 def backlog(folder: Path) -> dict[str, float]:
     """Time 100,000 decisions in 100 commits that wait."""
     with _served(folder) as config:
-        start_feeds(config, start="latest")[0].finish()
+        feed = start_feeds(config, start="latest")[0]
+        feed.finish()
+        feed.join()
         for part in range(_BACKLOG // _ROWS_AT_ONCE):
             rows = (decision(f"s{n}", 10_000 + part) for n in range(_ROWS_AT_ONCE))
             land(Path(config.tables), NAME, *rows)

@@ -221,3 +221,13 @@ def test_kills_lose_and_double_nothing(config: Config, tmp_path: Path) -> None:
     assert set(committed.values()) == {1}
     raw = {json.loads(r.value)["id"] for r in read_feed(config.kafka, "read_uncommitted")}
     assert raw == wanted
+
+
+def test_a_commit_of_many_rows_is_one_transaction(config: Config) -> None:
+    """More than wait in the producer at once."""
+    run_to_end(config, start="latest")
+    rows = (decision(f"{number:032x}", 100) for number in range(25_000))
+    land(root(config), DECISIONS, *rows)
+    run_to_end(config)
+    assert Counter(event for _, event in sent(config)).most_common(1)[0][1] == 1
+    assert len(sent(config)) == 25_000
