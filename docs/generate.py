@@ -9,9 +9,10 @@ import mkdocs_gen_files
 from tabulate import tabulate
 
 from pipelines import config_reference
+from pipelines.observe.catalogue import API, LIVE
 from pipelines.tables.analyst_views import VIEWS, View, tables_of
 from pipelines.tables.dictionary import Entry, dictionary, markdown
-from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
 from schemas.tables import TABLES, Table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,7 @@ Pages = list[tuple[str, str]]
 CODES = (
     (DeadLetterCode, "Dead letters", "Records that could not be read, judged or processed."),
     (RefusalCode, "Refusals", "Events that law or consent kept from any inference."),
+    (LogEvent, "Log events", "The `event` of a line of the structured log."),
     (QualityCode, "Quality", "What lowered the confidence of an observation (`quality`)."),
 )
 
@@ -68,6 +70,18 @@ def codes_page() -> str:
         rows = [[f"`{code}`", code.meaning, code.cure] for code in codes]
         table = _table(rows, ["code", "what it means", "what to do"])
         parts += [f"## {title}", introduction, table]
+    return "\n\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Return every metric by its name in Prometheus, with labels and meaning."""
+    parts = ["# Metrics", "Their names and labels are stable: dashboards may depend on them."]
+    for metrics, title in ((LIVE, "Of a live job"), (API, "Of the HTTP API")):
+        rows = [
+            [f"`{m.exported}`", m.kind, ", ".join(f"`{name}`" for name in m.labels), m.description]
+            for m in metrics
+        ]
+        parts += [f"## {title}", _table(rows, ["metric", "kind", "labels", "what it says"])]
     return "\n\n".join(parts)
 
 
@@ -147,6 +161,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/tables.md": tables_page(),
         "reference/codes.md": codes_page(),
+        "reference/metrics.md": metrics_page(),
         "reference/commands.md": commands_page(),
         "reference/configuration.md": configuration_page(),
         "models/cards.md": cards_page(),

@@ -176,7 +176,8 @@ class _Decide(beam.DoFn):
 
     def setup(self) -> None:
         self._decider = self._make()
-        self._rows_in, self._rows_out, self._busy_us = stage_counters(Stage.DECIDE)
+        counters = stage_counters(Stage.DECIDE)
+        self._rows_in, self._rows_out, self._busy_us, self._batches = counters
 
     def process(
         self,
@@ -206,6 +207,7 @@ class _Decide(beam.DoFn):
         pending.clear()
         history.write(state)
         self._rows_in.inc(decisions.num_rows)
+        self._batches.inc()
         self._rows_out.inc(decisions.num_rows)
         yield decisions
         if reviews.num_rows:

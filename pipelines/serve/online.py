@@ -5,7 +5,7 @@ so that neither a late window nor a repetition goes back. How long a row is serv
 when it is read.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -82,17 +82,33 @@ def latest(
     Raises:
         StoreAwayError: the store does not answer.
     """
+    purposes = None if purpose is None else {purpose}
+    entry = newest(store, table, subject_ref, purposes, now)
+    if entry is None:
+        return None
+    row: dict[str, Any] = msgspec.json.decode(entry.row)
+    return row
+
+
+def newest(
+    store: OnlineStore,
+    table: str,
+    subject_ref: str,
+    purposes: Set[str] | None,
+    now: Callable[[], datetime],
+) -> Entry | None:
+    """Return a subject's newest row of these purposes, or of any, that has not expired.
+
+    Raises:
+        StoreAwayError: the store does not answer.
+    """
     at = microseconds(now())
     found = [
         entry
         for entry in store.find(table, subject_ref)
-        if entry.expires > at and purpose in (None, entry.purpose)
+        if entry.expires > at and (purposes is None or entry.purpose in purposes)
     ]
-    if not found:
-        return None
-    newest = max(found, key=lambda entry: (entry.window_end, entry.revision))
-    row: dict[str, Any] = msgspec.json.decode(newest.row)
-    return row
+    return max(found, key=lambda entry: (entry.window_end, entry.revision), default=None)
 
 
 def microseconds(time: datetime) -> int:

@@ -181,7 +181,7 @@ def test_the_graph_lands_rows_and_tells_of_reused_ids(root: Path) -> None:
     result.wait_until_finish()
     found = counters(result, "Land:observations")
     assert found.pop("busy_us") > 0
-    assert found == {"rows_in": 4, "rows_out": 2}
+    assert found == {"rows_in": 4, "rows_out": 2, "batches": 1, "dead_id_reused": 1}
     assert table(root, "observations").to_pyarrow_table().num_rows == 2
 
 
