@@ -14,6 +14,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipelines.tables.query import query
+from transforms.landing.features import check_readable
 
 _SQL = """
     SELECT f.scene_id, make_timestamp(epoch_us(f.window_start) // 3600000000 * 3600000000) AS hour,
@@ -38,9 +39,7 @@ def main(tables: str) -> pa.Table:
 def live_files(place: str) -> list[str]:
     """Return the files that hold a table's rows now."""
     table = DeltaTable(place)
-    if "deletionVectors" in (table.protocol().reader_features or []):
-        message = f"{place} has deletion vectors: read it with affectstream.query"
-        raise ValueError(message)
+    check_readable(table)  # no deletion vectors, say, which a list of files knows nothing of
     return table.file_uris()
 
 

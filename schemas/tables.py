@@ -28,6 +28,8 @@ NO_DAY: Final = dt.date(1970, 1, 1)
 """The partition of a row of which no time is known."""
 
 _SCORES = pa.list_(pa.float32(), len(EXPRESSIONS))
+_WEIGHTS = pa.list_(pa.float32(), len(BLENDSHAPES))
+_IN_ORDER = "ARKit-52 weights, 0-1, in Apple's order"
 _ORDER = ", ".join(EXPRESSIONS)
 
 
@@ -92,6 +94,7 @@ OBSERVATIONS = pa.schema(
     ]
 )
 
+_ATTENTION = f"attention on {', '.join(MODALITIES)}; 0 where missing, sum 1"
 _REVISION = "number of distinct events in the window; grows when late"
 EMOTION_FEATURES = pa.schema(
     [
@@ -110,12 +113,7 @@ EMOTION_FEATURES = pa.schema(
             for m in MODALITIES
         ],
         *_EXPRESSION,
-        _field(
-            "attention",
-            pa.list_(pa.float32(), len(MODALITIES)),
-            f"attention on {', '.join(MODALITIES)}; 0 where missing, sum 1",
-            range="0 to 1",
-        ),
+        _field("attention", pa.list_(pa.float32(), len(MODALITIES)), _ATTENTION, range="0 to 1"),
         _field("activity", pa.string(), "last activity that the scene's context told, or null"),
         _field("game_result", pa.string(), "last game result that the context told, or null"),
         _field("lesson_state", pa.string(), "last lesson state that the context told, or null", 2),
@@ -139,12 +137,7 @@ EXPRESSION_DECISIONS = pa.schema(
         _field("reason", pa.string(), "stable code of the rule that decided"),
         _field("reply_id", pa.string(), "id of a reply template; null where none"),
         _field("intensity", pa.float32(), "strength of the avatar expression, 0-1"),
-        _field(
-            "avatar_weights",
-            pa.list_(pa.float32(), len(BLENDSHAPES)),
-            "ARKit-52 weights, 0-1, in Apple's order",
-            range="0 to 1",
-        ),
+        _field("avatar_weights", _WEIGHTS, _IN_ORDER, range="0 to 1"),
         _field("policy_version", pa.string(), "scenario policy and version"),
         _field("expires_at", TIME, "after this the decision is stale, UTC"),
         _DATE,

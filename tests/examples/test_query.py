@@ -7,6 +7,7 @@ import pytest
 from deltalake import DeltaTable, TableFeatures
 
 from examples import query_duckdb, query_pandas, query_polars
+from schemas.errors import AffectstreamError
 from tests.support.served import BEGIN, erase, feature, land
 from tests.support.synthetic_tables import expression_columns, scores_of
 from transforms.landing.prepare import prepare_tables
@@ -61,5 +62,5 @@ def test_duckdb_reads_live_files_and_joins_a_view(tables: str) -> None:
 def test_duckdb_refuses_deletion_vectors(tables: str) -> None:
     features = DeltaTable(f"{tables}/emotion_features")
     features.alter.add_feature(TableFeatures.DeletionVectors, allow_protocol_versions_increase=True)
-    with pytest.raises(ValueError, match=r"has deletion vectors: read it with affectstream\.query"):
+    with pytest.raises(AffectstreamError, match="uses deletionVectors"):
         query_duckdb.main(tables)
