@@ -65,6 +65,19 @@ def decision(who: str, window: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
+def review(who: str, window: int, **more: Any) -> dict[str, Any]:
+    """One row of review_queue."""
+    made = decision(who, window)
+    return {
+        "review_id": f"r-{who}-{window}",
+        **{name: made[name] for name in ("decision_id", "window_id", "subject_ref", "scenario")},
+        "reason": "high_stakes",
+        "confidence": made["confidence"],
+        "window_end": made["window_end"],
+        "event_date": made["event_date"],
+    } | more
+
+
 def _context(who: str) -> dict[str, Any]:
     return {
         "subject_ref": subject(who),
