@@ -113,6 +113,7 @@ def test_tables_of_0_1_0_get_the_columns_with_the_first_decision(tmp_path: Path)
     assert said(root, row["review_id"])["reviewed_at"] == NOW
     versions = {each.table: each.schema for each in standing_tables(root)}
     assert versions["review_queue"] == 2
-    assert DeltaTable(root / "observations").version() == DeltaTable(
-        RELEASED / "observations"
-    ).version(), "no other table is written to"
+    assert (
+        DeltaTable(root / "observations").version()
+        == DeltaTable(RELEASED / "observations").version()
+    ), "no other table is written to"
