@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from schemas.arkit import BLENDSHAPES
-from schemas.tables import TABLES
+from schemas.tables import TABLES, on_its_way
 from tests.support.synthetic_tables import expression_columns
 from transforms.landing.delta import TableWriter
 
@@ -92,7 +92,8 @@ def _context(who: str) -> dict[str, Any]:
 
 def land(root: Path, name: str, *rows: dict[str, Any]) -> int:
     """Commit rows as a job does and return the version of the table then."""
-    schema = TABLES[name].schema
+    table = TABLES[name]
+    schema = on_its_way(table.schema) if table.of_events else table.schema
     whole = [{column: row.get(column) for column in schema.names} for row in rows]
     TableWriter(root, name).commit([pa.RecordBatch.from_pylist(whole, schema=schema)])
     return DeltaTable(root / name).version()

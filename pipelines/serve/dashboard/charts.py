@@ -39,7 +39,7 @@ def throughput(say: Speaker) -> Spec:
     return _lines(say, tuple(MODALITIES), "modality", None, say("throughput"), "per_s")
 
 
-def timeline(say: Speaker) -> Spec:
+def timeline(say: Speaker, ink: str) -> Spec:
     """Return one row for each ``modality``: bars from ``time`` to ``until``.
 
     ``shown`` is the expression's name as in the legend, its ``letter`` stands over the ``middle``
@@ -57,6 +57,7 @@ def timeline(say: Speaker) -> Spec:
     }
     fill = {"domain": names, "range": colours}
     legend = {"orient": "bottom", "title": None, "columns": 8}
+    abstained = "datum.letter == '–'"
     bar = {
         "x": _time(),
         "x2": {"field": "until"},
@@ -65,9 +66,11 @@ def timeline(say: Speaker) -> Spec:
         "size": {
             "field": "confidence",
             "type": "quantitative",
-            "scale": {"domain": [0, 1], "range": [2, 20]},
+            "scale": {"domain": [0, 1], "range": [2, 18]},
             "legend": None,
         },
+        "fillOpacity": {"condition": {"test": abstained, "value": 0.15}, "value": 1},
+        "stroke": {"condition": {"test": abstained, "value": ABSTAINED}, "value": None},
         "tooltip": [
             {"field": "at", "title": say("time")},
             {"field": "shown", "title": say("expression")},
@@ -77,11 +80,11 @@ def timeline(say: Speaker) -> Spec:
     }
     over = {"x": _time("middle"), "y": place, "text": {"field": "letter"}}
     return {
-        "height": 42 * len(rows) + 60,
+        "height": 48 * len(rows) + 70,
         "layer": [
             {"mark": {"type": "bar", "orient": "horizontal"}, "encoding": bar},
             {
-                "mark": {"type": "text", "dy": -15, "fontSize": 10, "aria": False},
+                "mark": {"type": "text", "dy": -15, "fontSize": 11, "color": ink, "aria": False},
                 "encoding": over,
             },
         ],
@@ -96,18 +99,18 @@ def letter(say: Speaker, name: str) -> str:
 
 
 def legend_name(say: Speaker, name: str) -> str:
-    """Return an expression's name, with its letter where that is not the name's own beginning."""
-    return say(name) if say.language == "zh" else f"{letter(say, name)}  {say(name)}"
+    """Return an expression's name after the letter that stands for it."""
+    return f"{letter(say, name)} {say(name)}"
 
 
-def scenes(say: Speaker) -> Spec:
+def scenes(say: Speaker, ink: str) -> Spec:
     """Return a point for each ``scene`` by ``valence`` and ``arousal``, as large as ``windows``."""
     plane = {
         name: {
             "field": name,
             "type": "quantitative",
             "scale": {"domain": [-1, 1]},
-            "title": say(name),
+            "axis": {"title": say(name), "tickCount": 4},
         }
         for name in ("valence", "arousal")
     }
@@ -126,14 +129,14 @@ def scenes(say: Speaker) -> Spec:
                 "encoding": {"x": x, "y": y, "size": size},
             },
             {
-                "mark": {"type": "text", "align": "left", "dx": 12, "limit": 160},
+                "mark": {"type": "text", "align": "left", "dx": 12, "limit": 160, "color": ink},
                 "encoding": {"x": x, "y": y, "text": {"field": "scene"}},
             },
         ],
     }
 
 
-def erasures(say: Speaker) -> Spec:
+def erasures(say: Speaker, ink: str) -> Spec:
     """Return bars of ``count`` by ``day``, side by side for each ``action``, with the number."""
     actions = ("erasure_requested", "withdrawn")
     names = [say(name) for name in actions]
@@ -153,14 +156,14 @@ def erasures(say: Speaker) -> Spec:
         "layer": [
             {"mark": {"type": "bar"}, "encoding": bars | {"color": colour}},
             {
-                "mark": {"type": "text", "dy": -7},
+                "mark": {"type": "text", "dy": -7, "color": ink},
                 "encoding": bars | {"text": {"field": "count"}},
             },
         ],
     }
 
 
-def attention(say: Speaker) -> Spec:
+def attention(say: Speaker, ink: str) -> Spec:
     """Return a bar of ``attention`` for each ``modality``, with the number."""
     bars = {
         "y": {"field": "modality", "type": "nominal", "sort": None, "title": None},
@@ -168,7 +171,7 @@ def attention(say: Speaker) -> Spec:
             "field": "attention",
             "type": "quantitative",
             "scale": {"domain": [0, 1]},
-            "title": None,
+            "axis": {"title": None, "tickCount": 5},
         },
     }
     number = {"text": {"field": "attention", "format": ".2f"}}
@@ -176,7 +179,10 @@ def attention(say: Speaker) -> Spec:
         "height": 28 * len(MODALITIES) + 30,
         "layer": [
             {"mark": {"type": "bar", "color": LINES["arousal"], "size": 14}, "encoding": bars},
-            {"mark": {"type": "text", "align": "left", "dx": 6}, "encoding": bars | number},
+            {
+                "mark": {"type": "text", "align": "left", "dx": 6, "color": ink},
+                "encoding": bars | number,
+            },
         ],
     }
 

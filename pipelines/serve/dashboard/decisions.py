@@ -9,11 +9,12 @@ from pipelines.serve.dashboard import charts
 from pipelines.serve.dashboard.codes import meaning
 from pipelines.serve.dashboard.reader import moment, text
 from pipelines.serve.dashboard.selection import choose_selection
-from pipelines.serve.dashboard.view import Page, choose, plain, short, show_chart, show_table
+from pipelines.serve.dashboard.view import Page, choose, ink, plain, short, show_chart, show_table
 from schemas.modalities import MODALITIES
 from schemas.tables import PARTITION
 
 _DECISIONS = 100
+_REASONS = ("default", "settling", "scenario_rule", "abstained")
 _PARTS = ("purpose", "scenario", "age_band")
 
 
@@ -111,9 +112,8 @@ def _show_rule(page: Page, decision: pd.Series) -> None:
     )
     for place, (name, value) in zip(st.columns(len(figures)), figures, strict=True):
         place.metric(page.say(name), value)
-    told = {name: f"reason_{name}" for name in ("default", "scenario_rule", "abstained")}
-    if key := told.get(decision["reason"]):
-        st.write(page.say(key))
+    if decision["reason"] in _REASONS:
+        st.write(page.say(f"reason_{decision['reason']}"))
 
 
 def _show_observations(page: Page, window: pd.Series) -> None:
@@ -138,7 +138,7 @@ def _show_observations(page: Page, window: pd.Series) -> None:
     rows = found.assign(
         modality=found["modality"].map(page.say.name),
         expression=found["expression"].fillna("abstained").map(page.say.name),
-        meaning=found["quality"].map(lambda code: meaning(code, language)),
+        meaning=found["quality"].map(lambda code: meaning(code, language) or None),
     )
     names = ("modality", "expression", "events", "confidence", "valence", "arousal", "quality")
     columns = {name: page.say(name) for name in (*names, "meaning")}
@@ -151,10 +151,12 @@ def _same(column: str, value: Any) -> str:
 
 def _show_attention(page: Page, window: pd.Series) -> None:
     names = [page.say(name) for name in MODALITIES]
-    rows = pd.DataFrame({"modality": names, "attention": window["attention"]})
+    rows = pd.DataFrame({"modality": names, "attention": window["attention"]}).astype(
+        {"attention": float}
+    )
     st.markdown(f"**{page.say('attention')}**")
     columns = {name: page.say(name) for name in ("modality", "attention")}
-    show_chart(page, charts.attention(page.say), rows, "attention", columns)
+    show_chart(page, charts.attention(page.say, ink()), rows, "attention", columns)
 
 
 def _show_facts(page: Page, decision: pd.Series, window: pd.Series | None) -> None:

@@ -5,7 +5,7 @@ import streamlit as st
 
 from pipelines.serve.dashboard import charts
 from pipelines.serve.dashboard.reader import text
-from pipelines.serve.dashboard.view import Page, short, show_chart, show_table
+from pipelines.serve.dashboard.view import Page, ink, short, show_chart, show_table
 from schemas.tables import PARTITION, TABLES
 
 _REQUESTS = 100
@@ -29,7 +29,7 @@ def show_erasures(page: Page) -> None:
         day=counted["day"].astype(str), action=counted["action"].map(page.say.name)
     ).sort_values(["day", "action"])
     columns = {name: page.say(name) for name in ("day", "action", "count")}
-    show_chart(page, charts.erasures(page.say), rows, "erasures", columns)
+    show_chart(page, charts.erasures(page.say, ink()), rows, "erasures", columns)
     _show_requests(page)
 
 

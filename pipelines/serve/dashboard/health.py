@@ -32,15 +32,22 @@ def _show_freshness(page: Page, chosen: Selection) -> None:
     now = datetime.now(UTC)
     end = page.reader.end("emotion_features", chosen.day)
     committed = page.reader.committed_at("emotion_features")
-    events = _per_point(page, chosen)["events"].sum()
-    span_s = (end - chosen.begin).total_seconds() if end else 0
+    points = _per_point(page, chosen)
     figures = (
         ("behind_clock", _duration(now - end) if end else "–"),
         ("since_commit", _duration(now - committed) if committed else "–"),
-        ("throughput", f"{events / span_s:,.1f}" if span_s else "–"),
+        ("throughput", _rate(points, chosen.bin_s)),
     )
     for place, (name, value) in zip(st.columns(len(figures)), figures, strict=True):
         place.metric(page.say(name), value)
+
+
+def _rate(points: pd.DataFrame, bin_s: int) -> str:
+    """Return the events per second from the first point that has any to the last."""
+    if points.empty:
+        return "–"
+    lasted = (points["time"].max() - points["time"].min()).total_seconds() + bin_s
+    return f"{points['events'].sum() / lasted:,.1f}"
 
 
 def _show_stream(page: Page) -> None:

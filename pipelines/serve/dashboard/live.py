@@ -7,7 +7,7 @@ import streamlit as st
 
 from pipelines.serve.dashboard import charts
 from pipelines.serve.dashboard.selection import Selection, choose_selection
-from pipelines.serve.dashboard.view import Page, percent, show_chart
+from pipelines.serve.dashboard.view import Page, ink, percent, show_chart
 from schemas.modalities import MODALITIES
 
 
@@ -84,7 +84,7 @@ def _show_timeline(page: Page, chosen: Selection) -> None:
     )
     names = ("time", "modality", "expression", "confidence", "events")
     columns = {name: say(name) for name in names}
-    show_chart(page, charts.timeline(say), drawn, "timeline", columns, drawn[::-1])
+    show_chart(page, charts.timeline(say, ink()), drawn, "timeline", columns, drawn[::-1])
 
 
 def _shown(page: Page, chosen: Selection) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import streamlit as st
 
 from pipelines.serve.dashboard import charts
 from pipelines.serve.dashboard.selection import Selection, choose_selection
-from pipelines.serve.dashboard.view import Page, percent, plain, show_chart
+from pipelines.serve.dashboard.view import Page, ink, percent, plain, show_chart
 
 _SCENES = 20
 
@@ -22,7 +22,7 @@ def show_scenes(page: Page) -> None:
     st.caption(page.say("scenes_note", count=_SCENES))
     names = ("scene", "windows", "valence", "arousal", "abstained", "most_shown")
     columns = {name: page.say(name) for name in names}
-    show_chart(page, charts.scenes(page.say), rows, "scenes", columns)
+    show_chart(page, charts.scenes(page.say, ink()), rows, "scenes", columns)
 
 
 def _scenes(page: Page, chosen: Selection) -> pd.DataFrame:

@@ -17,6 +17,7 @@ _OPTIONS = {
     "server.allowedHosts": [HOST, "localhost"],
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": False,
+    "client.disableDataExport": True,
     "client.toolbarMode": "viewer",
     "client.showErrorDetails": "none",
     "client.showErrorLinks": False,
@@ -26,7 +27,8 @@ _OPTIONS = {
     "theme.dark.primaryColor": "#56B4E9",
 }
 """A host that is not this machine's name is refused, so that no other site can ask by way of a
-browser. The colours of controls have 4.5 to 1 against their page."""
+browser. Rows about single people are looked at here and not downloaded. The colours of controls
+have at least 4.5 to 1 against their page."""
 
 
 def serve_page(root: Root, *, port: int, metrics_url: str, reviewer: str) -> None:

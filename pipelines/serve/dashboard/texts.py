@@ -163,8 +163,14 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "fact": Text("Fact", "项目"),
         "value": Text("Value", "值"),
         "reason_default": Text(
-            "No rule of the scenario asks for anything else, so the default action follows.",
-            "该情境没有适用的规则，因此采用默认动作。",
+            "The scenario has no rule for this expression: the subject's own avatar mirrors it, "
+            "and for other purposes it is only observed.",
+            "该情境没有针对此表情的规则：主体自己的虚拟形象加以模仿，其他目的仅作观察。",
+        ),
+        "reason_settling": Text(
+            "The scenario has a rule for this expression, which was not shown for as many windows "
+            "as the rule asks for yet.",
+            "该情境有针对此表情的规则，但其持续的窗口数尚未达到规则要求。",
         ),
         "reason_scenario_rule": Text(
             "A rule of the scenario asks for this action: the expression was shown for as many "

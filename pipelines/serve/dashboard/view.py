@@ -16,7 +16,7 @@ from schemas.errors import AffectstreamError
 REFRESH_S = 0.75
 """How often a live view looks for a commit. With 15 ms for tables that have none, and half a second
 for a browser to draw, a commit is seen within 1.5 s."""
-_LONGEST = 60
+_LONGEST = 80
 _REF = 8
 """Hex digits of a pseudonym that are shown."""
 
@@ -86,6 +86,11 @@ def escape(value: str) -> str:
 def short(ref: object) -> str:
     """Return the first digits of a pseudonym."""
     return plain(ref)[:_REF]
+
+
+def ink() -> str:
+    """Return the colour of texts in pictures, which Vega would draw black on a dark page too."""
+    return "#E8E8E8" if st.context.theme.type == "dark" else "#31333F"
 
 
 def percent(part: float, whole: float) -> str:
