@@ -31,10 +31,12 @@ COLOURS = MappingProxyType(
         "joy": "#F0E442",
         "sadness": "#0072B2",
         "surprise": "#56B4E9",
-        "neutral": "#999999",
+        "neutral": "#BBBBBB",
     }
 )
-"""One colour per expression: the palette of Okabe and Ito, which colour-blind people can tell."""
+"""One colour per expression: the palette of Okabe and Ito, which colour-blind people can tell, and
+a grey as light as it must be for that: #999999 is 7 in CIELAB from fear under deuteranopia, this
+15."""
 
 SHORT_REF = 6
 """Hex digits of a pseudonym that are shown; two of 12 subjects share them once in 250,000 runs."""

@@ -19,11 +19,15 @@ from schemas.tables import PARTITION, TABLES, Root
 
 _FRESH_S = 0.1
 """For how long a table counts as just looked at: a run of a view asks several times."""
+_REOPEN_S = 10.0
+"""After how long a table is opened anew: one that was deleted and made again looks unchanged to the
+handle of the old one."""
 _RESULTS = 128
 _DAYS = 7
 """How many of the newest days can be chosen."""
 
-Versions = tuple[tuple[str, int], ...]
+Versions = tuple[tuple[str, str, int], ...]
+"""Name, identity and version of each table that a query read."""
 
 
 class Reader:
@@ -39,6 +43,7 @@ class Reader:
         self._lock = threading.RLock()
         self._tables: dict[str, DeltaTable] = {}
         self._looked_at: dict[str, float] = {}
+        self._opened_at: dict[str, float] = {}
         self._results: OrderedDict[tuple[str, Versions], pd.DataFrame] = OrderedDict()
 
     def version(self, name: str) -> int | None:
@@ -126,7 +131,8 @@ class Reader:
         tables = {name: table for name, table in opened.items() if table is not None}
         if len(tables) < len(names):
             return pd.DataFrame()
-        key = (sql, tuple((name, table.version()) for name, table in tables.items()))
+        versions = ((n, str(table.metadata().id), table.version()) for n, table in tables.items())
+        key = (sql, tuple(versions))
         if key in self._results:
             self._results.move_to_end(key)
             return self._results[key]
@@ -147,13 +153,21 @@ class Reader:
                 return self._tables.get(name)
             self._looked_at[name] = now
             try:
-                if name in self._tables:
+                if name in self._tables and now - self._opened_at[name] < _REOPEN_S:
                     self._tables[name].update_incremental()
-                elif DeltaTable.is_deltatable(f"{self.root}/{name}"):
-                    self._tables[name] = DeltaTable(f"{self.root}/{name}")
+                else:
+                    self._open(name, now)
             except (DeltaError, OSError):
                 self._tables.pop(name, None)  # being made, or replaced: the next look finds it
             return self._tables.get(name)
+
+    def _open(self, name: str, now: float) -> None:
+        place = f"{self.root}/{name}"
+        self._opened_at[name] = now
+        if DeltaTable.is_deltatable(place):
+            self._tables[name] = DeltaTable(place)
+        else:
+            self._tables.pop(name, None)
 
 
 def text(value: str) -> str:

@@ -130,7 +130,6 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "table_version": Text("Version", "版本"),
         # decisions and their explanation
         "decisions": Text("Decisions", "决策"),
-        "decision": Text("Decision", "决策"),
         "choose_decision": Text("Decision to explain", "要解释的决策"),
         "explanation": Text("Why this decision", "决策说明"),
         "decision_gone": Text(
