@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog"),
     *("query", "tables", "show", "report", "check", "train", "evaluate", "config"),
+    *("dashboard", "review"),
 )
 
 

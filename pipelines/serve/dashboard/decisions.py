@@ -35,7 +35,11 @@ def show_decisions(page: Page) -> None:
     _list(page, found)
     known = found.set_index("decision_id")
     decision = choose(
-        page, "choose_decision", list(known.index), lambda row: _label(page, known, row)
+        page,
+        "choose_decision",
+        list(known.index),
+        lambda row: _label(page, known.loc[row]),
+        lasting=False,
     )
     show_explanation(page, decision)
 
@@ -58,10 +62,7 @@ def _list(page: Page, found: pd.DataFrame) -> None:
     show_table(rows, columns, "decisions_table")
 
 
-def _label(page: Page, known: pd.DataFrame, decision_id: str) -> str:
-    if decision_id not in known.index:
-        return short(decision_id)
-    row = known.loc[decision_id]
+def _label(page: Page, row: pd.Series) -> str:
     shown = page.say("none") if row["expression"] is None else page.say.name(row["expression"])
     parts = (f"{row['window_end']:%H:%M:%S}", short(row["subject_ref"]), shown, row["action"])
     return " · ".join(plain(part) for part in parts)

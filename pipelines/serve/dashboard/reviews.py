@@ -55,9 +55,13 @@ def _show_queue(page: Page) -> None:
         return
     _list(page, rows)
     known = rows.set_index("review_id")
-    chosen = choose(page, "choose_review", list(known.index), lambda row: _label(known, row))
-    if chosen not in known.index:
-        return
+    chosen = choose(
+        page,
+        "choose_review",
+        list(known.index),
+        lambda review_id: _label(review_id, known.loc[review_id]),
+        lasting=False,
+    )
     _show_form(page, chosen, known.loc[chosen])
     show_explanation(page, known.loc[chosen]["decision_id"])
 
@@ -95,10 +99,7 @@ def _list(page: Page, rows: pd.DataFrame) -> None:
     show_table(shown, {name: page.say(key) for name, key in headings.items()}, "reviews_table")
 
 
-def _label(known: pd.DataFrame, review_id: str) -> str:
-    if review_id not in known.index:
-        return short(review_id)
-    row = known.loc[review_id]
+def _label(review_id: str, row: pd.Series) -> str:
     parts = (f"{row['window_end']:%H:%M:%S}", short(row["subject_ref"]), row["scenario"])
     return " · ".join(plain(part) for part in (*parts, row["reason"], short(review_id)))
 
@@ -132,7 +133,6 @@ def _show_form(page: Page, review_id: str, row: pd.Series) -> None:
         return
     said = page.say("stored", label=_said(page, label), reviewer=reviewer)
     st.session_state["stored_review"] = escape(said)
-    st.session_state.pop("choose_review", None)
     st.rerun(scope="fragment")
 
 

@@ -43,7 +43,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "time": Text("Time", "时间"),
         "windows": Text("Windows", "窗口数"),
         "events": Text("Events", "事件数"),
-        "expression": Text("Expression shown, estimated", "所显表情（估计）"),
+        "expression": Text("Shown (estimate)", "所显表情（估计）"),
         "confidence": Text("Confidence", "置信度"),
         "abstained": Text("Abstained", "弃权"),
         "valence": Text("Valence", "效价"),
@@ -100,7 +100,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             "The {count} scenes with the most windows; the larger, the more windows.",
             "窗口最多的 {count} 个场景；点越大，窗口越多。",
         ),
-        "most_shown": Text("Most often shown, estimated", "最常显示的表情（估计）"),
+        "most_shown": Text("Most often shown (estimate)", "最常显示的表情（估计）"),
         # stream health
         "health": Text("Stream health", "数据流健康"),
         "behind_clock": Text("Newest window behind the clock", "最新窗口落后时钟"),
