@@ -224,7 +224,13 @@ REVIEW_QUEUE = pa.schema(
         _field("reason", pa.string(), "low_confidence or high_stakes"),
         _field("confidence", pa.float32(), "calibrated probability, 0-1"),
         _field("window_end", TIME, "event time of the decision, UTC"),
-        _field("reviewer_decision", pa.string(), "null until a person decided"),
+        _field(
+            "reviewer_decision",
+            pa.string(),
+            "confirmed, unclear, or the expression that the reviewer saw; null until one decided",
+        ),
+        _field("reviewed_by", pa.string(), "who decided, as they called themselves", 2),
+        _field("reviewed_at", TIME, "when they decided, UTC", 2),
         _DATE,
     ]
 )

@@ -123,6 +123,8 @@ class Decider:
             "review_id": stable_ids(at["decision_id"], why),
             "reason": why,
             "reviewer_decision": pa.nulls(len(why), pa.string()),
+            "reviewed_by": pa.nulls(len(why), pa.string()),
+            "reviewed_at": pa.nulls(len(why), TIME),
         }
         return fill_schema(REVIEW_QUEUE, columns, at)
 

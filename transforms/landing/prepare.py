@@ -41,6 +41,18 @@ def prepare_tables(root: Root) -> None:
     repair_tables(root)
 
 
+def prepare_table(root: Root, table: Table) -> None:
+    """Create one table under ``root``, or bring it up to date, as ``prepare_tables`` does all.
+
+    Raises:
+        AffectstreamError: it cannot be written to, or is no such table of this program.
+    """
+    stands = _open(root, table)
+    if stands is not None:
+        check_schema(table, stands)
+    _write(root, table, stands)
+
+
 def schema_version(stands: DeltaTable) -> int:
     """Return the version of the schema that a table was written by last.
 
