@@ -18,7 +18,8 @@ from pipelines.tables.analyst_views import VIEWS
 from pipelines.tables.query import open_tables as tables
 from pipelines.tables.query import query_pandas as query
 from schemas.errors import AffectstreamError
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd

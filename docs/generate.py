@@ -13,7 +13,8 @@ from pipelines.observe.catalogue import API, LIVE
 from pipelines.tables.analyst_views import VIEWS, View, tables_of
 from pipelines.tables.dictionary import Entry, dictionary, markdown
 from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
-from schemas.tables import TABLES, Table
+from schemas.table import Table
+from schemas.tables import TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "model_serving" / "weights"

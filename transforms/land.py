@@ -15,7 +15,8 @@ from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import TOPIC_OF
 from schemas.stages import DEAD, MAIN, Stage, landing_stage
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 from transforms.landing.delta import TableWriter
 from transforms.stage import count_dead, count_time, stage_counters
 

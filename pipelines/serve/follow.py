@@ -21,7 +21,8 @@ from pipelines.tables.changes import (
     reasons,
 )
 from schemas.errors import AffectstreamError
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 
 _VERSIONS_AT_ONCE = 5  # of 100,000 rows each at most
 _NEWS = pa.array(["insert", "update_postimage"])

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from pipelines.serve.follow import Changes, Position
 from schemas.errors import AffectstreamError
-from schemas.tables import PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import TABLES
 
 SERVED = ("emotion_features", "expression_decisions")
 """Tables whose latest row of each subject is held."""

@@ -9,7 +9,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from schemas.errors import AffectstreamError
-from schemas.tables import PARTITION, REVIEW_QUEUE, TABLES, Root
+from schemas.table import PARTITION, Root
+from schemas.tables import REVIEW_QUEUE, TABLES
 from schemas.vocabularies import REVIEWER_DECISIONS
 from transforms.landing.prepare import prepare_table
 from transforms.landing.retry import retry_commit

@@ -20,7 +20,7 @@ from pipelines.tables.views import SESSION, losses, stages_of_last_run, windows_
 from schemas.errors import DeadLetterCode
 from schemas.events import WINDOW_KEY
 from schemas.modalities import MODALITIES
-from schemas.tables import Root
+from schemas.table import Root
 from schemas.vocabularies import EXPRESSIONS
 
 COLOURS = MappingProxyType(

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from schemas.events import WINDOW_KEY
 from schemas.modalities import MODALITIES
-from schemas.tables import EMOTION_FEATURES, FIRST_VERSION
+from schemas.table import FIRST_VERSION
+from schemas.tables import EMOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
 
 

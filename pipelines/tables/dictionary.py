@@ -21,7 +21,8 @@ from pipelines.tables.query import query, standing
 from pipelines.tables.results import cell_text, shorten_id
 from schemas.errors import AffectstreamError
 from schemas.suites import load_suite
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 
 Format = Literal["table", "markdown", "json"]
 

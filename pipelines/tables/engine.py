@@ -8,7 +8,8 @@ from deltalake import CommitProperties, DeltaTable, WriterProperties
 
 from pipelines.tables.changes import REASON, RETENTION, name_of
 from pipelines.tables.compaction import file_layout
-from schemas.tables import NO_DAY, PARTITION, TABLES
+from schemas.table import NO_DAY, PARTITION
+from schemas.tables import TABLES
 
 _SORT_BYTES = 2 << 30
 """Memory of a sort, above which it goes to disk: half a million feature rows take 0.4 GB."""

@@ -19,7 +19,8 @@ from pipelines.tables.changes import name_of
 from pipelines.tables.statement import check_reads, named_in, per_table, tables_named_in
 from pipelines.tables.versions import Moment, changes_since, open_at
 from schemas.errors import AffectstreamError
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 from transforms.landing.features import check_readable
 
 if TYPE_CHECKING:  # it takes half a second, and only some callers want frames

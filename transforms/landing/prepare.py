@@ -9,7 +9,8 @@ from deltalake.exceptions import DeltaError
 from deltalake.schema import Field, PrimitiveType
 
 from schemas.errors import AffectstreamError
-from schemas.tables import FIRST_VERSION, PARTITION, TABLES, Root, Table, since
+from schemas.table import FIRST_VERSION, PARTITION, Root, Table, since
+from schemas.tables import TABLES
 from transforms.landing.features import unwritable_features
 from transforms.landing.repair import repair_tables, unwritable_error
 from transforms.landing.retry import retry_commit

@@ -10,7 +10,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from infra.feast import features
-from schemas.tables import PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import TABLES
 from schemas.vocabularies import EXPRESSIONS
 from tests.support.feast_stores import feast_store, history
 from transforms.landing.prepare import prepare_tables

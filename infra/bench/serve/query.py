@@ -22,7 +22,8 @@ from deltalake import DeltaTable, write_deltalake
 from pipelines.tables.compaction import file_layout
 from pipelines.tables.query import query
 from schemas.modalities import MODALITIES
-from schemas.tables import EMOTION_FEATURES, PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import EMOTION_FEATURES, TABLES
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VOCABULARY
 
 ROWS = 10_000_000

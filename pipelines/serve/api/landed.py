@@ -16,7 +16,8 @@ from pipelines.serve.api.access import Purposes
 from pipelines.serve.api.problems import Problem, ProblemError
 from pipelines.serve.online import COLUMNS
 from pipelines.tables.arrow_types import plain_types
-from schemas.tables import PARTITION, TABLES, Root
+from schemas.table import PARTITION, Root
+from schemas.tables import TABLES
 
 HISTORY: Final = {"features": "emotion_features", "decisions": "expression_decisions"}
 """What a history may be of → its table."""

@@ -11,7 +11,7 @@ from pipelines.serve.dashboard.reader import moment, text
 from pipelines.serve.dashboard.selection import choose_selection
 from pipelines.serve.dashboard.view import Page, choose, ink, plain, short, show_chart, show_table
 from schemas.modalities import MODALITIES
-from schemas.tables import PARTITION
+from schemas.table import PARTITION
 
 _DECISIONS = 100
 _REASONS = ("default", "settling", "scenario_rule", "abstained")

@@ -6,7 +6,8 @@ import streamlit as st
 from pipelines.serve.dashboard import charts
 from pipelines.serve.dashboard.reader import text
 from pipelines.serve.dashboard.view import Page, ink, short, show_chart, show_table
-from schemas.tables import PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import TABLES
 
 _REQUESTS = 100
 _DAYS = 30

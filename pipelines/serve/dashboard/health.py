@@ -10,7 +10,8 @@ from pipelines.serve.dashboard.codes import meaning
 from pipelines.serve.dashboard.selection import Selection, choose_selection
 from pipelines.serve.dashboard.supervisor import read_metrics
 from pipelines.serve.dashboard.view import Page, escape, show_chart, show_table
-from schemas.tables import NO_DAY, PARTITION, TABLES
+from schemas.table import NO_DAY, PARTITION
+from schemas.tables import TABLES
 
 _CAUSES = 50
 _DAYS = 7

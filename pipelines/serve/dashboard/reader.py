@@ -15,7 +15,8 @@ from deltalake.exceptions import DeltaError
 
 from pipelines.tables.arrow_types import plain_types
 from schemas.errors import AffectstreamError
-from schemas.tables import PARTITION, TABLES, Root
+from schemas.table import PARTITION, Root
+from schemas.tables import TABLES
 
 _FRESH_S = 0.1
 """For how long a table counts as just looked at: a run of a view asks several times."""

@@ -15,7 +15,7 @@ from pipelines.serve.dashboard.view import (
 )
 from pipelines.serve.reviews import is_reviewer, store_review
 from schemas.errors import AffectstreamError
-from schemas.tables import PARTITION
+from schemas.table import PARTITION
 from schemas.vocabularies import EXPRESSIONS, REVIEWER_DECISIONS
 
 _SHOWN = 100

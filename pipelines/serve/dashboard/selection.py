@@ -7,7 +7,7 @@ import streamlit as st
 
 from pipelines.serve.dashboard.reader import moment, text
 from pipelines.serve.dashboard.view import Page, choose, plain, short
-from schemas.tables import PARTITION
+from schemas.table import PARTITION
 
 _BIN_S = {5: 5, 15: 10, 60: 60, 1440: 900}
 """Minutes of a span → seconds of one point in its pictures: 60 to 96 points."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from streamlit.web import bootstrap
 
 from schemas.errors import AffectstreamError
-from schemas.tables import Root
+from schemas.table import Root
 
 HOST = "127.0.0.1"
 _SCRIPT = Path(__file__).with_name("page.py")

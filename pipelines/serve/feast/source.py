@@ -15,7 +15,8 @@ from feast.types import Array, Bool, FeastType, Float32, Int32, String, UnixTime
 from pydantic import field_validator
 
 from schemas.errors import AffectstreamError
-from schemas.tables import PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import TABLES
 
 OFFLINE_STORE = "pipelines.serve.feast.offline.DeltaOfflineStore"
 TIME = "window_end"

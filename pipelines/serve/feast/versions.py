@@ -14,7 +14,7 @@ from pipelines.tables.changes import (
     readable_versions,
     reasons,
 )
-from schemas.tables import Table
+from schemas.table import Table
 
 LANDED = "landed_at"
 _COMMITTED = "_commit_timestamp"

@@ -17,7 +17,8 @@ from deltalake import DeltaTable
 
 from schemas.events import TIME
 from schemas.stages import DEAD
-from schemas.tables import EMOTION_FEATURES, OBSERVED, PARTITION, REVIEW_QUEUE
+from schemas.table import PARTITION
+from schemas.tables import EMOTION_FEATURES, OBSERVED, REVIEW_QUEUE
 from transforms.land import ROWS_A_COMMIT, LandTable, _Commit
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
