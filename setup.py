@@ -56,8 +56,8 @@ setup(
         "redis": ["redis>=7"],
         "feast": ["feast[duckdb]==0.67.0"],
         "spark": ["delta-spark==4.4.0", "pyspark==4.2.0"],
-        "api": ["fastapi>=0.165", "uvicorn>=0.54"],
-        "dashboard": ["plotly>=6", "streamlit>=1.67"],
+        "api": ["fastapi>=0.165", "httptools>=0.6", "uvicorn>=0.54", "uvloop>=0.21"],
+        "dashboard": ["streamlit>=1.67"],
         "train": [
             "accelerate>=1.5",
             "scikit-learn>=1.6",

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mkdocs_gen_files
-import pyarrow as pa
 from tabulate import tabulate
 
 from pipelines import config_reference
-from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
-from schemas.tables import TABLES, Table
+from pipelines.observe.catalogue import API, LIVE
+from pipelines.tables.analyst_views import VIEWS, View, tables_of
+from pipelines.tables.dictionary import Entry, dictionary, markdown
+from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
+from schemas.table import Table
+from schemas.tables import TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "model_serving" / "weights"
@@ -22,34 +25,43 @@ Pages = list[tuple[str, str]]
 CODES = (
     (DeadLetterCode, "Dead letters", "Records that could not be read, judged or processed."),
     (RefusalCode, "Refusals", "Events that law or consent kept from any inference."),
+    (LogEvent, "Log events", "The `event` of a line of the structured log."),
     (QualityCode, "Quality", "What lowered the confidence of an observation (`quality`)."),
 )
 
 
 def tables_page() -> str:
-    """Return a section for each Delta table: its columns, types and what they hold."""
-    parts = ["# Tables", "Delta tables, partitioned by `event_date`."]
-    parts += [_table_section(table) for table in TABLES.values()]
+    """Return the dictionary: a section for each Delta table and for each view of them."""
+    entries = {entry.name: entry for entry in dictionary()}
+    parts = ["# Tables", _TABLES]
+    parts += [_section(entries[table.name], _table_facts(table)) for table in TABLES.values()]
+    parts += [_section(entries[view.name], _view_facts(view)) for view in VIEWS.values()]
     return "\n\n".join(parts)
 
 
-def _table_section(table: Table) -> str:
+_TABLES = (
+    "Delta tables, partitioned by `event_date`, and views of them that a [query]"
+    "(../how-to/query.md) knows beside the tables. `affectstream describe NAME` prints the same "
+    "with examples from your tables. Ranges are what `affectstream check` expects."
+)
+
+
+def _section(entry: Entry, facts: str) -> str:
+    description = entry.description[0].upper() + entry.description[1:]
+    return "\n\n".join([f"## {entry.name}", f"{description}.", facts, markdown(entry)])
+
+
+def _table_facts(table: Table) -> str:
     days = table.retention_days
     kept = "kept as proof" if days is None else f"kept for {days} days"
-    facts = (
+    return (
         f"Row id: `{table.row_id}`. Owner: {table.owner}; {kept} ({table.retention_reason}). "
         f"Schema version {table.version}."
     )
-    rows = [[f"`{f.name}`", _type(f.type), f.metadata[b"doc"].decode()] for f in table.schema]
-    columns = _table(rows, ["column", "type", "what it holds"])
-    description = table.description[0].upper() + table.description[1:]
-    return "\n\n".join([f"## {table.name}", f"{description}.", facts, columns])
 
 
-def _type(kind: pa.DataType) -> str:
-    if pa.types.is_fixed_size_list(kind):
-        return f"{kind.list_size} × {kind.value_type}"
-    return "timestamp (µs, UTC)" if pa.types.is_timestamp(kind) else str(kind)
+def _view_facts(view: View) -> str:
+    return f"A view of {', '.join(f'`{name}`' for name in tables_of(view))}."
 
 
 def codes_page() -> str:
@@ -59,6 +71,18 @@ def codes_page() -> str:
         rows = [[f"`{code}`", code.meaning, code.cure] for code in codes]
         table = _table(rows, ["code", "what it means", "what to do"])
         parts += [f"## {title}", introduction, table]
+    return "\n\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Return every metric by its name in Prometheus, with labels and meaning."""
+    parts = ["# Metrics", "Their names and labels are stable: dashboards may depend on them."]
+    for metrics, title in ((LIVE, "Of a live job"), (API, "Of the HTTP API")):
+        rows = [
+            [f"`{m.exported}`", m.kind, ", ".join(f"`{name}`" for name in m.labels), m.description]
+            for m in metrics
+        ]
+        parts += [f"## {title}", _table(rows, ["metric", "kind", "labels", "what it says"])]
     return "\n\n".join(parts)
 
 
@@ -138,6 +162,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/tables.md": tables_page(),
         "reference/codes.md": codes_page(),
+        "reference/metrics.md": metrics_page(),
         "reference/commands.md": commands_page(),
         "reference/configuration.md": configuration_page(),
         "models/cards.md": cards_page(),

@@ -17,7 +17,7 @@ from model_serving.loader import load_recogniser
 from model_serving.recogniser import Estimates, Recogniser
 from schemas.arrow import fill_schema, take_rows, vector_column
 from schemas.dead_letters import dead_letters
-from schemas.errors import AffectstreamError
+from schemas.errors import AffectstreamError, LogEvent, log_fields
 from schemas.modalities import MODALITIES
 from schemas.stages import kind_of, recognition_stage
 from schemas.tables import DEAD_LETTERS, OBSERVED
@@ -86,6 +86,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         self._stage = recognition_stage(modality)
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
+        self._batches = Metrics.counter(self._stage, "batches")
         self._forward_us = Metrics.counter(self._stage, "forward_us")
         self._checked_at = float("-inf")
 
@@ -124,7 +125,11 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
             try:
                 loaded.model = self._load()
             except AffectstreamError as error:  # a file is being replaced
-                _LOG.warning("%s goes on with %s: %s", self._stage, loaded.model.model_id, error)
+                kept = loaded.model.model_id
+                known = log_fields(
+                    LogEvent.MODEL_KEPT, stage=self._stage, model=kept, reason=str(error)
+                )
+                _LOG.warning("%s goes on with %s: %s", self._stage, kept, error, extra=known)
         return loaded.model
 
     def _is_own_kind(self, batch: pa.RecordBatch) -> bool:
@@ -135,6 +140,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         estimates = model.estimate(events)
         self._forward_us.inc(estimates.forward_us)
         self._rows_in.inc(events.num_rows)
+        self._batches.inc()
         self._rows_out.inc(len(estimates.rows))
         return Recognised(
             observations(events, estimates, self._modality, model),

@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
+from pipelines.observe.settings import Observe
+from pipelines.serve.api.settings import Api
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.settings import (
@@ -31,6 +33,8 @@ from schemas.strict import fields_of, parse_yaml, read_text
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
+_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "feed", "online", "observe", "api"}
+"""Settings that no row depends on; the fingerprint of a run leaves them out."""
 
 
 def _shipped(name: str) -> ModelSettings:
@@ -102,6 +106,8 @@ class Config(Settings):
     live: Live = Live()
     feed: Feed = Feed()
     online: Online = Online()
+    observe: Observe = Observe()
+    api: Api = Api()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -132,8 +138,8 @@ class Config(Settings):
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits over all settings but where the input and output are."""
-        text = self.model_dump_json(exclude={"log", "tables", "kafka", "live", "feed", "online"})
+        """32 hex digits over all settings that a row may depend on."""
+        text = self.model_dump_json(exclude=_NOT_OF_A_RUN)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

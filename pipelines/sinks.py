@@ -6,7 +6,7 @@ import apache_beam as beam
 
 from pipelines.config import Config
 from schemas.stages import landing_stage
-from schemas.tables import Table
+from schemas.table import Table
 from transforms.land import LandTable
 
 Sink = Callable[[Table, Config], beam.PTransform | None]

@@ -6,7 +6,8 @@ import pyarrow.compute as pc
 from schemas.events import TIME
 from schemas.ids import stable_ids
 from schemas.record_time import record_times
-from schemas.tables import DEAD_LETTERS, NO_DAY
+from schemas.table import NO_DAY
+from schemas.tables import DEAD_LETTERS
 
 
 def dead_letters(

@@ -48,6 +48,9 @@ LEDGER: Final = "consent_ledger"
 REVIEWS: Final = "review_queue"
 """Tags of what lands beside the main output: each is the name of its table."""
 
+CONSENT_AGE: Final = "consent_age_ms"
+"""Beam distribution of the gate's: how old the consents were that a batch was judged by."""
+
 OBSERVATION: Final = "observation"
 """Kind of a batch that a recogniser made; that of an EVENT batch is its event's kind."""
 

@@ -4,12 +4,8 @@ Every field carries ``doc`` metadata with its unit and range. All tables are par
 ``event_date``.
 """
 
-import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
 
 import pyarrow as pa
 
@@ -17,178 +13,155 @@ from schemas.arkit import BLENDSHAPES
 from schemas.events import EMBEDDING_WIDTH, REFERENCE, TIME
 from schemas.modalities import MODALITIES
 from schemas.stages import OBSERVATION, with_kind
+from schemas.table import PARTITION, Table, column
 from schemas.vocabularies import EXPRESSIONS
 
-Root = str | Path
-"""Where the tables stand: a folder, or the URI of one in an object store (``s3://bucket/…``)."""
-
-PARTITION: Final = "event_date"
-
-NO_DAY: Final = dt.date(1970, 1, 1)
-"""The partition of a row of which no time is known."""
-
 _SCORES = pa.list_(pa.float32(), len(EXPRESSIONS))
+_WEIGHTS = pa.list_(pa.float32(), len(BLENDSHAPES))
+_IN_ORDER = "ARKit-52 weights, 0-1, in Apple's order"
 _ORDER = ", ".join(EXPRESSIONS)
 
-
-FIRST_VERSION: Final = 1
-"""Version of every schema as affectstream 0.1.0 wrote it."""
-
-
-def _field(name: str, kind: pa.DataType, doc: str, since: int = FIRST_VERSION) -> pa.Field:
-    """Make a column; one that is added to a table names the schema version that it came with."""
-    return pa.field(name, kind, metadata={"doc": doc, "since": str(since)})
-
-
-def since(field: pa.Field) -> int:
-    """Return the version of the schema that a column came with."""
-    return int(field.metadata[b"since"])
-
-
-_DATE = _field(PARTITION, pa.date32(), "UTC day of the row; the partition")
+_DATE = column(PARTITION, pa.date32(), "UTC day of the row; the partition")
 _SUBJECT = [
-    _field("subject_ref", pa.string(), "keyed HMAC of region and subject id, 32 hex digits"),
-    _field("session_ref", pa.string(), "keyed HMAC of region and session id, 32 hex digits"),
+    column("subject_ref", pa.string(), "keyed HMAC of region and subject id, 32 hex digits"),
+    column("session_ref", pa.string(), "keyed HMAC of region and session id, 32 hex digits"),
 ]
 _CONTEXT = [
-    _field("scene_id", pa.string(), "scene of the virtual world"),
-    _field("scenario", pa.string(), "kind of scene: game, social, learning, support, work"),
-    _field("purpose", pa.string(), "purpose of processing that the event names"),
-    _field("region", pa.string(), "legal region of the subject"),
-    _field("age_band", pa.string(), "child, teen, adult or unknown"),
+    column("scene_id", pa.string(), "scene of the virtual world"),
+    column("scenario", pa.string(), "kind of scene: game, social, learning, support, work"),
+    column("purpose", pa.string(), "purpose of processing that the event names"),
+    column("region", pa.string(), "legal region of the subject"),
+    column("age_band", pa.string(), "child, teen, adult or unknown"),
 ]
 _EXPRESSION = [
-    _field("vocabulary", pa.string(), "vocabulary and version of the scores"),
-    _field("scores", _SCORES, f"calibrated probabilities of {_ORDER}; sum 1"),
-    _field("expression", pa.string(), "most probable shown expression; null where abstained"),
-    _field("confidence", pa.float32(), "calibrated probability of that expression, 0-1"),
-    _field("abstained", pa.bool_(), "true where the confidence is under the model's threshold"),
-    _field("valence", pa.float32(), "estimated shown valence, -1 to 1"),
-    _field("arousal", pa.float32(), "estimated shown arousal, -1 to 1"),
+    column("vocabulary", pa.string(), "vocabulary and version of the scores"),
+    column("scores", _SCORES, f"calibrated probabilities of {_ORDER}; sum 1", range="0 to 1"),
+    column("expression", pa.string(), "most probable shown expression; null where abstained"),
+    column("confidence", pa.float32(), "calibrated probability of that expression, 0-1"),
+    column("abstained", pa.bool_(), "true where the confidence is under the model's threshold"),
+    column("valence", pa.float32(), "estimated shown valence, -1 to 1"),
+    column("arousal", pa.float32(), "estimated shown arousal, -1 to 1"),
 ]
 
 _EVENT_ID = "row id: keyed hash of kind, subject, CloudEvents source and id, and minute"
-_CONTENT = _field("content", pa.int64(), "masked checksum: tells a repetition from a reused id")
+_CONTENT = column("content", pa.int64(), "masked checksum: tells a repetition from a reused id")
 
 OBSERVATIONS = pa.schema(
     [
-        _field("event_id", pa.string(), _EVENT_ID),
+        column("event_id", pa.string(), _EVENT_ID),
         *_SUBJECT,
         *_CONTEXT,
-        _field("event_time", TIME, "event time, UTC"),
-        _field("modality", pa.string(), "text, voice, face or motion"),
+        column("event_time", TIME, "event time, UTC"),
+        column("modality", pa.string(), "text, voice, face or motion"),
         *_EXPRESSION,
-        _field("quality", pa.string(), "what lowered the confidence: a stable code, or null"),
-        _field("embedding", pa.list_(pa.float32(), EMBEDDING_WIDTH), "projected model state"),
-        _field("model_id", pa.string(), "name and version of the recogniser"),
+        column("quality", pa.string(), "what lowered the confidence: a stable code, or null"),
+        column("embedding", pa.list_(pa.float32(), EMBEDDING_WIDTH), "projected model state"),
+        column("model_id", pa.string(), "name and version of the recogniser"),
         _CONTENT,
         _DATE,
     ]
 )
 
+_ATTENTION = f"attention on {', '.join(MODALITIES)}; 0 where missing, sum 1"
+_REVISION = "number of distinct events in the window; grows when late"
 EMOTION_FEATURES = pa.schema(
     [
-        _field(
+        column(
             "window_id",
             pa.string(),
             "row id: hash of subject, session, purpose, scenario, age band, start and length",
         ),
         *_SUBJECT,
         *_CONTEXT,
-        _field("window_start", TIME, "inclusive start of the window, UTC"),
-        _field("window_end", TIME, "exclusive end of the window, UTC"),
-        _field("revision", pa.int32(), "number of distinct events in the window; grows when late"),
-        *[_field(f"n_{m}", pa.int32(), f"{m} events in the window") for m in MODALITIES],
+        column("window_start", TIME, "inclusive start of the window, UTC"),
+        column("window_end", TIME, "exclusive end of the window, UTC"),
+        column("revision", pa.int32(), _REVISION, unit="events"),
+        *[
+            column(f"n_{m}", pa.int32(), f"{m} events in the window", unit="events")
+            for m in MODALITIES
+        ],
         *_EXPRESSION,
-        _field(
-            "attention",
-            pa.list_(pa.float32(), len(MODALITIES)),
-            f"attention on {', '.join(MODALITIES)}; 0 where missing, sum 1",
-        ),
-        _field("activity", pa.string(), "last activity that the scene's context told, or null"),
-        _field("game_result", pa.string(), "last game result that the context told, or null"),
-        _field("lesson_state", pa.string(), "last lesson state that the context told, or null", 2),
-        _field("model_id", pa.string(), "name and version of the fusion model"),
+        column("attention", pa.list_(pa.float32(), len(MODALITIES)), _ATTENTION, range="0 to 1"),
+        column("activity", pa.string(), "last activity that the scene's context told, or null"),
+        column("game_result", pa.string(), "last game result that the context told, or null"),
+        column("lesson_state", pa.string(), "last lesson state that the context told, or null", 2),
+        column("model_id", pa.string(), "name and version of the fusion model"),
         _DATE,
     ]
 )
 
 EXPRESSION_DECISIONS = pa.schema(
     [
-        _field("decision_id", pa.string(), "row id: hash of window_id and policy version"),
-        _field("window_id", pa.string(), "the feature row that was decided on"),
+        column("decision_id", pa.string(), "row id: hash of window_id and policy version"),
+        column("window_id", pa.string(), "the feature row that was decided on"),
         *_SUBJECT,
         *_CONTEXT,
-        _field("window_end", TIME, "event time of the decision, UTC"),
-        _field("expression", pa.string(), "expression held after hysteresis; null where none"),
-        _field("confidence", pa.float32(), "smoothed probability of that expression, 0-1"),
-        _field("valence_shift", pa.float32(), "valence minus the subject's running baseline"),
-        _field("arousal_shift", pa.float32(), "arousal minus the subject's running baseline"),
-        _field("action", pa.string(), "what the avatar or service does next"),
-        _field("reason", pa.string(), "stable code of the rule that decided"),
-        _field("reply_id", pa.string(), "id of a reply template; null where none"),
-        _field("intensity", pa.float32(), "strength of the avatar expression, 0-1"),
-        _field(
-            "avatar_weights",
-            pa.list_(pa.float32(), len(BLENDSHAPES)),
-            "ARKit-52 weights, 0-1, in Apple's order",
-        ),
-        _field("policy_version", pa.string(), "scenario policy and version"),
-        _field("expires_at", TIME, "after this the decision is stale, UTC"),
+        column("window_end", TIME, "event time of the decision, UTC"),
+        column("expression", pa.string(), "expression held after hysteresis; null where none"),
+        column("confidence", pa.float32(), "smoothed probability of that expression, 0-1"),
+        column("valence_shift", pa.float32(), "valence minus the subject's running baseline"),
+        column("arousal_shift", pa.float32(), "arousal minus the subject's running baseline"),
+        column("action", pa.string(), "what the avatar or service does next"),
+        column("reason", pa.string(), "stable code of the rule that decided"),
+        column("reply_id", pa.string(), "id of a reply template; null where none"),
+        column("intensity", pa.float32(), "strength of the avatar expression, 0-1"),
+        column("avatar_weights", _WEIGHTS, _IN_ORDER, range="0 to 1"),
+        column("policy_version", pa.string(), "scenario policy and version"),
+        column("expires_at", TIME, "after this the decision is stale, UTC"),
         _DATE,
     ]
 )
 
 DEAD_LETTERS = pa.schema(
     [
-        _field(
+        column(
             "dead_letter_id",
             pa.string(),
             "row id: hash of reference, event id, stage and code",
         ),
-        _field("stage", pa.string(), "stage that could not go on"),
-        _field("code", pa.string(), "stable code, see schemas.errors.DeadLetterCode"),
-        _field("topic", pa.string(), "topic of the source record"),
-        _field("partition", pa.int32(), "partition of the source record"),
-        _field("offset", pa.int64(), "offset of the source record"),
-        _field("event_id", pa.string(), "keyed id of the event; null where it told none"),
-        _field("event_time", TIME, "event time, UTC; null where not decoded"),
-        _field("detail", pa.string(), "what is wrong, without any payload"),
+        column("stage", pa.string(), "stage that could not go on"),
+        column("code", pa.string(), "stable code, see schemas.errors.DeadLetterCode"),
+        column("topic", pa.string(), "topic of the source record"),
+        column("partition", pa.int32(), "partition of the source record"),
+        column("offset", pa.int64(), "offset of the source record"),
+        column("event_id", pa.string(), "keyed id of the event; null where it told none"),
+        column("event_time", TIME, "event time, UTC; null where not decoded"),
+        column("detail", pa.string(), "what is wrong, without any payload"),
         _DATE,
     ]
 )
 
 REFUSALS = pa.schema(
     [
-        _field("event_id", pa.string(), _EVENT_ID),
+        column("event_id", pa.string(), _EVENT_ID),
         *_SUBJECT,
         *_CONTEXT,
-        _field("event_time", TIME, "event time, UTC"),
-        _field("modality", pa.string(), "text, voice, face, motion or context"),
-        _field("code", pa.string(), "stable code, see schemas.errors.RefusalCode"),
-        _field("article", pa.string(), "legal ground of the refusal"),
-        _field("policy_version", pa.string(), "policy table and version"),
+        column("event_time", TIME, "event time, UTC"),
+        column("modality", pa.string(), "text, voice, face, motion or context"),
+        column("code", pa.string(), "stable code, see schemas.errors.RefusalCode"),
+        column("article", pa.string(), "legal ground of the refusal"),
+        column("policy_version", pa.string(), "policy table and version"),
         _CONTENT,
         _DATE,
     ]
 )
 
+_PERSON = "keyed HMAC of the subject id: whom a grant counts for"
+_FOLD = "the same in any spelling: whom a withdrawal counts for"
 CONSENT_LEDGER = pa.schema(
     [
-        _field("ledger_id", pa.string(), "row id: hash of all that the row says of consent"),
-        _field("event_id", pa.string(), "the consent or erasure event; null where it had no id"),
-        _field("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
-        _field("person_ref", pa.string(), "keyed HMAC of the subject id: whom a grant counts for"),
-        _field(
-            "person_fold", pa.string(), "the same in any spelling: whom a withdrawal counts for"
-        ),
-        _field("region", pa.string(), "legal region of the subject; null where it was not told"),
-        _field("purpose", pa.string(), "purpose; * for every purpose"),
-        _field("modality", pa.string(), "modality; * for every modality"),
-        _field("action", pa.string(), "granted, withdrawn or erasure_requested"),
-        _field("event_time", TIME, "from when it holds, UTC"),
-        _field("recorded_at", TIME, "when it was recorded, UTC: the later word holds"),
-        _field("notice_id", pa.string(), "notice that the subject saw"),
+        column("ledger_id", pa.string(), "row id: hash of all that the row says of consent"),
+        column("event_id", pa.string(), "the consent or erasure event; null where it had no id"),
+        column("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
+        column("person_ref", pa.string(), _PERSON, example="never"),
+        column("person_fold", pa.string(), _FOLD, example="never"),
+        column("region", pa.string(), "legal region of the subject; null where it was not told"),
+        column("purpose", pa.string(), "purpose; * for every purpose"),
+        column("modality", pa.string(), "modality; * for every modality"),
+        column("action", pa.string(), "granted, withdrawn or erasure_requested"),
+        column("event_time", TIME, "from when it holds, UTC"),
+        column("recorded_at", TIME, "when it was recorded, UTC: the later word holds"),
+        column("notice_id", pa.string(), "notice that the subject saw"),
         _DATE,
     ]
 )
@@ -211,95 +184,39 @@ OBSERVED = with_kind(on_its_way(OBSERVATIONS), OBSERVATION)
 
 REVIEW_QUEUE = pa.schema(
     [
-        _field("review_id", pa.string(), "row id: hash of decision_id and reason"),
-        _field("decision_id", pa.string(), "the decision that a person should look at"),
-        _field("window_id", pa.string(), "its feature row"),
-        _field("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
-        _field("scenario", pa.string(), "kind of scene"),
-        _field("reason", pa.string(), "low_confidence or high_stakes"),
-        _field("confidence", pa.float32(), "calibrated probability, 0-1"),
-        _field("window_end", TIME, "event time of the decision, UTC"),
-        _field("reviewer_decision", pa.string(), "null until a person decided"),
+        column("review_id", pa.string(), "row id: hash of decision_id and reason"),
+        column("decision_id", pa.string(), "the decision that a person should look at"),
+        column("window_id", pa.string(), "its feature row"),
+        column("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
+        column("scenario", pa.string(), "kind of scene"),
+        column("reason", pa.string(), "low_confidence or high_stakes"),
+        column("confidence", pa.float32(), "calibrated probability, 0-1"),
+        column("window_end", TIME, "event time of the decision, UTC"),
+        column(
+            "reviewer_decision",
+            pa.string(),
+            "confirmed, unclear, or the expression that the reviewer saw; null until one decided",
+        ),
+        column("reviewed_by", pa.string(), "who decided, as they called themselves", 2),
+        column("reviewed_at", TIME, "when they decided, UTC", 2),
         _DATE,
     ]
 )
 
 RUNS = pa.schema(
     [
-        _field("run_id", pa.string(), "row id: hash of the log's and the config's fingerprints"),
-        _field("log", pa.string(), "fingerprint of the recorded log"),
-        _field("config", pa.string(), "fingerprint of the configuration"),
-        _field("started_at", TIME, "when the run started, UTC"),
-        _field("seconds", pa.float64(), "duration of the run"),
-        _field("records", pa.int64(), "records read"),
-        _field("stages", pa.string(), "JSON: stage → rows in, rows out, seconds"),
-        _field(
+        column("run_id", pa.string(), "row id: hash of the log's and the config's fingerprints"),
+        column("log", pa.string(), "fingerprint of the recorded log"),
+        column("config", pa.string(), "fingerprint of the configuration"),
+        column("started_at", TIME, "when the run started, UTC"),
+        column("seconds", pa.float64(), "duration of the run", unit="s"),
+        column("records", pa.int64(), "records read", unit="records"),
+        column("stages", pa.string(), "JSON: stage → rows in, rows out, seconds"),
+        column(
             PARTITION, pa.date32(), "UTC day of the log's first record with a time; the partition"
         ),
     ]
 )
-
-Owner = Literal["expression", "privacy", "operations"]
-"""Who answers for a table: the recommendation and avatar teams' data, the privacy officer's, or
-that of whoever runs the stream."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Everything the project knows of one table; whatever treats tables follows these rows.
-
-    ``schema`` begins with the row id. ``time`` is a column that is never null and that the rows of
-    a live job hardly ever go back in; ``pruned_by`` the column that lookups of row ids are limited
-    by, which is ``time`` unless the table has none. Rows of an ``awaited`` table are committed as
-    they come, since somebody waits for them; those of others are collected for some seconds.
-    ``subject`` is the column that says whose the rows are, None where they are nobody's.
-    ``retention_days`` is how long rows are kept, None where they are the proof of something:
-    ``affectstream maintain`` deletes those of earlier days. ``retention_reason`` says why so long.
-    """
-
-    name: str
-    description: str
-    schema: pa.Schema
-    owner: Owner
-    retention_days: int | None
-    retention_reason: str
-    time: str | None = None
-    pruned_by: str = ""
-    awaited: bool = False
-    subject: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a row that names a column which its schema does not have."""
-        named = {self.lookup_column} | ({self.subject} if self.subject else set())
-        if unknown := sorted(named - set(self.schema.names)):
-            message = f"table {self.name} names {unknown[0]!r}, which its schema does not have"
-            raise ValueError(message)
-
-    @property
-    def row_id(self) -> str:
-        """The column that identifies a row."""
-        return str(self.schema.names[0])
-
-    @property
-    def version(self) -> int:
-        """Version of the schema: that of its newest column."""
-        return max(map(since, self.schema))
-
-    @property
-    def lookup_column(self) -> str:
-        """The column that is never null and by which file statistics prune a lookup."""
-        return self.time or self.pruned_by
-
-    @property
-    def revised(self) -> bool:
-        """Whether a later row may replace one with the same id."""
-        return "revision" in self.schema.names
-
-    @property
-    def of_events(self) -> bool:
-        """Whether each row is one event, whose checksum tells a repetition from a reused id."""
-        return "content" in self.schema.names
-
 
 TABLES: Mapping[str, Table] = MappingProxyType(
     {

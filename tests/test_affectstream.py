@@ -11,6 +11,8 @@ from deltalake import DeltaTable
 import affectstream
 from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.modalities import MODALITIES
+from tests.support.served import feature, land
+from transforms.landing.prepare import prepare_tables
 
 HEAVY = "{'apache_beam', 'torch', 'transformers', 'great_expectations', 'pandas', 'kafka'}"
 
@@ -44,3 +46,25 @@ def test_a_log_becomes_tables_and_frames(tmp_path: Path, keys: Path) -> None:
 def test_a_root_without_tables_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(affectstream.AffectstreamError, match="no table under"):
         affectstream.tables(tmp_path)
+
+
+def test_an_analyst_asks_for_views_the_past_and_meanings(tmp_path: Path) -> None:
+    prepare_tables(tmp_path)
+    version = land(tmp_path, "emotion_features", feature("a", 0))
+    land(tmp_path, "emotion_features", feature("a", 1))
+    counted = "SELECT count(*) AS n FROM expressions"
+    assert affectstream.query(tmp_path, counted)["n"].tolist() == [2]
+    assert affectstream.query(tmp_path, counted, as_of=version)["n"].tolist() == [1]
+    changes = affectstream.query(
+        tmp_path, "SELECT _change_type AS c FROM emotion_features", changes_since=version
+    )
+    assert changes["c"].tolist() == ["insert"]
+    latest = affectstream.query(tmp_path, "SELECT * FROM latest")
+    assert latest.columns.tolist() == affectstream.views["latest"].names
+    meaning = affectstream.describe("latest", tmp_path).set_index("column")
+    assert meaning.loc["p_joy", "range"] == "0 to 1"
+    assert meaning.loc["p_joy", "example"] == "0.700"
+    names = affectstream.describe()["name"].tolist()
+    assert names == [*affectstream.schemas, *affectstream.views]
+    with pytest.raises(affectstream.AffectstreamError, match="no table or view latets"):
+        affectstream.describe("latets")

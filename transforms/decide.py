@@ -123,6 +123,8 @@ class Decider:
             "review_id": stable_ids(at["decision_id"], why),
             "reason": why,
             "reviewer_decision": pa.nulls(len(why), pa.string()),
+            "reviewed_by": pa.nulls(len(why), pa.string()),
+            "reviewed_at": pa.nulls(len(why), TIME),
         }
         return fill_schema(REVIEW_QUEUE, columns, at)
 
@@ -176,7 +178,8 @@ class _Decide(beam.DoFn):
 
     def setup(self) -> None:
         self._decider = self._make()
-        self._rows_in, self._rows_out, self._busy_us = stage_counters(Stage.DECIDE)
+        counters = stage_counters(Stage.DECIDE)
+        self._rows_in, self._rows_out, self._busy_us, self._batches = counters
 
     def process(
         self,
@@ -206,6 +209,7 @@ class _Decide(beam.DoFn):
         pending.clear()
         history.write(state)
         self._rows_in.inc(decisions.num_rows)
+        self._batches.inc()
         self._rows_out.inc(decisions.num_rows)
         yield decisions
         if reviews.num_rows:

@@ -15,9 +15,10 @@ from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import TOPIC_OF
 from schemas.stages import DEAD, MAIN, Stage, landing_stage
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 from transforms.landing.delta import TableWriter
-from transforms.stage import count_time, stage_counters
+from transforms.stage import count_dead, count_time, stage_counters
 
 ROWS_A_COMMIT = 50_000  # in the embedded runner a bundle can be a whole log
 _SLACK_S = 8.0
@@ -32,16 +33,17 @@ class _Commit(beam.DoFn):
         self._root, self._table, self._remember_s = root, table, remember_s
 
     def setup(self) -> None:
-        stage = landing_stage(self._table)
+        self._stage = landing_stage(self._table)
         self._writer = TableWriter(self._root, self._table, remember_s=self._remember_s)
-        self._rows_in, self._rows_out, self._busy_us = stage_counters(stage)
+        counters = stage_counters(self._stage)
+        self._rows_in, self._rows_out, self._busy_us, self._commits = counters
 
     def start_bundle(self) -> None:
-        self._batches: list[pa.RecordBatch] = []
+        self._collected: list[pa.RecordBatch] = []
         self._rows = 0
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        self._batches.append(batch)
+        self._collected.append(batch)
         self._rows += batch.num_rows
         if self._rows >= ROWS_A_COMMIT:
             for letters in self._commit():
@@ -55,12 +57,15 @@ class _Commit(beam.DoFn):
 
     def _commit(self) -> Iterator[pa.RecordBatch]:
         with count_time(self._busy_us):
-            landed = self._writer.land(self._batches)
+            landed = self._writer.land(self._collected)
         self._rows_in.inc(self._rows)
         self._rows_out.inc(landed.new)
-        self._batches, self._rows = [], 0
+        self._commits.inc()
+        self._collected, self._rows = [], 0
         for rows in landed.reused.to_batches():
-            yield _reused_letters(rows)
+            letters = _reused_letters(rows)
+            count_dead(self._stage, letters)
+            yield letters
 
 
 def _reused_letters(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -11,7 +11,7 @@ from apache_beam.utils.timestamp import Timestamp
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.stages import DEAD, MAIN, Stage
-from transforms.stage import Outputs
+from transforms.stage import Outputs, count_dead, stage_counters
 
 LATE = GlobalWindow().max_timestamp()
 """The timestamp of batches of late records; the source keeps them apart from all others."""
@@ -27,13 +27,20 @@ class _Sieve(beam.DoFn):
     there, where it would be silent. A recorded log has no late record.
     """
 
+    def setup(self) -> None:
+        self._rows_in, self._rows_out, _, self._batches = stage_counters(Stage.SIEVE)
+
     def process(
         self, events: pa.RecordBatch, at: Timestamp = beam.DoFn.TimestampParam
     ) -> Iterator[Any]:
+        self._rows_in.inc(events.num_rows)
+        self._batches.inc()
         if at < LATE:
+            self._rows_out.inc(events.num_rows)
             yield events
             return
         letters = dead_letters(events, stage=Stage.SIEVE, code=DeadLetterCode.LATE, detail=_DETAIL)
+        count_dead(Stage.SIEVE, letters)
         yield beam.pvalue.TaggedOutput(DEAD, letters)
 
 

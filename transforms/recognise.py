@@ -13,7 +13,7 @@ from schemas.settings import Licence, ModelSettings
 from schemas.stages import DEAD, MAIN, Tagged, recognition_stage
 from schemas.tables import DEAD_LETTERS
 from transforms.isolation.isolate import Isolation
-from transforms.stage import Outputs
+from transforms.stage import Outputs, count_dead
 
 
 class IsolatingHandler(RecogniserHandler):
@@ -50,10 +50,14 @@ _NOTHING = pa.RecordBatch.from_pylist([], schema=DEAD_LETTERS)
 class _Split(beam.DoFn):
     """Parts what a recogniser gave into batches that go on and dead letters."""
 
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
     def process(self, recognised: Recognised) -> Iterator[Any]:
         if recognised.observations.num_rows:
             yield recognised.observations
         if recognised.dead_letters.num_rows:
+            count_dead(self._stage, recognised.dead_letters)
             yield beam.pvalue.TaggedOutput(DEAD, recognised.dead_letters)
 
 
@@ -78,7 +82,7 @@ class Recognise(beam.PTransform):
             pcoll
             | "Infer" >> RunInference(self._handler, metrics_namespace=self.label)  # Recognised
             | "Split"
-            >> beam.ParDo(_Split())
+            >> beam.ParDo(_Split(self.label))
             .with_output_types(pa.RecordBatch, **types)
             .with_outputs(DEAD, main=MAIN)
         )

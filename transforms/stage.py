@@ -11,7 +11,7 @@ from apache_beam.metrics import Metrics
 
 import transforms.arrow_coder  # noqa: F401  registers the coder of record batches
 from schemas.errors import AffectstreamError, BrokerAwayError
-from schemas.stages import DEAD, MAIN, Tagged
+from schemas.stages import DEAD, MAIN, REFUSED, Tagged
 from transforms.isolation.isolate import Isolation
 from transforms.isolation.notes import report_broken
 
@@ -27,12 +27,21 @@ def count_time(counter: Any) -> Iterator[None]:
     counter.inc((time.perf_counter_ns() - started) // 1000)
 
 
-def stage_counters(stage: str) -> tuple[Any, Any, Any]:
-    """Return the Beam counters ``rows_in``, ``rows_out`` and ``busy_us`` of a stage."""
-    rows_in, rows_out, busy_us = (
-        Metrics.counter(stage, name) for name in ("rows_in", "rows_out", "busy_us")
+def stage_counters(stage: str) -> tuple[Any, Any, Any, Any]:
+    """Return the Beam counters ``rows_in``, ``rows_out``, ``busy_us`` and ``batches`` of a stage.
+
+    ``rows_in`` over ``batches`` is the mean size of what the stage works on at once.
+    """
+    rows_in, rows_out, busy_us, batches = (
+        Metrics.counter(stage, name) for name in ("rows_in", "rows_out", "busy_us", "batches")
     )
-    return rows_in, rows_out, busy_us
+    return rows_in, rows_out, busy_us, batches
+
+
+def count_dead(stage: str, letters: pa.RecordBatch) -> None:
+    """Count dead letters by code, as ``dead_CODE``: a monitor of the runner's sees them too."""
+    for code in letters["code"].value_counts().to_pylist():
+        Metrics.counter(stage, f"dead_{code['values']}").inc(code["counts"])
 
 
 class RunStage(beam.DoFn):
@@ -60,11 +69,14 @@ class RunStage(beam.DoFn):
                 report_broken(str(error))
             raise
         self._isolation = Isolation(self._stage)
-        self._rows_in, self._rows_out, self._busy_us = stage_counters(self._stage)
+        counters = stage_counters(self._stage)
+        self._rows_in, self._rows_out, self._busy_us, self._batches = counters
+        self._refused = Metrics.counter(self._stage, "refused")
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
         """Hand each result on before the next is made: media of a batch could be gigabytes."""
         self._rows_in.inc(batch.num_rows)
+        self._batches.inc()
         results = self._isolation.work(self._run, batch)
         while True:
             with count_time(self._busy_us):
@@ -78,13 +90,10 @@ class RunStage(beam.DoFn):
                 yield out
             else:
                 if tag == DEAD:
-                    self._count_dead(out)
+                    count_dead(self._stage, out)
+                elif tag == REFUSED:
+                    self._refused.inc(out.num_rows)
                 yield beam.pvalue.TaggedOutput(tag, out)
-
-    def _count_dead(self, letters: pa.RecordBatch) -> None:
-        """Count dead letters by code, as ``dead_CODE``: a monitor of the runner's sees them too."""
-        for code in letters["code"].value_counts().to_pylist():
-            Metrics.counter(self._stage, f"dead_{code['values']}").inc(code["counts"])
 
 
 def run_stage(

@@ -298,7 +298,8 @@ def _int_vectors(rows: np.ndarray) -> pa.Array:
 
 class _WindowRows(beam.DoFn):
     def setup(self) -> None:
-        self._rows_in, self._rows_out, self._busy_us = stage_counters(Stage.WINDOW)
+        counters = stage_counters(Stage.WINDOW)
+        self._rows_in, self._rows_out, self._busy_us, self._batches = counters
         self._repeated = Metrics.counter(Stage.WINDOW, "repeated")
 
     def process(
@@ -315,6 +316,7 @@ class _WindowRows(beam.DoFn):
             rows = window_rows(batches, start, end, late=pane.timing == PaneInfoTiming.LATE)
         held = sum(batch.num_rows for batch in batches)
         self._rows_in.inc(held)
+        self._batches.inc()
         self._rows_out.inc(rows.num_rows)
         if pane.timing != PaneInfoTiming.LATE and held > (pc.sum(rows["revision"]).as_py() or 0):
             self._repeated.inc(repetitions(batches))

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow import vectors
-from schemas.tables import Table
+from schemas.table import Table
 
 TOLERANCE = 1e-3
 """Up to which numbers are equal, as between any two runs over the same events."""

@@ -12,7 +12,8 @@ from deltalake import DeltaTable
 from pipelines.backfill.rebuild import length_us
 from schemas.errors import AffectstreamError
 from schemas.settings import Windows
-from schemas.tables import PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import TABLES
 
 CHUNK_US = 3_600_000_000
 """Event time that is read and windowed at once: one hour, so that memory follows the rate."""

@@ -24,7 +24,8 @@ from pipelines.backfill.results import DayResult, Results
 from pipelines.config import Config
 from pipelines.tables.changes import BACKFILL, REASON
 from pipelines.tables.history import earliest
-from schemas.tables import PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import TABLES
 from transforms.decide import Decider
 from transforms.deciding.scenarios import read_scenarios
 

@@ -11,11 +11,11 @@ import warnings
 
 from rich.markup import escape
 
-from pipelines.cli import config, kafka, models, run, serve, tables, upkeep
+from pipelines.cli import api, config, kafka, models, observe, run, serve, tables, upkeep
 from pipelines.cli.app import app, console
 from schemas.errors import AffectstreamError
 
-for room in (run, config, kafka, tables, serve, models, upkeep):
+for room in (run, config, kafka, tables, upkeep, serve, api, observe, models):
     app.add_typer(room.commands)
 
 

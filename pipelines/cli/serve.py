@@ -1,11 +1,23 @@
 """Commands that hand on what the tables hold."""
 
+import getpass
+from datetime import datetime
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import Bootstrap, ConfiguredTables, Keys, Settings, console
+from pipelines.cli.app import (
+    TABLES,
+    Bootstrap,
+    ConfiguredTables,
+    Keys,
+    Settings,
+    Tables,
+    console,
+)
+from schemas.errors import AffectstreamError
 
 commands = typer.Typer()
 
@@ -50,3 +62,43 @@ def feed(
         feed={"sinks": sink},
     )
     run(settings, console, start=start.value if start else None, until_end=until_end)
+
+
+@commands.command()
+def dashboard(
+    tables: Tables = TABLES,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65_535)] = 8501,
+    metrics: Annotated[
+        str, typer.Option(help="Where the supervisor of a live job answers with metrics.")
+    ] = "http://127.0.0.1:9464/metrics",
+    reviewer: Annotated[
+        str | None, typer.Option(help="Name that reviews are stored under. Default: the user.")
+    ] = None,
+) -> None:
+    """Serve a page over the tables: live expressions, health, reviews, explanations, erasures."""
+    if find_spec("streamlit") is None:
+        message = "the page needs Streamlit: pip install affectstream[dashboard]"
+        raise AffectstreamError(message)
+    from pipelines.serve.dashboard.server import serve_page
+
+    console.print(f"the page: http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
+    name = getpass.getuser() if reviewer is None else reviewer
+    serve_page(tables, port=port, metrics_url=metrics, reviewer=name)
+
+
+@commands.command()
+def review(
+    review_id: Annotated[str, typer.Argument(help="`review_id` of a row of review_queue.")],
+    decision: Annotated[str, typer.Argument(help="confirmed, unclear, or what was shown instead.")],
+    day: Annotated[datetime, typer.Option(help="`event_date` of the row.", formats=["%Y-%m-%d"])],
+    tables: Tables = TABLES,
+    reviewer: Annotated[
+        str | None, typer.Option(help="Name that the review is stored under. Default: the user.")
+    ] = None,
+) -> None:
+    """Store what a reviewer says of a decision, as the page does."""
+    from pipelines.serve.reviews import store_review
+
+    name = getpass.getuser() if reviewer is None else reviewer
+    store_review(tables, review_id, day.date(), decision, name)
+    console.print(f"stored: {decision}, by {name}", highlight=False, markup=False)

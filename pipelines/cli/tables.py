@@ -1,4 +1,4 @@
-"""Commands that read the tables: a query, an overview, a screen, a report, a check."""
+"""Commands that read the tables: a query, their dictionary, an overview, a screen, a check."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -21,18 +21,76 @@ class Form(StrEnum):
     PARQUET = "parquet"
 
 
+class DictionaryForm(StrEnum):
+    """How the dictionary is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+AsOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VERSION|TIME|TABLE=…",
+        help="Read tables as they stood at a version or time (ISO 8601, UTC if it has no zone).",
+    ),
+]
+ChangesSince = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VERSION|TABLE=VERSION",
+        help="Read the changes that a table had after this version, with _change_type and "
+        "_commit_version, in place of the table.",
+    ),
+]
+
+
 @commands.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT over the tables.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT over the tables and views.")],
     tables: Tables = TABLES,
     form: Annotated[Form, typer.Option("--format", help="How to write the result.")] = Form.TABLE,
     out: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
+    as_of: AsOf = None,
+    changes_since: ChangesSince = None,
 ) -> None:
-    """Run SQL over the tables."""
+    """Run SQL over the tables and the views of them that `describe` lists.
+
+    Each table counts its own versions, so a VERSION alone is for one table.
+
+    Where a statement reads several, write TABLE=VERSION, once for each.
+
+    A TIME holds for all: each is read as its last commit until then left it.
+    """
     from pipelines.tables.query import query as run
     from pipelines.tables.results import write_result
+    from pipelines.tables.statement import parse_asked, parse_moment, parse_version
 
-    write_result(run(tables, sql), form.value, out)
+    moments = parse_asked("--as-of", as_of or [], parse_moment)
+    versions = parse_asked("--changes-since", changes_since or [], parse_version)
+    write_result(run(tables, sql, as_of=moments, changes_since=versions), form.value, out)
+
+
+@commands.command()
+def describe(
+    name: Annotated[
+        str | None, typer.Argument(help="Table or view; all of them if left out.")
+    ] = None,
+    tables: Tables = TABLES,
+    form: Annotated[
+        DictionaryForm, typer.Option("--format", help="How to write the dictionary.")
+    ] = DictionaryForm.TABLE,
+) -> None:
+    """Print what the columns of a table or view mean: unit, range, type and an example.
+
+    Examples are from rows of the tables where there are some.
+    """
+    from pipelines.tables.dictionary import describe as run
+    from pipelines.tables.dictionary import write_dictionary
+    from pipelines.tables.results import open_console
+
+    write_dictionary(run(name, tables), form.value, open_console())
 
 
 @commands.command("tables")

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+from apache_beam.metrics import Metrics
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
@@ -14,10 +15,12 @@ from pipelines.govern.ledger import LedgerReader, read_landed
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
 from schemas.errors import BrokerAwayError
 from schemas.events import GOVERNANCE
+from schemas.stages import CONSENT_AGE, Stage
 from transforms.gating.consent import UNKNOWN, Consents
 
 _FRESH_S = 1.0
 """A withdrawal closes the gate within this time at most, and a window is 5 s."""
+_AGE_MS = Metrics.distribution(Stage.GATE, CONSENT_AGE)
 
 
 class _Follower:
@@ -86,6 +89,7 @@ class _Follower:
             if (said == UNKNOWN).any():  # perhaps said since: look once before refusing
                 self.read()
                 said = self._consents.ask(events, modality)
+            _AGE_MS.update(round((time.monotonic() - self._read_at) * 1000))
         return said
 
 

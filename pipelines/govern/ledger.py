@@ -9,7 +9,8 @@ from pipelines.config import Config
 from schemas.events import GOVERNANCE
 from schemas.keys import read_keys
 from schemas.stages import MAIN, Tagged, kind_of
-from schemas.tables import CONSENT_LEDGER, Root
+from schemas.table import Root
+from schemas.tables import CONSENT_LEDGER
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 from transforms.gating.consent import Consents, ledger_rows

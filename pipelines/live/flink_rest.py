@@ -1,6 +1,7 @@
 """What the REST interface of the mini-cluster, or of a cluster, says of the running job."""
 
 import json
+import re
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from urllib.parse import quote
 from schemas.stages import Stage
 
 _TIMEOUT_S = 2.0
+_ASKED_AT_ONCE = 16
+"""Metrics in one request: their names are up to 200 bytes long, and the line 4,096."""
 _ACTIVE = ("CREATED", "RUNNING", "RESTARTING", "INITIALIZING", "FAILING", "RECONCILING")
 
 
@@ -86,6 +89,24 @@ class FlinkRest:
         wanted = ",".join(quote(name, safe="") for name in known if name.endswith("_repeated"))
         sums = self._ask(f"{place}?get={wanted}&agg=sum") if wanted else []
         return sum(int(metric["sum"]) for metric in sums or [])
+
+    def task_metrics(self, wanted: re.Pattern[str]) -> list[tuple[str, str]] | None:
+        """Return name and value of each task's metrics whose names end as wanted; all or None."""
+        if self._job is None or (found := self._ask(f"/jobs/{self._job}")) is None:
+            return None
+        values = []
+        for vertex in found["vertices"]:
+            place = f"/jobs/{self._job}/vertices/{vertex['id']}/metrics"
+            if (known := self._ask(place)) is None:
+                return None
+            names = [metric["id"] for metric in known if wanted.search(metric["id"])]
+            for start in range(0, len(names), _ASKED_AT_ONCE):
+                asked = names[start : start + _ASKED_AT_ONCE]
+                query = ",".join(quote(name, safe="") for name in asked)
+                if (answer := self._ask(f"{place}?get={query}")) is None:
+                    return None
+                values += [(metric["id"], metric["value"]) for metric in answer]
+        return values
 
     def _windows(self) -> str | None:
         """Return the path of the vertex that makes the windows."""

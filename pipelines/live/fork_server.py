@@ -39,7 +39,7 @@ models, and at 546 with these."""
 class ForkServer:
     """The serving process; it ends when the process that started it does."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, form: str = "text") -> None:
         # A folder of its own: nobody else may enter it, and a socket's path has 107 bytes at most.
         self._folder = Path(tempfile.mkdtemp(prefix="affectstream-"))
         self.socket = self._folder / "socket"
@@ -48,7 +48,7 @@ class ForkServer:
             listener.bind(str(self.socket))
             listener.listen()  # callers wait in the queue while the server imports
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.live.fork_server", str(listener.fileno())],
+                [sys.executable, "-m", "pipelines.live.fork_server", str(listener.fileno()), form],
                 pass_fds=[listener.fileno()],
                 env=os.environ | ALLOCATION,
                 stdin=subprocess.PIPE,  # when it closes, nobody needs the server any more
@@ -69,13 +69,18 @@ class ForkServer:
         shutil.rmtree(self._folder)
 
 
-def serve(descriptor: int) -> None:
+def serve(descriptor: int, form: str) -> None:
     """Fork a process for each caller of this socket until the standard input ends.
+
+    ``form`` is that of the log, which workers inherit: text or json.
 
     A caller says in one line, a JSON list, what it wants, ``WORKER`` or ``GRAPH``, with arguments.
     """
     with socket.socket(fileno=descriptor) as listener:
         gc.disable()  # it would look through the growing heap again and again: 1.2 of 4.1 s
+        from pipelines.observe.logs import write_logs  # noqa: PLC0415
+
+        write_logs(form)
         from pipelines.live.graph import write_graph  # noqa: PLC0415  all that workers need, too
         from pipelines.live.sdk_harness import end_worker, run_harness  # noqa: PLC0415
 
@@ -106,4 +111,4 @@ def _follow_caller(caller: socket.socket, end_worker: Callable[[], NoReturn]) ->
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), sys.argv[2])

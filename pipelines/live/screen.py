@@ -1,8 +1,10 @@
 """The screen of a live job: tables that are updated in place, or a line now and then in a log."""
 
+import logging
 import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,8 +13,11 @@ from rich.text import Text
 
 from pipelines.live.flink_rest import Health
 from pipelines.live.progress import ReadProgress
+from schemas.errors import LogEvent, log_fields
 
 _LINE_EVERY_S = 10.0
+_CALM = (LogEvent.JOB_STATUS, LogEvent.BROKER_BACK)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,20 @@ class View:
 
 
 class Screen:
-    """Shows views: on a terminal in place, elsewhere as one line every ten seconds."""
+    """Shows views: on a terminal in place, elsewhere as one line every ten seconds.
 
-    def __init__(self, console: Console) -> None:
+    With ``structured`` it writes to the log instead, where events stand by name.
+    """
+
+    def __init__(self, console: Console, *, structured: bool = False) -> None:
         self._console = console
+        self._structured = structured
+        self._in_place = console.is_terminal and not structured
         self._live = Live(console=console, auto_refresh=False, transient=False)
         self._line_at = 0.0
 
     def __enter__(self) -> "Screen":
-        if self._console.is_terminal:
+        if self._in_place:
             self._live.start()
         return self
 
@@ -57,25 +67,30 @@ class Screen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._console.is_terminal:
+        if self._in_place:
             self._live.stop()
 
-    def note(self, text: str) -> None:
-        """Print a line that stays."""
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+    def note(self, text: str, event: LogEvent, **values: Any) -> None:
+        """Print a line that stays; the log gets the event and its values in place of the text."""
+        if self._structured:
+            level = logging.INFO if event in _CALM else logging.WARNING
+            _LOG.log(level, event, extra=log_fields(event, **values))
+        else:
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def show(self, view: View) -> None:
         """Show the newest view."""
-        if self._console.is_terminal:
+        if self._in_place:
             self._live.update(
                 Group(*_warnings(view), Text(headline(view)), _topics(view), _tables(view)),
                 refresh=True,
             )
         elif time.monotonic() - self._line_at > _LINE_EVERY_S:
             self._line_at = time.monotonic()
-            self.note(headline(view))
+            self.note(headline(view), LogEvent.JOB_STATUS, **status(view))
             if view.unreadable:
-                self.note(f"WARNING: {describe_unreadable(view.unreadable)}")
+                text = f"WARNING: {describe_unreadable(view.unreadable)}"
+                self.note(text, LogEvent.CONSENT_UNREADABLE, records=view.unreadable)
 
 
 def _warnings(view: View) -> list[Text]:
@@ -111,6 +126,20 @@ def headline(view: View) -> str:
     if view.starts > 1:
         parts.append(f"{view.starts - 1} restarts")
     return ", ".join(parts)
+
+
+def status(view: View) -> dict[str, Any]:
+    """Return what ``headline`` says as values, those that are not known left out."""
+    health, read = view.health, view.read
+    known: dict[str, Any] = {"state": health.state.lower() if health else "starting"}
+    if read:
+        known |= {"records_per_s": round(read.per_s), "lag": sum(read.lag.values())}
+    if view.delay_s is not None:
+        known["watermark_delay_s"] = round(view.delay_s, 3)
+    if health and health.checkpoints:
+        known |= {"checkpoint_bytes": health.checkpoint_bytes}
+        known |= {"checkpoint_ms": health.checkpoint_ms}
+    return known | {"repeated": view.repeated, "restarts": max(0, view.starts - 1)}
 
 
 def _topics(view: View) -> Table:

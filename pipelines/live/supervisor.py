@@ -24,9 +24,11 @@ from pipelines.live.progress import ReadProgress, TopicProgress, UnreadableRecor
 from pipelines.live.screen import Screen, View
 from pipelines.live.state_folder import explain_write_errors, hold_state_folder
 from pipelines.live.watch import BrokerWatch, Verdict, Watch
+from pipelines.observe.live import LiveMetrics
+from pipelines.observe.logs import write_logs
 from pipelines.serve.feed import feeding
 from pipelines.tables.compaction import CompactedTables
-from schemas.errors import AffectstreamError, BrokerAwayError
+from schemas.errors import AffectstreamError, BrokerAwayError, LogEvent
 from transforms.landing.repair import repair_tables
 
 _LOCAL = "[local]"
@@ -50,6 +52,7 @@ class Supervisor:
         self._drain = Drain(config.windows.length_s, config.live.commit_s)
         self._drain_cause: AffectstreamError | None = None
         self._rest = FlinkRest("", "")
+        self._metrics: LiveMetrics
         self.starts = 0
         self.view: View | None = None
         self.job: JobProcess | None = None
@@ -75,13 +78,20 @@ class Supervisor:
         with (
             hold_state_folder(state),
             closing(self._topics),
-            Screen(self._console) as screen,
-            closing(ForkServer(state / "worker.log")) as fork_server,
+            Screen(self._console, structured=self._config.observe.log == "json") as screen,
+            closing(ForkServer(state / "worker.log", self._config.observe.log)) as fork_server,
+            closing(LiveMetrics(self._config.observe, self._tables)) as metrics,
         ):
+            self._metrics = metrics
+            if metrics.problem:
+                screen.note(metrics.problem, LogEvent.METRICS_OFF, reason=metrics.problem)
             while (ending := self._run_job(fork_server, screen)) is not None:
                 if self._check_before_restart(ending, screen):
                     failures.add(ending)
-                screen.note(f"restarting: {ending.reason}")
+                known = {"killed": ending.killed, "poisoned": ending.poisoned}
+                text = f"restarting: {ending.reason}"
+                screen.note(text, LogEvent.JOB_RESTARTING, **known, advanced=ending.advanced)
+                metrics.count_restart()
                 if self._stopping.wait(failures.pause_s):
                     self._fail_drain(f"it ended before: {ending.reason}")
 
@@ -142,6 +152,7 @@ class Supervisor:
                 return verdict
             self.view = view = self._observe(health, read)
             screen.show(view)
+            self._metrics.update(view, self._rest)
             if (
                 self.until_end
                 and not self._stopping.is_set()
@@ -214,14 +225,12 @@ class Supervisor:
         try:
             check_topics(self._config.kafka)
         except BrokerAwayError as error:
-            note = self._broker.record_absence(error)
-            answers = False
+            note, event = self._broker.record_absence(error), LogEvent.BROKER_AWAY
         else:
-            note = self._broker.record_answer()
-            answers = True
+            note, event = self._broker.record_answer(), LogEvent.BROKER_BACK
         if note:
-            screen.note(note)
-        return answers
+            screen.note(note, event)
+        return event is LogEvent.BROKER_BACK
 
     def _has_drained(self, job: JobProcess, watch: Watch, health: Health | None) -> bool:
         """Cancel the job once what was read before the request has landed; tell whether it has.
@@ -307,6 +316,7 @@ def live(config: Config, console: Console, *, until_end: bool = False, feed: boo
     With ``feed``, what lands is handed on at the same time, and at the end what is left of it. The
     job does not wait for a sink that is away, and goes on where a feed cannot.
     """
+    write_logs(config.observe.log)
     supervisor = Supervisor(config, console, until_end=until_end)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())

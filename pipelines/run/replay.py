@@ -28,7 +28,8 @@ from schemas.ids import stable_ids
 from schemas.modalities import MODALITIES
 from schemas.record_time import record_times
 from schemas.stages import Stage, recognition_stage
-from schemas.tables import NO_DAY, RUNS
+from schemas.table import NO_DAY
+from schemas.tables import RUNS
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
 from transforms.sources.recorded import count_records, log_files

@@ -8,8 +8,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.errors import AffectstreamError
-
 SOURCE = "/affectstream"
 DECISION = "affectstream.decision.v1"
 ERASURE = "affectstream.erasure.v1"
@@ -92,7 +90,3 @@ def _plain(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_floating(column.type):
         column = pc.round(column.cast(pa.float64()), 4)
     return column.to_pylist()
-
-
-class SinkAwayError(AffectstreamError):
-    """A place that changes are sent to does not take them now, which may pass."""

@@ -1,5 +1,6 @@
 """The feed: follows the tables for each sink, in a thread of its own, from the sink's position."""
 
+import logging
 import signal
 import threading
 import time
@@ -15,8 +16,7 @@ from rich.console import Console
 
 from pipelines.config import Config
 from pipelines.run.config_check import feed_problems
-from pipelines.serve.events import SinkAwayError
-from pipelines.serve.follow import Changes, Follower, LostPositionError, Position
+from pipelines.serve.follow import AwayError, Changes, Follower, LostPositionError, Position
 from pipelines.serve.kafka_sink import KafkaSink
 from pipelines.serve.online_sink import OnlineSink
 from pipelines.serve.webhook_sink import WebhookSink
@@ -47,7 +47,7 @@ class Sink(Protocol):
         """Take changes with their position; return how many events, rows and people that was.
 
         Raises:
-            SinkAwayError: it cannot now; it is opened anew, and takes them from its position on.
+            AwayError: it cannot now; it is opened anew, and takes them from its position on.
         """
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class SinkFeed:
             taken = self.progress.taken
             try:
                 self._feed()
-            except SinkAwayError as error:
+            except AwayError as error:
                 if self.progress.waits_for is None:
                     self._say(f"the feed waits: {error}")
                 self.progress.waits_for = str(error)
@@ -113,6 +113,12 @@ class SinkFeed:
             except AffectstreamError as error:
                 self.progress.failed = error
                 self._say(f"the feed to {self.progress.sink} has ended: {error}")
+                return
+            except Exception as error:  # a thread that dies of it would do so in silence
+                logging.getLogger(__name__).exception("the feed to %s", self.progress.sink)
+                message = f"it met {type(error).__name__}, which is a fault of this program"
+                self.progress.failed = AffectstreamError(message)
+                self._say(f"the feed to {self.progress.sink} has ended: {message}")
                 return
             else:
                 return
@@ -146,8 +152,8 @@ class SinkFeed:
         if changes is not None:
             self.progress.taken += sink.write(changes)
             positions[follower.name] = changes.position
-        here = follower.here()
-        return 0 if here is None else here.version - positions[follower.name].version
+        here, position = follower.here(), positions.get(follower.name)
+        return here.version - position.version if here and position else 0
 
     def _next(self, follower: Follower, position: Position | None) -> Changes | None:
         """Return the next changes; at first those that the start asks for."""

@@ -21,7 +21,8 @@ from pipelines.tables.changes import (
     reasons,
 )
 from schemas.errors import AffectstreamError
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 
 _VERSIONS_AT_ONCE = 5  # of 100,000 rows each at most
 _NEWS = pa.array(["insert", "update_postimage"])
@@ -46,6 +47,10 @@ class Changes:
     rows: pa.Table
     erased: tuple[str, ...]
     position: Position
+
+
+class AwayError(AffectstreamError):
+    """What a feed reads from or writes to does not answer now, which may pass."""
 
 
 class LostPositionError(AffectstreamError):
@@ -79,7 +84,7 @@ class Follower:
         except (DeltaError, OSError) as error:
             reason = " ".join(str(error).split())
             message = f"{self._place} cannot be read: {reason}"
-            raise AffectstreamError(message) from error
+            raise AwayError(message) from error
         return self._table
 
     def here(self) -> Position | None:
@@ -106,6 +111,7 @@ class Follower:
 
         Raises:
             LostPositionError: that can no longer be read, or this is another table.
+            AwayError: the table cannot be read now, or its change feed is off.
         """
         table = self.opened()
         if table is None:
@@ -116,14 +122,19 @@ class Follower:
             raise LostPositionError(message + str(position.version))
         if position.version == here.version:
             return None
-        first = max(position.version + 1, readable_versions(table).first)
+        try:
+            return self._read_on(table, position.version, here)
+        except ChangesGoneError as error:
+            raise LostPositionError(str(error)) from error
+        except AffectstreamError as error:
+            raise AwayError(str(error)) from error
+
+    def _read_on(self, table: DeltaTable, version: int, here: Position) -> Changes:
+        first = max(version + 1, readable_versions(table).first)
         if first > here.version:  # what came before the feed was on is no news
             return Changes(self.name, self._whole(None), (), here)
         last = min(here.version, first + _VERSIONS_AT_ONCE - 1)
-        try:
-            found = read_changes(table, first, last, self._present(table))
-        except ChangesGoneError as error:
-            raise LostPositionError(str(error)) from error
+        found = read_changes(table, first, last, self._present(table))
         return self._changes(table, found, last, here.table_id)
 
     def _present(self, table: DeltaTable) -> list[str]:

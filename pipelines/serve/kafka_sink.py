@@ -18,11 +18,10 @@ from pipelines.serve.events import (
     ERASURE,
     MEDIA_TYPE,
     SOURCE,
-    SinkAwayError,
     decision_events,
     lasting,
 )
-from pipelines.serve.follow import Changes, Position
+from pipelines.serve.follow import AwayError, Changes, Position
 from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.settings import Feed, Kafka
 
@@ -49,7 +48,7 @@ class KafkaSink:
         """Make the topics that are missing, shut out a feed before, and find the position.
 
         Raises:
-            SinkAwayError: the broker does not answer.
+            AwayError: the broker does not answer.
             AffectstreamError: it refuses.
         """
         self._kafka, self._purposes, self._now = kafka, feed.purposes, now
@@ -78,7 +77,7 @@ class KafkaSink:
         """Send what is new and whom to forget, with the position; return how many events it sent.
 
         Raises:
-            SinkAwayError: the broker does not answer; the sink must be opened anew.
+            AwayError: the broker does not answer; the sink must be opened anew.
             AffectstreamError: another feed of the same name has taken over, or the broker refuses.
         """
         rows = lasting(changes.rows, self._purposes, self._now())
@@ -137,7 +136,7 @@ class KafkaSink:
                 )
                 raise AffectstreamError(message) from error
             if opened or isinstance(error, BrokerAwayError):
-                raise SinkAwayError(str(error)) from error
+                raise AwayError(str(error)) from error
             raise
 
 

@@ -5,7 +5,7 @@ so that neither a late window nor a repetition goes back. How long a row is serv
 when it is read.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from pipelines.serve.follow import Changes, Position
 from schemas.errors import AffectstreamError
-from schemas.tables import PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import TABLES
 
 SERVED = ("emotion_features", "expression_decisions")
 """Tables whose latest row of each subject is held."""
@@ -52,6 +53,9 @@ class OnlineStore(Protocol):
     def write(self, changes: Changes) -> None:
         """Take in what is new and forget whom it says, with its position, all or nothing."""
 
+    def take(self, rows: Iterable[Entry]) -> None:
+        """Take in rows that have grown and are no changes of a follower's: no position moves."""
+
     def find(self, table: str, subject_ref: str) -> list[Entry]:
         """Return what is held of a subject, at most one row for each purpose."""
 
@@ -79,17 +83,33 @@ def latest(
     Raises:
         StoreAwayError: the store does not answer.
     """
+    purposes = None if purpose is None else {purpose}
+    entry = newest(store, table, subject_ref, purposes, now)
+    if entry is None:
+        return None
+    row: dict[str, Any] = msgspec.json.decode(entry.row)
+    return row
+
+
+def newest(
+    store: OnlineStore,
+    table: str,
+    subject_ref: str,
+    purposes: Set[str] | None,
+    now: Callable[[], datetime],
+) -> Entry | None:
+    """Return a subject's newest row of these purposes, or of any, that has not expired.
+
+    Raises:
+        StoreAwayError: the store does not answer.
+    """
     at = microseconds(now())
     found = [
         entry
         for entry in store.find(table, subject_ref)
-        if entry.expires > at and purpose in (None, entry.purpose)
+        if entry.expires > at and (purposes is None or entry.purpose in purposes)
     ]
-    if not found:
-        return None
-    newest = max(found, key=lambda entry: (entry.window_end, entry.revision))
-    row: dict[str, Any] = msgspec.json.decode(newest.row)
-    return row
+    return max(found, key=lambda entry: (entry.window_end, entry.revision), default=None)
 
 
 def microseconds(time: datetime) -> int:

@@ -102,6 +102,14 @@ class RedisStore:
                 pipe.hset(_POSITION, last.table, position)
             pipe.execute()
 
+    def take(self, rows: Iterable[Entry]) -> None:
+        """Take in rows that have grown and are no changes of a follower's: no position moves."""
+        left = iter(rows)
+        with self._explained():
+            self._take.sha = self._redis.script_load(_TAKE)
+            while part := list(islice(left, _AT_ONCE)):
+                self._send(part, None)
+
     def find(self, table: str, subject_ref: str) -> list[Entry]:
         """Return what is held of a subject, at most one row for each purpose."""
         with self._explained():

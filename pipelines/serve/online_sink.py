@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from pipelines.serve.events import SinkAwayError
-from pipelines.serve.follow import Changes, Position
+from pipelines.serve.follow import AwayError, Changes, Position
 from pipelines.serve.online import COLUMNS, StoreAwayError, microseconds
 from pipelines.serve.stores import open_online
 from schemas.settings import Online
@@ -24,7 +23,7 @@ class OnlineSink:
         """Open the store.
 
         Raises:
-            SinkAwayError: it does not answer.
+            AwayError: it does not answer.
             AffectstreamError: it cannot be opened.
         """
         self._now, self._purged = now, 0.0
@@ -32,20 +31,20 @@ class OnlineSink:
         try:
             self._store = open_online(online)
         except StoreAwayError as error:
-            raise SinkAwayError(str(error)) from error
+            raise AwayError(str(error)) from error
 
     def positions(self) -> dict[str, Position]:
         """Return how far each table was taken in."""
         try:
             return self._store.positions()
         except StoreAwayError as error:
-            raise SinkAwayError(str(error)) from error
+            raise AwayError(str(error)) from error
 
     def write(self, changes: Changes) -> int:
         """Take in what is new and forget whom it says; return how many rows and people that was.
 
         Raises:
-            SinkAwayError: the store does not answer.
+            AwayError: the store does not answer.
         """
         try:
             self._store.write(changes)
@@ -53,7 +52,7 @@ class OnlineSink:
                 self._purged = time.monotonic()
                 self.expired += self._store.purge(microseconds(self._now()))
         except StoreAwayError as error:
-            raise SinkAwayError(str(error)) from error
+            raise AwayError(str(error)) from error
         return changes.rows.num_rows + len(changes.erased)
 
     def close(self) -> None:

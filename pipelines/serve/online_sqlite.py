@@ -72,6 +72,11 @@ class SqliteStore:
         if changes.erased:
             self._truncate_log()
 
+    def take(self, rows: Iterable[Entry]) -> None:
+        """Take in rows that have grown and are no changes of a follower's: no position moves."""
+        with self._explained(), self._transaction():
+            self._db.executemany(_TAKE, rows)
+
     def find(self, table: str, subject_ref: str) -> list[Entry]:
         """Return what is held of a subject, at most one row for each purpose."""
         with self._explained():

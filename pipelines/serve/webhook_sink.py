@@ -21,12 +21,11 @@ from pipelines.serve.events import (
     COLUMNS,
     MEDIA_TYPE,
     Event,
-    SinkAwayError,
     decision_events,
     erasure_event,
     lasting,
 )
-from pipelines.serve.follow import Changes, Position
+from pipelines.serve.follow import AwayError, Changes, Position
 from schemas.errors import AffectstreamError
 from schemas.settings import Feed
 from schemas.strict import read_secret
@@ -72,7 +71,7 @@ class WebhookSink:
         What expired while the receiver did not answer is left out, an erasure never.
 
         Raises:
-            SinkAwayError: the receiver did not take a batch; all of it is posted again next time.
+            AwayError: the receiver did not take a batch; all of it is posted again next time.
         """
         rows = lasting(changes.rows, self._purposes, self._now())
         sent = 0
@@ -116,10 +115,10 @@ class WebhookSink:
             answer.close()
         except requests.RequestException as error:
             message = f"the webhook {self._url} does not answer: {type(error).__name__}"
-            raise SinkAwayError(message) from error
+            raise AwayError(message) from error
         if not 200 <= answer.status_code < 300:
             message = f"the webhook {self._url} answers {answer.status_code}: it is asked again"
-            raise SinkAwayError(message)
+            raise AwayError(message)
 
     def _read(self) -> dict[str, Position]:
         if not self._file.exists():

@@ -27,7 +27,7 @@ from schemas.errors import AffectstreamError
 from schemas.events import TIME, WINDOW_KEY
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
-from schemas.tables import Root
+from schemas.table import Root
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import history_ids
 from transforms.decoding.event_ids import EventIds

@@ -13,7 +13,7 @@ from pipelines.show.screen import histories
 from pipelines.tables.query import tables
 from pipelines.tables.views import losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import AffectstreamError
-from schemas.tables import Root
+from schemas.table import Root
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),

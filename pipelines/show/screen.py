@@ -20,7 +20,7 @@ from pipelines.tables.views import SESSION, losses, stages_of_last_run, windows_
 from schemas.errors import DeadLetterCode
 from schemas.events import WINDOW_KEY
 from schemas.modalities import MODALITIES
-from schemas.tables import Root
+from schemas.table import Root
 from schemas.vocabularies import EXPRESSIONS
 
 COLOURS = MappingProxyType(
@@ -31,15 +31,18 @@ COLOURS = MappingProxyType(
         "joy": "#F0E442",
         "sadness": "#0072B2",
         "surprise": "#56B4E9",
-        "neutral": "#999999",
+        "neutral": "#BBBBBB",
     }
 )
-"""One colour per expression: the palette of Okabe and Ito, which colour-blind people can tell."""
+"""One colour per expression: the palette of Okabe and Ito, which colour-blind people can tell, and
+a grey as light as it must be for that: #999999 is 7 in CIELAB from fear under deuteranopia, this
+15."""
 
 SHORT_REF = 6
 """Hex digits of a pseudonym that are shown; two of 12 subjects share them once in 250,000 runs."""
 
-_LETTERS = MappingProxyType(dict(zip(EXPRESSIONS, "ADFJSUN", strict=True)))
+LETTERS = MappingProxyType(dict(zip(EXPRESSIONS, "ADFJSUN", strict=True)))
+"""One letter per expression, for whoever sees no colours."""
 _UNREADABLE = str(DeadLetterCode.GOVERNANCE_UNREADABLE)
 _SESSIONS_SHOWN = 12
 _WINDOWS_LISTED = 12
@@ -146,7 +149,7 @@ def _session_line(name: str, rows: pd.DataFrame, width: int) -> Text:
 def _swatch(expression: str | None) -> Text:
     if expression is None:
         return Text("· ", style="dim")
-    return Text(f"{_LETTERS.get(expression, '?')} ", style=_style(expression))
+    return Text(f"{LETTERS.get(expression, '?')} ", style=_style(expression))
 
 
 def _style(expression: str) -> str:
@@ -156,7 +159,7 @@ def _style(expression: str) -> str:
 
 def _legend() -> Text:
     parts = [
-        Text.assemble((f" {_LETTERS[name]} ", _style(name)), f" {name} ") for name in EXPRESSIONS
+        Text.assemble((f" {LETTERS[name]} ", _style(name)), f" {name} ") for name in EXPRESSIONS
     ]
     return Text.assemble(*parts)
 

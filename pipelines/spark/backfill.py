@@ -30,7 +30,8 @@ from pipelines.config import Config
 from pipelines.spark.commits import folder_of, lost_races, place_of
 from pipelines.tables.changes import BACKFILL, read_changes, spark_reason
 from pipelines.tables.history import earliest
-from schemas.tables import PARTITION, TABLES, Table
+from schemas.table import PARTITION, Table
+from schemas.tables import TABLES
 from transforms.decide import Decider
 from transforms.deciding.scenarios import read_scenarios
 

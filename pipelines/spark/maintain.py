@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from pipelines.spark.commits import commit_as, lost_races, place_of
 from pipelines.tables.changes import RETENTION
 from pipelines.tables.engine import earlier_than
-from schemas.tables import PARTITION
+from schemas.table import PARTITION
 
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import AffectstreamError
-from schemas.tables import Root
+from schemas.table import Root
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

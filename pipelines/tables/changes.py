@@ -60,6 +60,11 @@ def readable_versions(table: DeltaTable) -> VersionRange:
     return VersionRange(int(since), table.version())
 
 
+def name_of(table: DeltaTable) -> str:
+    """Return the name of a table: that of its folder."""
+    return str(table.table_uri).rstrip("/").rpartition("/")[2]
+
+
 def read_changes(
     table: DeltaTable, first: int, last: int, columns: Sequence[str] | None = None
 ) -> pa.Table:
@@ -73,7 +78,7 @@ def read_changes(
         AffectstreamError: the versions are not those of this table, or its feed was off then.
     """
     known = readable_versions(table)
-    name = str(table.table_uri).rstrip("/").rpartition("/")[2]
+    name = name_of(table)
     if not known.first <= first <= last <= known.last:
         message = (
             f"{name} has changes of the versions {known.first} to {known.last}, not of {first} to "

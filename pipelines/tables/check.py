@@ -14,7 +14,8 @@ from rich.table import Table
 
 from schemas.errors import AffectstreamError
 from schemas.suites import Suite, columns_of, expectation_name, load_suite
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 from transforms.landing.features import check_readable
 
 

@@ -4,13 +4,37 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from deltalake import DeltaTable
+import pyarrow as pa
+from deltalake import ColumnProperties, DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from schemas.tables import TABLES, Root
+from schemas.table import Root, Table
+from schemas.tables import TABLES
 
 COMPACT_AFTER = 150
 """Commits after which a table is compacted: one costs 12 ms below 100 files, 95 ms at 1,000."""
+
+
+def file_layout(table: Table) -> WriterProperties:
+    """Return how the files of a table are written when they are put together for readers.
+
+    Small row groups and pages let a reader skip what it does not look for, and numbers without a
+    dictionary spare it one of 1 MB for each column and file. A subject's rows out of 10 M in 30
+    files take 75 ms of processor time, and 130 with the writer's defaults; the files are a third
+    larger.
+    """
+    plain = ColumnProperties(dictionary_enabled=False)
+    columns = {
+        f"{field.name}.list.element" if pa.types.is_nested(field.type) else field.name: plain
+        for field in table.schema
+        if pa.types.is_floating(getattr(field.type, "value_type", field.type))
+    }
+    return WriterProperties(
+        compression="SNAPPY",
+        max_row_group_size=65_536,
+        data_page_row_count_limit=8_192,
+        column_properties=columns | {table.row_id: plain},
+    )
 
 
 @dataclass(slots=True)
@@ -44,9 +68,9 @@ class CompactedTables:
 
     def compact(self) -> None:
         """Compact the tables that had many commits since they last were, as of ``refresh``."""
-        for known in self._tables.values():
+        for name, known in self._tables.items():
             if known.version - known.compacted >= self.compact_after:
-                self._compact_table(known)
+                self._compact_table(name, known)
 
     def table(self, name: str) -> DeltaTable | None:
         """Return a table at the version of the last ``refresh``, None before it is made."""
@@ -63,10 +87,10 @@ class CompactedTables:
         if known.table.version() != known.version:
             known.version, known.seen_at = known.table.version(), now
 
-    def _compact_table(self, known: _WrittenTable) -> None:
+    def _compact_table(self, name: str, known: _WrittenTable) -> None:
         known.compacted = known.version
         try:
-            known.table.optimize.compact()
+            known.table.optimize.compact(writer_properties=file_layout(TABLES[name]))
             # What compactions left for more than a week; only a full one takes the change feed's.
             known.table.vacuum(dry_run=False, full=True)
         except CommitFailedError:

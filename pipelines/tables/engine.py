@@ -4,10 +4,12 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Protocol
 
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, WriterProperties
 
-from pipelines.tables.changes import REASON, RETENTION
-from schemas.tables import NO_DAY, PARTITION
+from pipelines.tables.changes import REASON, RETENTION, name_of
+from pipelines.tables.compaction import file_layout
+from schemas.table import NO_DAY, PARTITION
+from schemas.tables import TABLES
 
 _SORT_BYTES = 2 << 30
 """Memory of a sort, above which it goes to disk: half a million feature rows take 0.4 GB."""
@@ -39,10 +41,12 @@ class DeltalakeEngine:
     """The engine that is always there: it works inside this process."""
 
     def compact(self, table: DeltaTable, day: dt.date) -> None:
-        table.optimize.compact(partition_filters=_day(day))
+        table.optimize.compact(_day(day), writer_properties=_layout(table))
 
     def sort(self, table: DeltaTable, day: dt.date, columns: Sequence[str]) -> None:
-        table.optimize.z_order(columns, _day(day), max_spill_size=_SORT_BYTES)
+        table.optimize.z_order(
+            columns, _day(day), max_spill_size=_SORT_BYTES, writer_properties=_layout(table)
+        )
 
     def delete_before(self, table: DeltaTable, day: dt.date) -> None:
         why = CommitProperties(custom_metadata={REASON: RETENTION})
@@ -50,6 +54,10 @@ class DeltalakeEngine:
 
     def vacuum(self, table: DeltaTable, keep_hours: int) -> None:
         table.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)
+
+
+def _layout(table: DeltaTable) -> WriterProperties:
+    return file_layout(TABLES[name_of(table)])
 
 
 def earlier_than(day: dt.date) -> str:

@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines.config import Config
-from schemas.tables import EMOTION_FEATURES, PARTITION
+from schemas.table import PARTITION
+from schemas.tables import EMOTION_FEATURES
 from transforms.window import shard_of
 
 _LONGEST = timedelta(days=1)

@@ -16,7 +16,8 @@ from pipelines.tables.engine import Engine
 from pipelines.tables.query import open_tables
 from schemas.errors import AffectstreamError
 from schemas.strict import suggest
-from schemas.tables import NO_DAY, PARTITION, TABLES, Root, Table
+from schemas.table import NO_DAY, PARTITION, Root, Table
+from schemas.tables import TABLES
 from transforms.landing.prepare import check_schema
 from transforms.landing.retry import retry_commit
 

@@ -12,7 +12,8 @@ from rich.table import Table as Grid
 
 from pipelines.tables.query import open_tables
 from schemas.errors import AffectstreamError
-from schemas.tables import TABLES, Root
+from schemas.table import Root
+from schemas.tables import TABLES
 from transforms.landing.prepare import check_schema, schema_version
 
 

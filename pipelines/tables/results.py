@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,15 +28,19 @@ Format = Literal["table", "csv", "json", "parquet"]
 _ROWS_SHOWN = 50
 _RECORDS_SHOWN = 20
 _ITEMS_SHOWN = 7  # the score vector of ekman7-v1 whole, embeddings and avatar weights cut
+_TEXT_SHOWN = 240
 _FILE_WIDTH = 10_000
+_ID = re.compile(r"^([0-9a-f]{8})[0-9a-f]{24}$")
 
 
 def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None:
     """Write a result to standard output, or to a file that appears whole or not at all.
 
-    ``table`` is for reading: at most 50 rows, lists cut, floats to three digits; where the rows
-    are wider than the terminal, one block per row. The other forms hold everything: csv has lists
-    as JSON text, json is one array with one object per line, and binary values are hex in both.
+    ``table`` is for reading: at most 50 rows, lists and long texts cut, floats to three digits,
+    times with their zone. Where the rows are wider than the terminal, ids are cut to eight digits,
+    and where that does not help, each row is a block. The other forms hold everything: csv has
+    lists as JSON text, json is one array with one object per line, and binary values are hex in
+    both.
     """
     if out is None:
         if form == "parquet" and sys.stdout.isatty():
@@ -42,9 +48,8 @@ def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None
             raise AffectstreamError(message)
         with _exit_on_closed_pipe():
             if form == "table":
-                console = Console()
-                width = console.width if console.is_terminal else _FILE_WIDTH
-                Console(width=width).print(*_layout(table, width), sep="\n")
+                console = open_console()
+                console.print(*_layout(table, console.width), sep="\n")
             else:
                 sys.stdout.flush()
                 sys.stdout.buffer.write(_encode(table, form))
@@ -63,6 +68,12 @@ def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None
         part.unlink(missing_ok=True)
         message = f"cannot write {out}: {error.strerror}; give a file in a folder that exists"
         raise AffectstreamError(message) from error
+
+
+def open_console() -> Console:
+    """Return standard output, so wide that nothing is wrapped where it is not a terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_FILE_WIDTH)
 
 
 @contextmanager
@@ -145,15 +156,27 @@ def _to_json(value: Any) -> Any:
 def _layout(table: pa.Table, width: int) -> list[Table | Text]:
     """Return the rows as a grid where it fits into this width, else as one block per row."""
     head = table.slice(0, _ROWS_SHOWN).to_pydict() if table.num_columns else {}
-    columns = {name: [_cell(value) for value in values] for name, values in head.items()}
-    natural = sum(max(map(len, [name, *cells])) + 3 for name, cells in columns.items())
-    wide = natural > width and table.num_rows > 0
-    shown = min(table.num_rows, _RECORDS_SHOWN if wide else _ROWS_SHOWN)
-    parts = _blocks(columns, shown) if wide else [_grid(table, columns, shown)]
+    columns = {name: [cell_text(value) for value in values] for name, values in head.items()}
+    short = {name: list(map(shorten_id, cells)) for name, cells in columns.items()}
+    grid = next((each for each in (columns, short) if _width(each) <= width), None)
+    if grid is None and table.num_rows:
+        shown = min(table.num_rows, _RECORDS_SHOWN)
+        parts = _blocks(columns, shown)
+    else:
+        shown = min(table.num_rows, _ROWS_SHOWN)
+        parts = [_grid(table, grid or columns, shown)]
     rows = "1 row" if table.num_rows == 1 else f"{table.num_rows:,} rows"
-    if shown < table.num_rows:
-        rows += f", the first {shown} shown; --format csv, json or parquet gives all of them"
+    cut = [f"the first {shown} shown"] if shown < table.num_rows else []
+    cut += ["ids cut"] if grid is short and short != columns else []
+    if cut:
+        rows += f", {', '.join(cut)}; --format csv, json or parquet gives all of them"
     return [*parts, Text(rows, style="dim")]
+
+
+def _width(columns: dict[str, list[str]]) -> int:
+    """Return how wide a grid is: its widest cells, with three spaces between them."""
+    widest = [max(map(cell_len, [name, *cells])) for name, cells in columns.items()]
+    return sum(widest) + 3 * (len(widest) - 1)
 
 
 def _grid(table: pa.Table, columns: dict[str, list[str]], shown: int) -> Table:
@@ -174,26 +197,45 @@ def _blocks(columns: dict[str, list[str]], shown: int) -> list[Table | Text]:
         block.add_column(style="cyan", no_wrap=True)
         block.add_column(overflow="fold")
         for name, cells in columns.items():
-            block.add_row(Text(name), Text(cells[row]))
+            block.add_row(Text(name), Text(_shorten(cells[row])))
         parts += [Text(f"row {row + 1}", style="bold"), block, Text()]
     return parts
 
 
-def _cell(value: Any) -> str:
+def _shorten(text: str) -> str:
+    more = len(text) - _TEXT_SHOWN
+    return f"{text[:_TEXT_SHOWN]}… {more} more characters" if more > 0 else text
+
+
+def cell_text(value: Any) -> str:
+    """Return a value as a person reads it: floats to three digits, times with their zone."""
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.6g}"
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}" + (f".{value:%f}" if value.microsecond else "")
+        return _time_text(value)
     if isinstance(value, bytes):
         return value.hex()
     return _nested_cell(value) if isinstance(value, list | dict) else str(value)
 
 
+def shorten_id(text: str) -> str:
+    """Return an id of 32 hex digits as its first eight, any other text as it is."""
+    return _ID.sub(r"\1…", text)
+
+
+def _time_text(value: datetime) -> str:
+    """Return a time to the second or microsecond, with Z for UTC; one without a zone has none."""
+    precision = "microseconds" if value.microsecond else "seconds"
+    return value.isoformat(" ", precision).replace("+00:00", "Z")
+
+
 def _nested_cell(value: list[Any] | dict[str, Any]) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_cell(item)}" for key, item in value.items()) + "}"
-    items = [_cell(item) for item in value[:_ITEMS_SHOWN]]
+        return "{" + ", ".join(f"{key}: {cell_text(item)}" for key, item in value.items()) + "}"
+    items = [cell_text(item) for item in value[:_ITEMS_SHOWN]]
     more = [f"… {len(value) - _ITEMS_SHOWN} more"] if len(value) > _ITEMS_SHOWN else []
     return f"[{', '.join([*items, *more])}]"

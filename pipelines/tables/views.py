@@ -7,7 +7,7 @@ import pandas as pd
 from pipelines.tables.query import read_table
 from schemas.events import WINDOW_KEY
 from schemas.modalities import MODALITIES
-from schemas.tables import Root
+from schemas.table import Root
 
 SESSION = list(WINDOW_KEY[:2])
 """Columns that name a session; the rest of the key may differ within it."""

@@ -12,14 +12,18 @@ import pytest
 from pydantic import BaseModel
 
 from pipelines.config import Config
-from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from pipelines.observe.catalogue import METRICS
+from pipelines.tables.analyst_views import VIEWS
+from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
 from schemas.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "replay", "live", "submit", "topics create", "publish", "record", "sessionlog"),
-    *("query", "tables", "show", "report", "check", "train", "evaluate", "config"),
-    *("maintain", "backfill"),
+    *("query", "describe", "tables", "show", "report", "check", "train", "evaluate", "config"),
+    *("maintain", "backfill", "feed"),
+    *("trace", "serve", "tokens add", "tokens list", "tokens revoke"),
+    *("dashboard", "review"),
 )
 
 
@@ -56,18 +60,23 @@ def test_no_page_asks_another_host_for_anything(site: Path) -> None:
         assert not re.findall(r"<(?:script|link|img|iframe)[^>]*https?://[^>]*>", text), page
 
 
-def test_every_column_stands_on_the_page_of_the_tables(site: Path) -> None:
+def test_every_column_of_tables_and_views_stands_on_their_page(site: Path) -> None:
     named = _codes_on(site / "reference" / "tables.html")
-    columns = {name for table in TABLES.values() for name in table.schema.names}
+    described = (*TABLES.values(), *VIEWS.values())
+    columns = {name for each in described for name in each.schema.names}
     assert columns <= named
 
 
 def test_every_code_stands_on_its_page_with_what_to_do(site: Path) -> None:
     page = site / "reference" / "codes.html"
-    codes = {*DeadLetterCode, *RefusalCode, *QualityCode}
+    codes = {*DeadLetterCode, *RefusalCode, *QualityCode, *LogEvent}
     assert {str(code) for code in codes} <= _codes_on(page)
     text = re.sub(r"<[^>]+>", "", unescape(page.read_text(encoding="utf-8")))
     assert not [code for code in codes if code.cure.replace("`", "") not in text]
+
+
+def test_every_metric_stands_on_its_page(site: Path) -> None:
+    assert set(METRICS) <= _codes_on(site / "reference" / "metrics.html")
 
 
 def test_every_setting_stands_on_the_page_of_the_configuration(site: Path) -> None:

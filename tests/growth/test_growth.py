@@ -65,9 +65,9 @@ def test_a_table_touches_two_files(checkout: Checkout, tmp_path: Path, keys: Pat
             "TABLES: Mapping[str, Table] = ",
             """WINDOW_SIZES = pa.schema(
     [
-        _field("window_id", pa.string(), "row id: the window"),
-        _field("window_start", TIME, "start of the window, UTC"),
-        _field("events", pa.int32(), "events in it"),
+        column("window_id", pa.string(), "row id: the window"),
+        column("window_start", TIME, "start of the window, UTC"),
+        column("events", pa.int32(), "events in it"),
         _DATE,
     ]
 )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.dead_letters import dead_letters
 from schemas.events import RAW, TIME
-from schemas.tables import NO_DAY
+from schemas.table import NO_DAY
 
 NEVER = [
     *(None, -1, 0, -4611686018427387904, -90_000_000_000_000, 2**63 - 1, 9 * 10**15),

@@ -17,7 +17,8 @@ from pipelines.kafka.record import record as record_log
 from pipelines.kafka.topics import create_topics
 from pipelines.run.replay import replay
 from schemas.events import RAW
-from schemas.tables import DEAD_LETTERS, NO_DAY
+from schemas.table import NO_DAY
+from schemas.tables import DEAD_LETTERS
 from tests.support.live_runs import (
     CONSTANT,
     QUIET,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from pipelines.config import Kafka, load_config
 from pipelines.kafka.publish import publish
@@ -13,6 +14,7 @@ from pipelines.kafka.record import record
 from pipelines.run.replay import replay
 from pipelines.sessionlogs.bench_log import write_bench_log
 from pipelines.tables.query import query, tables
+from schemas.errors import AffectstreamError
 from schemas.tables import REFUSALS, on_its_way
 from tests.support.live_runs import COMPARED, CONSTANT, QUIET, live_config, run_to_end, same, table
 from transforms.landing.delta import TableWriter
@@ -87,3 +89,23 @@ def test_a_live_job_lands_in_the_store_what_a_replay_lands_in_a_folder(
     assert len(table(expected, "observations")) > 1_900
     for name in COMPARED:
         same(table(expected, name), table(config.tables, name))
+
+
+def test_a_query_reads_the_past_of_tables_in_the_store_and_what_changed(store: str) -> None:
+    root = f"{store}/past"
+    prepare_tables(root)
+    counted = "SELECT count(*) AS n FROM refusals"
+    writer = TableWriter(root, "refusals")
+    writer.commit([refusals(0)])
+    version = DeltaTable(f"{root}/refusals").version()
+    between = datetime.now(UTC)
+    writer.commit([refusals(ROWS)])
+    assert query(root, counted, as_of=version)["n"].to_pylist() == [ROWS]
+    assert query(root, counted, as_of=between)["n"].to_pylist() == [ROWS]
+    assert query(root, counted, changes_since=version)["n"].to_pylist() == [ROWS]
+    DeltaTable(f"{root}/refusals").optimize.compact()
+    DeltaTable(f"{root}/refusals").vacuum(
+        0, dry_run=False, enforce_retention_duration=False, full=True
+    )
+    with pytest.raises(AffectstreamError, match="after those that were vacuumed"):
+        query(root, counted, as_of=version)

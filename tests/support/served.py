@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from schemas.arkit import BLENDSHAPES
-from schemas.tables import TABLES
+from schemas.tables import TABLES, on_its_way
 from tests.support.synthetic_tables import expression_columns
 from transforms.landing.delta import TableWriter
 
@@ -65,6 +65,19 @@ def decision(who: str, window: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
+def review(who: str, window: int, **more: Any) -> dict[str, Any]:
+    """One row of review_queue."""
+    made = decision(who, window)
+    return {
+        "review_id": f"r-{who}-{window}",
+        **{name: made[name] for name in ("decision_id", "window_id", "subject_ref", "scenario")},
+        "reason": "high_stakes",
+        "confidence": made["confidence"],
+        "window_end": made["window_end"],
+        "event_date": made["event_date"],
+    } | more
+
+
 def _context(who: str) -> dict[str, Any]:
     return {
         "subject_ref": subject(who),
@@ -79,7 +92,8 @@ def _context(who: str) -> dict[str, Any]:
 
 def land(root: Path, name: str, *rows: dict[str, Any]) -> int:
     """Commit rows as a job does and return the version of the table then."""
-    schema = TABLES[name].schema
+    table = TABLES[name]
+    schema = on_its_way(table.schema) if table.of_events else table.schema
     whole = [{column: row.get(column) for column in schema.names} for row in rows]
     TableWriter(root, name).commit([pa.RecordBatch.from_pylist(whole, schema=schema)])
     return DeltaTable(root / name).version()

@@ -10,7 +10,8 @@ import pytest
 from deltalake import DeltaTable
 
 from schemas.errors import AffectstreamError
-from schemas.tables import DEAD_LETTERS, EMOTION_FEATURES, OBSERVED, PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import DEAD_LETTERS, EMOTION_FEATURES, OBSERVED, TABLES
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
 

@@ -19,7 +19,7 @@ class _Counter:
     def __init__(self) -> None:
         self.count = 0
 
-    def inc(self, by: int) -> None:
+    def inc(self, by: int = 1) -> None:
         self.count += by
 
 
@@ -37,12 +37,14 @@ def test_a_stage_counts_its_rows_and_its_time(work) -> None:
     stage = RunStage("Work", lambda: work)
     stage.setup()
     stage._rows_in, stage._rows_out, stage._busy_us = _Counter(), _Counter(), _Counter()
+    stage._batches = _Counter()
     batch = pa.record_batch({"code": ["late", "late", "poison"]})
     main, dead = stage.process(batch)
     assert main is batch
     assert (dead.tag, dead.value.num_rows) == (DEAD, 2)
     assert (stage._rows_in.count, stage._rows_out.count) == (3, 3)
     assert 50_000 <= stage._busy_us.count < 500_000
+    assert stage._batches.count == 1
 
 
 def test_what_is_handed_on_takes_no_time_of_the_stage() -> None:

@@ -127,4 +127,4 @@ def test_the_graph_windows_by_shard_and_counts_what_came_twice() -> None:
     result.wait_until_finish()
     found = counters(result)
     assert found.pop("busy_us") > 0
-    assert found == {"rows_in": 5, "rows_out": 3, "repeated": 1}
+    assert found == {"rows_in": 5, "rows_out": 3, "batches": 3, "repeated": 1}

@@ -16,7 +16,13 @@ import pyarrow as pa
 
 from schemas.arrow import take_rows
 from schemas.dead_letters import dead_letters
-from schemas.errors import AffectstreamError, BrokenStageError, DeadLetterCode
+from schemas.errors import (
+    AffectstreamError,
+    BrokenStageError,
+    DeadLetterCode,
+    LogEvent,
+    log_fields,
+)
 from schemas.events import REFERENCE
 from schemas.stages import DEAD, Tagged
 from transforms.isolation.deaths import places
@@ -106,7 +112,9 @@ class Isolation:
         if error is None:
             return
         name = type(error).__name__
-        _LOG.warning("%s raised %s on %d rows: once more", self._stage, name, rest.num_rows)
+        known = log_fields(LogEvent.STAGE_RAISED, stage=self._stage, error=name, rows=rest.num_rows)
+        message = "%s raised %s on %d rows: once more"
+        _LOG.warning(message, self._stage, name, rest.num_rows, extra=known)
         rest, error = yield from self._attempt(run, rest, note)
         if error is not None:
             yield from self._halve(run, rest, error, note)
@@ -153,7 +161,11 @@ class Isolation:
         if rows.num_rows == 1:
             # Where it raised, without the message, which may hold a payload.
             where = "".join(traceback.format_tb(error.__traceback__, -_FRAMES))
-            _LOG.error("%s raised %s at\n%s", self._stage, type(error).__name__, where)
+            name = type(error).__name__
+            known = log_fields(
+                LogEvent.STAGE_RAISED, stage=self._stage, error=name, rows=1, at=where
+            )
+            _LOG.error("%s raised %s at\n%s", self._stage, name, where, extra=known)
             self._credit.take(error)
             yield DEAD, self._dead(rows, f"{type(error).__name__} in this stage")
             return
@@ -165,7 +177,10 @@ class Isolation:
     def _dead(self, rows: pa.RecordBatch, detail: str) -> pa.RecordBatch:
         """Return the dead letters; the detail never holds an error's message, only its type."""
         for place in zip(*(rows[name].to_pylist() for name in _PLACE), strict=True):
-            _LOG.error("%s: the record %s is poison: %s", self._stage, place, detail)
+            where = dict(zip(_PLACE, place, strict=True))
+            known = log_fields(LogEvent.RECORD_POISON, stage=self._stage, detail=detail, **where)
+            message = "%s: the record %s is poison: %s"
+            _LOG.error(message, self._stage, place, detail, extra=known)
         return dead_letters(rows, stage=self._stage, code=DeadLetterCode.POISON, detail=detail)
 
 

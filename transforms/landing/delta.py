@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from schemas.tables import PARTITION, TABLES, Root
+from schemas.table import PARTITION, Root
+from schemas.tables import TABLES
 from transforms.decoding.event_ids import ID_SPAN_US
 from transforms.landing.retry import retry_commit
 

@@ -9,7 +9,8 @@ from deltalake.exceptions import DeltaError
 from deltalake.schema import Field, PrimitiveType
 
 from schemas.errors import AffectstreamError
-from schemas.tables import FIRST_VERSION, PARTITION, TABLES, Root, Table, since
+from schemas.table import FIRST_VERSION, PARTITION, Root, Table, since
+from schemas.tables import TABLES
 from transforms.landing.features import unwritable_features
 from transforms.landing.repair import repair_tables, unwritable_error
 from transforms.landing.retry import retry_commit
@@ -39,6 +40,18 @@ def prepare_tables(root: Root) -> None:
     for table, stands in found:
         _write(root, table, stands)
     repair_tables(root)
+
+
+def prepare_table(root: Root, table: Table) -> None:
+    """Create one table under ``root``, or bring it up to date, as ``prepare_tables`` does all.
+
+    Raises:
+        AffectstreamError: it cannot be written to, or is no such table of this program.
+    """
+    stands = _open(root, table)
+    if stands is not None:
+        check_schema(table, stands)
+    _write(root, table, stands)
 
 
 def schema_version(stands: DeltaTable) -> int:

@@ -7,7 +7,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from schemas.errors import AffectstreamError
-from schemas.tables import NO_DAY, PARTITION, TABLES, Root
+from schemas.table import NO_DAY, PARTITION, Root
+from schemas.tables import TABLES
 from transforms.landing.retry import retry_commit
 
 _LOG = logging.getLogger(__name__)

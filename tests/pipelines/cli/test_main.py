@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tests.support.served import feature, land
 from transforms.landing.prepare import prepare_tables
 
 COMMAND = Path(sys.executable).with_name("affectstream")
@@ -129,6 +131,60 @@ def test_a_hostile_configuration_is_told_in_sentences(
     done = run(*command, "c.yaml", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert {line.partition(": ")[0] for line in done.stderr.splitlines()} == {"error"}
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("landed")
+    prepare_tables(root)
+    for window in range(2):
+        land(root, "emotion_features", feature("a", window))
+    return root
+
+
+def test_query_reads_the_past_and_what_changed(landed: Path) -> None:
+    counted = "SELECT count(*) AS n FROM emotion_features"
+    json_of = ("--tables", landed, "--format", "json")
+    for asked, rows in (
+        (("--as-of", "emotion_features=3"), 1),
+        (("--as-of", 3), 1),
+        (("--as-of", datetime.now(UTC).isoformat()), 2),
+        (("--changes-since", 3), 1),
+        (("--changes-since", "emotion_features=2", "--as-of", "emotion_features=4"), 2),
+    ):
+        done = run("query", counted, *asked, *json_of)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == [{"n": rows}], asked
+
+
+def test_describe_prints_the_dictionary_as_json_and_as_a_page(landed: Path) -> None:
+    entries = json.loads(run("describe", "--format", "json", "--tables", landed).stdout)
+    assert {"emotion_features", "latest"} <= {entry["name"] for entry in entries}
+    page = run("describe", "latest", "--tables", landed)
+    assert page.returncode == 0
+    assert "calibrated probability of joy" in page.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["query", "SELECT 1 FROM runs", "--as-of", "soon"], "neither a version nor a time"),
+        (["query", "SELECT 1 FROM runs", "--as-of", "99"], "as of version 99: it has the versions"),
+        (["query", "SELECT 1 FROM runs", "--as-of", "2020-01-01"], "ask for one of these or a"),
+        (["query", "SELECT 1 FROM runs", "--changes-since", "-1"], "-1 is no version"),
+        (["query", "SELECT 1", "--as-of", "a=1", "--as-of", "2"], "--as-of TABLE=2"),
+        (["query", "SELECT * FROM latets"], "views: expressions, latest"),
+        (["describe", "latets"], "there is no table or view latets"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(
+    landed: Path, arguments: list[str], said: str
+) -> None:
+    done = run(*arguments, "--tables", landed)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize("command", [["replay", "log"], ["query", "SELECT 1"], ["tables"]])

@@ -75,6 +75,9 @@ class Flink:
     def repeated(self) -> int:
         return 0
 
+    def task_metrics(self, wanted: object) -> None:
+        return None
+
     def cancel(self) -> None:
         return None
 
@@ -111,7 +114,8 @@ def supervisor(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setattr(live, "check_topics", lambda _: None)
     monkeypatch.setattr(Failures, "pause_s", 0.0)
     kafka = Kafka(bootstrap="127.0.0.1:1")
-    return Supervisor(live_config(kafka, tmp_path, tmp_path, keys, live={"tries": 2}), QUIET)
+    settings = {"live": {"tries": 2}, "observe": {"port": 0}}
+    return Supervisor(live_config(kafka, tmp_path, tmp_path, keys, **settings), QUIET)
 
 
 def test_a_job_of_which_a_stage_fails_on_every_record_is_not_started_again(

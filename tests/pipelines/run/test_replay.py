@@ -24,7 +24,8 @@ from pipelines.tables.check import check_tables
 from schemas.errors import AffectstreamError, DeadLetterCode
 from schemas.events import RAW
 from schemas.stages import DEAD
-from schemas.tables import NO_DAY, TABLES, Table
+from schemas.table import NO_DAY, Table
+from schemas.tables import TABLES
 from tests.support.live_runs import same
 from tests.support.records import START, raw, record
 from transforms.decode import DecodeEvents

@@ -17,6 +17,7 @@ from pipelines.serve.online import (
     COLUMNS,
     OnlineStore,
     StoreAwayError,
+    entries,
     latest,
     microseconds,
 )
@@ -96,6 +97,16 @@ def test_a_row_is_replaced_only_by_a_later_window_or_a_higher_revision(
         store.write(changes(row, version=version))
         held = found(store, "a")
         assert (held["window_id"], held["n_text"]) == (f"{window}-recommendation", n_text)
+
+
+def test_rows_from_elsewhere_are_guarded_alike_and_move_no_position(store: OnlineStore) -> None:
+    store.write(changes(feature("a", 3), feature("b", 1), version=7))
+    news = changes(feature("a", 2), feature("b", 2), feature("c", 1), version=9)
+    store.take(entries(news, 60))
+    assert found(store, "a")["window_id"] == "a-3-recommendation"
+    assert found(store, "b")["window_id"] == "b-2-recommendation"
+    assert found(store, "c")["window_id"] == "c-1-recommendation"
+    assert store.positions() == {FEATURES: Position("t", 7)}
 
 
 def test_purposes_are_kept_apart(store: OnlineStore) -> None:

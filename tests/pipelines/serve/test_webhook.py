@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from pipelines.serve.events import COLUMNS, SinkAwayError
-from pipelines.serve.follow import Changes, Position
+from pipelines.serve.events import COLUMNS
+from pipelines.serve.follow import AwayError, Changes, Position
 from pipelines.serve.webhook_sink import WebhookSink
 from schemas.errors import AffectstreamError
 from schemas.settings import Feed
@@ -118,7 +118,7 @@ def test_many_events_go_in_batches_with_ids_that_a_repetition_has_too(
 ) -> None:
     given = changes(*(decision(f"s{number}", 0) for number in range(450)))
     receiver.answers = [200, 500]
-    with pytest.raises(SinkAwayError, match="answers 500"):
+    with pytest.raises(AwayError, match="answers 500"):
         sink.write(given)
     assert sink.positions() == {}
     assert sink.write(given) == 450
@@ -132,7 +132,7 @@ def test_whatever_is_no_2xx_is_asked_again_and_no_redirect_is_followed(
     receiver: Receiver, sink: WebhookSink, status: int
 ) -> None:
     receiver.answers = [status]
-    with pytest.raises(SinkAwayError, match=f"answers {status}"):
+    with pytest.raises(AwayError, match=f"answers {status}"):
         sink.write(changes(decision("a", 0)))
     sink.write(changes(decision("a", 0)))
     assert (receiver.asked, len(receiver.events())) == (2, 1)
@@ -143,7 +143,7 @@ def test_what_expires_while_it_is_away_is_left_out_but_no_erasure(
 ) -> None:
     receiver.answers = [500]
     given = changes(decision("a", 0), decision("b", 60), erased=(subject("c"),))
-    with pytest.raises(SinkAwayError):
+    with pytest.raises(AwayError):
         sink.write(given)
     now.at = BEGIN + LENGTH + VALID + timedelta(seconds=1)
     assert sink.write(given) == 2
@@ -171,7 +171,7 @@ def test_a_receiver_that_is_away_is_said_without_a_trace(
     given = settings(receiver, tmp_path)
     receiver.shutdown()
     receiver.server_close()
-    with pytest.raises(SinkAwayError, match="does not answer: ConnectionError"):
+    with pytest.raises(AwayError, match="does not answer: ConnectionError"):
         WebhookSink(given, tmp_path, now).write(changes(decision("a", 0)))
 
 

@@ -15,6 +15,7 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
+from examples import query_spark
 from examples.corrected_labels import merge_corrections
 from infra.spark import spark_jars
 from pipelines.backfill.backfill import backfill
@@ -227,6 +228,28 @@ def test_labels_that_reviewers_corrected_are_merged_into_the_queue(session, root
     assert land(root, "review_queue", rows[0]) == DeltaTable(root / "review_queue").version()
     again = query(root, "SELECT count(*) AS n, count(reviewer_decision) AS c FROM review_queue")
     assert again.to_pylist() == [{"n": 3, "c": 2}], "the stream takes no decision back"
+
+
+def test_the_example_reads_what_a_query_reads(session, root: Path) -> None:
+    rows = [feature("a", 0), feature("a", 720), feature("b", 0), feature("x", 0)]
+    since = land(root, FEATURES, *rows)
+    land(root, FEATURES, feature("a", 0, revision=2, valence=-0.5))
+    erase(root, FEATURES, "x")
+    found = [row.asDict() for row in query_spark.scene_mood(session, root).collect()]
+    summed = "count(*) AS windows, avg(valence) AS valence, avg(p_joy) AS p_joy"
+    hour = "date_bin(INTERVAL '1 hour', window_start)"
+    sql = f"SELECT scene_id, {hour} AS hour, {summed} FROM expressions GROUP BY 1, 2 ORDER BY 1, 2"
+    for row, expected in zip(found, query(root, sql).to_pylist(), strict=True):
+        at = row.pop("hour").astimezone(dt.UTC)
+        assert (row.pop("scene_id"), at) == (expected.pop("scene_id"), expected.pop("hour"))
+        assert row == pytest.approx(expected)
+    changes = query_spark.changes_since(session, root, since).collect()
+    sql = f"SELECT window_id, revision, _change_type, _commit_version FROM {FEATURES}"
+    own = query(root, sql, changes_since=since).to_pylist()
+    assert sorted(map(tuple, changes)) == sorted(tuple(row.values()) for row in own)
+    assert {row["_change_type"] for row in changes} == {
+        *("update_preimage", "update_postimage", "delete")
+    }
 
 
 Change = Callable[[object, Path], None]

@@ -16,7 +16,8 @@ from pipelines.run.replay import replay
 from pipelines.tables.overview import print_tables, standing_tables
 from pipelines.tables.query import query, read_table, tables
 from schemas.errors import AffectstreamError
-from schemas.tables import EMOTION_FEATURES, PARTITION, TABLES
+from schemas.table import PARTITION
+from schemas.tables import EMOTION_FEATURES, TABLES
 from tests.support.records import raw, record
 from transforms.landing.prepare import SCHEMA_VERSION, prepare_tables
 

@@ -16,7 +16,8 @@ from pipelines.tables.engine import DeltalakeEngine
 from pipelines.tables.maintain import Maintenance, maintain, plan
 from pipelines.tables.schedule import print_schedule
 from schemas.errors import AffectstreamError
-from schemas.tables import NO_DAY, TABLES
+from schemas.table import NO_DAY
+from schemas.tables import TABLES
 from tests.support.served import BEGIN, LENGTH, erase, feature, land, subject
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipelines.tables.results import write_result
 from schemas.errors import AffectstreamError
 from schemas.tables import TABLES
 from tests.support.synthetic_tables import START, dead_letter, feature, land, run
+from transforms.landing.prepare import prepare_tables
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +218,76 @@ def test_table_is_readable_and_says_what_it_leaves_out(root, capsys):
     assert "60 rows, the first 50 shown" in text
     assert "\n49 " in text
     assert "\n50 " not in text
+
+
+IDS = pa.table(
+    {
+        "who": ["c2d16ef1da7f2243c137d5cc61cbfbec"] * 3,
+        "at": pa.array([START] * 3, pa.timestamp("us", "UTC")),
+        "local": pa.array([START] * 3, pa.timestamp("us", "Asia/Shanghai")),
+        "naive": pa.array([START] * 3, pa.timestamp("us")),
+        "sure": [True, False, None],
+        "text": ["x" * 300] * 3,
+    }
+)
+
+
+def as_shown(table: pa.Table, width: int, monkeypatch, capsys) -> str:
+    """What a terminal of this width shows, without its colours."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    write_result(table, "table")
+    return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+
+def test_times_show_their_zone_and_logical_values_are_those_of_sql(monkeypatch, capsys):
+    text = as_shown(IDS.select(["at", "local", "naive", "sure"]), 100, monkeypatch, capsys)
+    assert "2026-03-02 10:00:00Z   2026-03-02 18:00:00+08:00   2026-03-02 10:00:00   true" in text
+    assert text.count("false") == text.count("–") == 1
+
+
+def test_ids_are_cut_where_that_makes_a_grid_fit_and_the_last_line_says_so(monkeypatch, capsys):
+    narrow = IDS.select(["who", "at"])
+    exact = 32 + 3 + 20
+    whole = as_shown(narrow, exact, monkeypatch, capsys)
+    assert whole.count("c2d16ef1da7f2243c137d5cc61cbfbec   2026-03-02 10:00:00Z") == 3
+    assert "cut" not in whole
+    cut = as_shown(narrow, exact - 1, monkeypatch, capsys)
+    assert cut.count("c2d16ef1…   2026-03-02 10:00:00Z") == 3
+    said = " ".join(cut.split())
+    assert "3 rows, ids cut; --format csv, json or parquet gives all of them" in said
+    assert max(map(len, whole.splitlines())) <= exact
+
+
+def test_what_does_not_fit_at_all_is_a_block_for_each_row_with_whole_ids(monkeypatch, capsys):
+    text = as_shown(IDS, 80, monkeypatch, capsys)
+    assert text.count("c2d16ef1da7f2243c137d5cc61cbfbec") == 3
+    assert "… 60 more characters" in text.replace("\n", " ")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("name", TABLES)
+def test_all_columns_of_every_table_can_be_read(name, width, tmp_path, monkeypatch, capsys):
+    prepare_tables(tmp_path)
+    schema = TABLES[name].schema
+    values = {field.name: sample(field.type) for field in schema}
+    land(tmp_path, name, [values | {"event_date": START.date()}])
+    text = as_shown(query(tmp_path, f"SELECT * FROM {name}"), width, monkeypatch, capsys)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= 6 * len(schema) + 3  # long texts are cut to some lines
+    shown = {line.split()[0] for line in lines if line}
+    assert set(schema.names) <= shown | set(lines[0].split())
+
+
+def sample(kind: pa.DataType):
+    if pa.types.is_string(kind):
+        return "a text of some length " * 20
+    if pa.types.is_fixed_size_list(kind):
+        return [0.25] * kind.list_size
+    return START if pa.types.is_timestamp(kind) else 1 if pa.types.is_integer(kind) else None
 
 
 def test_an_unwritable_file_is_one_sentence_and_leaves_nothing(root, tmp_path):

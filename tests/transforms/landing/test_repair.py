@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from schemas.tables import DEAD_LETTERS, NO_DAY, TABLES
+from schemas.table import NO_DAY
+from schemas.tables import DEAD_LETTERS, TABLES
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
 from transforms.landing.repair import unsound_days

@@ -17,7 +17,8 @@ from deltalake import DeltaTable
 
 from schemas.events import TIME
 from schemas.stages import DEAD
-from schemas.tables import EMOTION_FEATURES, OBSERVED, PARTITION, REVIEW_QUEUE
+from schemas.table import PARTITION
+from schemas.tables import EMOTION_FEATURES, OBSERVED, REVIEW_QUEUE
 from transforms.land import ROWS_A_COMMIT, LandTable, _Commit
 from transforms.landing.delta import TableWriter
 from transforms.landing.prepare import prepare_tables
@@ -181,7 +182,7 @@ def test_the_graph_lands_rows_and_tells_of_reused_ids(root: Path) -> None:
     result.wait_until_finish()
     found = counters(result, "Land:observations")
     assert found.pop("busy_us") > 0
-    assert found == {"rows_in": 4, "rows_out": 2}
+    assert found == {"rows_in": 4, "rows_out": 2, "batches": 1, "dead_id_reused": 1}
     assert table(root, "observations").to_pyarrow_table().num_rows == 2
 
 

@@ -1,0 +1,1 @@
+"""A Feast repository over the tables: run ``feast`` in this folder."""

@@ -1,0 +1,1 @@
+"""The HTTP API: latest, history, decisions and their explanations, for callers with a token."""

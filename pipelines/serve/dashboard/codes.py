@@ -1,0 +1,73 @@
+"""What the stable codes mean, in both languages; the English stands with the codes themselves."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pipelines.serve.dashboard.texts import Language
+from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+
+_ENGLISH: Mapping[str, str] = MappingProxyType(
+    {
+        str(code): code.meaning
+        for codes in (DeadLetterCode, RefusalCode, QualityCode)
+        for code in codes
+    }
+)
+
+CHINESE: Mapping[str, str] = MappingProxyType(
+    {
+        # dead letters
+        "unknown_topic": "记录的主题不属于任何一种事件。",
+        "unknown_event_type": "CloudEvents 的 type 与主题不符。",
+        "governance_unreadable": "同意或删除记录未指明任何人，或指明了超过 16 人。",
+        "grant_unknown_name": "授权列出了未知的目的或模态；其余部分有效。",
+        "id_reused": "事件的 id 在同一主体、同一分钟内已用于其他内容。",
+        "null_value": "记录没有值。",
+        "bad_headers": "id 或 source 缺失或为空，或属性不是 UTF-8，或重复且取值不同。",
+        "bad_time": "time 不是带时区的 RFC 3339 时间，或年份超出 1000 至 8999。",
+        "clock_ahead": "事件时间比其 Kafka 记录时间超前 60 秒以上。",
+        "late": "事件到达时，其窗口与允许的迟到时间均已过去。",
+        "bad_json": "负载不是单个 JSON 对象，或授权中的成员重复。",
+        "wrong_type": "负载中某字段的类型与 JSON Schema 不符。",
+        "expectation_failed": "某个值超出该类事件的预期范围。",
+        "media_place_refused": "dataref 指向不被允许的位置。",
+        "media_unreachable": "无法取得 dataref 指向的媒体。",
+        "media_too_large": "dataref 指向的媒体超过 media.max_bytes。",
+        "audio_undecodable": "音频不是完好的 WAV、FLAC 或 Ogg（最多 8 声道）。",
+        "audio_too_long": "音频超过 15 秒，或各声道合计超过。",
+        "image_undecodable": "图像无法读取，或声称的尺寸过大。",
+        "recogniser_failed": "识别器没有得到负载，或没有给出有限的分数。",
+        "poison": "该记录使某阶段报错，或使工作进程崩溃。",
+        # refusals
+        "notice_missing": "事件未说明主体看到了哪份告知。",
+        "purpose_unknown": "策略中没有关于该目的或该情形的规则。",
+        "region_unknown": "策略未列出主体所在的地区。",
+        "scenario_unknown": "策略未列出该情境。",
+        "age_band_unknown": "策略未列出该年龄段。",
+        "modality_unknown": "策略未列出该模态。",
+        "purpose_prohibited": "法律禁止此用途；article 列出所依据的法律。",
+        "minor_biometric": "主体是或可能是未成年人，而事件为语音、面部或动作数据。",
+        "consent_unknown": "没有该主体对此目的与模态的同意记录。",
+        "consent_withdrawn": "主体已撤回同意或请求删除。",
+        # quality
+        "no_speech": "音频中没有人说话。",
+        "too_short": "音频或去除占位符后的文本过短，无法判断。",
+        "clipped": "语音削波。",
+        "noisy": "噪声掩盖了语音。",
+        "narrow_band": "语音缺少高频，如同电话音质。",
+        "no_face": "没有找到面部。",
+        "small_face": "面部过小。",
+        "blurred": "面部模糊。",
+        "turned": "面部转向一侧。",
+        "badly_lit": "图像过暗或过曝。",
+        "other_language": "文本所用语言不在模型卡所列之中。",
+        "too_long": "文本一半以上位于所读取的 64 个词元之后。",
+    }
+)
+"""Code → what it means, in Chinese."""
+
+
+def meaning(code: object, language: Language) -> str:
+    """Return what a code means, nothing where it is none of ours."""
+    known = CHINESE if language == "zh" else _ENGLISH
+    return known.get(str(code), "")

@@ -1,0 +1,53 @@
+"""The commands of the API: what they print, and what they say when they cannot."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import api
+from pipelines.cli.main import app
+from pipelines.serve.api.access import Role
+from pipelines.serve.api.tokens import Tokens, read_tokens
+from schemas.errors import AffectstreamError
+
+runner = CliRunner()
+
+
+def run(*arguments: object) -> str:
+    done = runner.invoke(app, [str(argument) for argument in arguments])
+    if done.exception:
+        raise done.exception
+    return done.stdout
+
+
+def test_a_token_is_made_shown_and_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    made = run("tokens", "add", "the game", "--role", "recommender", "--days", 1, "--file", path)
+    token = made.splitlines()[0]
+    assert Tokens(path).caller(f"Bearer {token}").role is Role.RECOMMENDER
+    listed = run("tokens", "list", "--file", path)
+    identity = read_tokens(path)[0].id
+    assert [identity, "the", "game", "recommender"] == listed.splitlines()[1].split()[:4]
+    assert token.rpartition("_")[2] not in listed
+    run("tokens", "revoke", identity, "--file", path)
+    assert read_tokens(path) == []
+
+
+def test_an_address_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        where = ("--tokens", tmp_path / "tokens.json", "--store", tmp_path / "online.sqlite")
+        refused = pytest.raises(
+            AffectstreamError, match=rf"^cannot listen on 127\.0\.0\.1:{port} \("
+        )
+        with refused:
+            run("serve", "--tables", tmp_path, "--port", port, *where)
+
+
+def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "find_spec", lambda _: None)
+    for command in (["serve"], ["tokens", "list"]):
+        with pytest.raises(AffectstreamError, match=r"pip install affectstream\[api\]"):
+            run(*command)

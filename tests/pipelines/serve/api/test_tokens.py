@@ -1,0 +1,91 @@
+"""Tokens: their file has hashes alone, and they end when they should."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.serve.api.access import RIGHTS, Resource, Role
+from pipelines.serve.api.guard import RateLimit
+from pipelines.serve.api.problems import Problem, ProblemError
+from pipelines.serve.api.tokens import Tokens, add_token, read_tokens, revoke_token
+from schemas.errors import AffectstreamError
+from tests.support.clock import Clock
+
+DAY = timedelta(days=1)
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+
+
+def refusal(tokens: Tokens, header: str) -> Problem:
+    with pytest.raises(ProblemError) as caught:
+        tokens.caller(header)
+    return caught.value.problem
+
+
+def test_a_file_holds_no_token_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "tokens.json"
+    made = [add_token(path, f"n{n}", Role.ANALYST, DAY) for n in range(3)]
+    text = path.read_text()
+    assert not [token for token in made if token.rpartition("_")[2] in text or token in text]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [token.name for token in read_tokens(path)] == ["n0", "n1", "n2"]
+    tokens = Tokens(path)
+    assert {tokens.caller(f"Bearer {token}").role for token in made} == {Role.ANALYST}
+    assert len({tokens.caller(f"bearer {token}").token for token in made}) == 3
+
+
+def test_a_token_ends_on_its_day(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    header = f"Bearer {add_token(path, 'me', Role.OFFICER, DAY)}"
+    ends = read_tokens(path)[0].expires
+    assert Tokens(path, lambda: ends - timedelta(seconds=1)).caller(header).role == Role.OFFICER
+    assert refusal(Tokens(path, lambda: ends), header) is Problem.TOKEN_EXPIRED
+    # Whoever does not have the secret is not told that there is such a token.
+    assert refusal(Tokens(path, lambda: ends), header[:-1] + "?") is Problem.TOKEN_INVALID
+
+
+def test_a_revoked_token_is_refused_within_a_second(tmp_path: Path) -> None:
+    path, clock = tmp_path / "tokens.json", Clock()
+    first, second = (f"Bearer {add_token(path, 'me', Role.ANALYST, DAY)}" for _ in range(2))
+    tokens = Tokens(path, clock=clock)
+    revoke_token(path, tokens.caller(first).token)
+    clock.now += 1
+    assert refusal(tokens, first) is Problem.TOKEN_INVALID
+    assert tokens.caller(second)
+    path.write_text("[")
+    clock.now += 1
+    assert refusal(tokens, second) is Problem.TOKEN_INVALID
+
+
+def test_a_file_that_is_none_or_open_to_others_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    assert read_tokens(path) == []
+    add_token(path, "me", Role.ANALYST, DAY)
+    with pytest.raises(AffectstreamError, match=r"has no token 'x': `affectstream tokens list`"):
+        revoke_token(path, "x")
+    path.chmod(0o644)
+    with pytest.raises(AffectstreamError, match=r"^others may read .*: chmod 600"):
+        read_tokens(path)
+    path.chmod(0o600)
+    path.write_text('{"tokens": [{"role": "king"}]}')
+    with pytest.raises(AffectstreamError, match="is not a file of tokens"):
+        Tokens(path)
+    with pytest.raises(AffectstreamError, match=r"^cannot write .*: name another file"):
+        add_token(Path("/proc/nowhere/tokens.json"), "me", Role.ANALYST, DAY)
+
+
+def test_a_rate_is_taken_in_a_second_and_comes_back_over_the_next() -> None:
+    clock = Clock()
+    limit = RateLimit(4, clock)
+    assert [limit.take("a") for _ in range(5)] == [True] * 4 + [False]
+    assert limit.take("b")
+    clock.now += 0.5
+    assert [limit.take("a") for _ in range(3)] == [True, True, False]
+    clock.now += 60
+    assert [limit.take("a") for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_only_an_operator_sees_metrics_and_an_operator_sees_nobody() -> None:
+    assert {role for role in Role if Resource.METRICS in RIGHTS[role]} == {Role.OPERATOR}
+    assert set(RIGHTS[Role.OPERATOR]) == {Resource.METRICS}
+    assert set(RIGHTS) == set(Role)
