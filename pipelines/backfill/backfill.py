@@ -43,7 +43,7 @@ def backfill(
     if unknown and write:
         message = (
             f"{config.scenarios} asks at once for {', '.join(unknown)}, which no table holds: "
-            "decisions that hang on it cannot be rebuilt, only compared with --check"
+            "decisions that depend on it cannot be rebuilt, only compared with --check"
         )
         raise AffectstreamError(message)
     if write:

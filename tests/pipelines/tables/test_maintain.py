@@ -185,6 +185,23 @@ def test_the_log_has_a_checkpoint_and_its_feed_can_be_read_on(root: Path) -> Non
     assert plan(TABLES[FEATURES], files((BEGIN.date(), 5)), BEGIN.date(), NOON + DAY).sort == []
 
 
+def test_the_log_loses_what_is_older_than_a_month(root: Path) -> None:
+    land(root, FEATURES, feature("a", 0))
+    log = root / FEATURES / "_delta_log"
+
+    def versions_after(days: int) -> list[int]:
+        then = time.time() - days * 86_400
+        for path in log.iterdir():
+            os.utime(path, (then, then))
+        land(root, FEATURES, feature("b", days))
+        run(root, NOON)
+        return sorted(int(path.stem) for path in log.glob("*.json"))
+
+    assert versions_after(20)[0] == 0
+    assert versions_after(40)[0] > 1
+    assert len(ids(root)) == 3
+
+
 def test_some_tables_are_maintained_by_name(root: Path) -> None:
     how = Maintenance(DeltalakeEngine())
     done = maintain(root, ["refusals", "runs"], how, QUIET)
