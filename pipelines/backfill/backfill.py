@@ -38,8 +38,6 @@ def backfill(
             the days' rows were made of.
     """
     _check_closed(config, days, dt.datetime.now(dt.UTC))
-    if write:
-        prepare_tables(config.tables)
     tables = _open(config)
     unknown = sorted(_fields_without_a_column(read_scenarios(config.scenarios)))
     if unknown and write:
@@ -49,6 +47,7 @@ def backfill(
         )
         raise AffectstreamError(message)
     if write:
+        prepare_tables(config.tables)  # columns that are new, and a change feed
         for day in days:
             _check_complete(config, day, tables)
     results: Results = {}

@@ -70,7 +70,7 @@ def rebuild(
         for (name, day), result in results.items():
             if write and result.differ:
                 _replace(TABLES[name], day, rebuilt[name], result.rows, tables[name])
-                _check_unchanged(session, tables[name], begun[name], day)
+                check_unchanged(session, tables[name], begun[name], day)
     finally:
         features.unpersist()
         decisions.unpersist()
@@ -162,7 +162,7 @@ def _replace(table: Table, day: dt.date, rebuilt: DataFrame, rows: int, stands: 
         )
 
 
-def _check_unchanged(session: SparkSession, stands: DeltaTable, begun: int, day: dt.date) -> None:
+def check_unchanged(session: SparkSession, stands: DeltaTable, begun: int, day: dt.date) -> None:
     """Find in the change feed whether others changed the day between its reading and its commit.
 
     Spark's own check covers the moment of the commit alone.

@@ -175,6 +175,13 @@ def test_decisions_that_no_table_can_give_back_are_only_compared(
     assert sum(run(asking, ALL, write=False).values()) == 0
 
 
+def test_a_place_without_tables_gets_none(config: Config, tmp_path: Path) -> None:
+    elsewhere = config.model_copy(update={"tables": str(tmp_path / "elsewhere")})
+    with pytest.raises(AffectstreamError, match="no table under"):
+        run(elsewhere, ALL, write=True)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_day_that_is_not_over_is_no_past_day(config: Config) -> None:
     today = dt.datetime.now(dt.UTC).date()
     with pytest.raises(AffectstreamError, match="is not over: its rows still change"):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from examples import query_spark
 from examples.corrected_labels import merge_corrections
@@ -21,7 +22,7 @@ from pipelines.backfill.backfill import backfill
 from pipelines.backfill.days import Days
 from pipelines.config import load_config
 from pipelines.run.replay import replay
-from pipelines.spark.backfill import rebuild
+from pipelines.spark.backfill import check_unchanged, rebuild
 from pipelines.spark.maintain import SparkEngine
 from pipelines.spark.session import check_local, spark_session
 from pipelines.tables.changes import (
@@ -164,6 +165,19 @@ def test_past_days_are_rebuilt_as_they_landed(session, tmp_path: Path, keys: Pat
         same(table(config.tables, name), rows)
     after = DeltaTable(f"{config.tables}/{FEATURES}")
     assert reasons(after, range(version + 1, after.version() + 1)) == {version + 1: BACKFILL}
+
+
+def test_a_day_that_others_changed_since_it_was_read_is_found(session, root: Path) -> None:
+    land(root, FEATURES, feature("a", 0), feature("b", 0), feature("c", A_DAY))
+    begun = features(root).version()
+    since = erase(root, FEATURES, "b")
+    session.sql(
+        f"UPDATE {place(root)} SET valence = 0.5 WHERE event_date = '{NOW.date()}'"
+    ).collect()
+    with pytest.raises(CommitFailedError, match="were changed meanwhile"):
+        check_unchanged(session, features(root), begun, BEGIN.date())
+    check_unchanged(session, features(root), begun, NOW.date())
+    check_unchanged(session, features(root), since, BEGIN.date())
 
 
 def test_tables_go_back_and_forth_between_spark_and_our_writer(session, root: Path) -> None:
