@@ -70,7 +70,7 @@ bench: .venv/.ready ## measure speed and memory, write docs/benchmarks
 
 .venv/.ready: requirements.lock setup.py
 	@$(HAS_PYTHON)
-	@echo "making the environment in .venv (3 to 5 minutes, about 6 GB)"
+	@echo "making the environment in .venv (3 to 5 minutes, about 7 GB)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --progress-bar on --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

@@ -14,6 +14,9 @@ UNITS = {
     "_s": ("second",),
     "_mb": ("MB",),
     "_bytes": ("byte",),
+    "_days": ("day",),
+    "_rows": ("rows",),
+    ".port": ("Port",),
 }
 
 

@@ -34,5 +34,5 @@ class Api(Settings):
         default=5.0,
         gt=0,
         le=600,
-        description="How long tables or a remote store may take to answer, in s",
+        description="How long tables or a remote store may take to answer, in seconds",
     )
