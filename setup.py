@@ -55,7 +55,7 @@ setup(
     extras_require={
         "redis": ["redis>=7"],
         "feast": ["feast[duckdb]==0.67.0"],
-        "spark": ["delta-spark==4.4.0", "pyspark==4.2.0"],
+        "spark": ["delta-spark==4.4.0", "grpcio-status>=1.60", "pyspark==4.2.0"],
         "api": ["fastapi>=0.165", "httptools>=0.6", "uvicorn>=0.54", "uvloop>=0.21"],
         "dashboard": ["streamlit>=1.67"],
         "train": [

@@ -3,9 +3,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.events import TIME
+from schemas.events import TIME, record_times
 from schemas.ids import stable_ids
-from schemas.record_time import record_times
 from schemas.table import NO_DAY
 from schemas.tables import DEAD_LETTERS
 

@@ -23,9 +23,9 @@ from schemas.events import (
     TIME,
     TOPICS,
     event_schema,
+    record_times,
 )
 from schemas.keys import read_keys
-from schemas.record_time import record_times
 from schemas.stages import DEAD, MAIN, Stage, Tagged
 from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked

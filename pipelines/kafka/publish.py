@@ -19,8 +19,7 @@ from pipelines.kafka.clients import python_settings
 from pipelines.kafka.reasons import explain_kafka_error
 from pipelines.kafka.topics import MAX_MESSAGE, need_topics
 from schemas.errors import AffectstreamError
-from schemas.events import RAW
-from schemas.record_time import record_times
+from schemas.events import RAW, record_times
 from schemas.settings import Kafka
 from transforms.sources.recorded import count_records, log_files, read_records
 

@@ -20,8 +20,7 @@ from pipelines.kafka.reasons import explain_kafka_error
 from pipelines.kafka.topics import need_topics
 from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
-from schemas.events import RAW, TOPICS
-from schemas.record_time import record_times
+from schemas.events import RAW, TOPICS, record_times
 from schemas.settings import Kafka
 from transforms.sources.recorded import read_records, split_to_bounds
 

@@ -23,10 +23,9 @@ from pipelines.config import Config
 from pipelines.run.bar import show_progress
 from pipelines.run.preflight import check_rules, load_models
 from schemas.errors import AffectstreamError
-from schemas.events import RAW
+from schemas.events import RAW, record_times
 from schemas.ids import stable_ids
 from schemas.modalities import MODALITIES
-from schemas.record_time import record_times
 from schemas.stages import Stage, recognition_stage
 from schemas.table import NO_DAY
 from schemas.tables import RUNS

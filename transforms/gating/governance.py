@@ -21,8 +21,7 @@ import pyarrow.compute as pc
 import regex
 
 from schemas.arrow import take_rows
-from schemas.events import EVENT_TYPES, event_schema
-from schemas.record_time import record_times
+from schemas.events import EVENT_TYPES, event_schema, record_times
 from transforms.decoding.aliases import fold_spelling, known_name
 from transforms.decoding.event_ids import EventIds
 
