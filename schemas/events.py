@@ -217,7 +217,7 @@ def _ms(year: int) -> int:
 
 
 _FIRST_MS, _END_MS = _ms(1000), _ms(9000)
-"""Bounds of a record time, as of event times: no calendar here can count a day back or on from what is outside."""
+"""As for event times: no calendar here can count a day back or on from what is outside."""
 
 
 def record_times(timestamps: pa.Array) -> tuple[pa.Array, np.ndarray]:
