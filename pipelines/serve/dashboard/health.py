@@ -19,10 +19,10 @@ _DAYS = 7
 
 def show_health(page: Page) -> None:
     """Show freshness, lag, throughput, losses by cause, and how the tables stand."""
+    _show_stream(page)
     chosen = choose_selection(page, sessions=False)
     if chosen is not None:
         _show_freshness(page, chosen)
-        _show_stream(page)
         _show_throughput(page, chosen)
     _show_causes(page, "dead_letters", ("stage", "code"))
     _show_causes(page, "refusals", ("article", "code"))

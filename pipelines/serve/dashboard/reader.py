@@ -57,7 +57,7 @@ class Reader:
         if all(self._table(name) is None for name in TABLES):
             message = (
                 f"no table under {self.root}: start a job or a replay that writes there, or give "
-                "another folder as --tables; the page looks again every second"
+                "another folder as --tables"
             )
             raise AffectstreamError(message)
 

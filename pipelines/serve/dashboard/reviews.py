@@ -110,7 +110,8 @@ def _show_form(page: Page, review_id: str, row: pd.Series) -> None:
             page.say("label"),
             REVIEWER_DECISIONS,
             format_func=lambda said: _said(page, said),
-            key="label",
+            index=None,  # what is chosen beforehand is stored unread
+            key=f"label_{review_id}_{page.say.language}",
             horizontal=True,
         )
         reviewer = st.text_input(
@@ -123,6 +124,9 @@ def _show_form(page: Page, review_id: str, row: pd.Series) -> None:
         )
         if not st.form_submit_button(page.say("store"), key="store"):
             return
+    if label is None:
+        st.warning(page.say("choose_label"))
+        return
     if not is_reviewer(reviewer):
         st.warning(escape(page.say("reviewer_help")))
         return

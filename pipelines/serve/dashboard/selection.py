@@ -73,7 +73,7 @@ def choose_selection(page: Page, *, sessions: bool = True) -> Selection | None:
         page,
         "session",
         [(), *known],
-        lambda s: _session_label(s, known) if s else all_of_them,
+        lambda s: f"{short(s[1])} · {short(s[0])}" if s else all_of_them,
         session_at,
     )
     return Selection(day, begin, _BIN_S[span], scene, session)
@@ -88,18 +88,12 @@ def _scenes(page: Page, chosen: Selection) -> list[Scene]:
     return [(), *((scene,) for scene in sorted(found.get("scene_id", [])))]
 
 
-def _sessions(page: Page, chosen: Selection) -> dict[Session, str]:
-    """Return sessions and the scene of each, in an order that a new one does not change."""
+def _sessions(page: Page, chosen: Selection) -> list[Session]:
+    """Return the newest sessions, in an order that another one does not change."""
     found = page.reader.rows(
-        "SELECT session_ref, subject_ref, max(scene_id) AS scene_id, max(window_end) AS newest "
+        "SELECT session_ref, subject_ref, max(window_end) AS newest "
         f"FROM emotion_features WHERE {chosen.where('window_start')} "
         f"GROUP BY 1, 2 ORDER BY newest DESC, 1, 2 LIMIT {_CHOICES}",
         "emotion_features",
     )
-    rows = sorted(found[["session_ref", "subject_ref", "scene_id"]].itertuples(index=False))
-    return {(session, subject): scene for session, subject, scene in rows}
-
-
-def _session_label(session: Session, known: dict[Session, str]) -> str:
-    parts = [short(session[1]), short(session[0])]
-    return " · ".join([*parts, *([plain(known[session])] if session in known else [])])
+    return sorted(found[["session_ref", "subject_ref"]].itertuples(index=False, name=None))

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipelines.observe.catalogue import JOB_RUNNING, KAFKA_LAG, WATERMARK_DELAY
+
 _TIMEOUT_S = 0.3
-_DELAY = "affectstream_watermark_delay_seconds"
-_LAG = "affectstream_kafka_lag_records"
-_RUNNING = "affectstream_job_running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,9 @@ def read_metrics(url: str) -> StreamMetrics | None:
     for family in families:
         for sample in family.samples:
             values[sample.name] = values.get(sample.name, 0.0) + float(sample.value)
-    running = values.get(_RUNNING)
+    running = values.get(JOB_RUNNING.exported)
     return StreamMetrics(
-        values.get(_DELAY), values.get(_LAG), None if running is None else running > 0
+        values.get(WATERMARK_DELAY.exported),
+        values.get(KAFKA_LAG.exported),
+        None if running is None else running > 0,
     )

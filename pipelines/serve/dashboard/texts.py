@@ -195,6 +195,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "load_again": Text("Load again", "重新载入"),
         "choose_review": Text("Review", "复核条目"),
         "label": Text("Your decision", "您的判断"),
+        "choose_label": Text("Choose a decision first.", "请先选择您的判断。"),
         "said": Text("Reviewer's decision", "复核判断"),
         "reviewer": Text("Your name", "您的姓名"),
         "reviewer_help": Text(

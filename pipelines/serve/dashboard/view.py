@@ -56,19 +56,23 @@ def choose(
     *,
     lasting: bool = True,
 ) -> Any:
-    """Let the viewer choose one of these; the choice outlives other views.
+    """Let the viewer choose one of these; the choice outlives other views and languages.
 
     A ``lasting`` choice outlives its option too, as a scene in which nobody is for a while.
     """
-    known, chosen = options, st.session_state.get(key)
-    if chosen is not None and chosen not in options:
-        if lasting:
-            known = [*options, chosen]
-        else:
-            del st.session_state[key]
-    return place.selectbox(
-        page.say(key), known, format_func=label, key=key, persist_state="session"
+    own, widget = f"chosen_{key}", f"{key}_{page.say.language}"
+    known, chosen = options, st.session_state.get(own, options[0])
+    if chosen not in options and lasting:
+        known = [*options, chosen]
+    elif chosen not in options:
+        chosen = options[0]
+        st.session_state.pop(widget, None)
+    found = place.selectbox(
+        page.say(key), known, known.index(chosen), format_func=label, key=widget
     )
+    # Streamlit knows an option by its label, and hands on a label that it does not find.
+    st.session_state[own] = found if found in known else chosen
+    return st.session_state[own]
 
 
 def plain(value: object) -> str:

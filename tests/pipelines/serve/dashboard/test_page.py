@@ -9,8 +9,20 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
+from infra.processes import HOST, free_ports
+from pipelines.observe import catalogue
+from pipelines.observe.exporter import Exporter
 from pipelines.tables.query import query
-from tests.support.dashboards import REVIEWER, Visit, chromium, dashboard, profile, visit
+from tests.support.clock import Clock
+from tests.support.dashboards import (
+    NO_METRICS,
+    REVIEWER,
+    Visit,
+    chromium,
+    dashboard,
+    profile,
+    visit,
+)
 from tests.support.served import BEGIN, LENGTH, decision, feature, land, review, subject
 from tests.support.synthetic_tables import expression_columns
 from transforms.landing.prepare import prepare_tables
@@ -98,8 +110,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dashboard(tmp_path_factory.mktemp("served"), world) as found:
+def metrics() -> Iterator[str]:
+    """What a job's supervisor exports, which does not go stale while these tests run."""
+    exporter = Exporter(catalogue.LIVE, Clock())
+    exporter.set(catalogue.JOB_RUNNING, 1)
+    exporter.set(catalogue.WATERMARK_DELAY, 2.5)
+    exporter.set(catalogue.KAFKA_LAG, 4_200, "session.text")
+    port = free_ports(1)[0]
+    exporter.serve(HOST, port)
+    yield f"http://{HOST}:{port}/metrics"
+    exporter.close()
+
+
+@pytest.fixture(scope="module")
+def address(world: Path, metrics: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with dashboard(tmp_path_factory.mktemp("served"), world, metrics) as found:
         yield found
 
 
@@ -151,7 +176,7 @@ def test_filters_select_rows_and_a_hostile_scene_is_only_a_text(viewer: Visit) -
     viewer.choose("Scene", SHOWN)
     viewer.metric("Windows", "1")
     viewer.choose("Scene", "plaza")
-    viewer.choose("Session", "ann00000 · anns0000 · plaza")
+    viewer.choose("Session", "ann00000 · anns0000")
     viewer.metric("Abstained", "0%")
     viewer.go("Scene mood")
     viewer.choose("Scene", "All")
@@ -181,6 +206,8 @@ def test_a_label_is_stored_with_who_gave_it(viewer: Visit, world: Path) -> None:
     viewer.metric("Open", "3")
     viewer.heading("Why this decision")
     viewer.choose("Review", "10:00:10 · ann00000 · support · high_stakes · r-ann-1")
+    viewer.page.get_by_role("button", name="Store").click()
+    viewer.shows("Choose a decision first.")
     viewer.page.get_by_text("shown instead: sadness").click()
     viewer.page.get_by_role("button", name="Store").click()
     viewer.shows(f"Stored: shown instead: sadness, by {REVIEWER}.")
@@ -196,7 +223,8 @@ def test_a_label_is_stored_with_who_gave_it(viewer: Visit, world: Path) -> None:
 
 def test_health_names_causes_and_what_they_mean(viewer: Visit) -> None:
     viewer.go("Stream health")
-    viewer.shows("No supervisor of a live job answers at http://127.0.0.1:9/metrics")
+    for name, value in (("Job", "running"), ("Watermark delay", "2.5 s"), ("Kafka lag", "4,200")):
+        viewer.metric(name, value)
     viewer.metric("Observations per second", "0.2")
     for text in ("bad_json", "GDPR Art. 6 and 9", "consent_unknown", "emotion_features"):
         viewer.cell(text)
@@ -213,10 +241,12 @@ def test_erasures_tell_what_still_stands(viewer: Visit) -> None:
 
 def test_language_and_theme_can_be_switched(browser: Browser, address: str) -> None:
     viewer = visit(profile(browser), address)
+    viewer.choose("Span", "15 minutes")
     viewer.choose("Language / 语言", "中文")
     viewer.heading("表情时间线")
     viewer.shows("机器估计的是所显示的表情，而非内心感受")
     viewer.go("数据流健康")
+    expect(viewer.page.get_by_role("combobox", name="时段")).to_have_value("15 分钟")
     viewer.cell("负载不是单个 JSON 对象，或授权中的成员重复。")
     assert _background(viewer) == "rgb(255, 255, 255)"
     viewer.page.get_by_role("button", name="Main menu").click()
@@ -290,6 +320,8 @@ def test_a_root_that_is_missing_is_a_sentence_until_a_stream_writes(
         for view in ("Scene mood", "Stream health", "Decisions", "Review queue", "Erasures"):
             found.go(view)
             found.page.get_by_test_id("stAlert").first.wait_for()
+            if view == "Stream health":
+                found.shows(f"No supervisor of a live job answers at {NO_METRICS}")
         found.go("Live")
         _write_until_shown(root, found)
         assert found.errors == []

@@ -3,33 +3,32 @@
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
-from infra.processes import free_ports
+from infra.processes import HOST, free_ports
+from pipelines.observe import catalogue
+from pipelines.observe.exporter import Exporter
 from pipelines.serve.dashboard.supervisor import StreamMetrics, read_metrics
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
+def exporter() -> Iterator[Exporter]:
+    made = Exporter(catalogue.LIVE)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def url(registry: CollectorRegistry) -> Iterator[str]:
+def url(exporter: Exporter) -> str:
     port = free_ports(1)[0]
-    server, thread = start_http_server(port, "127.0.0.1", registry)
-    yield f"http://127.0.0.1:{port}/metrics"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    exporter.serve(HOST, port)
+    return f"http://{HOST}:{port}/metrics"
 
 
-def test_lag_is_summed_over_topics(registry: CollectorRegistry, url: str) -> None:
-    Gauge("affectstream_watermark_delay_seconds", "", registry=registry).set(2.5)
-    Gauge("affectstream_job_running", "", registry=registry).set(1)
-    lag = Gauge("affectstream_kafka_lag_records", "", ["topic"], registry=registry)
-    lag.labels("session.text").set(40)
-    lag.labels("session.face").set(2)
+def test_lag_is_summed_over_topics(exporter: Exporter, url: str) -> None:
+    exporter.set(catalogue.WATERMARK_DELAY, 2.5)
+    exporter.set(catalogue.JOB_RUNNING, 1)
+    exporter.set(catalogue.KAFKA_LAG, 40, "session.text")
+    exporter.set(catalogue.KAFKA_LAG, 2, "session.face")
     assert read_metrics(url) == StreamMetrics(2.5, 42.0, running=True)
 
 
@@ -37,8 +36,8 @@ def test_what_is_not_exported_is_not_known(url: str) -> None:
     assert read_metrics(url) == StreamMetrics(None, None, None)
 
 
-def test_a_job_that_does_not_run_is_not_running(registry: CollectorRegistry, url: str) -> None:
-    Gauge("affectstream_job_running", "", registry=registry).set(0)
+def test_a_job_that_does_not_run_is_not_running(exporter: Exporter, url: str) -> None:
+    exporter.set(catalogue.JOB_RUNNING, 0)
     found = read_metrics(url)
     assert found is not None
     assert found.running is False
