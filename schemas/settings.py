@@ -7,6 +7,7 @@ page are made from them. The order of the fields is that of a run's fingerprint:
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 
@@ -321,14 +322,16 @@ class Webhook(Settings):
     def _allowed_and_signed(self) -> "Webhook":
         if self.url is None:
             return self
-        local = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
         for place in self.allowed:
-            if not place.startswith(("https://", *local)) or place[-1] != "/":
+            if not _is_plain(place) or place[-1] != "/":
                 message = (
                     f"{place!r} cannot be allowed: give an https URI that ends in a slash (http "
-                    "only for this machine)"
+                    "only for this machine), without a user or dots for steps"
                 )
                 raise ValueError(message)
+        if not _is_plain(self.url):
+            message = "`url` has a user, or dots for steps, or no https: write it plainly"
+            raise ValueError(message)
         if not any(self.url.startswith(place) for place in self.allowed):
             message = f"{self.url!r} begins with none of `allowed`: add the place, or correct it"
             raise ValueError(message)
@@ -336,6 +339,19 @@ class Webhook(Settings):
             message = "`secret_file` is missing: every batch is signed, so that receivers can check"
             raise ValueError(message)
         return self
+
+
+def _is_plain(uri: str) -> bool:
+    """Return whether a URI is https, or http on this machine, and means what its letters say."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError:
+        return False
+    local = host in ("127.0.0.1", "localhost", "::1")
+    steps = {"..", "."} & set(unquote(parts.path).replace("\\", "/").split("/"))
+    sound = host and parts.scheme in (("https", "http") if local else ("https",))
+    return bool(sound) and "@" not in parts.netloc and not steps and uri.isascii()
 
 
 class Feed(Settings):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.app import (
+    KEYS,
     TABLES,
     Bootstrap,
     ConfiguredTables,
@@ -56,8 +57,8 @@ def feed(
 
     settings = load_config(
         config,
-        tables=tables,
-        keys=keys,
+        tables=tables or (None if config else TABLES),
+        keys=keys or (None if config else KEYS),
         kafka={"bootstrap": kafka},
         feed={"sinks": sink},
     )

@@ -13,6 +13,11 @@ DECISION = "affectstream.decision.v1"
 ERASURE = "affectstream.erasure.v1"
 SCHEMA = "urn:affectstream:schema:decision:v1"
 MEDIA_TYPE = "application/cloudevents+json"
+START_ANEW = (
+    "start it once with `affectstream feed --from latest` (leaves out what came between) or "
+    "`--from snapshot` (takes what has not expired)"
+)
+"""What to do where a feed cannot go on from its position."""
 NOTICE = (
     "Estimated by a machine from what was shown, not what is felt; never the only reason for a "
     "decision that matters to a person."

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from pipelines.config import Config
 from pipelines.run.config_check import feed_problems
+from pipelines.serve.events import START_ANEW
 from pipelines.serve.follow import AwayError, Changes, Follower, LostPositionError, Position
 from pipelines.serve.kafka_sink import KafkaSink
 from pipelines.serve.online_sink import OnlineSink
@@ -131,7 +132,8 @@ class SinkFeed:
             sink.close()
 
     def _follow(self, sink: Sink) -> None:
-        root, positions = self._config.tables, dict(sink.positions())
+        root = self._config.tables
+        positions = {} if self._start else dict(sink.positions())
         followers = [Follower(root, table, columns) for table, columns in sink.tables.items()]
         while not self._stopped.is_set():
             ending = self._ending.is_set()
@@ -164,11 +166,7 @@ class SinkFeed:
         try:
             return follower.read(position)
         except LostPositionError as error:
-            message = (
-                f"it cannot go on where it was: {error}; start it once with `affectstream feed "
-                "--from latest` (leaves out what came between) or `--from snapshot` (takes what "
-                "has not expired)"
-            )
+            message = f"it cannot go on where it was: {error}; {START_ANEW}"
             raise AffectstreamError(message) from error
 
     def _unexpired(self, table: str) -> pc.Expression:

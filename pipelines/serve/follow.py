@@ -1,5 +1,6 @@
 """The follower: what became new in a table since a position, and whose rows were erased."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from schemas.table import Root
 from schemas.tables import TABLES
 
 _VERSIONS_AT_ONCE = 5  # of 100,000 rows each at most
+_OPEN_EACH_S = 10.0
 _NEWS = pa.array(["insert", "update_postimage"])
 
 
@@ -40,13 +42,16 @@ class Changes:
     """What versions of one table brought.
 
     ``rows`` were added or replaced an older revision, in the order of their commits, each row id
-    once, in its newest revision. Of the ``erased`` subjects nothing of before is among them.
+    once, in its newest revision. Of the ``erased`` subjects nothing of before is among them. Where
+    versions were left out, ``standing`` are all whose rows the table holds: whoever is not among
+    them may have been erased meanwhile.
     """
 
     table: str
     rows: pa.Table
     erased: tuple[str, ...]
     position: Position
+    standing: frozenset[str] | None = None
 
 
 class AwayError(AffectstreamError):
@@ -71,16 +76,25 @@ class Follower:
         self._row = TABLES[table]
         self._columns = list(columns or self._row.schema.names)
         self._table: DeltaTable | None = None
+        self._opened_at = 0.0
 
     def opened(self) -> DeltaTable | None:
-        """Return the table as it stands now, None before it is made."""
+        """Return the table as it stands now, None before it is made.
+
+        It is opened anew whenever it has grown, and every few seconds: a handle takes the commits
+        of a table that was made anew in its place for those of its own.
+        """
         try:
-            if self._table is None:
-                if not DeltaTable.is_deltatable(self._place):
-                    return None
-                self._table = DeltaTable(self._place)
-            else:
+            if self._table is not None:
+                version = self._table.version()
                 self._table.update_incremental()
+                old = time.monotonic() - self._opened_at > _OPEN_EACH_S
+                if self._table.version() == version and not old:
+                    return self._table
+            self._table = None
+            if not DeltaTable.is_deltatable(self._place):
+                return None
+            self._table, self._opened_at = DeltaTable(self._place), time.monotonic()
         except (DeltaError, OSError) as error:
             reason = " ".join(str(error).split())
             message = f"{self._place} cannot be read: {reason}"
@@ -94,8 +108,11 @@ class Follower:
 
     def skip(self) -> Changes | None:
         """Return no change, with the position behind all that the table holds now."""
-        here = self.here()
-        return None if here is None else Changes(self.name, self._whole(None), (), here)
+        table = self.opened()
+        if table is None:
+            return None
+        here = Position(str(table.metadata().id), table.version())
+        return Changes(self.name, self._whole(None), (), here, self._standing(table))
 
     def snapshot(self, where: pc.Expression) -> Changes | None:
         """Return those rows that stand now and for which this holds, as if they were all new."""
@@ -104,7 +121,12 @@ class Follower:
             return None
         here = Position(str(table.metadata().id), table.version())
         rows = table.to_pyarrow_dataset().to_table(columns=self._present(table), filter=where)
-        return Changes(self.name, self._whole(rows), (), here)
+        return Changes(self.name, self._whole(rows), (), here, self._standing(table))
+
+    def _standing(self, table: DeltaTable) -> frozenset[str]:
+        column = self._row.subject or self._row.row_id
+        found = table.to_pyarrow_dataset().to_table(columns=[column])[column]
+        return frozenset(pc.unique(found).drop_null().to_pylist())
 
     def read(self, position: Position) -> Changes | None:
         """Return what came after this position, None where nothing has.

@@ -6,11 +6,12 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import ClassVar
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from pipelines.kafka.clients import python_settings, read_to_end, reader_settings
+from pipelines.kafka.clients import partitions_of, python_settings, read_to_end, reader_settings
 from pipelines.kafka.reasons import explain_kafka_error
 from pipelines.kafka.topics import FEED, FEED_POSITION, create_feed_topics
 from pipelines.serve.events import (
@@ -18,6 +19,7 @@ from pipelines.serve.events import (
     ERASURE,
     MEDIA_TYPE,
     SOURCE,
+    START_ANEW,
     decision_events,
     lasting,
 )
@@ -67,10 +69,17 @@ class KafkaSink:
                 compression_type="lz4",
             )
             self._producer.init_transactions()
-            self._positions = self._read_positions()
+        self._positions: dict[str, Position] = {}
 
     def positions(self) -> dict[str, Position]:
-        """Return how far each table was fed."""
+        """Return how far each table was fed.
+
+        Raises:
+            AwayError: the broker does not answer.
+            AffectstreamError: what stands there is no position.
+        """
+        with self._explained(opened=False):
+            self._positions = self._read_positions()
         return self._positions
 
     def write(self, changes: Changes) -> int:
@@ -83,11 +92,15 @@ class KafkaSink:
         rows = lasting(changes.rows, self._purposes, self._now())
         rows = rows.sort_by([("window_end", "ascending")])
         self.expired += changes.rows.num_rows - rows.num_rows
-        sent = 0
+        erased, sent = changes.erased, 0
         with self._explained(opened=True):
+            if changes.standing is not None:
+                known = self._last_of_each()
+                erased = tuple(sorted(known.keys() - changes.standing))
+                rows = rows.filter(pc.invert(pc.is_in(rows["decision_id"], _ids(known))))
             send = self._producer.send
             self._producer.begin_transaction()
-            for subject in changes.erased:
+            for subject in erased:
                 send(FEED, key=subject.encode(), headers=_erasure_headers(subject, changes))
             for event in decision_events(rows):
                 send(FEED, key=event.subject_ref.encode(), value=event.json, headers=_HEADERS)
@@ -100,7 +113,7 @@ class KafkaSink:
             self._producer.flush(2 * _AWAY_MS / 1_000)  # a commit would wait without an end
             self._producer.commit_transaction()
         self._positions[changes.table] = changes.position
-        return sent + len(changes.erased)
+        return sent + len(erased)
 
     def close(self) -> None:
         """Close the producer; what it had begun is taken back by the next one."""
@@ -118,8 +131,29 @@ class KafkaSink:
             for batch in read_to_end(consumer, [place]):
                 mine = batch.filter(pc.starts_with(batch["key"], f"{self._name}/"))
                 for value in mine["value"].to_pylist():
-                    said = json.loads(value)
-                    found[said["table"]] = Position(said["table_id"], said["version"])
+                    try:
+                        said = json.loads(value)
+                        found[said["table"]] = Position(str(said["table_id"]), int(said["version"]))
+                    except (ValueError, TypeError, KeyError) as error:
+                        message = f"topic {FEED_POSITION} holds what is no position; {START_ANEW}"
+                        raise AffectstreamError(message) from error
+        return found
+
+    def _last_of_each(self) -> dict[str, list[bytes]]:
+        """Return the events that the topic holds of each subject since its last tombstone."""
+        found: dict[str, list[bytes]] = {}
+        with closing(KafkaConsumer(**reader_settings(self._kafka))) as consumer:
+            places = partitions_of(consumer, [FEED])
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            for batch in read_to_end(consumer, places):
+                for key, value in zip(
+                    batch["key"].to_pylist(), batch["value"].to_pylist(), strict=True
+                ):
+                    if value is None:
+                        found.pop(key.decode(), None)
+                    else:
+                        found.setdefault(key.decode(), []).append(value)
         return found
 
     @contextmanager
@@ -138,6 +172,13 @@ class KafkaSink:
             if opened or isinstance(error, BrokerAwayError):
                 raise AwayError(str(error)) from error
             raise
+
+
+def _ids(known: dict[str, list[bytes]]) -> pa.Array:
+    """Return the ids of these events."""
+    return pa.array(
+        [json.loads(event)["id"] for events in known.values() for event in events], pa.string()
+    )
 
 
 def _erasure_headers(subject: str, changes: Changes) -> list[tuple[str, bytes]]:

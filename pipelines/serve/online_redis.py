@@ -85,9 +85,20 @@ class RedisStore:
         rows = entries(changes, self._ttl_s)
         with self._explained():
             self._take.sha = self._redis.script_load(_TAKE)
+            if changes.standing is not None:
+                self._forget_others(changes.table, changes.standing)
             while len(part := list(islice(rows, _AT_ONCE))) == _AT_ONCE:
                 self._send(part, None)
             self._send(part, changes)
+
+    def _forget_others(self, table: str, standing: frozenset[str]) -> None:
+        for key in self._redis.scan_iter(f"{_SUBJECT}*", count=1_000):
+            if key.decode().removeprefix(_SUBJECT) not in standing:
+                names = [
+                    name for name in self._redis.hkeys(key) if name.startswith(f"{table}:".encode())
+                ]
+                if names:
+                    self._redis.hdel(key, *names)
 
     def _send(self, rows: Iterable[Entry], last: Changes | None) -> None:
         with self._redis.pipeline(transaction=True) as pipe:

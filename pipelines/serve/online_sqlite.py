@@ -29,6 +29,9 @@ _MOVE = """
 INSERT INTO position VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET table_id = excluded.table_id, version = excluded.version
 """
+_FORGET_OTHERS = """
+DELETE FROM latest WHERE "table" = ? AND subject_ref NOT IN (SELECT subject_ref FROM standing)
+"""
 _FIND = 'SELECT * FROM latest WHERE subject_ref = ? AND "table" = ?'
 
 
@@ -45,6 +48,7 @@ class SqliteStore:
         self._ttl_s = settings.ttl_s
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.touch(mode=0o600)  # it holds people's rows: nobody else's to read
             self._db = sqlite3.connect(
                 self._path, timeout=10, isolation_level=None, check_same_thread=False
             )
@@ -67,9 +71,11 @@ class SqliteStore:
         """Take in what is new and forget whom it says, with its position, all or nothing."""
         with self._explained(), self._transaction():
             self._forget(changes.erased)
+            if changes.standing is not None:
+                self._forget_others(changes.table, changes.standing)
             self._db.executemany(_TAKE, entries(changes, self._ttl_s))
             self._db.execute(_MOVE, (changes.table, *changes.position))
-        if changes.erased:
+        if changes.erased or changes.standing is not None:
             self._truncate_log()
 
     def take(self, rows: Iterable[Entry]) -> None:
@@ -101,6 +107,13 @@ class SqliteStore:
         self._db.executemany(
             "DELETE FROM latest WHERE subject_ref = ?", ((subject,) for subject in subjects)
         )
+
+    def _forget_others(self, table: str, standing: Iterable[str]) -> None:
+        self._db.execute("CREATE TEMP TABLE IF NOT EXISTS standing(subject_ref TEXT PRIMARY KEY)")
+        self._db.execute("DELETE FROM standing")
+        self._db.executemany("INSERT INTO standing VALUES (?)", ((ref,) for ref in standing))
+        self._db.execute(_FORGET_OTHERS, (table,))
+        self._db.execute("DELETE FROM standing")
 
     def _truncate_log(self) -> None:
         with self._explained():

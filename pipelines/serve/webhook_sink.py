@@ -20,6 +20,7 @@ import requests
 from pipelines.serve.events import (
     COLUMNS,
     MEDIA_TYPE,
+    START_ANEW,
     Event,
     decision_events,
     erasure_event,
@@ -58,11 +59,16 @@ class WebhookSink:
             raise AffectstreamError(message)
         self._secret = secret.encode()
         self._file = state / f"webhook-{feed.name}.json"
-        self._positions = self._read()
+        self._positions: dict[str, Position] = {}
         self.expired = 0
 
     def positions(self) -> dict[str, Position]:
-        """Return how far each table was posted."""
+        """Return how far each table was posted.
+
+        Raises:
+            AffectstreamError: the file that says so cannot be read.
+        """
+        self._positions = self._read()
         return self._positions
 
     def write(self, changes: Changes) -> int:
@@ -125,12 +131,9 @@ class WebhookSink:
             return {}
         try:
             held = json.loads(self._file.read_text(encoding="utf-8"))
-            return {table: Position(*value) for table, value in held.items()}
-        except (OSError, ValueError, TypeError) as error:
-            message = (
-                f"{self._file} does not say how far the webhook came ({error}): remove it, and "
-                "start once with --from latest"
-            )
+            return {table: Position(str(id_), int(at)) for table, (id_, at) in held.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            message = f"{self._file} does not say how far the webhook came; {START_ANEW}"
             raise AffectstreamError(message) from error
 
     def _note(self) -> None:

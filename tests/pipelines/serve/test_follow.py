@@ -1,5 +1,6 @@
 """The follower: what is news, what is an erasure, and where nothing can be followed."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -158,3 +159,28 @@ def test_a_broken_log_is_one_sentence(root: Path) -> None:
         path.write_text("no json")
     with pytest.raises(AffectstreamError, match="cannot be read"):
         Follower(str(root), NAME).skip()
+
+
+def test_a_table_that_is_made_anew_under_a_follower_is_another_one(root: Path) -> None:
+    """Also where it has more versions by then than were followed."""
+    follower = Follower(str(root), NAME)
+    land(root, NAME, feature("a", 0))
+    position = follower.skip().position
+    shutil.rmtree(root / NAME)
+    prepare_tables(root)
+    for window in range(6):
+        version = land(root, NAME, feature("b", window))
+    assert version > position.version
+    with pytest.raises(LostPositionError, match="was made anew"):
+        follower.read(position)
+
+
+def test_what_leaves_versions_out_tells_who_still_has_rows(root: Path) -> None:
+    follower = Follower(str(root), NAME)
+    land(root, NAME, feature("a", 0), feature("b", 0))
+    erase(root, NAME, "a")
+    assert follower.skip().standing == {subject("b")}
+    assert follower.snapshot(pc.scalar(False)).standing == {subject("b")}
+    position = follower.skip().position
+    land(root, NAME, feature("c", 0))
+    assert follower.read(position).standing is None

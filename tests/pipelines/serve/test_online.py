@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,18 @@ def test_an_erasure_leaves_nothing_of_a_subject_and_all_of_the_others(store: Onl
     store.erase([])
 
 
+def test_whoever_has_no_rows_any_more_is_forgotten_where_versions_were_left_out(
+    store: OnlineStore,
+) -> None:
+    store.write(changes(feature("a", 1), feature("b", 1)))
+    store.write(changes(decision("a", 10), decision("b", 10), table=DECISIONS))
+    anew = changes(feature("c", 1), version=9)
+    store.write(replace(anew, standing=frozenset({subject("b"), subject("c")})))
+    assert found(store, "a") is None
+    assert [found(store, who) is None for who in "bc"] == [False, False]
+    assert found(store, "a", DECISIONS) is not None, "of another table nothing was said"
+
+
 def test_the_position_moves_with_the_rows(store: OnlineStore) -> None:
     assert store.positions() == {}
     store.write(changes(feature("a", 1), version=7))
@@ -173,6 +186,13 @@ def test_sqlite_overwrites_what_it_erases_in_every_file(tmp_path: Path) -> None:
     assert any(name in path.read_bytes() for path in tmp_path.iterdir())
     store.write(changes(feature("b", 2), erased=(subject("victim"),), version=2))
     assert not any(name in path.read_bytes() for path in tmp_path.iterdir())
+    store.close()
+
+
+def test_nobody_else_may_read_an_sqlite_file(tmp_path: Path) -> None:
+    store = open_online(Online(store=str(tmp_path / "online.sqlite")))
+    store.write(changes(feature("a", 1)))
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
     store.close()
 
 

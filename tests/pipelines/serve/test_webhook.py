@@ -160,9 +160,10 @@ def test_the_position_is_found_again(receiver: Receiver, tmp_path: Path, now: No
     WebhookSink(given, tmp_path, now).write(changes(version=12))
     assert WebhookSink(given, tmp_path, now).positions() == {NAME: Position("t", 12)}
     assert receiver.asked == 0
-    (tmp_path / "webhook-main.json").write_text("{")
-    with pytest.raises(AffectstreamError, match=r"does not say how far .* --from latest"):
-        WebhookSink(given, tmp_path, now)
+    for broken in ("{", "[]", "null", '{"expression_decisions": [null, null]}'):
+        (tmp_path / "webhook-main.json").write_text(broken)
+        with pytest.raises(AffectstreamError, match=r"does not say how far .* --from latest"):
+            WebhookSink(given, tmp_path, now).positions()
 
 
 def test_a_receiver_that_is_away_is_said_without_a_trace(
@@ -194,6 +195,12 @@ HOOK = {"url": "https://r.example/hooks/1", "secret_file": "s", "allowed": ["htt
         ({"allowed": ["http://r.example/"]}, "an https URI"),
         ({"secret_file": None}, "`secret_file` is missing"),
         ({"url": None}, "needs `webhook.url`"),
+        ({"url": "https://r.example/hooks/../admin"}, "dots for steps"),
+        ({"url": "https://r.example/hooks/%2e%2e/admin"}, "dots for steps"),
+        ({"url": "https://user:word@r.example/hooks/"}, "has a user"),
+        ({"allowed": ["http://localhost:pw@evil.example/"]}, "cannot be allowed"),
+        ({"allowed": ["http://localhost.evil.example/"]}, "cannot be allowed"),
+        ({"allowed": ["https://r.example/a/../"]}, "cannot be allowed"),
     ],
 )
 def test_an_address_that_may_not_be_posted_to_is_refused(change: dict[str, Any], said: str) -> None:
