@@ -2,8 +2,9 @@
 
     python examples/corrected_labels.py build/demo/tables corrections.csv
 
-The CSV file has the columns ``review_id`` and ``reviewer_decision``; ids that the queue does not
-have are left out. The stream never writes to a row that stands: what a person decided stays.
+The CSV file has the columns ``review_id``, ``reviewer_decision`` and ``reviewed_by``; ids that the
+queue does not have are left out, and so is what another reviewer has decided. The stream never
+writes to a row that stands: what a person decided stays.
 """
 
 import sys
@@ -22,7 +23,9 @@ def merge_corrections(session: SparkSession, tables: Path, corrections: Path) ->
         f"""
         MERGE INTO delta.`{(tables / "review_queue").resolve()}` AS queue
         USING corrections ON queue.review_id = corrections.review_id
-        WHEN MATCHED THEN UPDATE SET reviewer_decision = corrections.reviewer_decision
+        WHEN MATCHED AND (queue.reviewed_by IS NULL OR queue.reviewed_by = corrections.reviewed_by)
+        THEN UPDATE SET reviewer_decision = corrections.reviewer_decision,
+            reviewed_by = corrections.reviewed_by, reviewed_at = current_timestamp()
         """
     ).collect()
     return int(done["num_updated_rows"])

@@ -12,6 +12,8 @@ SOURCE = "/affectstream"
 DECISION = "affectstream.decision.v1"
 ERASURE = "affectstream.erasure.v1"
 SCHEMA = "urn:affectstream:schema:decision:v1"
+ABSTAINED = "abstained"
+"""Reason of a decision on a window that abstained, as ``transforms.decide`` gives it."""
 MEDIA_TYPE = "application/cloudevents+json"
 START_ANEW = (
     "start it once with `affectstream feed --from latest` (leaves out what came between) or "
@@ -59,7 +61,11 @@ def lasting(rows: pa.Table, purposes: Sequence[str], now: datetime) -> pa.Table:
 
 
 def decision_events(rows: pa.Table) -> Iterator[Event]:
-    """Yield the events of these decisions, numbers to four digits."""
+    """Yield the events of these decisions, numbers to four digits.
+
+    Where the window abstained, the expression that the avatar still holds is not handed on: nobody
+    should act on what was not seen.
+    """
     columns = [_plain(rows[name]) for name in COLUMNS]
     encode = msgspec.json.Encoder().encode
     for row_id, subject, time, expires, *data in zip(*columns, strict=True):
@@ -75,6 +81,8 @@ def decision_events(rows: pa.Table) -> Iterator[Event]:
             "dataschema": SCHEMA,
             "data": dict(zip(_DATA, data, strict=True)) | {"notice": NOTICE},
         }
+        if event["data"]["reason"] == ABSTAINED:
+            event["data"]["expression"] = None
         yield Event(subject, encode(event))
 
 

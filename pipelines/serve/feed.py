@@ -81,12 +81,13 @@ class SinkFeed:
     ) -> None:
         self._config, self._make, self._start, self._say = config, make, start, say
         self._ending, self._stopped = threading.Event(), threading.Event()
+        self._last_taken = time.monotonic()
         self.progress = Progress(name)
         self._thread = threading.Thread(target=self._run, name=f"feed-{name}", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
-        """Let it end once it has taken all that stands in the tables now."""
+        """Let it end once it has taken all that stands now, or could not for a minute."""
         self._ending.set()
 
     def stop(self) -> None:
@@ -109,6 +110,9 @@ class SinkFeed:
                     self._say(f"the feed waits: {error}")
                 self.progress.waits_for = str(error)
                 pause_s = _PAUSE_S if self.progress.taken > taken else pause_s
+                if self._ending.is_set() and time.monotonic() - self._last_taken > _LAST_S:
+                    self.progress.failed = error
+                    return
                 self._stopped.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             except AffectstreamError as error:
@@ -153,6 +157,7 @@ class SinkFeed:
         changes = self._next(follower, positions.get(follower.name))
         if changes is not None:
             self.progress.taken += sink.write(changes)
+            self._last_taken = time.monotonic()
             positions[follower.name] = changes.position
         here, position = follower.here(), positions.get(follower.name)
         return here.version - position.version if here and position else 0
@@ -220,6 +225,8 @@ def feeding(config: Config, console: Console) -> Iterator[list[SinkFeed]]:
                     f"the feed to {feed.progress.sink} did not come to the end of the tables in "
                     f"{_LAST_S:.0f} s: the next start goes on from its position"
                 )
+            elif feed.progress.failed:
+                console.print(f"the feed to {feed.progress.sink} had ended: {feed.progress.failed}")
 
 
 def feed(

@@ -140,8 +140,11 @@ class Follower:
             return None
         here = Position(str(table.metadata().id), table.version())
         if position.table_id != here.table_id or position.version > here.version:
-            message = f"{self.name} was made anew since it was followed to version "
-            raise LostPositionError(message + str(position.version))
+            message = (
+                f"{self.name} was made anew since it was followed to version {position.version}, "
+                "or another folder's was followed (then give this feed another `feed.name`)"
+            )
+            raise LostPositionError(message)
         if position.version == here.version:
             return None
         try:

@@ -53,7 +53,7 @@ def _list(page: Page, found: pd.DataFrame) -> None:
         "window_end": "time",
         "subject": "subject",
         "scene_id": "scene",
-        "expression": "expression",
+        "expression": "held",
         "confidence": "confidence",
         "action": "action",
         "reason": "reason",
@@ -106,7 +106,7 @@ _FEATURES = (
 def _show_rule(page: Page, decision: pd.Series) -> None:
     shown = decision["expression"]
     figures = (
-        ("expression", page.say("none") if shown is None else page.say.name(shown)),
+        ("held", page.say("none") if shown is None else page.say.name(shown)),
         ("confidence", f"{decision['confidence']:.2f}"),
         ("action", plain(decision["action"])),
         ("reason", plain(decision["reason"])),

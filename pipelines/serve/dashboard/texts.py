@@ -44,6 +44,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "windows": Text("Windows", "窗口数"),
         "events": Text("Events", "事件数"),
         "expression": Text("Shown (estimate)", "所显表情（估计）"),
+        "held": Text("Held over windows (estimate)", "跨窗口保持的表情（估计）"),
         "confidence": Text("Confidence", "置信度"),
         "abstained": Text("Abstained", "弃权"),
         "valence": Text("Valence", "效价"),

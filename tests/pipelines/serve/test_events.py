@@ -58,6 +58,12 @@ def test_an_event_is_what_its_schema_says_and_what_the_official_sdk_reads() -> N
     assert len(event.json) < 900
 
 
+def test_what_is_still_held_while_a_window_abstains_is_not_handed_on() -> None:
+    (said,) = events(decision("a", 1, expression="joy", reason="abstained"))
+    assert said["data"]["expression"] is None
+    assert list(VALIDATOR.iter_errors(said)) == []
+
+
 def test_an_abstention_is_an_event_without_an_expression() -> None:
     (said,) = events(decision("a", 1, expression=None, confidence=0.2))
     assert said["data"]["expression"] is None

@@ -221,10 +221,15 @@ def test_labels_that_reviewers_corrected_are_merged_into_the_queue(session, root
     ]  # fmt: skip
     land(root, "review_queue", *rows)
     given = root / "corrections.csv"
-    given.write_text("review_id,reviewer_decision\nr0,sadness\nr2,neutral\nr9,joy\n")
+    head = "review_id,reviewer_decision,reviewed_by\n"
+    given.write_text(f"{head}r0,sadness,dana\nr2,neutral,dana\nr9,joy,dana\n")
     assert merge_corrections(session, root, given) == 2
-    found = query(root, "SELECT review_id, reviewer_decision FROM review_queue ORDER BY 1")
-    assert found["reviewer_decision"].to_pylist() == ["sadness", None, "neutral"]
+    given.write_text(f"{head}r0,joy,lee\nr2,unclear,dana\n")
+    assert merge_corrections(session, root, given) == 1, "what dana decided is hers to change"
+    found = query(root, "SELECT * FROM review_queue ORDER BY review_id")
+    assert found["reviewer_decision"].to_pylist() == ["sadness", None, "unclear"]
+    assert found["reviewed_by"].to_pylist() == ["dana", None, "dana"]
+    assert found["reviewed_at"].is_null().to_pylist() == [False, True, False]
     assert land(root, "review_queue", rows[0]) == DeltaTable(root / "review_queue").version()
     again = query(root, "SELECT count(*) AS n, count(reviewer_decision) AS c FROM review_queue")
     assert again.to_pylist() == [{"n": 3, "c": 2}], "the stream takes no decision back"
