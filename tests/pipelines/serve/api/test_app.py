@@ -203,7 +203,7 @@ def test_an_explanation_has_window_rule_models_and_quality_and_nothing_raw(
         ({"after": "x"}, "query_wrong", "after: give what `next` of the page before said"),
         ({"after": "eCB5"}, "query_wrong", "after: give what `next`"),
         ({"purpose": "'; DROP"}, "query_wrong", "purpose: string should match"),
-        ({"wish": "1"}, "query_wrong", "wish: extra inputs are not permitted"),
+        ({SECRET: "1"}, "query_wrong", "this page has the parameters of, since, until, purpose,"),
         ({"since": "2026-11-30T12:00:00Z"}, "query_wrong", "since, until: give times from 1970"),
         ({"since": "2026-01-01T00:00:00Z"}, "range_too_long", "at most 31 days"),
         ({"until": "0001-01-01T00:00:00+23:00"}, "query_wrong", "since, until"),
