@@ -40,7 +40,8 @@ def store_review(
 
     Raises:
         AffectstreamError: the decision or the reviewer is no such thing, no ``review_queue`` stands
-            under ``root`` (none is made), the row is not there any more, another reviewer was first, or the table cannot be written to.
+            under ``root`` (none is made), the row is not there any more, another reviewer was
+            first, or the table cannot be written to.
     """
     if decision not in REVIEWER_DECISIONS:
         message = f"{decision!r} is no decision: give one of {', '.join(REVIEWER_DECISIONS)}"

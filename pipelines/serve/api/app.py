@@ -28,7 +28,8 @@ from pipelines.serve.api.guard import Guard, RateLimit, purposes_for
 from pipelines.serve.api.landed import HISTORY, LandedRows
 from pipelines.serve.api.online import Lookups
 from pipelines.serve.api.problems import MEDIA_TYPE, Problem, ProblemBody, ProblemError, answer
-from pipelines.serve.api.tokens import Tokens, read_tokens
+from pipelines.serve.api.token_file import read_tokens
+from pipelines.serve.api.tokens import Tokens
 from schemas.errors import AffectstreamError
 
 Result = TypeVar("Result")

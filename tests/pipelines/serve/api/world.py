@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from pipelines.config import Config, load_config
 from pipelines.serve.api.access import Role
 from pipelines.serve.api.app import Service, guarded
-from pipelines.serve.api.tokens import add_token
+from pipelines.serve.api.token_file import add_token
 from pipelines.serve.follow import Follower
 from pipelines.serve.online import COLUMNS
 from pipelines.serve.stores import open_online
