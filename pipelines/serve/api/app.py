@@ -328,8 +328,9 @@ def serve(config: Config, console: Console) -> None:
         console.print(f"{config.api.tokens} holds no token yet: make one with tokens add")
     try:
         listener = socket.create_server((host, port))
-    except OSError as error:
-        message = f"cannot listen on {host}:{port} ({error.strerror}): name another `--port`"
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name of a host"
+        message = f"cannot listen on {host}:{port} ({reason}): name another `--host` or `--port`"
         raise AffectstreamError(message) from error
     with listener:
         console.print(f"http://{host}:{listener.getsockname()[1]}/v1, Ctrl-C ends it")
