@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from pipelines.serve.api.access import Role
 from schemas.errors import AffectstreamError
+from schemas.strict import check_regular
 
 PREFIX = "affectstream"
 
@@ -41,6 +42,7 @@ def read_tokens(path: Path) -> list[Token]:
         AffectstreamError: it is no such file, or others than its owner may read it.
     """
     try:
+        check_regular(path)
         if path.stat().st_mode & 0o077:
             message = f"others may read {path}: chmod 600 {path}"
             raise AffectstreamError(message)
