@@ -286,7 +286,7 @@ def _store_problems(store: str) -> Problems:
 def _host_problems(host: str) -> Problems:
     try:
         socket.create_server((host, 0)).close()
-    except (OSError, UnicodeError) as error:
+    except (OSError, TypeError) as error:  # TypeError: a name that cannot be encoded
         reason = getattr(error, "strerror", None) or "it is no name of a host"
         reason = reason.partition(" (while")[0]  # the address again
         yield (

@@ -328,7 +328,7 @@ def serve(config: Config, console: Console) -> None:
         console.print(f"{config.api.tokens} holds no token yet: make one with tokens add")
     try:
         listener = socket.create_server((host, port))
-    except (OSError, UnicodeError) as error:
+    except (OSError, TypeError) as error:  # TypeError: a name that cannot be encoded
         reason = getattr(error, "strerror", None) or "it is no name of a host"
         message = f"cannot listen on {host}:{port} ({reason}): name another `--host` or `--port`"
         raise AffectstreamError(message) from error

@@ -1,6 +1,5 @@
 """What each page answers, to whom, and what it never says."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deltalake import DeltaTable
 from starlette.testclient import TestClient
 
 from pipelines.config import Config
 from pipelines.serve.api.access import RIGHTS, Resource, Role
 from pipelines.serve.api.landed import LandedRows
 from pipelines.serve.api.online import Lookups
-from pipelines.serve.api.problems import MEDIA_TYPE
 from pipelines.serve.stores import open_online
 from tests.pipelines.serve.api.world import (
     ADA,
@@ -29,6 +26,7 @@ from tests.pipelines.serve.api.world import (
     decision_id,
     fill_store,
     make_tables,
+    problem,
     tokens_of_all_roles,
 )
 from tests.support.served import BEGIN, feature, land
@@ -63,16 +61,6 @@ def callers(config: Config) -> Headers:
 def client(config: Config, callers: Headers) -> Iterator[TestClient]:
     with client_of(config) as made:
         yield made
-
-
-def problem(answer: Any) -> tuple[int, str]:
-    """Status and code of a problem, which has the media type and names no subject."""
-    assert answer.headers["content-type"] == MEDIA_TYPE
-    body = answer.json()
-    assert body["status"] == answer.status_code
-    assert body["title"]
-    assert not [ref for ref in (ADA, BEE, DAD, FAY) if ref in answer.text]
-    return answer.status_code, body["code"]
 
 
 @pytest.mark.parametrize("role", Role)
@@ -299,107 +287,6 @@ def test_empty_tables_and_an_empty_store_are_no_error(tmp_path: Path) -> None:
         make_tables(tmp_path / "tables")
         history = client.get(PAGES[Resource.HISTORY], params=DAY, headers=analyst)
         assert len(history.json()["rows"]) == WINDOWS
-
-
-def test_what_is_missing_is_said_and_not_made(tmp_path: Path) -> None:
-    config = api_config(tmp_path)
-    analyst = tokens_of_all_roles(config.api.tokens)["analyst"]
-    before = sorted(tmp_path.iterdir())
-    with client_of(config) as client:
-        for page in ("/ready", PAGES[Resource.LATEST]):
-            answer = client.get(page, headers=analyst)
-            assert problem(answer) == (503, "store_away")
-            assert "the online store is not there" in answer.json()["detail"]
-        assert sorted(tmp_path.iterdir()) == before
-        open_online(config.online).close()
-        for page, table in (
-            ("/ready", "emotion_features"),
-            (PAGES[Resource.HISTORY], "emotion_features"),
-            (PAGES[Resource.EXPLANATION], "expression_decisions"),
-        ):
-            answer = client.get(page, headers=analyst)
-            assert problem(answer) == (503, "tables_away")
-            assert answer.json()["detail"] == f"there is no table {table}"
-        make_tables(tmp_path / "tables")
-        assert client.get("/ready").json() == {"status": "ready"}
-        history = client.get(PAGES[Resource.HISTORY], params=DAY, headers=analyst)
-        assert len(history.json()["rows"]) == WINDOWS
-
-
-@pytest.mark.parametrize("windows", [1, WINDOWS, 2 * WINDOWS])
-def test_a_table_that_was_made_anew_is_read_anew(tmp_path: Path, windows: int) -> None:
-    """With fewer commits than the old one, as many, and more."""
-    make_tables(tmp_path / "tables")
-    config = api_config(tmp_path)
-    analyst = tokens_of_all_roles(config.api.tokens)["analyst"]
-    with client_of(config) as client:
-
-        def windows_of(who: str) -> int:
-            page = f"/v1/subjects/{who}/history"
-            answer = client.get(page, params=DAY, headers=analyst)
-            assert answer.status_code == 200
-            return len(answer.json()["rows"])
-
-        assert (windows_of(ADA), windows_of(BEE)) == (WINDOWS, WINDOWS)
-        shutil.rmtree(tmp_path / "tables" / "emotion_features")
-        prepare_tables(tmp_path / "tables")
-        for window in range(windows):
-            land(tmp_path / "tables", "emotion_features", feature("bee", window))
-        assert (windows_of(ADA), windows_of(BEE)) == (0, windows)
-
-
-def test_files_that_went_while_a_table_was_open_are_looked_for_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_tables(tmp_path / "tables")
-    rows = LandedRows(tmp_path / "tables")
-    span = (BEGIN, BEGIN + timedelta(hours=1))
-    assert len(rows.history("emotion_features", ADA, None, span, 100, None).rows) == WINDOWS
-    stale = rows._tables["emotion_features"].table
-    shutil.rmtree(tmp_path / "tables" / "emotion_features")
-    prepare_tables(tmp_path / "tables")
-    land(tmp_path / "tables", "emotion_features", feature("ada", 0))
-    newest = LandedRows._newest
-    answers = iter([stale])  # the table went between the look at its log and the reading
-    monkeypatch.setattr(
-        LandedRows, "_newest", lambda self, name: next(answers, None) or newest(self, name)
-    )
-    assert len(rows.history("emotion_features", ADA, None, span, 100, None).rows) == 1
-
-
-def test_a_store_that_was_removed_and_made_anew_forgets_whom_it_held(tmp_path: Path) -> None:
-    make_tables(tmp_path / "tables")
-    config = api_config(tmp_path)
-    fill_store(tmp_path / "tables", config.online)
-    analyst = tokens_of_all_roles(config.api.tokens)["analyst"]
-    with client_of(config) as client:
-        assert client.get(PAGES[Resource.LATEST], headers=analyst).status_code == 200
-        for file in tmp_path.glob("online.sqlite*"):
-            file.unlink()
-        gone = client.get(PAGES[Resource.LATEST], headers=analyst)
-        assert problem(gone) == (503, "store_away")
-        assert problem(client.get("/ready")) == (503, "store_away")
-        DeltaTable(tmp_path / "tables" / "emotion_features").delete(f"subject_ref = '{ADA}'")
-        fill_store(tmp_path / "tables", config.online)
-        erased = client.get(PAGES[Resource.LATEST], headers=analyst)
-        assert problem(erased) == (404, "subject_unknown")
-        stays = client.get(f"/v1/subjects/{BEE}/latest", headers=analyst)
-        assert stays.json()["subject_ref"] == BEE
-        assert client.get("/ready").status_code == 200
-
-
-def test_a_store_that_was_written_over_is_503(tmp_path: Path) -> None:
-    make_tables(tmp_path / "tables")
-    config = api_config(tmp_path)
-    fill_store(tmp_path / "tables", config.online)
-    analyst = tokens_of_all_roles(config.api.tokens)["analyst"]
-    with client_of(config) as client:
-        assert client.get(PAGES[Resource.LATEST], headers=analyst).status_code == 200
-        with Path(config.online.store).open("r+b") as file:
-            file.write(b"garbage" * 2_000)
-        broken = client.get(PAGES[Resource.LATEST], headers=analyst)
-        assert problem(broken) == (503, "store_away")
-        assert problem(client.get("/ready")) == (503, "store_away")
 
 
 def test_a_store_that_is_away_is_503_and_the_tables_are_still_read(tmp_path: Path) -> None:
