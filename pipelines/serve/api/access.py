@@ -54,6 +54,6 @@ RIGHTS: Mapping[Role, Mapping[Resource, Purposes]] = MappingProxyType(
 """Role → resource → of which purposes; what stands nowhere is refused.
 
 A recommender gets what people consented to for recommendation, as long as it has not expired, and
-nothing else: a history has expired decisions in it. An officer answers
-questions about decisions and needs no live view. An operator sees no person's data.
+nothing else: a history has expired decisions in it. An officer answers questions about decisions
+and needs no live view. An operator sees no person's data.
 """
