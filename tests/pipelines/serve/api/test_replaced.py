@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
+from pipelines.serve.api import online
 from pipelines.serve.api.landed import LandedRows
+from pipelines.serve.online import OnlineStore
 from pipelines.serve.stores import open_online
+from schemas.settings import Online
 from tests.pipelines.serve.api.world import (
     ADA,
     BEE,
@@ -125,6 +128,27 @@ def test_a_store_that_was_written_over_is_503(tmp_path: Path) -> None:
         assert client.get(LATEST, headers=analyst).status_code == 200
         with Path(config.online.store).open("r+b") as file:
             file.write(b"garbage" * 2_000)
+        assert problem(client.get("/ready")) == (503, "store_away")
         broken = client.get(LATEST, headers=analyst)
         assert problem(broken) == (503, "store_away")
-        assert problem(client.get("/ready")) == (503, "store_away")
+
+
+def test_a_store_stays_open_from_one_lookup_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def count(settings: Online) -> OnlineStore:
+        opened.append(settings.store)
+        return open_online(settings)
+
+    monkeypatch.setattr(online, "open_online", count)
+    make_tables(tmp_path / "tables")
+    config = api_config(tmp_path)
+    fill_store(tmp_path / "tables", config.online)
+    analyst = tokens_of_all_roles(config.api.tokens)["analyst"]
+    with client_of(config) as client:
+        for _ in range(3):
+            assert client.get(LATEST, headers=analyst).status_code == 200
+            fill_store(tmp_path / "tables", config.online)  # a feed beside it, which comes and goes
+    assert opened == [config.online.store]
