@@ -52,7 +52,7 @@ def tokens_add(
 ) -> None:
     """Make a token and print it, this once; the file holds its hash alone."""
     _need_extra()
-    from pipelines.serve.api.tokens import add_token
+    from pipelines.serve.api.token_file import add_token
 
     path = _settings(config, api={"tokens": file}).api.tokens
     typer.echo(add_token(path, name, role, timedelta(days=days)))
@@ -63,7 +63,7 @@ def tokens_add(
 def tokens_list(file: File = None, config: Settings = None) -> None:
     """List the tokens by id, name, role and end."""
     _need_extra()
-    from pipelines.serve.api.tokens import read_tokens
+    from pipelines.serve.api.token_file import read_tokens
 
     grid = Table("id", "name", "role", "expires", box=None, padding=(0, 2, 0, 0))
     for token in read_tokens(_settings(config, api={"tokens": file}).api.tokens):
@@ -79,7 +79,7 @@ def tokens_revoke(
 ) -> None:
     """Remove a token; a running server refuses it within a second."""
     _need_extra()
-    from pipelines.serve.api.tokens import revoke_token
+    from pipelines.serve.api.token_file import revoke_token
 
     path = _settings(config, api={"tokens": file}).api.tokens
     token = revoke_token(path, identity)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import ssl
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
 from pipelines.config import Config, contradictions, explain, explain_closed_weights, read_settings
+from pipelines.serve.api.token_file import read_tokens
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
@@ -37,6 +39,7 @@ _REQUIRED = {name for name, field in Config.model_fields.items() if field.is_req
 _MISSING = "missing"
 """Stands for a required setting that is missing or faulty; what it names is not opened."""
 _JARS = ("jobserver.jar", "expansion.jar")
+_SQLITE = b"SQLite format 3\0"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _STORE = {"max_retries": "1", "retry_timeout": "3s", "connect_timeout": "2s", "timeout": "3s"}
 """An object store that does not answer is a problem soon: by default it is asked for minutes."""
@@ -97,6 +100,9 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
     yield from _model_problems(config)
     yield from _kafka_problems(config.kafka)
     yield from _secret_problems(config)
+    yield from _store_problems(config.online.store)
+    yield from _failure(lambda: read_tokens(config.api.tokens))
+    yield from _host_problems(config.api.host)
 
 
 def _failure(read: Callable[[], object]) -> Problems:
@@ -234,7 +240,9 @@ def _kafka_problems(kafka: Kafka) -> Problems:
 
 
 def feed_problems(config: Config) -> Problems:
-    """Yield what the feed is to hand on and the policy does not know: none of it would come."""
+    """Yield why nothing would be handed on: no sink, or a purpose that the policy has not."""
+    if not config.feed.sinks:
+        yield "`feed.sinks` is empty: name at least one of kafka, online, webhook"
     known = read_policy(config.policy).purposes
     for purpose in config.feed.purposes:
         if purpose not in known:
@@ -252,3 +260,36 @@ def _secret_problems(config: Config) -> Problems:
     ):
         if path is not None:
             yield from _failure(functools.partial(read_secret, path, setting))
+    secret = config.feed.webhook.secret_file
+    if secret is not None and secret.is_file() and secret.stat().st_mode & 0o077:
+        yield f"others may read {secret}, the `feed.webhook.secret_file`: chmod 600 {secret}"
+
+
+def _store_problems(store: str) -> Problems:
+    """Yield why a file cannot be the online store; a redis is left to the run."""
+    if "://" in store:
+        return
+    path = Path(store)
+    if not os.path.exists(path):
+        yield from _place_problems(path.parent, "online.store")
+    elif not path.is_file():
+        yield f"`online.store` is {store}, which is no file: name a file, or redis://host:port/0"
+    elif not os.access(path, os.R_OK | os.W_OK):
+        yield f"`online.store` is {store}, which you may not write to: name another file"
+    else:
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE))
+        if head and head != _SQLITE:
+            yield f"`online.store` is {store}, which is no sqlite database: name another file"
+
+
+def _host_problems(host: str) -> Problems:
+    try:
+        socket.create_server((host, 0)).close()
+    except (OSError, TypeError) as error:  # TypeError: a name that cannot be encoded
+        reason = getattr(error, "strerror", None) or "it is no name of a host"
+        reason = reason.partition(" (while")[0]  # the address again
+        yield (
+            f"`api.host` is {host!r}, on which this machine cannot listen ({reason}): give one of "
+            "its addresses"
+        )

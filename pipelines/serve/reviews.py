@@ -39,8 +39,9 @@ def store_review(
     may be changed. A table that lacks the columns, since an earlier version made it, gets them.
 
     Raises:
-        AffectstreamError: the decision or the reviewer is no such thing, the row is not there any
-            more, another reviewer was first, or the table cannot be written to.
+        AffectstreamError: the decision or the reviewer is no such thing, no ``review_queue`` stands
+            under ``root`` (none is made), the row is not there any more, another reviewer was
+            first, or the table cannot be written to.
     """
     if decision not in REVIEWER_DECISIONS:
         message = f"{decision!r} is no decision: give one of {', '.join(REVIEWER_DECISIONS)}"
@@ -48,8 +49,9 @@ def store_review(
     if not is_reviewer(reviewer):
         message = f"{reviewer!r} is no reviewer: give 1 to 64 letters, digits or any of . @ + - _"
         raise AffectstreamError(message)
-    prepare_table(root, TABLES["review_queue"])
     place = f"{root}/review_queue"
+    _check_stands(root, place)
+    prepare_table(root, TABLES["review_queue"])
     at = (now or datetime.now(UTC)).astimezone(UTC)
     names = (*_KEY, *_SAID)
     row = dict(zip(names, (review_id, day, decision, reviewer, at), strict=True))
@@ -62,6 +64,18 @@ def store_review(
         raise AffectstreamError(message) from error
     if not stored:
         message = "the review is decided by somebody else or was erased: load the queue again"
+        raise AffectstreamError(message)
+
+
+def _check_stands(root: Root, place: str) -> None:
+    try:
+        stands = DeltaTable.is_deltatable(place)
+    except (DeltaError, OSError) as error:
+        reason = " ".join(str(error).split())
+        message = f"{place} cannot be read: {reason}; name tables that can be"
+        raise AffectstreamError(message) from error
+    if not stands:
+        message = f"there is no review_queue under {root}: name the folder of a job's tables"
         raise AffectstreamError(message)
 
 

@@ -17,7 +17,7 @@ import yaml
 from infra.processes import ROOT, Process, free_ports
 from pipelines.config import load_config
 from pipelines.serve.api.access import Role
-from pipelines.serve.api.tokens import add_token
+from pipelines.serve.api.token_file import add_token
 from pipelines.serve.follow import Changes, Position
 from pipelines.serve.online import COLUMNS
 from pipelines.serve.stores import open_online

@@ -41,7 +41,6 @@ RIGHTS: Mapping[Role, Mapping[Resource, Purposes]] = MappingProxyType(
         },
         Role.RECOMMENDER: {
             Resource.LATEST: RECOMMENDATION,
-            Resource.HISTORY: RECOMMENDATION,
             Resource.DECISION: RECOMMENDATION,
         },
         Role.OFFICER: {
@@ -54,6 +53,7 @@ RIGHTS: Mapping[Role, Mapping[Resource, Purposes]] = MappingProxyType(
 )
 """Role → resource → of which purposes; what stands nowhere is refused.
 
-A recommender gets what people consented to for recommendation, and nothing else. An officer answers
-questions about decisions and needs no live view. An operator sees no person's data.
+A recommender gets what people consented to for recommendation, as long as it has not expired, and
+nothing else: a history has expired decisions in it. An officer answers questions about decisions
+and needs no live view. An operator sees no person's data.
 """

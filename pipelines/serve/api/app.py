@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 import uvicorn
+from deltalake import DeltaTable
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -26,7 +28,8 @@ from pipelines.serve.api.guard import Guard, RateLimit, purposes_for
 from pipelines.serve.api.landed import HISTORY, LandedRows
 from pipelines.serve.api.online import Lookups
 from pipelines.serve.api.problems import MEDIA_TYPE, Problem, ProblemBody, ProblemError, answer
-from pipelines.serve.api.tokens import Tokens, read_tokens
+from pipelines.serve.api.token_file import read_tokens
+from pipelines.serve.api.tokens import Tokens
 from schemas.errors import AffectstreamError
 
 Result = TypeVar("Result")
@@ -191,6 +194,9 @@ class HistoryQuery(BaseModel):
     after: str | None = Field(None, max_length=200, description="`next` of the page before")
 
 
+_UNKNOWN = f"this page has the parameters {', '.join(HistoryQuery.model_fields)}, and no others"
+
+
 def _add_landed(app: FastAPI, service: Service) -> None:
     @app.get(
         "/v1/subjects/{subject_ref}/history",
@@ -275,9 +281,14 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_wrong_query(_: Request, error: RequestValidationError) -> Response:
-        # Without the values: a wrong id may be somebody's name.
-        parts = [f"{item['loc'][-1]}: {item['msg'].lower()}" for item in error.errors()]
-        return answer(Problem.QUERY_WRONG, "; ".join(parts))
+        # Without values, nor names that the page does not have: either may be somebody's name.
+        parts = [
+            _UNKNOWN
+            if item["type"] == "extra_forbidden"
+            else f"{item['loc'][-1]}: {item['msg'].lower()}"
+            for item in error.errors()
+        ]
+        return answer(Problem.QUERY_WRONG, "; ".join(dict.fromkeys(parts)))
 
     @app.exception_handler(HTTPException)
     async def on_no_page(_: Request, error: HTTPException) -> Response:
@@ -308,15 +319,18 @@ def serve(config: Config, console: Console) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
 
     Raises:
-        AffectstreamError: the address cannot be listened on, or the file of tokens is none.
+        AffectstreamError: there is neither a store nor a table, the address cannot be listened on,
+            or the file of tokens is none.
     """
+    _check_places(config)
     host, port = config.api.host, config.api.port
     if not read_tokens(config.api.tokens):
         console.print(f"{config.api.tokens} holds no token yet: make one with tokens add")
     try:
         listener = socket.create_server((host, port))
-    except OSError as error:
-        message = f"cannot listen on {host}:{port} ({error.strerror}): name another `--port`"
+    except (OSError, TypeError) as error:  # TypeError: a name that cannot be encoded
+        reason = getattr(error, "strerror", None) or "it is no name of a host"
+        message = f"cannot listen on {host}:{port} ({reason}): name another `--host` or `--port`"
         raise AffectstreamError(message) from error
     with listener:
         console.print(f"http://{host}:{listener.getsockname()[1]}/v1, Ctrl-C ends it")
@@ -332,3 +346,19 @@ def serve(config: Config, console: Console) -> None:
             timeout_graceful_shutdown=5,
         )
         uvicorn.Server(settings).run([listener])
+
+
+def _check_places(config: Config) -> None:
+    """Raise where there is nothing to answer from; what is remote may come later.
+
+    A server only reads: it would never make what a wrong path names.
+    """
+    store, root = config.online.store, config.tables
+    if "://" in store or "://" in root or os.path.exists(store):
+        return
+    if not any(DeltaTable.is_deltatable(f"{root}/{name}") for name in HISTORY.values()):
+        message = (
+            f"neither the online store {store} nor tables under {root} are there: name them with "
+            "`--store` and `--tables`, or start a job and `affectstream feed` first"
+        )
+        raise AffectstreamError(message)

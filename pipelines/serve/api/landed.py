@@ -30,6 +30,7 @@ OBSERVED = (
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _DAY = timedelta(days=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_FAILURES = (DeltaError, pa.ArrowException, OSError)
 
 
 class Page(NamedTuple):
@@ -37,6 +38,13 @@ class Page(NamedTuple):
 
     rows: list[dict[str, Any]]
     next: str | None
+
+
+class _Open(NamedTuple):
+    """An open table, and the commit of its version as the log on disk has it."""
+
+    table: DeltaTable
+    commit: dict[str, Any] | None
 
 
 class LandedRows:
@@ -47,17 +55,21 @@ class LandedRows:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._tables: dict[str, DeltaTable] = {}
+        self._tables: dict[str, _Open] = {}
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Look whether tables are there and can be read.
+        """Look whether all tables that answers come from are there and can be read.
 
         Raises:
-            ProblemError: they cannot.
+            ProblemError: one is not.
         """
-        for name in HISTORY.values():
-            self._engine(name)
+        for name in (*HISTORY.values(), "observations"):
+            try:
+                with self._lock:
+                    self._newest(name)
+            except _FAILURES as error:
+                raise ProblemError(Problem.TABLES_AWAY) from error
 
     def history(
         self,
@@ -135,34 +147,57 @@ class LandedRows:
     def _select(
         self, table: str, columns: Iterable[str], where: list[str], order: str = ""
     ) -> list[dict[str, Any]]:
-        engine, known = self._engine(table)
-        if engine is None:
-            return []
-        wanted = [name if name in known else f"NULL AS {name}" for name in columns]
-        sql = f"SELECT {', '.join(wanted)} FROM {table} WHERE {' AND '.join(where)} {order}"
+        where_and_order = f"WHERE {' AND '.join(where)} {order}"
         try:
-            return plain_types(pa.table(engine.execute(sql))).to_pylist()
-        except (DeltaError, pa.ArrowException, OSError) as error:
+            return self._run(table, columns, where_and_order)
+        except _FAILURES:  # made anew since it was opened, or vacuumed while it was read
+            self._forget(table)
+        try:
+            return self._run(table, columns, where_and_order)
+        except _FAILURES as error:
+            self._forget(table)
             raise ProblemError(Problem.TABLES_AWAY) from error
 
-    def _engine(self, name: str) -> tuple[QueryBuilder | None, set[str]]:
-        """Return an engine over the table as it stands now, None before it is made."""
-        place = f"{self._root}/{name}"
-        try:
-            with self._lock:
-                table = self._tables.get(name)
-                if table is None:
-                    if not DeltaTable.is_deltatable(place):
-                        return None, set()
-                    table = self._tables[name] = DeltaTable(place)
-                else:
-                    table.update_incremental()
-                known = {field.name for field in table.schema().fields}
-                return QueryBuilder().register(name, table), known
-        except (DeltaError, OSError) as error:
-            with self._lock:
-                self._tables.pop(name, None)  # it may have been made anew
-            raise ProblemError(Problem.TABLES_AWAY) from error
+    def _run(self, name: str, columns: Iterable[str], rest: str) -> list[dict[str, Any]]:
+        with self._lock:
+            table = self._newest(name)
+            known = {field.name for field in table.schema().fields}
+            engine = QueryBuilder().register(name, table)
+        wanted = [column if column in known else f"NULL AS {column}" for column in columns]
+        found = engine.execute(f"SELECT {', '.join(wanted)} FROM {name} {rest}")
+        return plain_types(pa.table(found)).to_pylist()
+
+    def _newest(self, name: str) -> DeltaTable:
+        """Return a table as it stands now.
+
+        ``update_incremental`` would lay the commits of a table that was removed and made anew on
+        the old one's rows, so the commit that the open table stands at is compared first (0.4 ms;
+        to open the table each time would take 5 ms at 200 commits).
+        """
+        opened = self._tables.get(name)
+        if opened and opened.commit and opened.commit == _commit(opened.table):
+            table = opened.table
+            version = table.version()
+            table.update_incremental()
+            if table.version() == version:
+                return table
+        else:
+            place = f"{self._root}/{name}"
+            if not DeltaTable.is_deltatable(place):
+                raise ProblemError(Problem.TABLES_AWAY, f"there is no table {name}")
+            table = DeltaTable(place)
+        self._tables[name] = _Open(table, _commit(table))
+        return table
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._tables.pop(name, None)
+
+
+def _commit(table: DeltaTable) -> dict[str, Any] | None:
+    """Return what the log on disk says of the version that an open table stands at, if it does."""
+    version = table.version()
+    return next((entry for entry in table.history(1) if entry["version"] == version), None)
 
 
 def _text(value: str) -> str:

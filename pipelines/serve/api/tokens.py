@@ -1,4 +1,4 @@
-"""Tokens of the API: random, kept as hashes in a file, each with a role and an end."""
+"""Who a token belongs to: the file's tokens, as they stand now."""
 
 import hashlib
 import hmac
@@ -6,90 +6,17 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-
-import msgspec
 
 from pipelines.serve.api.access import Role
 from pipelines.serve.api.problems import Problem, ProblemError
+from pipelines.serve.api.token_file import PREFIX, read_tokens
 from schemas.errors import AffectstreamError
 
-PREFIX = "affectstream"
 _CHECK_EVERY_S = 1.0
 """A token that was revoked is refused within this time."""
 _NOBODY = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
-
-
-class Token(msgspec.Struct, frozen=True):
-    """One token as it is stored: 256 random bits need no slow hash."""
-
-    id: str
-    name: str
-    role: Role
-    sha256: str
-    expires: datetime
-
-
-class _File(msgspec.Struct):
-    tokens: list[Token] = []
-
-
-def read_tokens(path: Path) -> list[Token]:
-    """Return the tokens of a file, none where it is not there.
-
-    Raises:
-        AffectstreamError: it is no such file, or others than its owner may read it.
-    """
-    try:
-        if path.stat().st_mode & 0o077:
-            message = f"others may read {path}: chmod 600 {path}"
-            raise AffectstreamError(message)
-        return msgspec.json.decode(path.read_bytes(), type=_File).tokens
-    except FileNotFoundError:
-        return []
-    except (OSError, msgspec.MsgspecError) as error:
-        message = f"{path} is not a file of tokens: make one with `affectstream tokens add`"
-        raise AffectstreamError(message) from error
-
-
-def add_token(path: Path, name: str, role: Role, valid: timedelta) -> str:
-    """Add a token to the file and return it; nobody can read it there."""
-    known = read_tokens(path)
-    secret, identity = secrets.token_urlsafe(32), secrets.token_hex(4)
-    expires = datetime.now(UTC) + valid
-    made = Token(identity, name, role, hashlib.sha256(secret.encode()).hexdigest(), expires)
-    _write(path, [*known, made])
-    return f"{PREFIX}_{identity}_{secret}"
-
-
-def revoke_token(path: Path, identity: str) -> Token:
-    """Remove a token from the file and return it.
-
-    Raises:
-        AffectstreamError: it has no such token.
-    """
-    known = read_tokens(path)
-    found = [token for token in known if token.id == identity]
-    if not found:
-        message = f"{path} has no token {identity!r}: `affectstream tokens list` shows them"
-        raise AffectstreamError(message)
-    _write(path, [token for token in known if token.id != identity])
-    return found[0]
-
-
-def _write(path: Path, tokens: list[Token]) -> None:
-    """Replace the file at once: a server may be reading it."""
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(_File(tokens))))
-        fresh.replace(path)
-    except OSError as error:
-        message = f"cannot write {path} ({error.strerror}): name another file with `--file`"
-        raise AffectstreamError(message) from error
 
 
 @dataclass(frozen=True, slots=True)

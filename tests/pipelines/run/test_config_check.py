@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ import yaml
 
 from pipelines.config import WEIGHTS
 from pipelines.run.config_check import find_problems
+from pipelines.serve.api.access import Role
+from pipelines.serve.api.token_file import add_token
+from pipelines.serve.stores import open_online
 from pipelines.sessionlogs.bench_log import write_bench_log
 from schemas.keys import write_keys
+from schemas.settings import Online
 from transforms.landing.prepare import prepare_tables
 
 Check = Callable[..., list[str]]
@@ -245,10 +250,48 @@ def test_a_fifo_of_the_brokers_is_a_problem_too(check: Check, tmp_path: Path) ->
         ({"keys": "a\0b"}, "`keys`: a text with a NUL"),
         ({"live": {"state": "~nobody-here/a"}}, "`live.state`: there is no home folder"),
         ({"windows": {"shards": True}}, "`windows.shards` is True: "),
+        ({"feed": {"sinks": []}}, "`feed.sinks` is empty: name at least one of kafka, online"),
+        ({"api": {"host": "not a host"}}, "`api.host` is 'not a host', on which this machine"),
+        ({"api": {"host": "192.0.2.1"}}, "cannot listen (Cannot assign requested address)"),
+        ({"api": {"host": "ü" * 64}}, "cannot listen (it is no name of a host)"),
+        ({"online": {"store": "/dev/null/x.sqlite"}}, "/dev/null is a file: name a folder"),
     ],
 )
 def test_a_value_that_is_none_is_a_problem(check: Check, change: dict[str, Any], said: str) -> None:
     one(check(**change), said)
+
+
+def test_what_a_server_and_a_feed_need_is_opened(check: Check, tmp_path: Path) -> None:
+    tokens, secret, store = (tmp_path / name for name in ("tokens.json", "secret", "on.sqlite"))
+    add_token(tokens, "me", Role.ANALYST, timedelta(days=1))
+    secret.touch(mode=0o600)
+    secret.write_text("a secret of 24 characters")
+    place = "https://recommender.example/hooks/"
+    webhook = {"url": place, "allowed": [place], "secret_file": str(secret)}
+    named = {
+        "online": {"store": str(store)},
+        "api": {"tokens": str(tokens)},
+        "feed": {"webhook": webhook},
+    }
+    assert check(**named) == []
+    assert not store.exists()
+    open_online(Online(store=str(store))).close()
+    assert check(**named) == []
+    store.write_text("no database")
+    one(check(**named), "`online.store` is", "is no sqlite database")
+    store.unlink()
+    store.mkdir()
+    one(check(**named), "`online.store` is", "is no file: name a file, or redis://")
+    store.rmdir()
+    for file in (tokens, secret):
+        file.chmod(0o640)
+        one(check(**named), f"others may read {file}", f"chmod 600 {file}")
+        file.chmod(0o600)
+    tokens.write_text("[")
+    one(check(**named), f"{tokens} is not a file of tokens")
+    tokens.unlink()
+    os.mkfifo(tokens, 0o600)
+    one(check(**named), f"{tokens} is not a file of tokens")
 
 
 def test_a_store_that_does_not_answer_is_a_problem(

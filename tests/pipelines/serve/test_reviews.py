@@ -76,6 +76,12 @@ def test_what_cannot_be_stored_is_a_sentence_and_changes_nothing(
     assert query(root, undecided).to_pylist() == [{"n": 2}]
 
 
+def test_no_queue_is_made_where_none_stands(tmp_path: Path) -> None:
+    with pytest.raises(AffectstreamError, match=r"^there is no review_queue under .*typo: name"):
+        store_review(tmp_path / "typo", "r-ann-0", DAY, "confirmed", "dana", NOW)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_decisions_and_new_rows_at_once_are_all_stored(root: Path) -> None:
     people = [f"p{number}" for number in range(8)]
     land(root, "review_queue", *(review(who, 1) for who in people))

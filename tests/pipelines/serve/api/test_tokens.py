@@ -1,5 +1,6 @@
 """Tokens: their file has hashes alone, and they end when they should."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from pipelines.serve.api.access import RIGHTS, Resource, Role
 from pipelines.serve.api.guard import RateLimit
 from pipelines.serve.api.problems import Problem, ProblemError
-from pipelines.serve.api.tokens import Tokens, add_token, read_tokens, revoke_token
+from pipelines.serve.api.token_file import add_token, read_tokens, revoke_token
+from pipelines.serve.api.tokens import Tokens
 from schemas.errors import AffectstreamError
 from tests.support.clock import Clock
 
@@ -26,7 +28,7 @@ def test_a_file_holds_no_token_and_nobody_else_may_read_it(tmp_path: Path) -> No
     path = tmp_path / "new" / "tokens.json"
     made = [add_token(path, f"n{n}", Role.ANALYST, DAY) for n in range(3)]
     text = path.read_text()
-    assert not [token for token in made if token.rpartition("_")[2] in text or token in text]
+    assert not [token for token in made if token.split("_", 2)[2] in text or token in text]
     assert path.stat().st_mode & 0o777 == 0o600
     assert [token.name for token in read_tokens(path)] == ["n0", "n1", "n2"]
     tokens = Tokens(path)
@@ -67,11 +69,41 @@ def test_a_file_that_is_none_or_open_to_others_is_one_sentence(tmp_path: Path) -
     with pytest.raises(AffectstreamError, match=r"^others may read .*: chmod 600"):
         read_tokens(path)
     path.chmod(0o600)
-    path.write_text('{"tokens": [{"role": "king"}]}')
-    with pytest.raises(AffectstreamError, match="is not a file of tokens"):
-        Tokens(path)
+    sound = path.read_text()
+    expires = read_tokens(path)[0].expires.isoformat().replace("+00:00", "Z")
+    without_zone = sound.replace(expires, "2027-01-01T00:00:00")
+    assert without_zone != sound
+    for text in ('{"tokens": [{"role": "king"}]}', without_zone, "\xff"):
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(AffectstreamError, match="is not a file of tokens"):
+            Tokens(path)
     with pytest.raises(AffectstreamError, match=r"^cannot write .*: name another file"):
         add_token(Path("/proc/nowhere/tokens.json"), "me", Role.ANALYST, DAY)
+
+
+def test_tokens_added_and_revoked_at_once_are_all_there_or_gone(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    for number in range(12):
+        add_token(path, f"victim {number}", Role.ANALYST, DAY)
+    victims = [token.id for token in read_tokens(path)]
+    modes: set[int] = set()
+
+    def add(number: int) -> None:
+        add_token(path, f"stays {number}", Role.ANALYST, DAY)
+        modes.add(path.stat().st_mode & 0o777)
+
+    with ThreadPoolExecutor(8) as threads:
+        added = [threads.submit(add, number) for number in range(24)]
+        revoked = [threads.submit(revoke_token, path, identity) for identity in victims]
+        assert {task.result().id for task in revoked} == set(victims)
+        for task in added:
+            task.result()
+    assert sorted(token.name for token in read_tokens(path)) == sorted(
+        f"stays {number}" for number in range(24)
+    )
+    assert modes == {0o600}
+    assert {file.name for file in tmp_path.iterdir()} == {"tokens.json", ".tokens.json.lock"}
+    assert (tmp_path / ".tokens.json.lock").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_rate_is_taken_in_a_second_and_comes_back_over_the_next() -> None:

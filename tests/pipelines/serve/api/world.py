@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from pipelines.config import Config, load_config
 from pipelines.serve.api.access import Role
 from pipelines.serve.api.app import Service, guarded
-from pipelines.serve.api.tokens import add_token
+from pipelines.serve.api.problems import MEDIA_TYPE
+from pipelines.serve.api.token_file import add_token
 from pipelines.serve.follow import Follower
 from pipelines.serve.online import COLUMNS
 from pipelines.serve.stores import open_online
@@ -114,3 +115,13 @@ def client_of(config: Config) -> Iterator[TestClient]:
     service = Service(config)
     with TestClient(guarded(config, service), raise_server_exceptions=False) as client:
         yield client
+
+
+def problem(answer: Any) -> tuple[int, str]:
+    """Status and code of a problem, which has the media type and names no subject."""
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["title"]
+    assert not [ref for ref in (ADA, BEE, DAD, FAY) if ref in answer.text]
+    return answer.status_code, body["code"]
