@@ -250,11 +250,8 @@ def _time_text(value: datetime) -> str:
 
 def _nested_cell(value: list[Any] | dict[str, Any]) -> str:
     if isinstance(value, dict):
-        return (
-            "{"
-            + ", ".join(f"{cell_text(key)}: {cell_text(item)}" for key, item in value.items())
-            + "}"
-        )
+        pairs = (f"{cell_text(key)}: {cell_text(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
     items = [cell_text(item) for item in value[:_ITEMS_SHOWN]]
     more = [f"… {len(value) - _ITEMS_SHOWN} more"] if len(value) > _ITEMS_SHOWN else []
     return f"[{', '.join([*items, *more])}]"
