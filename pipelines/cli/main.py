@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from pipelines.cli import api, config, kafka, models, observe, run, serve, tables, upkeep
 from pipelines.cli.app import app, console
+from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
 
 for room in (run, config, kafka, tables, upkeep, serve, api, observe, models):
@@ -29,7 +30,8 @@ def main() -> None:
     try:
         app()
     except AffectstreamError as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        said = escape(escape_controls(str(error), keep="\n"))  # it may quote what an event says
+        console.print(f"[bold red]error:[/] {said}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -54,6 +54,10 @@ def query(
     out: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
     as_of: AsOf = None,
     changes_since: ChangesSince = None,
+    timeout: Annotated[
+        int,
+        typer.Option(min=0, max=604_800, help="Seconds that it may take; 0 for any time."),
+    ] = 60,
 ) -> None:
     """Run SQL over the tables and the views of them that `describe` lists.
 
@@ -69,7 +73,8 @@ def query(
 
     moments = parse_asked("--as-of", as_of or [], parse_moment)
     versions = parse_asked("--changes-since", changes_since or [], parse_version)
-    write_result(run(tables, sql, as_of=moments, changes_since=versions), form.value, out)
+    found = run(tables, sql, as_of=moments, changes_since=versions, timeout_s=timeout or None)
+    write_result(found, form.value, out)
 
 
 @commands.command()

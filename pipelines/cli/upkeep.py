@@ -38,7 +38,7 @@ def maintain(
     ] = None,
     engine: Chosen = EngineName.DELTALAKE,
     keep_hours: Annotated[
-        int, typer.Option(min=1, help="Hours for which files of old versions are kept.")
+        int, typer.Option(help="Hours for which files of old versions are kept, 1 to 87,600.")
     ] = 168,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
     schedule: Annotated[bool, typer.Option(help="Print the retention schedule alone.")] = False,

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pipelines.live.screen import describe_unreadable
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
+from pipelines.show.escapes import escape_controls
 from pipelines.tables.query import tables
 from pipelines.tables.views import SESSION, losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import DeadLetterCode
@@ -79,7 +80,7 @@ def histories(features: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def _name(row: Any) -> str:
     part = row["part"]
     shown = part if len(part) <= _PART_LENGTH else f"{part[: _PART_LENGTH - 1]}…"
-    return f"{row['subject_ref'][:SHORT_REF]} {shown}".rstrip()
+    return escape_controls(f"{row['subject_ref'][:SHORT_REF]} {shown}".rstrip())
 
 
 def _grid(title: str, *columns: str, left: int = 1) -> Table:
@@ -186,13 +187,14 @@ def _print_windows(features: pd.DataFrame, console: Console) -> None:
     console.print(grid)
     taken = features["action"].fillna("no decision").value_counts()
     actions = ", ".join(f"{action} {count:,}" for action, count in taken.items())
-    console.print(Text.assemble(("Decisions: ", "bold"), actions))
+    console.print(Text.assemble(("Decisions: ", "bold"), escape_controls(actions)))
     console.print()
 
 
 def _window_cells(row: dict[Any, Any]) -> list[Text]:
     shown = row["expression"]
-    expression = Text("abstained", "dim") if shown is None else Text(f" {shown} ", _style(shown))
+    known = "" if shown is None else escape_controls(f" {shown} ")
+    expression = Text(known, _style(shown)) if known else Text("abstained", "dim")
     counts = [int(row[f"n_{modality}"]) for modality in MODALITIES]
     events = "".join("·" if n == 0 else str(n) if n <= 9 else "+" for n in counts)
     taken = "–" if pd.isna(row["action"]) else f"{row['action']} ({row['reason']})"
@@ -204,7 +206,7 @@ def _window_cells(row: dict[Any, Any]) -> list[Text]:
         Text(events),
         Text(f"{row['valence']:+.2f}"),
         Text(f"{row['arousal']:+.2f}"),
-        Text(taken),
+        Text(escape_controls(taken)),
     ]
 
 
@@ -226,7 +228,8 @@ def _print_losses(counted: pd.DataFrame, stages: pd.DataFrame, console: Console)
         return
     grid = _grid("Dead letters and refusals", "kind", "code", "stage or article", "events", left=3)
     for row in counted.itertuples():
-        grid.add_row(str(row.kind), str(row.code), str(row.where), f"{row.n:,}")
+        names = (str(row.kind), str(row.code), str(row.where))
+        grid.add_row(*(Text(escape_controls(name)) for name in names), f"{row.n:,}")
     console.print(grid)
     console.print()
 
@@ -240,7 +243,7 @@ def _print_stages(stages: pd.DataFrame, console: Console) -> None:
     for row in stages.to_dict("records"):
         forward = row["forward_seconds"]
         grid.add_row(
-            row["stage"],
+            Text(escape_controls(row["stage"])),
             f"{row['rows_in']:,.0f}",
             f"{row['rows_out']:,.0f}",
             f"{row['seconds']:.2f}",
@@ -267,7 +270,7 @@ def print_accuracy(accuracy: Accuracy, console: Console) -> None:
     sections = (accuracy.modalities, accuracy.corpora, accuracy.languages, accuracy.windows)
     for section in sections:
         for score in section:
-            grid.add_row(score.name, f"{score.n:,}", *_figures(score))
+            grid.add_row(Text(escape_controls(score.name)), f"{score.n:,}", *_figures(score))
         grid.add_section()
     console.print(grid)
     for stand_in in accuracy.stand_ins:

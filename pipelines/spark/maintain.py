@@ -9,7 +9,6 @@ from pyspark.sql import SparkSession
 
 from pipelines.spark.commits import commit_as, lost_races, place_of
 from pipelines.tables.changes import RETENTION
-from pipelines.tables.engine import earlier_than
 from schemas.table import PARTITION
 
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
@@ -28,9 +27,9 @@ class SparkEngine:
         names = ", ".join(columns)
         self._run(f"OPTIMIZE {place_of(table)} WHERE {_day(day)} ZORDER BY ({names})")
 
-    def delete_before(self, table: DeltaTable, day: dt.date) -> None:
+    def delete(self, table: DeltaTable, expired: str) -> None:
         with commit_as(self.session, RETENTION):
-            self._run(f"DELETE FROM {place_of(table)} WHERE {earlier_than(day)}")
+            self._run(f"DELETE FROM {place_of(table)} WHERE {expired}")
 
     def vacuum(self, table: DeltaTable, keep_hours: int) -> None:
         self.session.conf.set(_CHECK, "false")  # which refuses less than a week

@@ -16,6 +16,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 from tabulate import tabulate
 
+from pipelines.show.escapes import escape_controls
 from pipelines.tables.analyst_views import VIEWS, tables_of
 from pipelines.tables.query import query, standing
 from pipelines.tables.results import cell_text, shorten_id
@@ -178,7 +179,7 @@ def _first(values: pa.ChunkedArray) -> str | None:
     known = values.drop_null()
     if not len(known):
         return None
-    text = cell_text(known[0].as_py())
+    text = escape_controls(cell_text(known[0].as_py()))  # a line feed would end a Markdown row
     return text if len(text) <= _EXAMPLE_LENGTH else f"{text[:_EXAMPLE_LENGTH]}…"
 
 

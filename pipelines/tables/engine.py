@@ -8,7 +8,7 @@ from deltalake import CommitProperties, DeltaTable, WriterProperties
 
 from pipelines.tables.changes import REASON, RETENTION, name_of
 from pipelines.tables.compaction import file_layout
-from schemas.table import NO_DAY, PARTITION
+from schemas.table import PARTITION
 from schemas.tables import TABLES
 
 _SORT_BYTES = 2 << 30
@@ -27,8 +27,8 @@ class Engine(Protocol):
     def sort(self, table: DeltaTable, day: dt.date, columns: Sequence[str]) -> None:
         """Write a day's rows anew, in the z-order of these columns."""
 
-    def delete_before(self, table: DeltaTable, day: dt.date) -> None:
-        """Delete the rows of earlier days, in a commit that says that their retention is over."""
+    def delete(self, table: DeltaTable, expired: str) -> None:
+        """Delete the rows of a predicate, in a commit that says that their retention is over."""
 
     def vacuum(self, table: DeltaTable, keep_hours: int) -> None:
         """Delete the files that no version of so many hours ago, or later, needs.
@@ -48,9 +48,9 @@ class DeltalakeEngine:
             columns, _day(day), max_spill_size=_SORT_BYTES, writer_properties=_layout(table)
         )
 
-    def delete_before(self, table: DeltaTable, day: dt.date) -> None:
+    def delete(self, table: DeltaTable, expired: str) -> None:
         why = CommitProperties(custom_metadata={REASON: RETENTION})
-        table.delete(earlier_than(day), commit_properties=why)
+        table.delete(expired, commit_properties=why)
 
     def vacuum(self, table: DeltaTable, keep_hours: int) -> None:
         table.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)
@@ -58,11 +58,6 @@ class DeltalakeEngine:
 
 def _layout(table: DeltaTable) -> WriterProperties:
     return file_layout(TABLES[name_of(table)])
-
-
-def earlier_than(day: dt.date) -> str:
-    """Return the predicate, in SQL, of the rows of earlier days; those of no known day are none."""
-    return f"{PARTITION} < DATE '{day}' AND {PARTITION} <> DATE '{NO_DAY}'"
 
 
 def _day(day: dt.date) -> list[tuple[str, str, str]]:

@@ -1,12 +1,15 @@
 """Maintenance of the tables beside whoever writes them: retention, files, log."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.fs import DeltaStorageHandler
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.status import Status
@@ -25,6 +28,8 @@ WEEK_H = 7 * 24
 """Hours for which a reader, or a follower of the change feed, finds the files of old versions."""
 LEAST_H = 1
 """Files of a commit that is under way are younger; a vacuum may not take them."""
+MOST_H = 10 * 365 * 24
+"""Longer than any retention; the engines reckon in milliseconds and fail at much larger numbers."""
 _CLOSED_AFTER = dt.timedelta(hours=1)
 """A day is closed when it has been over for so long: late rows come within minutes."""
 _SMALL = 50 * 2**20
@@ -34,6 +39,10 @@ _SORTED = "affectstream.sorted"
 
 In a checkpoint it outlives the log, and unlike a table property it makes no writer's commit fail.
 """
+_ID = re.compile(r"[0-9a-f]{32}")
+"""A row id: nothing else may get into a predicate."""
+_IDS_AT_ONCE = 5000
+"""Ids in one predicate, which the log keeps: 180 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +50,11 @@ class Work:
     """What there is to do in one table, as its files say.
 
     ``cutoff`` is the first day that is kept; the days to sort and to compact come after it.
+    ``undated`` are the files, by their paths, of expired rows of no known day.
     """
 
     cutoff: dt.date | None
+    undated: list[str]
     expired_rows: int
     sort: list[dt.date]
     compact: list[dt.date]
@@ -75,7 +86,8 @@ def maintain(
 ) -> list[Maintained]:
     """Maintain these tables under ``root``, all that stand unless some are named.
 
-    In this order: rows are deleted whose days are past the table's retention; closed days are
+    In this order: rows are deleted whose days are past the table's retention, and those of no known
+    day whose file has stood for so long; closed days are
     z-ordered by subject and time, once and again when small files have come; small files of other
     days are joined; what no version of the last ``keep_hours`` needs is deleted; the log gets a
     checkpoint, and loses what is past its own retention. Commits that other writers were faster
@@ -84,8 +96,11 @@ def maintain(
     Raises:
         AffectstreamError: a table does not stand, or cannot be written to.
     """
-    if how.keep_hours < LEAST_H:
-        message = f"a vacuum keeps at least {LEAST_H} hour: a commit may be under way"
+    if not LEAST_H <= how.keep_hours <= MOST_H:
+        message = (
+            f"a vacuum keeps at least {LEAST_H} hour, since a commit may be under way, and at most "
+            f"{MOST_H:,}: give --keep-hours between them"
+        )
         raise AffectstreamError(message)
     tables = _chosen(root, names)
     for name, table in tables.items():
@@ -101,8 +116,10 @@ def plan(table: Table, files: pa.Table, sorted_until: dt.date | None, now: dt.da
     cutoff = None
     if table.retention_days is not None:
         cutoff = now.date() - dt.timedelta(days=table.retention_days)
+    undated = _expired_undated(files, cutoff)
     expired = {day for day in days if cutoff is not None and day < cutoff and day != NO_DAY}
-    kept = set(days) - expired
+    # Files of no known day are left as they were added: their age is all that tells theirs.
+    kept = set(days) - expired - {NO_DAY}
     small = {
         day: sum(d == day and size < _SMALL for d, size in zip(days, sizes, strict=True))
         for day in kept
@@ -116,12 +133,28 @@ def plan(table: Table, files: pa.Table, sorted_until: dt.date | None, now: dt.da
         and day < closed_before
         and (day in crowded or sorted_until is None or day > sorted_until)
     }
+    paths = files["path"].to_pylist()
     return Work(
         cutoff=cutoff if expired else None,
-        expired_rows=sum(n or 0 for d, n in zip(days, rows, strict=True) if d in expired),
+        undated=undated,
+        expired_rows=sum(
+            n or 0
+            for day, path, n in zip(days, paths, rows, strict=True)
+            if day in expired or path in undated
+        ),
         sort=sorted(to_sort),
         compact=sorted(crowded - to_sort),
     )
+
+
+def _expired_undated(files: pa.Table, cutoff: dt.date | None) -> list[str]:
+    """Return the paths of files of no known day that were added before the first day kept."""
+    if cutoff is None:
+        return []
+    kept_since = dt.datetime.combine(cutoff, dt.time(), dt.UTC).timestamp() * 1000
+    names = (f"partition.{PARTITION}", "path", "modification_time")
+    rows = zip(*(files[name].to_pylist() for name in names), strict=True)
+    return [path for day, path, added_ms in rows if day == NO_DAY and added_ms < kept_since]
 
 
 def sort_columns(table: Table) -> list[str]:
@@ -162,7 +195,12 @@ def _maintain(table: Table, stands: DeltaTable, how: Maintenance, status: Status
 def _rewrite(table: Table, stands: DeltaTable, work: Work, engine: Engine, status: Status) -> None:
     if (cutoff := work.cutoff) is not None:
         status.update(f"{table.name}: rows before {cutoff}")
-        _commit(stands, partial(engine.delete_before, stands, cutoff))
+        earlier = f"{PARTITION} < DATE '{cutoff}' AND {PARTITION} <> DATE '{NO_DAY}'"
+        _commit(stands, partial(engine.delete, stands, earlier))
+    if work.undated:
+        status.update(f"{table.name}: rows of no known day")
+        for expired in _undated_predicates(table, stands, work.undated):
+            _commit(stands, partial(engine.delete, stands, expired))
     for day in work.sort:
         status.update(f"{table.name}: sorting {day}")
         _commit(stands, partial(engine.sort, stands, day, sort_columns(table)))
@@ -171,6 +209,22 @@ def _rewrite(table: Table, stands: DeltaTable, work: Work, engine: Engine, statu
         _commit(stands, partial(engine.compact, stands, day))
     if work.sort and work.sort[-1] > (_sorted_until(stands) or dt.date.min):
         _commit(stands, lambda: _note_sorted(stands, work.sort[-1]))
+
+
+def _undated_predicates(table: Table, stands: DeltaTable, paths: list[str]) -> Iterator[str]:
+    """Yield predicates, in SQL, of the rows of these files.
+
+    By their ids: a predicate of the day alone would take what a writer adds meanwhile.
+    """
+    storage = DeltaStorageHandler(stands.table_uri)
+    ids: list[str] = []
+    for path in paths:
+        with storage.open_input_file(path) as file:
+            found = pq.read_table(file, columns=[table.row_id])[table.row_id].to_pylist()
+        ids += [each for each in found if _ID.fullmatch(each)]
+    for first in range(0, len(ids), _IDS_AT_ONCE):
+        listed = ", ".join(f"'{each}'" for each in ids[first : first + _IDS_AT_ONCE])
+        yield f"{PARTITION} = DATE '{NO_DAY}' AND {table.row_id} IN ({listed})"
 
 
 def _commit(stands: DeltaTable, commit: Callable[[], None]) -> None:

@@ -9,7 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table as Grid
+from rich.text import Text
 
+from pipelines.show.escapes import escape_controls
 from pipelines.tables.query import open_tables
 from schemas.errors import AffectstreamError
 from schemas.table import Root
@@ -67,4 +69,4 @@ def print_tables(found: list[Standing], console: Console) -> None:
     console.print(grid)
     for each in found:
         if each.problem:
-            console.print(each.problem, style="red", soft_wrap=True)
+            console.print(Text(escape_controls(each.problem)), style="red", soft_wrap=True)

@@ -3,8 +3,10 @@
 The engine is DataFusion inside ``deltalake``: it downloads nothing and reads deletion vectors.
 """
 
+import os
 import tempfile
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +51,12 @@ def tables(root: Root) -> dict[str, int]:
 
 
 def query(
-    root: Root, sql: str, *, as_of: AsOf | None = None, changes_since: ChangesSince | None = None
+    root: Root,
+    sql: str,
+    *,
+    as_of: AsOf | None = None,
+    changes_since: ChangesSince | None = None,
+    timeout_s: float | None = None,
 ) -> pa.Table:
     """Run one reading SQL statement over the tables under this root, and the views of them.
 
@@ -63,11 +70,16 @@ def query(
             with the columns ``_change_type`` (insert, delete, update_preimage, update_postimage),
             ``_commit_version``, ``_commit_timestamp`` and ``_commit_reason``. Other tables
             that are not named here are read as they stand.
+        timeout_s: seconds after which the call gives up, None for never. The engine cannot be
+            interrupted: a statement that was given up, by Ctrl-C too, goes on in a thread of its
+            own until it or the process ends.
+
+    A statement may take half of the machine's memory.
 
     Raises:
-        AffectstreamError: the root holds no table, the statement does not only read or cannot be
-            run (the message carries the engine's own hint), or a version or time cannot be read
-            (it names the range that can be).
+        AffectstreamError: the root holds no table, the statement does not only read, cannot be run
+            (the message carries the engine's own hint) or takes too long, or a version or time
+            cannot be read (it names the range that can be).
     """
     check_reads(sql)
     places = _places(root)
@@ -77,10 +89,10 @@ def query(
         opened[name] = open_at(opened[name], moment)
     versions = per_table("--changes-since", changes_since, named)
     if not versions:
-        return _run(sql, opened, places)
+        return _run_within(timeout_s, lambda: _run(sql, opened, places))
     with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
         opened |= {n: _changes(opened[n], version, folder) for n, version in versions.items()}
-        return _run(sql, opened, places, versions)
+        return _run_within(timeout_s, lambda: _run(sql, opened, places, versions))
 
 
 def _moments(as_of: AsOf | None, named: list[str]) -> dict[str, Moment]:
@@ -90,10 +102,16 @@ def _moments(as_of: AsOf | None, named: list[str]) -> dict[str, Moment]:
 
 
 def query_pandas(
-    root: Root, sql: str, *, as_of: AsOf | None = None, changes_since: ChangesSince | None = None
+    root: Root,
+    sql: str,
+    *,
+    as_of: AsOf | None = None,
+    changes_since: ChangesSince | None = None,
+    timeout_s: float | None = None,
 ) -> "pd.DataFrame":
     """Run one reading SQL statement and return a pandas frame: ``query`` says what is what."""
-    return query(root, sql, as_of=as_of, changes_since=changes_since).to_pandas()
+    found = query(root, sql, as_of=as_of, changes_since=changes_since, timeout_s=timeout_s)
+    return found.to_pandas()
 
 
 def read_table(root: Root, name: str, *columns: str) -> pa.Table:
@@ -167,11 +185,42 @@ def _changes(table: DeltaTable, version: int, folder: str) -> DeltaTable:
     return DeltaTable(place)
 
 
+def _run_within(timeout_s: float | None, work: Callable[[], pa.Table]) -> pa.Table:
+    """Return what ``work`` returns, or raise what it raises, from a thread of its own.
+
+    Inside the engine no signal is handled; a thread that waits for another hears Ctrl-C. Work that
+    was given up doesn't keep the process from ending.
+    """
+    results: list[pa.Table] = []
+    errors: list[BaseException] = []
+
+    def work_apart() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # the engine's panics are no Exception
+            errors.append(error)
+
+    thread = threading.Thread(target=work_apart, name="query", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if errors:
+        raise errors[0]
+    if not results:
+        message = (
+            f"the query takes longer than {timeout_s:g} s: let it read less, or give it more time "
+            "(--timeout SECONDS, 0 for any)"
+        )
+        raise AffectstreamError(message)
+    return results[0]
+
+
 def _run(
     sql: str, opened: dict[str, DeltaTable], places: dict[str, str], changed: Iterable[str] = ()
 ) -> pa.Table:
     engine = QueryBuilder(_SETTINGS)
     try:
+        # As a setting of the session it isn't known; it has to be a statement.
+        engine.execute(f"SET datafusion.runtime.memory_limit = '{_memory_limit()}K'").read_all()
         for name, table in opened.items():
             engine.register(name, table)
         for view in _views_named_in(sql):
@@ -186,6 +235,11 @@ def _run(
         message = "the query returns no column: name what to select (SELECT … INTO is not read)"
         raise AffectstreamError(message)
     return plain_types(result)
+
+
+def _memory_limit() -> int:
+    """Return half of the machine's memory, in KiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2048
 
 
 def _views_named_in(sql: str) -> list[View]:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.show.escapes import escape_controls, escape_csv_cell, escape_in_json
 from schemas.errors import AffectstreamError
 
 Format = Literal["table", "csv", "json", "parquet"]
@@ -41,6 +42,9 @@ def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None
     and where that does not help, each row is a block. The other forms hold everything: csv has
     lists as JSON text, json is one array with one object per line, and binary values are hex in
     both.
+
+    Control and format characters in texts are written as escapes, in json as its own; a text in
+    csv that a spreadsheet would take for a formula begins with an apostrophe. Parquet is as it is.
     """
     if out is None:
         if form == "parquet" and sys.stdout.isatty():
@@ -113,14 +117,19 @@ def _swap(kind: pa.DataType, into: pa.DataType) -> pa.DataType:
 
 
 def _flatten(table: pa.Table) -> pa.Table:
-    """Return the table with nested and binary columns as text, for csv."""
-    columns = [
-        pa.array([_json_text(v) for v in column.to_pylist()], pa.string())
-        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type)
-        else column
-        for column in table.columns
-    ]
-    return pa.table(columns, names=table.column_names)
+    """Return the table for csv: nested and binary columns as text, and texts that do nothing."""
+    names = [escape_csv_cell(name) for name in table.column_names]
+    return pa.table([_csv_column(column) for column in table.columns], names=names)
+
+
+def _csv_column(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        return pa.array([_json_text(value) for value in column.to_pylist()], pa.string())
+    if pa.types.is_string(column.type):
+        texts = column.to_pylist()
+        safe = [text if text is None else escape_csv_cell(text) for text in texts]
+        return pa.array(safe, pa.string())
+    return column
 
 
 def _json_text(value: Any) -> str | None:
@@ -134,7 +143,7 @@ def _write_json(table: pa.Table, sink: IO[bytes]) -> None:
     for batch in table.to_batches(max_chunksize=8192):
         for row in batch.to_pylist():
             line = json.dumps(_to_json(row), ensure_ascii=False)
-            sink.write(f"{opening}{line}".encode())
+            sink.write(f"{opening}{escape_in_json(line)}".encode())
             opening = ",\n"
     sink.write(b"[]\n" if opening == "[\n" else b"\n]\n")
 
@@ -184,7 +193,9 @@ def _grid(table: pa.Table, columns: dict[str, list[str]], shown: int) -> Table:
     for name in columns:
         kind = table.schema.field(name).type
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        grid.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+        grid.add_column(
+            Text(escape_controls(name)), justify="right" if number else "left", no_wrap=True
+        )
     for row in range(shown):
         grid.add_row(*[Text(cells[row]) for cells in columns.values()])
     return grid
@@ -197,7 +208,7 @@ def _blocks(columns: dict[str, list[str]], shown: int) -> list[Table | Text]:
         block.add_column(style="cyan", no_wrap=True)
         block.add_column(overflow="fold")
         for name, cells in columns.items():
-            block.add_row(Text(name), Text(_shorten(cells[row])))
+            block.add_row(Text(escape_controls(name)), Text(_shorten(cells[row])))
         parts += [Text(f"row {row + 1}", style="bold"), block, Text()]
     return parts
 
@@ -208,7 +219,10 @@ def _shorten(text: str) -> str:
 
 
 def cell_text(value: Any) -> str:
-    """Return a value as a person reads it: floats to three digits, times with their zone."""
+    """Return a value as a person reads it: floats to three digits, times with their zone.
+
+    No character in it but the line feed acts on a terminal.
+    """
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -217,9 +231,10 @@ def cell_text(value: Any) -> str:
         return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.6g}"
     if isinstance(value, datetime):
         return _time_text(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    return _nested_cell(value) if isinstance(value, list | dict) else str(value)
+    if isinstance(value, list | dict):
+        return _nested_cell(value)
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return escape_controls(text, keep="\n")
 
 
 def shorten_id(text: str) -> str:
@@ -235,7 +250,8 @@ def _time_text(value: datetime) -> str:
 
 def _nested_cell(value: list[Any] | dict[str, Any]) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {cell_text(item)}" for key, item in value.items()) + "}"
+        pairs = (f"{cell_text(key)}: {cell_text(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
     items = [cell_text(item) for item in value[:_ITEMS_SHOWN]]
     more = [f"… {len(value) - _ITEMS_SHOWN} more"] if len(value) > _ITEMS_SHOWN else []
     return f"[{', '.join([*items, *more])}]"

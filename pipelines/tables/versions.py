@@ -119,7 +119,10 @@ class _Readable:
 
 
 def _text(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    try:
+        return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    except OverflowError:  # in UTC it lies before year 1 or after 9999
+        return moment.isoformat()
 
 
 def _readable(newest: DeltaTable) -> _Readable:

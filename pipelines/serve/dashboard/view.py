@@ -1,7 +1,6 @@
 """What every view gets and does: the tables, the language, values made fit to be shown."""
 
 import math
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import streamlit as st
 
 from pipelines.serve.dashboard.reader import Reader
 from pipelines.serve.dashboard.texts import Speaker
+from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
 
 REFRESH_S = 0.5
@@ -78,15 +78,12 @@ def choose(
 def plain(value: object) -> str:
     """Return a text that came with an event as one line that shows what is in it.
 
-    Control and format characters, which could turn the text around, stand as their numbers; what
+    Control and format characters, which could turn the text around, stand as their escapes; what
     is long is cut.
     """
     if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    shown = "".join(
-        f"⟨{ord(c):04X}⟩" if unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp", "Co"} else c
-        for c in str(value)[: _LONGEST + 1]
-    )
+    shown = escape_controls(str(value)[: _LONGEST + 1])
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 

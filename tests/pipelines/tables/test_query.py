@@ -2,8 +2,11 @@ import csv
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -310,3 +313,63 @@ def test_a_closed_pipe_leaves_no_trace(form):
         errors = process.stderr.read()
     assert errors == b""
     assert process.returncode == 1
+
+
+ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000000000)"
+
+
+def start_query(root: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pipelines.cli.main", "query", ENDLESS, "--tables", str(root)]
+    return subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_statement_without_an_end_is_given_up(root):
+    process = start_query(root, "--timeout", "1")
+    out, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert out == ""
+    assert said.strip().startswith("error: the query takes longer than 1 s: let it read less")
+
+
+def test_ctrl_c_ends_a_statement(root):
+    with start_query(root, "--timeout", "0") as process:
+        try:
+            names = Path(f"/proc/{process.pid}/task")
+            while not any("tokio" in name.read_text() for name in names.glob("*/comm")):
+                assert process.poll() is None
+                time.sleep(0.05)
+            time.sleep(1)  # the engine has started: now it reckons
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+
+
+def test_a_statement_from_python_is_given_up_when_asked(root):
+    with pytest.raises(AffectstreamError, match=r"takes longer than 0\.05 s"):
+        query(root, "SELECT count(*) FROM generate_series(1, 300000000)", timeout_s=0.05)
+    for thread in threading.enumerate():
+        if thread.name == "query":
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_a_statement_may_not_take_all_memory(root, monkeypatch):
+    sql = "SELECT cardinality(array_agg(value)) AS n FROM generate_series(1, 5000000)"
+    assert query(root, sql)["n"].to_pylist() == [5_000_000]
+    monkeypatch.setattr("pipelines.tables.query._memory_limit", lambda: 20 << 10)
+    with pytest.raises(AffectstreamError, match="Resources exhausted"):
+        query(root, sql)
+
+
+def test_the_bound_of_memory_is_half_of_the_machines(root):
+    sql = (
+        "SELECT value FROM information_schema.df_settings "
+        "WHERE name = 'datafusion.runtime.memory_limit'"
+    )
+    limit = query(root, sql)["value"][0].as_py()
+    half = int(re.search(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text()).group(1)) / 2
+    unit = {"K": 1, "M": 1 << 10, "G": 1 << 20}[limit[-1]]
+    assert half - unit <= int(limit[:-1]) * unit <= half, "shown in whole units"

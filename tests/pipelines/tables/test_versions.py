@@ -100,6 +100,8 @@ def test_a_time_holds_for_every_table_that_the_statement_reads(root: Path) -> No
         (-1, "as of version -1: it has the versions 0 to"),
         (datetime(2020, 1, 1, tzinfo=UTC), "as of 2020-01-01 00:00:00Z: it has the versions 0 to"),
         (datetime(2200, 1, 1, tzinfo=UTC), "lies in the future"),
+        (datetime.fromisoformat("0001-01-01T00:00+14:00"), r"as of 0001-01-01T00:00:00\+14:00: it"),
+        (datetime.fromisoformat("9999-12-31T23:00-14:00"), "-14:00 lies in the future"),
         (datetime.fromisoformat("2026-11-30T10:00"), "has no zone"),
         ({"runs": 0}, "names runs, but the statement reads emotion_features"),
     ],

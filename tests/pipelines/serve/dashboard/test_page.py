@@ -33,7 +33,7 @@ HOSTILE = (
     "\u202e<script>document.title='taken'</script>![x](http://elsewhere.invalid/x.png)"
     "<img src=http://elsewhere.invalid/y onerror=document.title='taken'>"
 )
-SHOWN = "⟨202E⟩<script>document.title='taken'</script>![x](http://elsewhere.invalid/x.png…"
+SHOWN = "\\u202e<script>document.title='taken'</script>![x](http://elsewhere.invalid/x.png…"
 CONSENT = {"purpose": "*", "modality": "*", "notice_id": None, "region": "EU"}
 
 

@@ -15,9 +15,9 @@ from tests.support.served import BEGIN
     [
         ("plaza", "plaza"),
         ("广场", "广场"),
-        ("a\nb\x00", "a⟨000A⟩b⟨0000⟩"),
-        ("\u202etxt", "⟨202E⟩txt"),
-        ("\u2066x\u2069\u200e", "⟨2066⟩x⟨2069⟩⟨200E⟩"),
+        ("a\nb\x00", "a\\nb\\x00"),
+        ("\u202etxt", "\\u202etxt"),
+        ("\u2066x\u2069\u200e", "\\u2066x\\u2069\\u200e"),
         ("x" * 80, "x" * 80),
         ("x" * 81, "x" * 80 + "…"),
         (None, "–"),
