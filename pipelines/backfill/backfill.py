@@ -37,7 +37,8 @@ def backfill(
         AffectstreamError: a day is not over, a table is missing, or the tables do not hold what
             the days' rows were made of.
     """
-    _check_closed(config, days, dt.datetime.now(dt.UTC))
+    offset = dt.timedelta(seconds=config.kafka.clock_offset_s)
+    _check_closed(config, days, dt.datetime.now(dt.UTC) + offset)
     tables = _open(config)
     unknown = sorted(_fields_without_a_column(read_scenarios(config.scenarios)))
     if unknown and write:
@@ -57,9 +58,13 @@ def backfill(
 
 
 def _check_closed(config: Config, days: Days, now: dt.datetime) -> None:
-    span = length_us(config.windows)
-    end = time_of(windows_of(days.last, config.windows)[1] * span)
-    if end + dt.timedelta(seconds=config.reach_s) > now:
+    """Refuse days that are not over by ``now``, the event clock."""
+    settled = now - dt.timedelta(seconds=config.reach_s)
+    over = days.last < settled.date()
+    if over:  # then its end is a time that can be counted, which that of 9999-12-31 is not
+        end = windows_of(days.last, config.windows)[1] * length_us(config.windows)
+        over = time_of(end) <= settled
+    if not over:
         message = f"{days.last} is not over: its rows still change; backfill it tomorrow"
         raise AffectstreamError(message)
 

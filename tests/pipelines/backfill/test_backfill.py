@@ -184,8 +184,19 @@ def test_a_place_without_tables_gets_none(config: Config, tmp_path: Path) -> Non
 
 def test_a_day_that_is_not_over_is_no_past_day(config: Config) -> None:
     today = dt.datetime.now(dt.UTC).date()
-    with pytest.raises(AffectstreamError, match="is not over: its rows still change"):
-        run(config, Days(today, today), write=False)
+    for last in (today, dt.date.max):
+        with pytest.raises(AffectstreamError, match="is not over: its rows still change"):
+            run(config, Days(FIRST, last), write=False)
+
+
+def test_a_day_that_an_old_log_is_replayed_into_is_not_over(config: Config) -> None:
+    noon = dt.datetime.combine(FIRST + DAY, dt.time(12), dt.UTC)
+    offset = (noon - dt.datetime.now(dt.UTC)).total_seconds()
+    kafka = config.kafka.model_copy(update={"clock_offset_s": offset})
+    behind = config.model_copy(update={"kafka": kafka})
+    with pytest.raises(AffectstreamError, match=f"{FIRST + DAY} is not over"):
+        run(behind, MIDDLE, write=False)
+    assert sum(run(behind, Days(FIRST, FIRST), write=False).values()) == 0
 
 
 @pytest.mark.parametrize(
@@ -197,6 +208,8 @@ def test_a_day_that_is_not_over_is_no_past_day(config: Config) -> None:
         ("yesterday", "write it as 2026-11-01..2026-11-07"),
         ("2026-02-30", "write it as"),
         ("20260920", "write it as"),
+        ("0001-01-01", "begins on 0001-01-01: there are no events before 1970-01-02"),
+        ("0001-01-01..9999-12-31", "there are no events before 1970-01-02"),
     ],
 )
 def test_days_are_written_as_a_range(given: str, said: str | None) -> None:
