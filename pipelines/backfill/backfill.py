@@ -3,12 +3,12 @@
 import datetime as dt
 from collections.abc import Callable, Iterator
 
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 from rich.console import Console
 
-from pipelines.backfill.days import Days, on_day, read_rows, windows_of, within
-from pipelines.backfill.rebuild import COUNTS, length_us, time_of
+from pipelines.backfill.complete import check_length
+from pipelines.backfill.days import Days, windows_of
+from pipelines.backfill.rebuild import length_us, time_of
 from pipelines.backfill.results import Results
 from pipelines.config import Config
 from pipelines.tables.query import open_tables
@@ -37,7 +37,8 @@ def backfill(
         AffectstreamError: a day is not over, a table is missing, or the tables do not hold what
             the days' rows were made of.
     """
-    _check_closed(config, days, dt.datetime.now(dt.UTC))
+    offset = dt.timedelta(seconds=config.kafka.clock_offset_s)
+    _check_closed(config, days, dt.datetime.now(dt.UTC) + offset)
     tables = _open(config)
     unknown = sorted(_fields_without_a_column(read_scenarios(config.scenarios)))
     if unknown and write:
@@ -46,10 +47,9 @@ def backfill(
             "decisions that depend on it cannot be rebuilt, only compared with --check"
         )
         raise AffectstreamError(message)
+    check_length(config.windows, days, tables["emotion_features"])
     if write:
         prepare_tables(config.tables)  # columns that are new, and a change feed
-        for day in days:
-            _check_complete(config, day, tables)
     results: Results = {}
     with console.status(f"rebuilding {days.first} to {days.last}"):
         retry_commit(lambda: rebuild(config, days, tables, results), config.tables, "backfills")
@@ -57,9 +57,13 @@ def backfill(
 
 
 def _check_closed(config: Config, days: Days, now: dt.datetime) -> None:
-    span = length_us(config.windows)
-    end = time_of(windows_of(days.last, config.windows)[1] * span)
-    if end + dt.timedelta(seconds=config.reach_s) > now:
+    """Refuse days that are not over by ``now``, the event clock."""
+    settled = now - dt.timedelta(seconds=config.reach_s)
+    over = days.last < settled.date()
+    if over:  # then its end is a time that can be counted, which that of 9999-12-31 is not
+        end = windows_of(days.last, config.windows)[1] * length_us(config.windows)
+        over = time_of(end) <= settled
+    if not over:
         message = f"{days.last} is not over: its rows still change; backfill it tomorrow"
         raise AffectstreamError(message)
 
@@ -78,19 +82,3 @@ def _fields_without_a_column(policy: ScenarioPolicy) -> Iterator[str]:
     for rules in policy.scenarios.values():
         for rule in rules.values():
             yield from rule.at_once.keys() - set(CONTEXT_FIELDS)
-
-
-def _check_complete(config: Config, day: dt.date, tables: dict[str, DeltaTable]) -> None:
-    """Refuse a day whose features were made of more observations than stand."""
-    span = length_us(config.windows)
-    first, end = windows_of(day, config.windows)
-    where = within("event_time", time_of(first * span), time_of(end * span))
-    stand = tables["observations"].to_pyarrow_dataset().count_rows(filter=where)
-    landed = read_rows(tables["emotion_features"], "emotion_features", COUNTS, on_day(day))
-    counted = sum(pc.sum(landed[name]).as_py() or 0 for name in COUNTS)
-    if counted > stand:
-        message = (
-            f"the features of {day} were made of {counted:,} observations, and {stand:,} stand: "
-            "retention or an erasure took the rest, so the day is left as it is"
-        )
-        raise AffectstreamError(message)

@@ -18,6 +18,8 @@ from schemas.tables import TABLES
 CHUNK_US = 3_600_000_000
 """Event time that is read and windowed at once: one hour, so that memory follows the rate."""
 _DAY = dt.timedelta(days=1)
+_EARLIEST = dt.date(1970, 1, 2)
+"""The first day before which, too, times can be counted: windows are numbered from 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def parse_days(given: str) -> Days:
     """Read ``2026-11-01..2026-11-07``, or one day.
 
     Raises:
-        AffectstreamError: it is neither.
+        AffectstreamError: it is neither, or before 1970.
     """
     first, _, last = given.partition("..")
     try:
@@ -47,6 +49,9 @@ def parse_days(given: str) -> Days:
         raise AffectstreamError(message) from error
     if days.last < days.first:
         message = f"--days ends before it begins: write {last}..{first}"
+        raise AffectstreamError(message)
+    if days.first < _EARLIEST:
+        message = f"--days begins on {first}: there are no events before {_EARLIEST}"
         raise AffectstreamError(message)
     return days
 

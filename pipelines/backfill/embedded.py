@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +10,10 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from model_serving.fusion import Fusion, load_fusion
 from pipelines.backfill.compare import differences
+from pipelines.backfill.complete import check_complete
 from pipelines.backfill.days import CHUNK_US, Days, midnight, on_day, read_rows, windows_of, within
+from pipelines.backfill.erasures import Erasures
+from pipelines.backfill.objections import left_out, read_objections
 from pipelines.backfill.rebuild import (
     CARRIED,
     DECIDED_ON,
@@ -36,16 +40,25 @@ def rebuild(
     """Rebuild each day, compare it with what stands and, with ``write``, put it in its place.
 
     Raises:
-        CommitFailedError: another writer changed rows of a day meanwhile. Days before it are done.
+        CommitFailedError: another writer changed rows of a day meanwhile, or someone was erased.
+            Days before it are done.
+        AffectstreamError: observations are lacking of a day that is to be written.
     """
     fusion = load_fusion(config.models.fusion)
     decider = Decider(read_scenarios(config.scenarios), config.decisions)
     histories: dict[int, pa.RecordBatch] = {}
+    objections = read_objections(config.tables)
+    erasures = Erasures(config.tables) if write else None
+    for table in tables.values():
+        table.update_incremental()
     pending = _earlier_features(config, tables["emotion_features"], days.first)
     for day in days:
         # Before anything is read: a commit to this day from now on makes ours fail.
         for table in tables.values():
             table.update_incremental()
+        apart = left_out(objections, day)
+        if write:
+            check_complete(config.windows, day, tables, apart)
         features = _features(config, day, tables, fusion)
         known = pa.concat_tables([pending, features.select(DECIDED_ON)])
         over = pc.less(known["window_end"], pa.scalar(midnight(day + dt.timedelta(days=1))))
@@ -56,10 +69,31 @@ def rebuild(
             "expression_decisions": decided.filter(pc.equal(decided[PARTITION], pa.scalar(day))),
         }
         for name, rows in rebuilt.items():
-            result = _compare(name, day, rows, tables[name])
-            if write and result.differ:
-                _replace(name, day, rows, tables[name])
-            results.setdefault((name, day), result)
+            results.setdefault((name, day), _settle(name, day, rows, tables[name], apart, erasures))
+
+
+def _settle(
+    name: str,
+    day: dt.date,
+    rebuilt: pa.Table,
+    table: DeltaTable,
+    apart: AbstractSet[str],
+    erasures: Erasures | None,
+) -> DayResult:
+    """Compare a day, and replace it where it differs and ``erasures`` are watched.
+
+    Rows of the subjects who stand ``apart`` are neither rebuilt nor taken away.
+    """
+    landed = read_rows(table, name, TABLES[name].schema.names, on_day(day))
+    untouched = _of(apart, landed)
+    rows = rebuilt.filter(pc.invert(_of(apart, rebuilt)))
+    found = differences(TABLES[name], rows, landed.filter(pc.invert(untouched)))
+    if erasures and len(found):
+        whole = pa.concat_tables([rows, landed.filter(untouched)])
+        erasures.check_none()
+        _replace(name, day, whole, table)
+        erasures.repeat(name, day)
+    return DayResult(len(rows), len(found), found)
 
 
 def _features(
@@ -88,11 +122,8 @@ def _earlier_features(config: Config, table: DeltaTable, day: dt.date) -> pa.Tab
     return read_rows(table, "emotion_features", DECIDED_ON, where)
 
 
-def _compare(name: str, day: dt.date, rows: pa.Table, table: DeltaTable) -> DayResult:
-    known = TABLES[name]
-    landed = read_rows(table, name, known.schema.names, on_day(day))
-    found = differences(known, rows, landed)
-    return DayResult(len(rows), len(found), found)
+def _of(subjects: AbstractSet[str], rows: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(rows["subject_ref"], pa.array(sorted(subjects), pa.string()))
 
 
 def _replace(name: str, day: dt.date, rows: pa.Table, table: DeltaTable) -> None:

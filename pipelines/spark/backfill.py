@@ -10,11 +10,14 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql.functions import col, expr, floor, lit, unix_micros
+from pyspark.sql.functions import broadcast, col, expr, floor, lit, unix_micros
 
 from model_serving.fusion import load_fusion
 from pipelines.backfill.compare import DIFFERENCE, differences
+from pipelines.backfill.complete import check_complete
 from pipelines.backfill.days import CHUNK_US, Days, midnight, windows_of
+from pipelines.backfill.erasures import Erasures
+from pipelines.backfill.objections import Objections, left_out, read_objections
 from pipelines.backfill.rebuild import (
     CARRIED,
     DECIDED_ON,
@@ -54,26 +57,50 @@ def rebuild(
     """Rebuild the days, compare them with what stands and, with ``write``, put them in its place.
 
     Raises:
-        CommitFailedError: another writer changed rows of a day meanwhile. What was written before
-            is done.
+        CommitFailedError: another writer changed rows of a day meanwhile, or someone was erased.
+            What was written before is done.
+        AffectstreamError: observations are lacking of a day that is to be written.
     """
+    objections = read_objections(config.tables)
+    erasures = Erasures(config.tables) if write else None
     for table in tables.values():
         table.update_incremental()
+    if write:
+        for day in days:
+            check_complete(config.windows, day, tables, left_out(objections, day))
     begun = {name: table.version() for name, table in tables.items()}
     stand = {name: session.sql(f"SELECT * FROM {place_of(t)}") for name, t in tables.items()}
     features = _features(config, days, stand).persist(StorageLevel.DISK_ONLY)
     decisions = _decisions(config, days, stand, features).persist(StorageLevel.DISK_ONLY)
     rebuilt = {"emotion_features": features, "expression_decisions": decisions}
+    objected = _objected(session, objections)
+    own = {name: _apart(rows, objected, "left_anti") for name, rows in rebuilt.items()}
     try:
-        for name, rows in rebuilt.items():
-            _compare(TABLES[name], days, rows, stand[name], results)
+        for name, rows in own.items():
+            landed = _apart(stand[name], objected, "left_anti")
+            _compare(TABLES[name], days, rows, landed, results)
         for (name, day), result in results.items():
-            if write and result.differ:
-                _replace(TABLES[name], day, rebuilt[name], result.rows, tables[name])
+            if erasures and result.differ:
+                untouched = _apart(stand[name], objected, "left_semi")
+                whole = own[name].unionByName(untouched).where(col(PARTITION) == lit(day))
+                erasures.check_none()
+                _replace(TABLES[name], day, whole, result.rows, tables[name])
+                erasures.repeat(name, day)
                 check_unchanged(session, tables[name], begun[name], day)
     finally:
         features.unpersist()
         decisions.unpersist()
+
+
+def _objected(session: SparkSession, objections: Objections) -> DataFrame:
+    """Return one row for each subject who objected, with the last day that is not rebuilt."""
+    return session.createDataFrame([*objections.items()], "objector string, until date")
+
+
+def _apart(rows: DataFrame, objected: DataFrame, how: str) -> DataFrame:
+    """Return the rows of those who objected (``left_semi``) or of all others (``left_anti``)."""
+    same = (col("subject_ref") == col("objector")) & (col(PARTITION) <= col("until"))
+    return rows.join(broadcast(objected), same, how)
 
 
 def _features(config: Config, days: Days, stand: dict[str, DataFrame]) -> DataFrame:
@@ -149,10 +176,9 @@ def _differences(name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
 
 def _replace(table: Table, day: dt.date, rebuilt: DataFrame, rows: int, stands: DeltaTable) -> None:
     order = (table.subject, table.time)
-    own = rebuilt.where(col(PARTITION) == lit(day))
     with lost_races():
         (
-            own.repartitionByRange(1 + rows // _FILE_ROWS, *order)
+            rebuilt.repartitionByRange(1 + rows // _FILE_ROWS, *order)
             .sortWithinPartitions(*order)
             .write.format("delta")
             .mode("overwrite")

@@ -24,6 +24,8 @@ Spark has one text for all metadata of a commit, in which this stands as ``spark
 """
 RETENTION = "retention"
 BACKFILL = "backfill"
+ERASURE = "erasure"
+"""What a commit may say that repeats an erasure; to a follower it is as good as no reason."""
 
 _SPARK_METADATA = "userMetadata"
 

@@ -20,14 +20,17 @@ from examples.corrected_labels import merge_corrections
 from infra.spark import spark_jars
 from pipelines.backfill.backfill import backfill
 from pipelines.backfill.days import Days
+from pipelines.backfill.objections import read_objections
 from pipelines.config import load_config
 from pipelines.run.replay import replay
+from pipelines.spark import backfill as spark_backfill
 from pipelines.spark.backfill import check_unchanged, rebuild
 from pipelines.spark.maintain import SparkEngine
 from pipelines.spark.session import check_local, spark_session
 from pipelines.tables.changes import (
     BACKFILL,
     CHANGE,
+    ERASURE,
     RETENTION,
     read_changes,
     readable_versions,
@@ -147,10 +150,15 @@ def test_past_days_are_rebuilt_as_they_landed(session, tmp_path: Path, keys: Pat
     config = load_config(None, log=log, tables=tmp_path / "tables", keys=keys)
     replay(config, QUIET)
     landed = {name: table(config.tables, name) for name in (FEATURES, DECISIONS)}
-    first = pc.equal(landed[FEATURES]["event_date"], pa.scalar(FIRST))
+    objected = [*read_objections(config.tables)]
+    rows = landed[FEATURES]
+    theirs = pc.is_in(rows["subject_ref"], pa.array(objected))
+    assert pc.any(theirs).as_py()
+    first = pc.and_not(pc.equal(rows["event_date"], pa.scalar(FIRST)), theirs)
+    others = " AND subject_ref NOT IN ({})".format(", ".join(f"'{ref}'" for ref in objected))
     damaged = DeltaTable(f"{config.tables}/{FEATURES}")
-    damaged.update({"valence": "0.9"}, predicate=f"event_date = '{FIRST}'")
-    DeltaTable(f"{config.tables}/{DECISIONS}").delete(f"event_date = '{FIRST + DAY}'")
+    damaged.update({"valence": "0.9"}, predicate=f"event_date = '{FIRST}'{others}")
+    DeltaTable(f"{config.tables}/{DECISIONS}").delete(f"event_date = '{FIRST + DAY}'{others}")
     version = damaged.version()
     days = Days(FIRST, FIRST + DAY)
     found = backfill(config, days, partial(rebuild, session, write=True), QUIET, write=True)
@@ -165,6 +173,35 @@ def test_past_days_are_rebuilt_as_they_landed(session, tmp_path: Path, keys: Pat
         same(table(config.tables, name), rows)
     after = DeltaTable(f"{config.tables}/{FEATURES}")
     assert reasons(after, range(version + 1, after.version() + 1)) == {version + 1: BACKFILL}
+
+
+def test_spark_brings_nobody_back_who_is_erased_meanwhile(
+    session, tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = write_midnights(tmp_path, 1)
+    config = load_config(None, log=log, tables=tmp_path / "tables", keys=keys)
+    replay(config, QUIET)
+    refs = set(table(config.tables, FEATURES)["subject_ref"].to_pylist())
+    who = sorted(refs - set(read_objections(config.tables)))[0]
+    for name in (FEATURES, DECISIONS):
+        DeltaTable(f"{config.tables}/{name}").delete(f"subject_ref = '{who}'")
+    version = DeltaTable(f"{config.tables}/{FEATURES}").version()
+    replace, calls = spark_backfill._replace, []
+
+    def erase_first(*given: object) -> None:
+        if not calls:
+            DeltaTable(f"{config.tables}/observations").delete(f"subject_ref = '{who}'")
+        calls.append(given)
+        replace(*given)
+
+    monkeypatch.setattr(spark_backfill, "_replace", erase_first)
+    days = Days(FIRST, FIRST)
+    backfill(config, days, partial(rebuild, session, write=True), QUIET, write=True)
+    for name in (FEATURES, DECISIONS):
+        assert who not in table(config.tables, name)["subject_ref"].to_pylist()
+    stand = DeltaTable(f"{config.tables}/{FEATURES}")
+    said = reasons(stand, range(version + 1, stand.version() + 1))
+    assert [*said.values()][:2] == [BACKFILL, ERASURE]
 
 
 def test_a_day_that_others_changed_since_it_was_read_is_found(session, root: Path) -> None:
