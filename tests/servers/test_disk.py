@@ -67,6 +67,7 @@ def _go_on_by_commands(config: Config, log: Path, recorded: Path) -> None:
     path.write_text(config.model_dump_json(exclude_none=True))
     job = subprocess.Popen([COMMAND, "live", "--config", path], stderr=subprocess.PIPE, text=True)
     try:
+        assert "created expression.decisions" in _told("topics", "create", "--config", path)
         assert "all topics are there" in _told("topics", "create", "--config", path)
         before = _landed(config)
         assert "records in" in _told("publish", log, "--retime", "--config", path)
