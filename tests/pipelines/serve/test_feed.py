@@ -34,13 +34,12 @@ from transforms.landing.prepare import prepare_tables
 pytestmark = pytest.mark.kafka
 
 DECISIONS = "expression_decisions"
-SHIFT = (BEGIN - datetime.now(UTC)).total_seconds()
-"""By this the clock of the events is shifted: windows of the tests have just ended."""
 
 
 @pytest.fixture
 def config(new_broker: Callable[..., Broker], tmp_path: Path) -> Config:
-    kafka = Kafka(bootstrap=new_broker(heap="256m").bootstrap, clock_offset_s=SHIFT)
+    shift_s = (BEGIN - datetime.now(UTC)).total_seconds()  # the tests' windows are yet to end
+    kafka = Kafka(bootstrap=new_broker(heap="256m").bootstrap, clock_offset_s=shift_s)
     write_keys(tmp_path / "keys.yaml")
     prepare_tables(tmp_path / "tables")
     return load_config(
