@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import closing
+from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import TopicAlreadyExistsError
@@ -93,30 +94,19 @@ def create_topics(
     are read again at each start.
     """
     keep_ms = -1 if keep_days is None else round(keep_days * 86_400_000)
-    with explain_kafka_error(kafka):
-        admin = KafkaAdminClient(**python_settings(kafka))
-        try:
-            missing = sorted(set(TOPICS) - set(admin.list_topics()))
-            wanted = {
-                topic: {
-                    "num_partitions": partitions,
-                    "replication_factor": replication,
-                    "configs": {
-                        "message.timestamp.type": "CreateTime",
-                        "max.message.bytes": str(MAX_MESSAGE),
-                        "retention.ms": str(-1 if topic in GOVERNANCE else keep_ms),
-                    },
-                }
-                for topic in missing
-            }
-            try:
-                if missing:
-                    admin.create_topics(wanted, wait_for_metadata=True)
-            except TopicAlreadyExistsError:
-                return []  # another call was faster
-            return missing
-        finally:
-            admin.close()
+    wanted = {
+        topic: {
+            "num_partitions": partitions,
+            "replication_factor": replication,
+            "configs": {
+                "message.timestamp.type": "CreateTime",
+                "max.message.bytes": str(MAX_MESSAGE),
+                "retention.ms": str(-1 if topic in GOVERNANCE else keep_ms),
+            },
+        }
+        for topic in TOPICS
+    }
+    return _create_missing(kafka, wanted)
 
 
 def create_feed_topics(kafka: Kafka, partitions: int = 4, replication: int = -1) -> list[str]:
@@ -124,21 +114,27 @@ def create_feed_topics(kafka: Kafka, partitions: int = 4, replication: int = -1)
 
     A replication of -1 is the broker's own.
     """
+    wanted = {
+        topic: {
+            "num_partitions": 1 if topic == FEED_POSITION else partitions,
+            "replication_factor": replication,
+            "configs": configs,
+        }
+        for topic, configs in _FEED_CONFIGS.items()
+    }
+    return _create_missing(kafka, wanted)
+
+
+def _create_missing(kafka: Kafka, wanted: dict[str, dict[str, Any]]) -> list[str]:
+    """Create those of these topics that are missing and return their names."""
     with explain_kafka_error(kafka):
         admin = KafkaAdminClient(**python_settings(kafka))
         try:
-            missing = sorted(set(_FEED_CONFIGS) - set(admin.list_topics()))
-            wanted = {
-                topic: {
-                    "num_partitions": 1 if topic == FEED_POSITION else partitions,
-                    "replication_factor": replication,
-                    "configs": _FEED_CONFIGS[topic],
-                }
-                for topic in missing
-            }
+            missing = sorted(set(wanted) - set(admin.list_topics()))
             try:
                 if missing:
-                    admin.create_topics(wanted, wait_for_metadata=True)
+                    made = {topic: wanted[topic] for topic in missing}
+                    admin.create_topics(made, wait_for_metadata=True)
             except TopicAlreadyExistsError:
                 return []  # another call was faster
             return missing
