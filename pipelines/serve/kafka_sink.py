@@ -95,9 +95,10 @@ class KafkaSink:
         erased, sent = changes.erased, 0
         with self._explained(opened=True):
             if changes.standing is not None:
-                known = self._last_of_each()
+                known = self._ids_by_subject()
                 erased = tuple(sorted(known.keys() - changes.standing))
-                rows = rows.filter(pc.invert(pc.is_in(rows["decision_id"], _ids(known))))
+                sent_before = pa.array([id_ for ids in known.values() for id_ in ids], pa.string())
+                rows = rows.filter(pc.invert(pc.is_in(rows["decision_id"], sent_before)))
             send = self._producer.send
             self._producer.begin_transaction()
             for subject in erased:
@@ -139,9 +140,9 @@ class KafkaSink:
                         raise AffectstreamError(message) from error
         return found
 
-    def _last_of_each(self) -> dict[str, list[bytes]]:
-        """Return the events that the topic holds of each subject since its last tombstone."""
-        found: dict[str, list[bytes]] = {}
+    def _ids_by_subject(self) -> dict[str, list[str]]:
+        """Return the ids that the topic holds of each subject since its last tombstone."""
+        found: dict[str, list[str]] = {}
         with closing(KafkaConsumer(**reader_settings(self._kafka))) as consumer:
             places = partitions_of(consumer, [FEED])
             consumer.assign(places)
@@ -153,7 +154,7 @@ class KafkaSink:
                     if value is None:
                         found.pop(key.decode(), None)
                     else:
-                        found.setdefault(key.decode(), []).append(value)
+                        found.setdefault(key.decode(), []).append(json.loads(value)["id"])
         return found
 
     @contextmanager
@@ -172,13 +173,6 @@ class KafkaSink:
             if opened or isinstance(error, BrokerAwayError):
                 raise AwayError(str(error)) from error
             raise
-
-
-def _ids(known: dict[str, list[bytes]]) -> pa.Array:
-    """Return the ids of these events."""
-    return pa.array(
-        [json.loads(event)["id"] for events in known.values() for event in events], pa.string()
-    )
 
 
 def _erasure_headers(subject: str, changes: Changes) -> list[tuple[str, bytes]]:
