@@ -159,8 +159,8 @@ class SinkFeed:
             self.progress.taken += sink.write(changes)
             self._last_taken = time.monotonic()
             positions[follower.name] = changes.position
-        here, position = follower.here(), positions.get(follower.name)
-        return here.version - position.version if here and position else 0
+        seen, position = follower.seen, positions.get(follower.name)
+        return seen.version - position.version if seen and position else 0
 
     def _next(self, follower: Follower, position: Position | None) -> Changes | None:
         """Return the next changes; at first those that the start asks for."""

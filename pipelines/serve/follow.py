@@ -1,6 +1,5 @@
 """The follower: what became new in a table since a position, and whose rows were erased."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from pipelines.serve.followed_table import FollowedTable
 from pipelines.tables.changes import (
     BACKFILL,
     CHANGE,
@@ -26,7 +26,6 @@ from schemas.table import Root
 from schemas.tables import TABLES
 
 _VERSIONS_AT_ONCE = 5  # of 100,000 rows each at most
-_OPEN_EACH_S = 10.0
 _NEWS = pa.array(["insert", "update_postimage"])
 
 
@@ -72,56 +71,48 @@ class Follower:
 
     def __init__(self, root: Root, table: str, columns: Sequence[str] | None = None) -> None:
         self.name = table
-        self._place = f"{root}/{table}"
         self._row = TABLES[table]
         self._columns = list(columns or self._row.schema.names)
-        self._table: DeltaTable | None = None
-        self._opened_at = 0.0
+        self._place = f"{root}/{table}"
+        self._table = FollowedTable(root, table)
+        self.seen: Position | None = None
+        """Behind what the table held at the last look, None before it is made."""
 
     def opened(self) -> DeltaTable | None:
         """Return the table as it stands now, None before it is made.
 
-        It is opened anew whenever it has grown, and every few seconds: a handle takes the commits
-        of a table that was made anew in its place for those of its own.
+        Raises:
+            AwayError: it cannot be read.
         """
         try:
-            if self._table is not None:
-                version = self._table.version()
-                self._table.update_incremental()
-                old = time.monotonic() - self._opened_at > _OPEN_EACH_S
-                if self._table.version() == version and not old:
-                    return self._table
-            self._table = None
-            if not DeltaTable.is_deltatable(self._place):
-                return None
-            self._table, self._opened_at = DeltaTable(self._place), time.monotonic()
-        except (DeltaError, OSError) as error:
-            reason = " ".join(str(error).split())
-            message = f"{self._place} cannot be read: {reason}"
+            table = self._table.newest()
+        except (DeltaError, pa.ArrowException, OSError) as error:
+            self._table.forget()
+            message = f"{self._place} cannot be read: {' '.join(str(error).split())}"
             raise AwayError(message) from error
-        return self._table
+        self.seen = None if table is None else _position(table)
+        return table
 
     def here(self) -> Position | None:
         """Return the position behind all that the table holds now, None before it is made."""
-        table = self.opened()
-        return None if table is None else Position(str(table.metadata().id), table.version())
+        self.opened()
+        return self.seen
 
     def skip(self) -> Changes | None:
         """Return no change, with the position behind all that the table holds now."""
         table = self.opened()
         if table is None:
             return None
-        here = Position(str(table.metadata().id), table.version())
-        return Changes(self.name, self._whole(None), (), here, self._standing(table))
+        return Changes(self.name, self._whole(None), (), _position(table), self._standing(table))
 
     def snapshot(self, where: pc.Expression) -> Changes | None:
         """Return those rows that stand now and for which this holds, as if they were all new."""
         table = self.opened()
         if table is None:
             return None
-        here = Position(str(table.metadata().id), table.version())
         rows = table.to_pyarrow_dataset().to_table(columns=self._present(table), filter=where)
-        return Changes(self.name, self._whole(rows), (), here, self._standing(table))
+        standing = self._standing(table)
+        return Changes(self.name, self._whole(rows), (), _position(table), standing)
 
     def _standing(self, table: DeltaTable) -> frozenset[str]:
         column = self._row.subject or self._row.row_id
@@ -138,7 +129,7 @@ class Follower:
         table = self.opened()
         if table is None:
             return None
-        here = Position(str(table.metadata().id), table.version())
+        here = _position(table)
         if position.table_id != here.table_id or position.version > here.version:
             message = (
                 f"{self.name} was made anew since it was followed to version {position.version}, "
@@ -219,6 +210,10 @@ class Follower:
         if len(last) == len(ids):
             return rows
         return rows.take(pa.array(np.sort(len(ids) - 1 - last)))
+
+
+def _position(table: DeltaTable) -> Position:
+    return Position(str(table.metadata().id), table.version())
 
 
 def _pairs(rows: pa.Table, columns: tuple[str, str]) -> list[tuple[int, str]]:

@@ -1,15 +1,14 @@
 """The newest decisions, and the explanation of one of them from what landed."""
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
 from pipelines.serve.dashboard import charts
 from pipelines.serve.dashboard.codes import meaning
-from pipelines.serve.dashboard.reader import moment, text
+from pipelines.serve.dashboard.reader import moment
 from pipelines.serve.dashboard.selection import choose_selection
 from pipelines.serve.dashboard.view import Page, choose, ink, plain, short, show_chart, show_table
+from pipelines.serve.literals import same, text
 from schemas.modalities import MODALITIES
 from schemas.table import PARTITION
 
@@ -120,7 +119,7 @@ def _show_rule(page: Page, decision: pd.Series) -> None:
 def _show_observations(page: Page, window: pd.Series) -> None:
     """Show what each modality gave to the window, abstentions and quality codes included."""
     st.markdown(f"**{page.say('observed')}**")
-    same = " AND ".join(_same(name, window[name]) for name in _PARTS)
+    parts = " AND ".join(same(name, window[name]) for name in _PARTS)
     found = page.reader.rows(
         "SELECT modality, expression, count(*) AS events, avg(confidence) AS confidence, "
         "avg(valence) AS valence, avg(arousal) AS arousal, quality, model_id FROM observations "
@@ -128,7 +127,7 @@ def _show_observations(page: Page, window: pd.Series) -> None:
         f"AND event_time >= {moment(window['window_start'])} "
         f"AND event_time < {moment(window['window_end'])} "
         f"AND subject_ref = {text(window['subject_ref'])} "
-        f"AND session_ref = {text(window['session_ref'])} AND {same} "
+        f"AND session_ref = {text(window['session_ref'])} AND {parts} "
         "GROUP BY modality, expression, quality, model_id ORDER BY modality, events DESC",
         "observations",
     )
@@ -144,10 +143,6 @@ def _show_observations(page: Page, window: pd.Series) -> None:
     names = ("modality", "expression", "events", "confidence", "valence", "arousal", "quality")
     columns = {name: page.say(name) for name in (*names, "meaning")}
     show_table(rows, columns | {"model_id": page.say("model")}, "observed_table")
-
-
-def _same(column: str, value: Any) -> str:
-    return f"{column} IS NULL" if value is None else f"{column} = {text(value)}"
 
 
 def _show_attention(page: Page, window: pd.Series) -> None:

@@ -4,8 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from pipelines.serve.dashboard import charts
-from pipelines.serve.dashboard.reader import text
 from pipelines.serve.dashboard.view import Page, ink, short, show_chart, show_table
+from pipelines.serve.literals import text
 from schemas.table import PARTITION
 from schemas.tables import TABLES
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
+from pipelines.serve.followed_table import FollowedTable
 from pipelines.tables.arrow_types import plain_types
 from schemas.errors import AffectstreamError
 from schemas.table import PARTITION, Root
@@ -20,9 +21,6 @@ from schemas.tables import TABLES
 
 _FRESH_S = 0.1
 """For how long a table counts as just looked at: a run of a view asks several times."""
-_REOPEN_S = 10.0
-"""After how long a table is opened anew: one that was deleted and made again looks unchanged to the
-handle of the old one."""
 _RESULTS = 128
 _DAYS = 7
 """How many of the newest days can be chosen."""
@@ -42,9 +40,9 @@ class Reader:
         self.root = root
         self._clock = clock
         self._lock = threading.RLock()
-        self._tables: dict[str, DeltaTable] = {}
+        self._followed: dict[str, FollowedTable] = {}
+        self._tables: dict[str, DeltaTable | None] = {}
         self._looked_at: dict[str, float] = {}
-        self._opened_at: dict[str, float] = {}
         self._results: OrderedDict[tuple[str, Versions], pd.DataFrame] = OrderedDict()
 
     def version(self, name: str) -> int | None:
@@ -72,7 +70,7 @@ class Reader:
                 return self._rows(sql, names)
             except (DeltaError, pa.ArrowException, OSError):
                 for name in names:  # made anew since it was opened, or vacuumed while it was read
-                    self._tables.pop(name, None)
+                    self._forget(name)
                     self._looked_at.pop(name, None)
             try:
                 return self._rows(sql, names)
@@ -153,27 +151,16 @@ class Reader:
             if now - self._looked_at.get(name, -_FRESH_S) < _FRESH_S:
                 return self._tables.get(name)
             self._looked_at[name] = now
+            followed = self._followed.setdefault(name, FollowedTable(self.root, name))
             try:
-                if name in self._tables and now - self._opened_at[name] < _REOPEN_S:
-                    self._tables[name].update_incremental()
-                else:
-                    self._open(name, now)
-            except (DeltaError, OSError):
-                self._tables.pop(name, None)  # being made, or replaced: the next look finds it
+                self._tables[name] = followed.newest()
+            except (DeltaError, pa.ArrowException, OSError):
+                self._forget(name)  # being made, or replaced: the next look finds it
             return self._tables.get(name)
 
-    def _open(self, name: str, now: float) -> None:
-        place = f"{self.root}/{name}"
-        self._opened_at[name] = now
-        if DeltaTable.is_deltatable(place):
-            self._tables[name] = DeltaTable(place)
-        else:
-            self._tables.pop(name, None)
-
-
-def text(value: str) -> str:
-    """Return a value as a literal of SQL."""
-    return "'" + value.replace("'", "''") + "'"
+    def _forget(self, name: str) -> None:
+        self._tables.pop(name, None)
+        self._followed.pop(name, None)
 
 
 def moment(value: datetime) -> str:

@@ -5,8 +5,9 @@ from datetime import date, datetime, timedelta
 
 import streamlit as st
 
-from pipelines.serve.dashboard.reader import moment, text
+from pipelines.serve.dashboard.reader import moment
 from pipelines.serve.dashboard.view import Page, choose, plain, short
+from pipelines.serve.literals import text
 from schemas.table import PARTITION
 
 _BIN_S = {5: 5, 15: 10, 60: 60, 1440: 900}

@@ -86,7 +86,7 @@ def test_files_that_went_while_a_table_was_open_are_looked_for_anew(
     rows = LandedRows(tmp_path / "tables")
     span = (BEGIN, BEGIN + timedelta(hours=1))
     assert len(rows.history("emotion_features", ADA, None, span, 100, None).rows) == WINDOWS
-    stale = rows._tables["emotion_features"].table
+    stale = DeltaTable(tmp_path / "tables" / "emotion_features")
     shutil.rmtree(tmp_path / "tables" / "emotion_features")
     prepare_tables(tmp_path / "tables")
     land(tmp_path / "tables", "emotion_features", feature("ada", 0))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.serve.dashboard.reader import Reader, moment, text
+from pipelines.serve.dashboard.reader import Reader, moment
+from pipelines.serve.literals import text
 from schemas.errors import AffectstreamError
 from tests.support.clock import Clock
 from tests.support.served import BEGIN, feature, land, review
