@@ -16,9 +16,9 @@ def measure(folder: Path) -> dict[str, float]:
     """
     p50: dict[bool, list[float]] = {False: [], True: []}
     for number in range(_ROUNDS):
-        for feed in p50:
+        for feed, found in p50.items():
             where = folder / f"{number}-{feed}"
-            p50[feed].append(latency(where, _RATE, _MINUTES, feed=feed)["commit_p50_s"])
+            found.append(latency(where, _RATE, _MINUTES, feed=feed)["commit_p50_s"])
     alone, fed = median(p50[False]), median(p50[True])
     return {
         "live_commit_p50_s": alone,
