@@ -88,6 +88,11 @@ class DeadLetterCode(_Code):
         "Set the clock of the device that sends; to publish an old log beside a live job, use "
         "`affectstream publish --retime`.",
     )
+    KEY_SHREDDED = (
+        "key_shredded",
+        "The event is of a time whose key was removed by `affectstream keys shred`.",
+        "Nothing: rows that refer to nobody would be made. Leave such records out of the log.",
+    )
     LATE = (
         "late",
         "The event came after its window and the allowed lateness had passed in its partition.",
