@@ -229,7 +229,9 @@ ERASURES = pa.schema(
         column("files_deleted", pa.int64(), "files deleted for all of this run", unit="files"),
         column("tables", pa.string(), "JSON: table → rows deleted"),
         column("versions", pa.string(), "JSON: table → version from which on it has none of them"),
-        column("places", pa.string(), "JSON: folders and stores that were searched, and nothing found"),
+        column(
+            "places", pa.string(), "JSON: folders and stores that were searched, and nothing found"
+        ),
         _DATE,
     ]
 )

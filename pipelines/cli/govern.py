@@ -76,4 +76,3 @@ def erase(
     if certificate:
         write_certificate(certificate, proofs)
         console.print(f"certificate: {certificate}")
-

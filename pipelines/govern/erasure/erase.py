@@ -103,7 +103,7 @@ def erase(
             _wait(held_s, status, "a job runs, until it has let go of open windows")
             run.delete(first=False)
         _wait_for_sinks(run, how, status)
-        erase_online(config, all_references(people))
+        erase_online(config, all_references(people))  # the newest rows of some come again
         status.update("deleting files and log entries of older versions")
         files = sum(drop_old_files(place) for place in standing(config.tables).values())
         status.update("looking for what is left")
@@ -114,7 +114,9 @@ def erase(
             proof,
             completed_at=now,
             files_deleted=files,
-            versions={name: version for name, version in run.versions.items() if name in proof.tables},
+            versions={
+                name: version for name, version in run.versions.items() if name in proof.tables
+            },
             places=places,
         )
         for proof in run.proofs.values()
@@ -128,7 +130,7 @@ def _begin(
 ) -> tuple[dict[str, int], dict[str, Proof]]:
     """Write the tombstones; return up to when rows go, in µs, of whom that is limited, and proofs.
 
-    A person who is named twice is erased up to the later time.
+    A person who is named twice is erased up to the later time. The window that has it goes whole.
     """
     now = datetime.now(UTC)
     last: dict[str, datetime] = {}
@@ -137,7 +139,12 @@ def _begin(
         last[stone] = max(request.until or _ALWAYS, last.get(stone, request.until or _ALWAYS))
     limited = {stone: time for stone, time in last.items() if time is not _ALWAYS}
     proofs = begin(config.tables, dict.fromkeys(last, now) | limited)
-    return {stone: round(time.timestamp() * 1_000_000) for stone, time in limited.items()}, proofs
+    length_us = round(config.windows.length_s * 1_000_000)
+    until = {
+        stone: -(-round(time.timestamp() * 1_000_000) // length_us) * length_us
+        for stone, time in limited.items()
+    }
+    return until, proofs
 
 
 def _wait(seconds: float, status: Status, what: str) -> None:
@@ -168,7 +175,9 @@ def _check_gone(run: _Erasure) -> list[str]:
         AffectstreamError: some still hold one.
     """
     config = run.config
-    wanted = {*all_references(run.people), *(person.fold for person in run.people), *run.ids}
+    # Whoever consented anew goes on under the same references: of them only rows are looked for.
+    whole = [person for person in run.people if person.tombstone not in run.until]
+    wanted = {*all_references(whole), *(person.fold for person in whole), *run.ids}
     beside = [config.live.state, *store_files(config)]
     left = [
         *files_that_name(config.tables, wanted),

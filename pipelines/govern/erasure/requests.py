@@ -1,4 +1,4 @@
-"""Erasure requests as they were recorded: topic ``governance.erasure``, or a log's records of it."""
+"""Erasure requests as they were recorded: in the topic ``governance.erasure``, or in a log."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -84,7 +84,9 @@ def _last_grants(config: Config) -> dict[str, datetime]:
     found: dict[str, datetime] = {}
     for rows in read_landed(config.tables):
         grants = rows.filter(pc.equal(rows["action"], "granted"))
-        pairs = zip(grants["person_fold"].to_pylist(), grants["recorded_at"].to_pylist(), strict=True)
+        pairs = zip(
+            grants["person_fold"].to_pylist(), grants["recorded_at"].to_pylist(), strict=True
+        )
         for fold, time in pairs:
             found[fold] = max(time, found.get(fold, time))
     return found

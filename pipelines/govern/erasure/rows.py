@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable
 
 from pipelines.govern.erasure.people import Person
+from pipelines.tables.arrow_types import rows_with
 from pipelines.tables.changes import ERASURE, REASON
 from pipelines.tables.query import standing
 from schemas.events import TIME
@@ -40,7 +41,8 @@ def find_rows(root: Root, people: Iterable[Person], until: Mapping[str, int]) ->
     """Return what stands of these persons, and the dead letters of their events.
 
     ``until`` gives for some tombstones the time, in µs since 1970, up to which rows are meant:
-    persons who consented anew since they asked. Of all others every row is.
+    persons who consented anew since they asked. It is the end of a window. Of all others every row
+    is meant.
     """
     owners: dict[str, Person] = {}
     for person in people:
@@ -78,17 +80,20 @@ def _subject_columns(table: Table) -> Iterator[str]:
             yield _FOLD
 
 
+def _time_of(table: Table) -> str:
+    """Return the column by which rows are limited; the ids of one window go together."""
+    return "window_end" if "window_end" in table.schema.names else table.lookup_column
+
+
 def _read(
     root: Root, table: Table, column: str, owners: Mapping[str, Person], until: Mapping[str, int]
 ) -> pa.Table:
     """Return the rows' ids, whose they are, and their event ids where the table has some."""
-    columns = {table.row_id, column, table.lookup_column, _EVENT} & set(table.schema.names)
-    wanted = pc.field(column).isin(pa.array(sorted(owners), pa.string()))
-    dataset = DeltaTable(f"{root}/{table.name}").to_pyarrow_dataset()
-    rows = dataset.to_table(columns=sorted(columns), filter=wanted)
+    columns = {table.row_id, _time_of(table), _EVENT} & set(table.schema.names)
+    rows = rows_with(DeltaTable(f"{root}/{table.name}"), column, owners, sorted(columns))
     if not until:
         return rows
-    times = rows[table.lookup_column].cast(pa.int64()).to_pylist()
+    times = rows[_time_of(table)].cast(pa.int64()).to_pylist()
     limits = [until.get(owners[who].tombstone) for who in rows[column].to_pylist()]
     meant = [limit is None or time <= limit for time, limit in zip(times, limits, strict=True)]
     return rows.filter(pa.array(meant, pa.bool_()))
@@ -108,16 +113,14 @@ def _of_persons(
         frozenset(rows[table.row_id].to_pylist()),
         Counter(owners[ref].tombstone for ref in rows[column].to_pylist()),
         pa.table({"ref": pa.array(references), "until": pa.array(limits, pa.int64()).cast(TIME)}),
-        f"t.{column} = s.ref AND (s.until IS NULL OR t.{table.lookup_column} <= s.until)",
+        f"t.{column} = s.ref AND (s.until IS NULL OR t.{_time_of(table)} <= s.until)",
     )
 
 
 def _letters(root: Root, events: set[str]) -> Iterator[PersonRows]:
     """Yield the dead letters that name an event of theirs; they say of nobody whose they are."""
     table = TABLES[_LETTERS]
-    dataset = DeltaTable(f"{root}/{table.name}").to_pyarrow_dataset()
-    named = pc.field(_EVENT).isin(pa.array(sorted(events), pa.string()))
-    rows = dataset.to_table(columns=[table.row_id, _EVENT], filter=named)
+    rows = rows_with(DeltaTable(f"{root}/{table.name}"), _EVENT, events, [table.row_id])
     if rows.num_rows:
         ids = frozenset(rows[table.row_id].to_pylist())
         keys = pa.table({"ref": pc.unique(rows[_EVENT])})

@@ -58,8 +58,9 @@ def _positions(config: Config) -> Iterator[tuple[str, Mapping[str, Position]]]:
     if "webhook" in config.feed.sinks:
         hook = WebhookSink(config.feed, config.live.state / "feed", clock(config))
         yield "webhook", hook.positions()
-    # Who runs recorded logs alone has no broker, and the settings name none.
-    if "kafka" in config.feed.sinks and {"kafka", "feed"} & config.model_fields_set:
+    # Who runs recorded logs alone has no broker: the settings name none, or a log.
+    named = {"kafka", "feed"} & config.model_fields_set
+    if "kafka" in config.feed.sinks and named and config.log is None:
         with explain_kafka_error(config.kafka):
             positions = read_positions(config.kafka, config.feed.name)
         yield "kafka", positions

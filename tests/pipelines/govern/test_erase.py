@@ -6,8 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from pipelines.govern.erasure.erase import How, Request, erase
 from pipelines.govern.erasure.requests import open_requests
 from pipelines.run.replay import replay
 from pipelines.serve.feed import start_feeds
-from pipelines.serve.follow import Follower
 from pipelines.serve.online import latest
 from pipelines.serve.stores import open_online
 from pipelines.sessionlogs.sample import write_sample
@@ -36,7 +34,6 @@ from schemas.tables import TABLES
 from tests.support.live_runs import CONSTANT
 from tests.support.served import BEGIN, decision, feature, land
 from transforms.landing.delta import TableWriter
-from transforms.landing.prepare import prepare_tables
 from transforms.pseudonymise import Pseudonyms
 
 QUIET = Console(quiet=True)
@@ -188,7 +185,7 @@ def test_the_change_feed_tells_followers_before_it_goes(ran: Config, tmp_path: P
     store = open_online(fed.online)
     assert latest(store, "emotion_features", min(refs), now=lambda: BEGIN) is not None
     store.close()
-    with pytest.raises(AffectstreamError, match="online has .* start `affectstream feed`"):
+    with pytest.raises(AffectstreamError, match=r"online has .* start `affectstream feed`"):
         erase(fed, read_keys(fed.keys), [Request(HER)], QUIET, How(patience_s=0))
     _feed_once(fed)
     erase(fed, read_keys(fed.keys), [Request(HER)], QUIET, How(patience_s=0))
@@ -307,9 +304,13 @@ def test_a_killed_erasure_is_gone_on_with(
     hers, theirs = ids(ran, refs), others(ran, refs)
     file = tmp_path / "config.yaml"
     file.write_text(ran.model_dump_json(), encoding="utf-8")
-    command = [sys.executable, "-c", _KILLED, where, when, str(number), HER, "--config", str(file)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    killed = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, where, when, str(number), HER, "--config", str(file)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     (proof,) = erase(ran, read_keys(ran.keys), [Request(HER)], QUIET)
     assert that_hold(tmp_path / "tables", hers) == set()
