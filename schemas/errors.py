@@ -204,6 +204,11 @@ class QualityCode(_Code):
 class RefusalCode(_Code):
     """Why the gate turned an event away; a policy refusal is never retried."""
 
+    ERASED = (
+        "erased",
+        "The subject was erased, and has not consented since; the row does not say who it is.",
+        "Stop sending events of that person, or send a consent that was given after the erasure.",
+    )
     NOTICE_MISSING = (
         "notice_missing",
         "The event does not say which notice the subject saw.",
