@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.status import Status
 
 from pipelines.config import Config
-from pipelines.govern.erasure.files import drop_old_files
+from pipelines.govern.erasure.files import UNDER_WAY_S, drop_old_files
 from pipelines.govern.erasure.people import Person, all_references, find_people
 from pipelines.govern.erasure.proof import Proof, begin, note
 from pipelines.govern.erasure.rows import delete_rows, find_rows
@@ -24,6 +24,7 @@ from schemas.keys import Keys
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
 _MOST_SHOWN = 5
 _POLL_S = 0.5
+_PAUSE_S = 5.0
 _SLACK_S = 10.0
 """What commits, and some checkpoints, take beyond the event time that a job holds."""
 
@@ -38,10 +39,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """``given_up`` are sinks that nobody feeds any more; the others are given ``patience_s``."""
+    """``given_up`` are sinks that nobody feeds any more; the others are given ``patience_s``.
+
+    ``under_way_s`` is how long a file may be of a commit that is still under way.
+    """
 
     given_up: Collection[str] = ()
     patience_s: float = 60.0
+    under_way_s: float = UNDER_WAY_S
 
 
 @dataclass(slots=True)
@@ -54,6 +59,15 @@ class _Erasure:
     proofs: dict[str, Proof]
     ids: set[str] = field(default_factory=set)
     versions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> set[str]:
+        """What no file may hold.
+
+        Whoever consented anew goes on under the same references: of them only rows are looked for.
+        """
+        whole = [person for person in self.people if person.tombstone not in self.until]
+        return {*all_references(whole), *(person.fold for person in whole), *self.ids}
 
     def delete(self, *, first: bool) -> None:
         """Delete what stands, and note before how much it is.
@@ -104,10 +118,7 @@ def erase(
             run.delete(first=False)
         _wait_for_sinks(run, how, status)
         erase_online(config, all_references(people))  # the newest rows of some come again
-        status.update("deleting files and log entries of older versions")
-        files = sum(drop_old_files(place) for place in standing(config.tables).values())
-        status.update("looking for what is left")
-        places = _check_gone(run)
+        files, places = _drop_and_search(run, how, status)
     now = datetime.now(UTC)
     proofs = [
         replace(
@@ -168,29 +179,35 @@ def _wait_for_sinks(run: _Erasure, how: How, status: Status) -> None:
         time.sleep(_POLL_S)
 
 
-def _check_gone(run: _Erasure) -> list[str]:
-    """Search all files for references and row ids; return the places that were searched.
+def _drop_and_search(run: _Erasure, how: How, status: Status) -> tuple[int, list[str]]:
+    """Delete old files until a search finds nothing; return how many, and what was searched.
 
     Raises:
-        AffectstreamError: some still hold one.
+        AffectstreamError: some still name a person, and waiting would not change it.
     """
     config = run.config
-    # Whoever consented anew goes on under the same references: of them only rows are looked for.
-    whole = [person for person in run.people if person.tombstone not in run.until]
-    wanted = {*all_references(whole), *(person.fold for person in whole), *run.ids}
-    beside = [config.live.state, *store_files(config)]
-    left = [
-        *files_that_name(config.tables, wanted),
-        *local_files_that_name([place for place in beside if place.exists()], wanted),
-    ]
-    if left:
-        shown = ", ".join(left[:_MOST_SHOWN])
-        more = f" and {len(left) - _MOST_SHOWN} more" if len(left) > _MOST_SHOWN else ""
-        message = (
-            f"rows are deleted and the gate is closed, but {shown}{more} still name the person: "
-            "checkpoints change while the job runs (start it, or delete the state of a job that "
-            "will not go on), and files of a writer that died go after ten minutes; then run this "
-            "again"
-        )
-        raise AffectstreamError(message)
-    return [str(config.tables), *(str(place) for place in beside if place.exists())]
+    beside = [place for place in (config.live.state, *store_files(config)) if place.exists()]
+    files, end = 0, time.monotonic() + how.under_way_s + _SLACK_S
+    while True:
+        status.update("deleting files and log entries of older versions")
+        for place in standing(config.tables).values():
+            files += drop_old_files(place, run.wanted, how.under_way_s)
+        status.update("looking for what is left")
+        left = files_that_name(config.tables, run.wanted)
+        outside = local_files_that_name(beside, run.wanted)
+        if not left and not outside:
+            return files, [str(config.tables), *map(str, beside)]
+        changing = is_held(config.live.state) or not outside
+        if not changing or time.monotonic() > end:
+            raise AffectstreamError(_left_over([*left, *outside]))
+        _wait(_PAUSE_S, status, f"{len(left) + len(outside)} files may be of a commit under way")
+
+
+def _left_over(files: Sequence[str]) -> str:
+    shown = ", ".join(files[:_MOST_SHOWN])
+    more = f" and {len(files) - _MOST_SHOWN} more" if len(files) > _MOST_SHOWN else ""
+    return (
+        f"rows are deleted and the gate is closed, but {shown}{more} still name the person: "
+        "checkpoints change while the job runs (start it, or delete the state of a job that will "
+        "not go on); then run this again"
+    )

@@ -3,36 +3,28 @@
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from urllib.parse import unquote
 
 import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
-from deltalake.fs import DeltaStorageHandler
+
+from pipelines.govern.erasure.search import files_under, filesystem, holds_one
 
 _LOG = "_delta_log"
 _ENTRY = re.compile(rf"{_LOG}/\.?(\d{{20}})\.")
-_UNDER_WAY_S = 600.0
-"""A file that no log entry names may be of a commit under way while it is younger than this."""
+UNDER_WAY_S = 120.0
+"""A file that no log entry names may be of a commit under way while it is younger than this: one
+takes seconds, a lost race with another writer included, and leaves its file behind."""
 
 
-def filesystem(place: str) -> pa_fs.FileSystem:
-    """Return the files under a folder, or under an object store's URI, by their relative paths."""
-    return pa_fs.PyFileSystem(DeltaStorageHandler(place))
-
-
-def files_under(files: pa_fs.FileSystem) -> list[pa_fs.FileInfo]:
-    """List all files, those of the log too."""
-    found = files.get_file_info(pa_fs.FileSelector("", recursive=True))
-    return [info for info in found if info.type == pa_fs.FileType.File]
-
-
-def drop_old_files(place: str) -> int:
+def drop_old_files(place: str, ids: Set[str] = frozenset(), under_way_s: float = 0) -> int:
     """Delete what only older versions of a table need; return how many files that was.
 
     A full vacuum would do nearly that, but it would also take files of commits that are under way
-    beside it. What no commit names is left until it is ten minutes old. Older versions, and their
-    change feed, cannot be read any more; who writes to the table goes on.
+    beside it. Of what no commit names only that goes which holds one of ``ids``, once it is
+    ``under_way_s`` old. Older versions, and their change feed, cannot be read any more; who writes
+    to the table goes on.
     """
     table = DeltaTable(place)
     table.create_checkpoint()
@@ -50,8 +42,8 @@ def drop_old_files(place: str) -> int:
         elif path.startswith(_LOG):
             old = False
         else:
-            young = time.time() - info.mtime.timestamp() < _UNDER_WAY_S
-            old = path not in needed and (path in named or not young)
+            dead = time.time() - info.mtime.timestamp() >= under_way_s
+            old = path not in needed and (path in named or (dead and holds_one(files, path, ids)))
         if old:
             files.delete_file(path)
             gone += 1

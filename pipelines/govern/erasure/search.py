@@ -1,18 +1,30 @@
 """The proof by bytes: in which files references or row ids still stand."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
+from deltalake.fs import DeltaStorageHandler
 
-from pipelines.govern.erasure.files import files_under, filesystem
 from schemas.table import Root
 
 _ID = 32  # hex digits
 _RUNS = re.compile(rb"[0-9a-f]{%d,}" % _ID)
+
+
+def filesystem(place: str) -> pa_fs.FileSystem:
+    """Return the files under a folder, or under an object store's URI, by their relative paths."""
+    return pa_fs.PyFileSystem(DeltaStorageHandler(place))
+
+
+def files_under(files: pa_fs.FileSystem) -> list[pa_fs.FileInfo]:
+    """List all files, those of the log too."""
+    found = files.get_file_info(pa_fs.FileSelector("", recursive=True))
+    return [info for info in found if info.type == pa_fs.FileType.File]
 
 
 def files_that_name(root: Root, ids: Iterable[str]) -> list[str]:
@@ -22,13 +34,21 @@ def files_that_name(root: Root, ids: Iterable[str]) -> list[str]:
     """
     wanted = frozenset(ids)
     files = filesystem(str(root))
-    found = []
-    for info in files_under(files):
-        with files.open_input_file(info.path) as file:
+    return [
+        f"{root}/{info.path}" for info in files_under(files) if holds_one(files, info.path, wanted)
+    ]
+
+
+def holds_one(files: pa_fs.FileSystem, path: str, ids: Set[str]) -> bool:
+    """Tell whether a file holds one of these ids; one that is gone meanwhile does not."""
+    if not ids:
+        return False
+    try:
+        with files.open_input_file(path) as file:
             data = file.read_buffer()
-        if _holds(data, wanted) or (info.path.endswith(".parquet") and _decoded(data, wanted)):
-            found.append(f"{root}/{info.path}")
-    return found
+    except FileNotFoundError:
+        return False
+    return _holds(data, ids) or (path.endswith(".parquet") and _decoded(data, ids))
 
 
 def local_files_that_name(places: Iterable[Path], ids: Iterable[str]) -> list[str]:
@@ -49,7 +69,7 @@ def local_files_that_name(places: Iterable[Path], ids: Iterable[str]) -> list[st
     return found
 
 
-def _holds(data: pa.Buffer, wanted: frozenset[str]) -> bool:
+def _holds(data: pa.Buffer, wanted: Set[str]) -> bool:
     return any(each in wanted for run in _RUNS.finditer(memoryview(data)) for each in _ids(run[0]))
 
 
@@ -60,7 +80,7 @@ def _ids(run: bytes) -> Iterator[str]:
         yield text[start : start + _ID]
 
 
-def _decoded(data: pa.Buffer, wanted: frozenset[str]) -> bool:
+def _decoded(data: pa.Buffer, wanted: Set[str]) -> bool:
     file = pq.ParquetFile(pa.BufferReader(data))
     texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
     known = pa.array(sorted(wanted), pa.string())

@@ -2,12 +2,10 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,6 +29,7 @@ from pipelines.sessionlogs.sample import write_sample
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.tables import TABLES
+from tests.support.files import that_hold
 from tests.support.live_runs import CONSTANT
 from tests.support.served import BEGIN, decision, feature, land
 from transforms.landing.delta import TableWriter
@@ -97,22 +96,6 @@ def ids(config: Config, refs: set[str]) -> set[str]:
         if table.subject:
             found.update(of(config, name, refs)[table.row_id].to_pylist())
     return found
-
-
-def texts(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file under a folder as text: its bytes, and the decoded columns of Parquet."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield str(path), path.read_bytes().decode("latin-1")
-            if path.suffix == ".parquet":
-                for row in pq.ParquetFile(path).read().to_pylist():
-                    yield str(path), repr(row)
-
-
-def that_hold(folder: Path, tokens: set[str]) -> set[str]:
-    """By another way than the product's: whatever contains a token, at any place."""
-    either = re.compile("|".join(map(re.escape, sorted(tokens))))
-    return {path for path, text in texts(folder) if either.search(text)}
 
 
 def test_no_byte_is_left_and_others_stay(ran: Config, tmp_path: Path) -> None:
@@ -218,17 +201,19 @@ def test_what_still_names_the_person_is_said(ran: Config) -> None:
 
 
 def test_files_of_commits_under_way_are_left(ran: Config) -> None:
+    """What no commit names goes only where it holds her, and is too old to be named yet."""
     place = Path(ran.tables) / "observations"
     day = next(path for path in place.iterdir() if path.name.startswith("event_date"))
-    under_way = day / "part-00000-under-way.parquet"
-    dead = day / "part-00000-of-a-dead-writer.parquet"
-    for path in (under_way, dead):
-        path.write_bytes(b"no reader looks here")
-    old = datetime.now(UTC) - timedelta(hours=1)
-    os.utime(dead, (old.timestamp(), old.timestamp()))
-    files.drop_old_files(str(place))
-    assert under_way.exists()
-    assert not dead.exists()
+    her = "ab" * 16
+    made = {name: day / f"part-00000-{name}.parquet" for name in ("young", "dead", "others")}
+    for name, path in made.items():
+        row = {"subject_ref": her if name != "others" else "cd" * 16}
+        pq.write_table(pa.Table.from_pylist([row]), path, compression="zstd")
+    old = datetime.now(UTC).timestamp() - 3600
+    for name in ("dead", "others"):
+        os.utime(made[name], (old, old))
+    files.drop_old_files(str(place), {her}, under_way_s=120)
+    assert {name for name, path in made.items() if path.exists()} == {"young", "others"}
 
 
 def test_requests_of_a_log_are_carried_out_once(ran: Config) -> None:
