@@ -22,6 +22,7 @@ setup(
         "deltalake==1.6.6",
         "great-expectations==1.24.1",
         "crc32c>=2.7",
+        "cryptography>=45",
         "jinja2>=3.1",
         "kafka-python==3.0.12",
         "lz4>=4.4",
