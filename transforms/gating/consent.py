@@ -149,7 +149,7 @@ class Consents:
     def __init__(
         self, ledger: Iterable[pa.RecordBatch] = (), tombstones: Tombstones | None = None
     ) -> None:
-        self._tombstones = tombstones or Tombstones(b"")
+        self._tombstones = tombstones or Tombstones()
         self._words: defaultdict[str | None, set[_Word]] = defaultdict(set)
         self._answers: dict[_Question, _Answer] = {}
         self._asked: defaultdict[str | None, list[_Question]] = defaultdict(list)

@@ -98,10 +98,9 @@ def erase(
     """Erase these persons and return the proofs, one for each.
 
     In this order: tombstones close the gate; rows are deleted, and once more when a running job has
-    let go of what it held; feeds take the deletions, the online store forgets, and the vault loses
-    the keys of what is archived; files and log
-    entries of older versions are deleted; then every file is searched. What was begun is gone on
-    with where the same person is named again.
+    let go of what it held; feeds take the deletions, the vault loses the keys of what is archived,
+    and the online store forgets; files and log entries of older versions are deleted; then every
+    file is searched. What was begun is gone on with where the same person is named again.
 
     Raises:
         AffectstreamError: something cannot be finished now, and what to do. The gate is closed to
