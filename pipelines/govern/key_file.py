@@ -26,24 +26,34 @@ from schemas.keys import (
 )
 from schemas.table import PARTITION, Root, Table
 from schemas.tables import TABLES
-from transforms.landing.made_under import check_made_under, has_rows, note_made_under
+from transforms.landing.made_under import (
+    check_made_under,
+    has_rows,
+    is_noted,
+    note_made_under,
+)
 
 _DAY: Final = dt.timedelta(days=1)
+_HOUR: Final = dt.timedelta(hours=1)
+_NOTICE: Final = dt.timedelta(minutes=1)
+"""How long before they hold new keys must stand in the file, so that all workers have them."""
 
 
 def rotate(path: Path, root: Root | None, since: dt.datetime | None = None) -> dt.datetime:
-    """Add a period to a key file, and return from when it holds: by default the next UTC midnight.
+    """Add a period to a key file, and return from when it holds: by default a UTC midnight.
 
-    Each region with keys of its own gets a fresh one, and so do all others together. The keys of
-    persons and tombstones are written down as they are, so that they stay. ``root`` is where the
-    tables stand that were made under these keys, None where nobody said.
+    It is the next that is an hour away. Each region with keys of its own gets a fresh one, and so
+    do all others together. The keys of persons and tombstones are written down as they are, so that
+    they stay. ``root`` is where the tables stand that were made under these keys, None where nobody
+    said.
 
     Raises:
-        AffectstreamError: the time is not after the last period's begin, or in the past of tables
-            that may have rows; the file cannot be changed, or the tables were made under others.
+        AffectstreamError: the time is not after the last period's begin, or past or less than a
+            minute ahead for tables that may have rows; the file cannot be changed, or the tables
+            were made under other keys.
     """
     now = dt.datetime.now(dt.UTC)
-    since = since or dt.datetime.combine(now.date() + _DAY, dt.time(0), dt.UTC)
+    since = since or dt.datetime.combine((now + _HOUR).date() + _DAY, dt.time(0), dt.UTC)
     with _change(path) as file:
         keys = file.keys
         last = max(each.since for each in (*keys.periods, *keys.shredded))
@@ -52,11 +62,11 @@ def rotate(path: Path, root: Root | None, since: dt.datetime | None = None) -> d
             raise AffectstreamError(message)
         if root is not None:
             check_made_under(root, keys)
-        if since <= now and (root is None or has_rows(root)):
+        if since <= now + _NOTICE and (root is None or has_rows(root)):
             message = (
-                f"{since.isoformat()} is past: events of since then that landed already would land "
-                "once more, under the new key; give a later --since, or name new tables that have "
-                "no rows by --tables"
+                f"{since.isoformat()} is past, or too soon for workers to see: events since then "
+                "would land once more, under the new key; give a later --since, or name new tables "
+                "that have no rows by --tables"
             )
             raise AffectstreamError(message)
         fresh = [
@@ -127,7 +137,7 @@ def shred(
     with _change(path) as file:
         plan = plan_shredding(file.keys, until)
         if not lose_links:
-            _check_no_rows(root, plan.end)
+            _check_no_rows(root, file.keys, plan.end)
         gone = [
             ShreddedPeriod(since=each.since, region=each.region, check=fingerprint(each.key))
             for each in plan.removed
@@ -137,15 +147,15 @@ def shred(
     return plan
 
 
-def _check_no_rows(root: Root | None, end: dt.datetime) -> None:
-    if root is None:
+def _check_no_rows(root: Root | None, keys: Keys, end: dt.datetime) -> None:
+    if root is None or not is_noted(root):
         message = (
-            "name the tables that were made under these keys by --tables: while they hold rows of "
-            "a period its key stays; --yes-lose-links removes it all the same"
+            "name the tables that runs have made under these keys by --tables: while they hold "
+            "rows of a period its key stays; --yes-lose-links removes it all the same"
         )
         raise AffectstreamError(message)
-    tables = [table for table in TABLES.values() if _loses_links(table)]
-    for table in tables:
+    check_made_under(root, keys)
+    for table in filter(_loses_links, TABLES.values()):
         if _has_rows_before(root, table, end):
             message = (
                 f"{table.name} under {root} holds rows of before {end.isoformat()}: without their "

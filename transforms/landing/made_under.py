@@ -122,7 +122,8 @@ def _differences(before: _Noted, keys: Keys) -> Iterator[str]:
 
 def is_noted(root: Root) -> bool:
     """Tell whether the tables under ``root`` say under which keys they were made."""
-    return _noted(root, DeltaTable(f"{root}/{_NOTED_AT}")) is not None
+    place = f"{root}/{_NOTED_AT}"
+    return DeltaTable.is_deltatable(place) and _noted(root, DeltaTable(place)) is not None
 
 
 def has_rows(root: Root) -> bool:

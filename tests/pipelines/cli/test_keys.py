@@ -1,6 +1,6 @@
 """The commands of the key file, in a process of their own."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from schemas.keys import read_keys
 from tests.pipelines.cli.test_main import run
 from tests.support.records import period, write_key_file
 from tests.support.served import feature, land
+from transforms.landing.made_under import note_made_under
 from transforms.landing.prepare import prepare_tables
 
 
@@ -20,9 +21,8 @@ def test_create_rotate_and_check(tmp_path: Path) -> None:
     again = run("keys", "create", path)
     assert (again.returncode, "never overwritten" in again.stderr) == (1, True)
     done = run("keys", "rotate", path)
-    midnight = datetime.now(UTC).date() + timedelta(days=1)
     assert done.returncode == 0, done.stderr
-    assert f"since {midnight}T00:00:00+00:00" in done.stderr
+    assert f"since {read_keys(path).periods[-1].since.isoformat()}" in done.stderr
     shown = run("keys", "check", path, "--tables", tmp_path / "tables")
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
@@ -47,7 +47,7 @@ def test_config_new_keys_makes_the_same_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--since", "2026-03-01"], "is past"),
+        (["--since", "2026-03-01"], "is past, or too soon"),
         (["--since", "1999-01-01T00:00:00+0000"], "has a period since 2000-01-01"),
     ],
 )
@@ -74,6 +74,7 @@ def test_shredding_asks_and_says_what_it_costs(tmp_path: Path) -> None:
     assert unsaid.returncode == 1
     assert "by --tables" in unsaid.stderr
     prepare_tables(tmp_path / "tables")
+    note_made_under(tmp_path / "tables", read_keys(path))
     start = datetime(2025, 12, 31, tzinfo=UTC)
     row = {"window_start": start, "window_end": start, "event_date": start.date()}
     land(tmp_path / "tables", "emotion_features", feature("a", 1) | row)
