@@ -141,6 +141,5 @@ def _decide(config: Config) -> DecideExpressions:
     return DecideExpressions(
         policy=config.scenarios,
         rules=config.decisions,
-        shards=config.windows.shards,
         landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
     )

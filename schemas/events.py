@@ -162,6 +162,7 @@ FIELD_NAME: Final = r"[a-z][a-z0-9_]{0,31}"
 SESSION_COLUMNS = [
     ("subject_ref", pa.string()),
     ("session_ref", pa.string()),
+    *PRIOR_COLUMNS,
     *CONTEXT_COLUMNS,
     *((name, pa.string()) for name in CONTEXT_FIELDS),
     ("details", pa.string()),
@@ -199,6 +200,7 @@ WINDOW = pa.schema(
         ("window_id", pa.string()),
         ("subject_ref", pa.string()),
         ("session_ref", pa.string()),
+        *PRIOR_COLUMNS,
         *CONTEXT_COLUMNS,
         ("window_start", TIME),
         ("window_end", TIME),
@@ -209,6 +211,7 @@ WINDOW = pa.schema(
         ("modality_confidence", pa.list_(pa.float32(), len(MODALITIES))),
         *((name, pa.string()) for name in CONTEXT_FIELDS),
         ("details", pa.string()),
+        ("shard", pa.int32()),
     ]
 )
 """One row a WINDOW_KEY and window before fusion; modalities in the order of MODALITIES.

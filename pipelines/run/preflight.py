@@ -9,6 +9,7 @@ from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
 from transforms.gating.policy import read_policy
+from transforms.landing.made_under import check_made_under, note_made_under
 from transforms.landing.prepare import prepare_tables
 
 if TYPE_CHECKING:
@@ -35,12 +36,13 @@ def check_files(config: Config) -> None:
     check_rules(config)
     check_java(config)
     prepare_tables(config.tables)
+    note_made_under(config.tables, read_keys(config.keys))
 
 
 def check_rules(config: Config) -> None:
-    """Check that the settings agree, and read the keys, the policy and the scenarios."""
+    """Check that settings agree and keys fit the tables, and read the policy and the scenarios."""
     check_agreement(config)
-    read_keys(config.keys)
+    check_made_under(config.tables, read_keys(config.keys))
     read_policy(config.policy, config.scenarios)
 
 
