@@ -60,6 +60,7 @@ setup(
         "spark": ["delta-spark==4.4.0", "grpcio-status>=1.60", "pyspark==4.2.0"],
         "api": ["fastapi>=0.165", "httptools>=0.6", "uvicorn>=0.54", "uvloop>=0.21"],
         "dashboard": ["streamlit>=1.67"],
+        "aggregates": ["dp-accounting==0.6.0", "opendp>=0.16"],
         "train": [
             "accelerate>=1.5",
             "scikit-learn>=1.6",

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
+from pipelines.aggregate.settings import Aggregates
 from pipelines.govern.settings import Archive
 from pipelines.observe.settings import Observe
 from pipelines.serve.api.settings import Api
@@ -34,7 +35,18 @@ from schemas.strict import fields_of, parse_yaml, read_text
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
-_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "feed", "online", "observe", "api", "archive"}
+_NOT_OF_A_RUN = {
+    "log",
+    "tables",
+    "kafka",
+    "live",
+    "feed",
+    "online",
+    "observe",
+    "api",
+    "archive",
+    "aggregates",
+}
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
 
@@ -110,6 +122,7 @@ class Config(Settings):
     observe: Observe = Observe()
     api: Api = Api()
     archive: Archive = Archive()
+    aggregates: Aggregates = Aggregates()
 
     @field_validator("tables", mode="before")
     @classmethod

@@ -12,11 +12,11 @@ import warnings
 from rich.markup import escape
 
 from pipelines.cli import (
+    aggregate,
+    aggregates,
     api,
     config,
-    govern,
     kafka,
-    keys,
     models,
     observe,
     run,
@@ -31,11 +31,11 @@ from schemas.errors import AffectstreamError
 for room in (
     run,
     config,
-    keys,
     kafka,
     tables,
     upkeep,
-    govern,
+    aggregate,
+    aggregates,
     serve,
     api,
     observe,
