@@ -28,6 +28,7 @@ from schemas.settings import Kafka, Live
 from schemas.strict import check_regular, read_secret
 from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
+from transforms.decoding.signatures import read_signers
 from transforms.gating.policy import read_policy
 from transforms.landing.prepare import check_schema
 from transforms.landing.repair import unwritable_error
@@ -93,6 +94,8 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
         yield from _table_problems(config.tables)
     if "keys" not in missing:
         yield from _failure(lambda: read_keys(config.keys))
+    if (signers := config.signatures.keys) is not None:
+        yield from _failure(lambda: read_signers(signers))
     unsound = [*_failure(lambda: read_policy(config.policy))]
     unsound += _failure(lambda: read_scenarios(config.scenarios))
     unsound = unsound or [*_failure(lambda: read_policy(config.policy, config.scenarios))]
