@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
@@ -31,17 +32,21 @@ class Health:
 
 
 class FlinkRest:
-    """The job of this name in a Flink cluster; every call returns None while nobody answers."""
+    """The job of this name in a Flink cluster; every call returns None while nobody answers.
 
-    def __init__(self, address: str, name: str) -> None:
-        self._address = address
+    ``tls`` is what a mini-cluster's interface asks for; that of a cluster is taken to be plain.
+    """
+
+    def __init__(self, address: str, name: str, tls: ssl.SSLContext | None = None) -> None:
+        self._base = f"{'https' if tls else 'http'}://{address}"
+        self._tls = tls
         self._name = name
         self._job: str | None = None
 
     def _ask(self, path: str, method: str = "GET") -> Any:
-        request = urllib.request.Request(f"http://{self._address}{path}", method=method)
+        request = urllib.request.Request(f"{self._base}{path}", method=method)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=self._tls) as answer:
                 return json.loads(answer.read() or b"{}")
         except (OSError, ValueError):
             return None
