@@ -45,13 +45,13 @@ def write_graph(argv: list[str]) -> int:
     path, *flags = argv
     config = Config.model_validate_json(Path(path).read_text(encoding="utf-8"))
     state = config.live.state.absolute()
-    show_token(state / TOKEN_FILE)
     with open_private(state / LOG_FILE) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     restoring = flags[:1] == [RESTORING]
     try:
+        show_token(state / TOKEN_FILE)
         proto = build(config, PipelineOptions(flags[restoring:]), restoring=restoring)
     except AffectstreamError as error:
         write_private(state / UNUSABLE_FILE, str(error).encode())

@@ -18,7 +18,6 @@ from pipelines.live.drain import DRAIN_S, Drain, DrainVerdict
 from pipelines.live.failures import Ending, Failures
 from pipelines.live.flink_rest import FlinkRest, Health
 from pipelines.live.fork_server import ForkServer
-from pipelines.live.guards.rest_tls import client_context
 from pipelines.live.job_process import LOCAL, TLS, JobProcess
 from pipelines.live.partitions import check_partitions, forget_partitions
 from pipelines.live.progress import ReadProgress, TopicProgress, UnreadableRecords
@@ -121,15 +120,14 @@ class Supervisor:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
-        master, group = self._config.live.flink_master, self._config.kafka.group
-        state = self._config.live.state
+        master, state = self._config.live.flink_master, self._config.live.state
+        address = f"127.0.0.1:{port}" if master == LOCAL else master
+        tls = state / TLS if master == LOCAL else None
+        self._rest = FlinkRest(address, self._config.kafka.group, tls)
         if master != LOCAL:
-            self._rest = FlinkRest(master, group)
             self._cancel()  # the job of a supervisor that was killed
         with explain_write_errors(state):
             job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
-        if master == LOCAL:
-            self._rest = FlinkRest(f"127.0.0.1:{port}", group, client_context(state / TLS))
         if job.restored is None:
             forget_partitions(state)
         self.starts += 1
