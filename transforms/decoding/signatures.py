@@ -98,9 +98,9 @@ class Signed(NamedTuple):
 
 def signed_bytes(attributes: Mapping[str, str | None], data: bytes) -> bytes:
     """Return what a producer signs; see the module's own docstring."""
-    told = {name: attributes[name] for name in _SIGNED if attributes.get(name) is not None}
-    said = {"attributes": told, "data": hashlib.sha256(data).hexdigest()}
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    sent = {name: attributes[name] for name in _SIGNED if attributes.get(name) is not None}
+    signed = {"attributes": sent, "data": hashlib.sha256(data).hexdigest()}
+    return json.dumps(signed, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class Signers:

@@ -128,16 +128,16 @@ def _signed_row(
     """
     if signed is None:
         return None
-    told, payload = signed.attributes, _parse(signed.data)
+    given, payload = signed.attributes, _parse(signed.data)
     payloads = [payload] if isinstance(payload, _Members) else []
-    since = _parse_moment(told.get("time", ""))
-    another_kind = told.get("type") != EVENT_TYPES[kind] or _is_grant(payloads)
-    if since is None or another_kind or subjects != [told.get("subject")]:
+    since = _parse_moment(given.get("time", ""))
+    another_kind = given.get("type") != EVENT_TYPES[kind] or _is_grant(payloads)
+    if since is None or another_kind or subjects != [given.get("subject")]:
         return None
     if recorded is not None and since > recorded + dt.timedelta(seconds=AHEAD_S):
         return None
-    attributes = {name: [value] for name, value in told.items()}
-    return _row(kind, record, attributes, payloads, None) | {"subject": told["subject"]}
+    attributes = {name: [value] for name, value in given.items()}
+    return _row(kind, record, attributes, payloads, None) | {"subject": given["subject"]}
 
 
 _read_plain = msgspec.json.Decoder(dict[str, Any]).decode

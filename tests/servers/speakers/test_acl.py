@@ -4,6 +4,8 @@ The broker of the job is closed: what no list allows is forbidden there.
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,13 +24,18 @@ from pipelines.config import Config, Kafka, load_kafka, load_users
 from pipelines.kafka.acl import create_acls
 from pipelines.kafka.clients import partitions_of, python_settings, reader_settings
 from pipelines.kafka.publish import publish
+from pipelines.kafka.record import record as record_log
 from pipelines.kafka.topics import FEED, FEED_POSITION, create_feed_topics, create_topics
 from pipelines.kafka.users import Users
 from pipelines.serve.feed import feeding
 from schemas.errors import AffectstreamError
 from schemas.events import GOVERNANCE, TOPICS
+from schemas.stages import MAIN
 from tests.support.live_runs import CONSTANT, QUIET, live_config, run_to_end, table
-from tests.support.records import attributes, raw, record
+from tests.support.records import IDS, attributes, raw, record
+from transforms.decode import decode_batch
+from transforms.decoding.signatures import read_signers
+from transforms.sources.recorded import read_records
 
 pytestmark = pytest.mark.kafka
 NAMES = ("broker", "job", "consents", "world", "shop", "mallory")
@@ -188,6 +195,43 @@ def test_the_names_come_from_the_configuration(tmp_path: Path) -> None:
             load_users(path)
     with pytest.raises(AffectstreamError, match=r"`users\.job` is missing"):
         create_acls(Kafka(), Users())
+
+
+def test_the_command_gives_the_rights_and_says_whose_remain(closed: As, tmp_path: Path) -> None:
+    admin = closed("broker")
+    settings = {"kafka": admin.model_dump(mode="json"), "users": USERS.model_dump(mode="json")}
+    (tmp_path / "admin.yaml").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pipelines.cli.main", "topics", "create", "--acl"]
+    command += ["--config", str(tmp_path / "admin.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "gave the users of the configuration their rights" in done.stderr
+    settings["users"]["job"] = None
+    (tmp_path / "admin.yaml").write_text(json.dumps(settings))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "`users.job` is missing" in done.stderr
+
+
+def test_the_example_sends_what_the_job_takes(kafka: Kafka, tmp_path: Path) -> None:
+    """The commands of the how-to page, against a real broker."""
+    script = Path(sign_consent.__file__)
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, str(script), *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    (tmp_path / "signers.json").write_text(run("keys"))
+    assert (tmp_path / "consent-key.pem").stat().st_mode & 0o777 == 0o600
+    run("send", "alice", kafka.bootstrap)
+    record_log(tmp_path / "log", kafka, topics=["governance.consent"], console=QUIET)
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o700
+    (sent,) = read_records(tmp_path / "log" / "part-00000.parquet")
+    signers = read_signers(tmp_path / "signers.json")
+    ((tag, events),) = decode_batch(sent, IDS, signers)
+    assert (tag, events["subject"].to_pylist()) == (MAIN, ["alice"])
 
 
 def written(folder: Path, rows: Iterable[dict]) -> Path:
