@@ -144,7 +144,8 @@ class Config(Settings):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings that a row may depend on."""
-        text = self.model_dump_json(exclude=_NOT_OF_A_RUN)
+        unused = set() if self.signatures.keys else {"signatures"}
+        text = self.model_dump_json(exclude=_NOT_OF_A_RUN | unused)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

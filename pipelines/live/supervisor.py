@@ -29,6 +29,7 @@ from pipelines.observe.logs import write_logs
 from pipelines.serve.feed import feeding
 from pipelines.tables.compaction import CompactedTables
 from schemas.errors import AffectstreamError, BrokerAwayError, LogEvent
+from schemas.keys import provider_of
 from schemas.strict import make_private_folder, write_private
 from transforms.landing.repair import repair_tables
 
@@ -297,10 +298,8 @@ def _with_own_group(config: Config) -> Config:
             make_private_folder(path.parent)
             write_private(path, uuid.uuid4().hex[:12].encode())
         group = f"{config.kafka.group}.{path.read_text(encoding='utf-8')}"
-    absolute: dict[str, object] = {
-        "tables": _absolute(config.tables),
-        "keys": config.keys.absolute(),
-    }
+    keys = config.keys if provider_of(config.keys) is not None else config.keys.absolute()
+    absolute: dict[str, object] = {"tables": _absolute(config.tables), "keys": keys}
     files = {
         name: path.absolute()
         for name in ("ca_file", "password_file")
@@ -308,8 +307,8 @@ def _with_own_group(config: Config) -> Config:
     }
     kafka = config.kafka.model_copy(update={"group": group} | files)
     if config.signatures.keys:
-        keys = {"keys": config.signatures.keys.absolute()}
-        absolute["signatures"] = config.signatures.model_copy(update=keys)
+        signers = {"keys": config.signatures.keys.absolute()}
+        absolute["signatures"] = config.signatures.model_copy(update=signers)
     return config.model_copy(update=absolute | {"kafka": kafka, "log": None})
 
 

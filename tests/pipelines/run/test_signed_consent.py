@@ -1,4 +1,4 @@
-"""A replay believes signed consents only where the configuration names the keys of their sources."""
+"""A replay believes signed consents only, where the configuration names the signing keys."""
 
 import json
 from collections.abc import Callable
@@ -13,9 +13,11 @@ from rich.console import Console
 
 from examples import sign_consent
 from pipelines.config import load_config
+from pipelines.govern.erasure.requests import open_requests
 from pipelines.run.config_check import find_problems
 from pipelines.run.replay import replay
 from schemas.errors import AffectstreamError
+from schemas.keys import read_keys
 from tests.support.live_runs import CONSTANT, table
 from tests.support.records import attributes, raw, record
 
@@ -42,13 +44,17 @@ def signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dic
     return make
 
 
+def write_log(folder: Path, rows: list[dict[str, Any]]) -> None:
+    folder.mkdir()
+    pq.write_table(pa.Table.from_batches([raw(*rows)]), folder / "part-0.parquet")
+
+
 @pytest.fixture
 def run(tmp_path: Path, keys: Path) -> Run:
     """Replays records, with the signing keys or without, and returns where the tables are."""
 
     def replayed(rows: list[dict[str, Any]], name: str, **settings: Any) -> Path:
-        (tmp_path / name).mkdir()
-        pq.write_table(pa.Table.from_batches([raw(*rows)]), tmp_path / name / "part-0.parquet")
+        write_log(tmp_path / name, rows)
         tables = tmp_path / f"tables-{name}"
         models = {"models": CONSTANT}
         replay(
@@ -93,6 +99,24 @@ def test_a_replay_takes_signed_consents_alone(
         "erasure_requested", "erasure_requested", *["granted"] * 4,
     ]  # fmt: skip
     assert len(table(believed, "observations")) == 2
+
+
+def test_only_a_signed_request_is_carried_out(
+    signed: Callable[..., dict[str, Any]], tmp_path: Path, keys: Path
+) -> None:
+    rows = [
+        record("erasure", 1, {}, subject="ann"),
+        signed("erasure", 2, {}, "bea"),
+        signed("erasure", 3, {}, "cem") | {"key": b"dan"},
+        signed("consent", 4, GRANT, "eve") | {"topic": "governance.erasure"},
+    ]
+    write_log(tmp_path / "log", rows)
+    asked = {"log": tmp_path / "log", "tables": tmp_path / "tables", "keys": keys}
+    checked = load_config(None, **asked, signatures={"keys": "signers.json"})
+    subjects = [request.subject for request in open_requests(checked, read_keys(keys))]
+    assert subjects == ["bea"]
+    believed = open_requests(load_config(None, **asked), read_keys(keys))
+    assert {request.subject for request in believed} == {"ann", "bea", "cem", "dan", "eve"}
 
 
 def test_keys_that_are_none_are_one_sentence_before_anything_is_read(
