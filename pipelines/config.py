@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
-from pipelines.govern.signing import Signatures
+from pipelines.govern.settings import Archive, Signatures
 from pipelines.kafka.users import Users
 from pipelines.observe.settings import Observe
 from pipelines.serve.api.settings import Api
@@ -36,7 +36,9 @@ _Section = TypeVar("_Section", bound=Settings)
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
-_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "feed", "online", "observe", "api", "users"}
+_NOT_OF_A_RUN = {
+    "log", "tables", "kafka", "live", "feed", "online", "observe", "api", "archive", "users",
+}  # fmt: skip
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
 
@@ -111,6 +113,7 @@ class Config(Settings):
     online: Online = Online()
     observe: Observe = Observe()
     api: Api = Api()
+    archive: Archive = Archive()
     signatures: Signatures = Signatures()
     users: Users = Users()
 

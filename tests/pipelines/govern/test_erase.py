@@ -29,8 +29,8 @@ from pipelines.sessionlogs.sample import write_sample
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.tables import TABLES
-from tests.support.files import that_hold
 from tests.support.live_runs import CONSTANT
+from tests.support.secret_scan import that_hold
 from tests.support.served import BEGIN, decision, feature, land
 from transforms.landing.delta import TableWriter
 from transforms.pseudonymise import Pseudonyms
