@@ -74,7 +74,7 @@ def rows_by_table(p: beam.Pipeline, config: Config) -> Rows:
 def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
     """Build the stateless part: records → observations and context, and what lands besides."""
     raw = p | _source(config)  # RAW batches
-    stream = rows.take(raw | DecodeEvents(keys=config.keys))  # EVENT batches of one kind each
+    stream = rows.take(raw | _decode(config))  # EVENT batches of one kind each
     stream = rows.take(stream | ValidateEvents())
     stream = rows.take(stream | SieveLate())
     stream = rows.take(stream | Pseudonymise(keys=config.keys))
@@ -135,6 +135,10 @@ def _source(config: Config) -> beam.PTransform:
         expansion=expansion,
         environment=config.live.java_environment,
     )
+
+
+def _decode(config: Config) -> DecodeEvents:
+    return DecodeEvents(keys=config.keys, signers=config.signatures.keys)
 
 
 def _decide(config: Config) -> DecideExpressions:

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
 from pipelines.aggregate.settings import Aggregates
-from pipelines.govern.settings import Archive
+from pipelines.govern.settings import Archive, Signatures
+from pipelines.kafka.users import Users
 from pipelines.observe.settings import Observe
 from pipelines.serve.api.settings import Api
 from schemas.errors import AffectstreamError
@@ -32,6 +33,7 @@ from schemas.settings import (
 )
 from schemas.strict import fields_of, parse_yaml, read_text
 
+_Section = TypeVar("_Section", bound=Settings)
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
@@ -46,6 +48,7 @@ _NOT_OF_A_RUN = {
     "api",
     "archive",
     "aggregates",
+    "users",
 }
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
@@ -123,6 +126,8 @@ class Config(Settings):
     api: Api = Api()
     archive: Archive = Archive()
     aggregates: Aggregates = Aggregates()
+    signatures: Signatures = Signatures()
+    users: Users = Users()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -154,7 +159,8 @@ class Config(Settings):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings that a row may depend on."""
-        text = self.model_dump_json(exclude=_NOT_OF_A_RUN)
+        unused = set() if self.signatures.keys else {"signatures"}
+        text = self.model_dump_json(exclude=_NOT_OF_A_RUN | unused)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -176,11 +182,19 @@ def load_config(path: Path | str | None = None, **flags: Any) -> Config:
 
 def load_kafka(path: Path | None, **flags: Any) -> Kafka:
     """Build the broker's settings alone, from the same file and flags."""
-    given = read_settings(path, kafka=flags).get("kafka")
+    return _load_section("kafka", Kafka, read_settings(path, kafka=flags))
+
+
+def load_users(path: Path | None) -> Users:
+    """Build the names of the broker's users alone, from the same file."""
+    return _load_section("users", Users, read_settings(path))
+
+
+def _load_section(name: str, kind: type[_Section], given: dict[str, Any]) -> _Section:
     try:
-        return Kafka.model_validate(given)
+        return kind.model_validate(given.get(name, {}))
     except ValidationError as error:
-        raise AffectstreamError("configuration: " + "; ".join(explain(error, "kafka"))) from error
+        raise AffectstreamError("configuration: " + "; ".join(explain(error, name))) from error
 
 
 def check_agreement(config: Config) -> None:

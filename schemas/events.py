@@ -102,6 +102,7 @@ PAYLOADS: Mapping[str, Columns] = MappingProxyType(
             ("modalities", pa.list_(pa.string())),
             ("purposes_given", pa.int32()),
             ("modalities_given", pa.int32()),
+            ("suspends", pa.bool_()),
             ("recorded_at", TIME),
         ),
         "erasure": (("reason", pa.string()), ("recorded_at", TIME)),
@@ -110,7 +111,8 @@ PAYLOADS: Mapping[str, Columns] = MappingProxyType(
 """Kind → payload columns of its EVENT batch.
 
 ``recorded_at`` is the record's own time: of what a subject said twice, that which was recorded last
-holds. ``details`` is a JSON object of the context's other fields, see ``decoding.payloads``.
+holds. ``suspends`` marks a prohibition that only closes the gate, see ``gating.governance``.
+``details`` is a JSON object of the context's other fields, see ``decoding.payloads``.
 """
 
 

@@ -163,7 +163,7 @@ CONSENT_LEDGER = pa.schema(
         column("region", pa.string(), "legal region of the subject; null where it was not told"),
         column("purpose", pa.string(), "purpose; * for every purpose"),
         column("modality", pa.string(), "modality; * for every modality"),
-        column("action", pa.string(), "granted, withdrawn or erasure_requested"),
+        column("action", pa.string(), "granted, withdrawn, suspended or erasure_requested"),
         column("event_time", TIME, "from when it holds, UTC"),
         column("recorded_at", TIME, "when it was recorded, UTC: the later word holds"),
         column("notice_id", pa.string(), "notice that the subject saw"),

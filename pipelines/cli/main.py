@@ -13,10 +13,11 @@ from rich.markup import escape
 
 from pipelines.cli import (
     aggregate,
-    aggregates,
     api,
     config,
+    govern,
     kafka,
+    keys,
     models,
     observe,
     run,
@@ -31,11 +32,12 @@ from schemas.errors import AffectstreamError
 for room in (
     run,
     config,
+    keys,
     kafka,
     tables,
     upkeep,
+    govern,
     aggregate,
-    aggregates,
     serve,
     api,
     observe,

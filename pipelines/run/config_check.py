@@ -28,6 +28,7 @@ from schemas.settings import Kafka, Live
 from schemas.strict import check_regular, read_secret
 from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
+from transforms.decoding.signatures import read_signers
 from transforms.gating.policy import read_policy
 from transforms.landing.made_under import check_made_under
 from transforms.landing.prepare import check_schema
@@ -94,6 +95,8 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
     yield from unreadable
     if "keys" not in missing:
         yield from _key_problems(config, with_tables=not unreadable and "tables" not in missing)
+    if (signers := config.signatures.keys) is not None:
+        yield from _failure(lambda: read_signers(signers))
     unsound = [*_failure(lambda: read_policy(config.policy))]
     unsound += _failure(lambda: read_scenarios(config.scenarios))
     unsound = unsound or [*_failure(lambda: read_policy(config.policy, config.scenarios))]

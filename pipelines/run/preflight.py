@@ -8,6 +8,7 @@ from pipelines.run.config_check import java_problems
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
+from transforms.decoding.signatures import read_signers
 from transforms.gating.policy import read_policy
 from transforms.landing.made_under import check_made_under, note_made_under
 from transforms.landing.prepare import prepare_tables
@@ -44,6 +45,8 @@ def check_rules(config: Config) -> None:
     check_agreement(config)
     check_made_under(config.tables, read_keys(config.keys))
     read_policy(config.policy, config.scenarios)
+    if config.signatures.keys:
+        read_signers(config.signatures.keys)
 
 
 def check_java(config: Config) -> None:

@@ -36,7 +36,9 @@ def ledger_rows(
     ``events`` is a pseudonymous batch of kind consent or erasure, ``purposes`` are those that the
     policy knows. A consent is a row for each purpose and modality, at most 6 times 5: a grant
     counts only for names that are known, exactly as they are written, and a name that nobody knows
-    makes a withdrawal one of all. An erasure request is one row for every purpose and modality.
+    makes a withdrawal one of all. An erasure request is one row for every purpose and modality. A
+    prohibition that ``suspends`` is a row of its own kind: it closes the gate, and nothing is
+    deleted for it.
     """
     kind = kind_of(events)
     rows, named, modalities, ignored = _expand(events, kind, purposes)
@@ -44,7 +46,8 @@ def ledger_rows(
     if kind == "erasure":
         actions = pa.repeat("erasure_requested", at.num_rows)
     else:
-        actions = pc.if_else(at["granted"], "granted", "withdrawn")
+        prohibited = pc.if_else(at["suspends"].fill_null(False), "suspended", "withdrawn")
+        actions = pc.if_else(at["granted"], "granted", prohibited)
     recorded = _recorded_times(at["recorded_at"], at["event_time"])
     times = [_micros(at["event_time"]), _micros(recorded)]
     people = {name: at[name].dictionary_decode() for name, _ in PERSON_COLUMNS}
