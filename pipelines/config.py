@@ -94,6 +94,10 @@ class Config(Settings):
     scenarios: Path = Field(
         default=POLICIES / "scenarios.yaml", description="Scenario policy: what follows when"
     )
+    evidence: Path | None = Field(
+        default=None,
+        description="Evidence for the policy's exceptions and duties: a YAML file",
+    )
     windows: Windows = Windows()
     models: Models = Models()
     media: Media = Media()
@@ -139,7 +143,8 @@ class Config(Settings):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings that a row may depend on."""
-        text = self.model_dump_json(exclude=_NOT_OF_A_RUN)
+        absent = set() if self.evidence else {"evidence"}  # so runs without it stay what they were
+        text = self.model_dump_json(exclude=_NOT_OF_A_RUN | absent)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

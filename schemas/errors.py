@@ -60,6 +60,11 @@ class DeadLetterCode(_Code):
         "A grant lists a purpose or modality that nobody knows; the rest of it counts.",
         "Correct the name in the client, or list the purpose in the gate's policy.",
     )
+    GRANT_NEEDS_GUARDIAN = (
+        "grant_needs_guardian",
+        "A child granted consent itself; the grant counts for nothing.",
+        'Ask the guardian, and send the grant with `"given_by": "guardian"`.',
+    )
     ID_REUSED = (
         "id_reused",
         "The event's id already stands for other content of the same subject and minute.",
@@ -234,6 +239,11 @@ class RefusalCode(_Code):
         "A law prohibits this use; `article` names it.",
         "Stop sending such events: consent does not make them lawful.",
     )
+    EVIDENCE_MISSING = (
+        "evidence_missing",
+        "The law allows this only with evidence that is not on record; `article` names the law.",
+        "Write the evidence into the file that the setting `evidence` names, or stop this use.",
+    )
     MINOR_BIOMETRIC = (
         "minor_biometric",
         "Voice, face or motion of a person who is, or may be, a minor.",
@@ -243,6 +253,12 @@ class RefusalCode(_Code):
         "consent_unknown",
         "No consent of this subject to this purpose and modality is on record.",
         "Ask the subject, and send the answer to `governance.consent` before the first event.",
+    )
+    CONSENT_INSUFFICIENT = (
+        "consent_insufficient",
+        "There is a consent, but not such as `article` asks for: of a guardian, with a notice of "
+        "its own, or by the names of purpose and modality.",
+        "Ask again as the article says, and send that grant to `governance.consent`.",
     )
     CONSENT_WITHDRAWN = (
         "consent_withdrawn",

@@ -74,5 +74,10 @@ def read_landed(root: Root) -> list[pa.RecordBatch]:
     path = f"{root}/consent_ledger"
     if not DeltaTable.is_deltatable(path):
         return []
-    table = DeltaTable(path).to_pyarrow_table(columns=CONSENT_LEDGER.names)
-    return table.cast(CONSENT_LEDGER).to_batches()
+    stands = DeltaTable(path)
+    known = [field.name for field in stands.schema().fields if field.name in CONSENT_LEDGER.names]
+    table = stands.to_pyarrow_table(columns=known)
+    for field in CONSENT_LEDGER:
+        if field.name not in known:  # it came later: the table gets it with its next run
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(CONSENT_LEDGER.names).cast(CONSENT_LEDGER).to_batches()

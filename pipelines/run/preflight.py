@@ -41,7 +41,7 @@ def check_rules(config: Config) -> None:
     """Check that the settings agree, and read the keys, the policy and the scenarios."""
     check_agreement(config)
     read_keys(config.keys)
-    read_policy(config.policy, config.scenarios)
+    read_policy(config.policy, config.scenarios, config.evidence)
 
 
 def check_java(config: Config) -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks of governance; each module measures one part of it."""
