@@ -101,13 +101,16 @@ class Gate:
     ) -> Verdicts:
         kind = kind_of(events)
         modality = _CONSENT_OF.get(kind, kind)
+        found = Verdicts(*np.full((2, events.num_rows), None, object))
         needs = np.array([verdict.needs for verdict in verdicts], np.int64)[number]
         said = consents.ask(events, modality, needs)
-        found = Verdicts(*np.full((2, events.num_rows), None, object))
-        found.codes[said != GRANTED] = RefusalCode.CONSENT_UNKNOWN
+        lacking = said != GRANTED
+        if not lacking.any():
+            return found
+        found.codes[lacking] = RefusalCode.CONSENT_UNKNOWN
         found.codes[said == WITHDRAWN] = RefusalCode.CONSENT_WITHDRAWN
-        found.articles[said != GRANTED] = NO_CONSENT
-        wanting = (said != GRANTED) & (needs > 0)
+        found.articles[lacking] = NO_CONSENT
+        wanting = lacking & (needs > 0)
         if wanting.any():  # perhaps there is a consent, though not such a one
             wanting[wanting] = consents.ask(take_rows(events, wanting), modality) == GRANTED
             found.codes[wanting] = RefusalCode.CONSENT_INSUFFICIENT
@@ -156,10 +159,11 @@ def _micros(events: pa.RecordBatch, name: str) -> np.ndarray:
 def _scene_classes(scenes: pa.Array) -> tuple[np.ndarray, list[frozenset[str]]]:
     """Return the number of each row's protected classes, and the distinct sets of them."""
     coded = scenes.dictionary_encode()
-    found = [frozenset[str](), *map(classes_of, coded.dictionary.to_pylist())]
-    readings = list(dict.fromkeys(found))
-    number = {reading: place for place, reading in enumerate(readings)}
-    places = np.array([number[reading] for reading in found])
+    found = list(map(classes_of, coded.dictionary.to_pylist()))
+    if not any(found):
+        return np.zeros(len(scenes), np.int64), [frozenset()]
+    readings = list(dict.fromkeys([frozenset[str](), *found]))
+    places = np.array([0, *(readings.index(reading) for reading in found)])
     return places[pc.fill_null(coded.indices, -1).to_numpy() + 1], readings
 
 

@@ -213,10 +213,14 @@ class Consents:
         ``needs`` (n,) are the bits of NEEDS that a grant has to meet to count.
         """
         columns = [events[name] for name in ("person_ref", "purpose", "person_fold")]
-        asked = [columns[0].indices, columns[1]] + ([] if needs is None else [pa.array(needs)])
+        asked = [columns[0].indices, columns[1]]
+        if needs is None:
+            needs = np.zeros(events.num_rows, np.int64)
+        elif needs.any():
+            asked.append(pa.array(needs))
         number, first = number_distinct(*asked)
         people, purposes, folds = (_texts(c.take(pa.array(first))) for c in columns)
-        bits = itertools.repeat(0) if needs is None else needs[first].tolist()
+        bits = needs[first].tolist()
         questions = list(zip(people, purposes, itertools.repeat(modality), bits))
         lines = self._lines(questions, folds)
         micros = events["event_time"].cast(pa.int64()).to_numpy(zero_copy_only=False)
