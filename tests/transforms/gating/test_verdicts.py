@@ -14,6 +14,7 @@ import yaml
 
 from pipelines.config import POLICIES
 from schemas.modalities import MODALITIES
+from schemas.tables import TABLES
 from transforms.gating.classes import classes_of
 from transforms.gating.policy import Policy, read_policy
 from transforms.gating.rules import NEEDS, Case
@@ -185,3 +186,11 @@ def test_every_case_asks_for_the_consent_that_the_table_says() -> None:
 @cache
 def rows_of_consents() -> list[dict[str, str]]:
     return rows_of(CONSENTS)
+
+
+def test_no_table_of_estimates_is_kept_for_more_than_three_years() -> None:
+    """BIPA 15(a); what proves a consent is no estimate."""
+    kept = {name: table.retention_days for name, table in TABLES.items() if table.subject}
+    del kept["consent_ledger"]
+    assert len(kept) >= 5
+    assert all(days is not None and days <= 3 * 365 for days in kept.values()), kept
