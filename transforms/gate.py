@@ -49,14 +49,18 @@ class Gate:
         """Split a pseudonymous batch into what may go on and REFUSALS rows.
 
         Consent and erasure events are not gated: they become CONSENT_LEDGER rows, and dead letters
-        of what does not count. What goes on no longer says whose consent counts.
+        of what does not count. What goes on no longer says whose consent counts, and has the age
+        band as which it was judged.
         """
         kind = kind_of(events)
         if kind in GOVERNANCE_KINDS:
             rows, ignored = ledger_rows(events, self._policy.purposes)
             return [(LEDGER, rows), *([] if ignored is None else [(DEAD, ignored)])]
-        codes, articles = self._consents.consult(functools.partial(self._judge, events))
+        judged = self._consents.consult(functools.partial(self._judge, events))
+        codes, articles, bands = judged
         refused = codes != None  # noqa: E711  element-wise
+        place = events.schema.get_field_index("age_band")
+        events = events.set_column(place, events.schema.field(place), bands)
         allowed = events.drop_columns(_ENDING)
         if not refused.any():
             return [(MAIN, allowed)]
@@ -79,13 +83,15 @@ class Gate:
             rows = take_rows(events, late)
             place = rows.schema.get_field_index("event_time")
             rows = rows.set_column(place, rows.schema.field(place), rows["recorded_at"])
-            found.codes[late], found.articles[late] = self._judge_as_of(rows, consents)
+            found.codes[late], found.articles[late], _ = self._judge_as_of(rows, consents)
         return found
 
     def _judge_as_of(self, events: pa.RecordBatch, consents: Consents) -> Verdicts:
         """Judge by consent and policy as of ``event_time``; the policy's refusal comes first."""
-        number, verdicts = self._by_policy(events, consents.bands(events))
-        found = self._by_consent(events, consents, number, verdicts)
+        bands = consents.bands(events)
+        number, verdicts = self._by_policy(events, bands)
+        found = Verdicts(*np.full((2, events.num_rows), None, object), bands)
+        self._by_consent(events, consents, number, verdicts, found)
         for code, verdict in enumerate(verdicts):
             if verdict.refusal is not None:
                 same = number == code
@@ -98,15 +104,16 @@ class Gate:
         consents: Consents,
         number: np.ndarray,
         verdicts: list[Verdict],
-    ) -> Verdicts:
+        found: Verdicts,
+    ) -> None:
+        """Note in ``found`` whose consent is lacking, withdrawn, or of another kind than asked."""
         kind = kind_of(events)
         modality = _CONSENT_OF.get(kind, kind)
-        found = Verdicts(*np.full((2, events.num_rows), None, object))
         needs = np.array([verdict.needs for verdict in verdicts], np.int64)[number]
         said = consents.ask(events, modality, needs)
         lacking = said != GRANTED
         if not lacking.any():
-            return found
+            return
         found.codes[lacking] = RefusalCode.CONSENT_UNKNOWN
         found.codes[said == WITHDRAWN] = RefusalCode.CONSENT_WITHDRAWN
         found.articles[lacking] = NO_CONSENT
@@ -115,7 +122,6 @@ class Gate:
             wanting[wanting] = consents.ask(take_rows(events, wanting), modality) == GRANTED
             found.codes[wanting] = RefusalCode.CONSENT_INSUFFICIENT
             found.articles[wanting] = [verdicts[code].basis for code in number[wanting].tolist()]
-        return found
 
     def _by_policy(
         self, events: pa.RecordBatch, bands: pa.Array

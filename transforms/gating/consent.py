@@ -160,10 +160,14 @@ _Question = tuple[str | None, str | None, str, int]
 
 
 class Verdicts(NamedTuple):
-    """The code and the article of each row's refusal, both None where it may go on."""
+    """The code and the article of each row's refusal, both None where it may go on.
+
+    ``bands`` are the age bands as which the rows were judged.
+    """
 
     codes: np.ndarray
     articles: np.ndarray
+    bands: pa.Array
 
     @property
     def unheard(self) -> bool:

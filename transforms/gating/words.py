@@ -14,8 +14,8 @@ from transforms.gating.rules import NEEDS
 
 _BEHIND_US: Final = int(BEHIND_S * 1e6)
 _BULK: Final = 5_000
-"""Rows from which on they are sorted by person and stay in Arrow: 0.1 µs a row instead of 0.8, and as
-much again for those who are asked for."""
+"""Rows from which on they are sorted by person and stay in Arrow: 0.1 µs a row instead of 0.8, and
+as much again for those who are asked for."""
 _COLUMNS: Final = ("since", "granted", "recorded", "person_ref", "purpose", "modality", "meets")
 
 

@@ -62,6 +62,16 @@ def test_who_was_told_to_be_a_child_stays_one_whatever_events_say() -> None:
     assert codes(told, face(4, subject="bob")) == ["consent_unknown"], "another person"
 
 
+def test_what_goes_on_and_what_is_refused_has_the_band_as_which_it_was_judged() -> None:
+    """So a window, a history and whoever is handed a decision treat it as a minor's."""
+    gate = Gate(POLICY, Consents([said(0, **GUARDIAN), said(0, subject="bob")]))
+    texts = pseudonymous(text(1), text(2, subject="bob"), text(3, ageband=None))
+    assert dict(gate.batch(texts))[MAIN]["age_band"].to_pylist() == ["child", "adult", "child"]
+    faces = dict(gate.batch(pseudonymous(face(1), face(2, subject="bob"))))
+    assert faces[MAIN]["age_band"].to_pylist() == ["adult"]
+    assert faces["refusals"]["age_band"].to_pylist() == ["child"]
+
+
 @pytest.mark.parametrize("band", ["child", "teen"])
 def test_a_withdrawal_and_another_spelling_tell_of_age_too(band: str) -> None:
     told = Consents([said(0), said(5, granted=False, subject="ALICE ", ageband=band), said(6)])
