@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from schemas.arrow import fill_schema, number_distinct, take_rows
 from schemas.errors import RefusalCode
 from schemas.events import BEHIND_S, GOVERNANCE_KINDS, PERSON_COLUMNS
+from schemas.ids import stable_ids
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
 from transforms.gating.classes import classes_of
@@ -23,6 +24,8 @@ from transforms.gating.rules import Case
 from transforms.stage import Outputs, run_stage
 
 NO_CONSENT = "GDPR Art. 6 and 9"
+TO_BE_FORGOTTEN = "GDPR Art. 17"
+_WHOSE = ("subject_ref", "session_ref", "scene_id")
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
 _ENDING = [*(name for name, _ in PERSON_COLUMNS), "recorded_at"]
 """Columns that only the gate looks at."""
@@ -36,6 +39,7 @@ class Asked(Protocol):
     """What knows the consents: the ledger of a log, or one that follows its topic."""
 
     def consult(self, judge: Callable[[Consents], Verdicts]) -> Verdicts: ...
+    def erased_until(self, events: pa.RecordBatch) -> np.ndarray: ...
 
 
 class Gate:
@@ -54,6 +58,8 @@ class Gate:
         """
         kind = kind_of(events)
         if kind in GOVERNANCE_KINDS:
+            erased = self._consents.erased_until(events)
+            events = take_rows(events, _recorded_us(events) > erased)
             rows, ignored = ledger_rows(events, self._policy.purposes)
             return [(LEDGER, rows), *([] if ignored is None else [(DEAD, ignored)])]
         judged = self._consents.consult(functools.partial(self._judge, events))
@@ -65,6 +71,9 @@ class Gate:
         if not refused.any():
             return [(MAIN, allowed)]
         rows = take_rows(events, refused)
+        gone = codes[refused] == RefusalCode.ERASED
+        if gone.any():
+            rows = _without_person(rows, gone)
         return [
             (MAIN, take_rows(allowed, ~refused)),
             (REFUSED, self._refusals(rows, kind, codes[refused], articles[refused])),
@@ -91,11 +100,13 @@ class Gate:
         bands = consents.bands(events)
         number, verdicts = self._by_policy(events, bands)
         found = Verdicts(*np.full((2, events.num_rows), None, object), bands)
-        self._by_consent(events, consents, number, verdicts, found)
+        lacking = self._by_consent(events, consents, number, verdicts, found)
         for code, verdict in enumerate(verdicts):
             if verdict.refusal is not None:
                 same = number == code
                 found.codes[same], found.articles[same] = verdict.refusal
+        gone = lacking & (consents.erased_until(events) >= 0)
+        found.codes[gone], found.articles[gone] = RefusalCode.ERASED, TO_BE_FORGOTTEN
         return found
 
     def _by_consent(
@@ -105,15 +116,15 @@ class Gate:
         number: np.ndarray,
         verdicts: list[Verdict],
         found: Verdicts,
-    ) -> None:
-        """Note in ``found`` whose consent is lacking, withdrawn, or of another kind than asked."""
+    ) -> np.ndarray:
+        """Note in ``found`` whose consent is lacking, or another than asked; return which rows."""
         kind = kind_of(events)
         modality = _CONSENT_OF.get(kind, kind)
         needs = np.array([verdict.needs for verdict in verdicts], np.int64)[number]
         said = consents.ask(events, modality, needs)
         lacking = said != GRANTED
         if not lacking.any():
-            return
+            return lacking
         found.codes[lacking] = RefusalCode.CONSENT_UNKNOWN
         found.codes[said == WITHDRAWN] = RefusalCode.CONSENT_WITHDRAWN
         found.articles[lacking] = NO_CONSENT
@@ -122,6 +133,7 @@ class Gate:
             wanting[wanting] = consents.ask(take_rows(events, wanting), modality) == GRANTED
             found.codes[wanting] = RefusalCode.CONSENT_INSUFFICIENT
             found.articles[wanting] = [verdicts[code].basis for code in number[wanting].tolist()]
+        return lacking
 
     def _by_policy(
         self, events: pa.RecordBatch, bands: pa.Array
@@ -178,6 +190,28 @@ def _noticed(notices: pa.Array) -> np.ndarray:
     coded = notices.dictionary_encode()
     named = [False, *(bool(notice.strip()) for notice in coded.dictionary.to_pylist())]
     return np.array(named)[pc.fill_null(coded.indices, -1).to_numpy() + 1]
+
+
+def _recorded_us(events: pa.RecordBatch) -> np.ndarray:
+    """Return when governance events were recorded, in µs, or else when they say they were made."""
+    recorded = pc.coalesce(events["recorded_at"], events["event_time"])
+    return recorded.cast(pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def _without_person(events: pa.RecordBatch, gone: np.ndarray) -> pa.RecordBatch:
+    """Return the rows with nothing that tells whose the marked ones are.
+
+    A row id is hashed once more: it may have been that of a row which was erased.
+    """
+    hidden = {
+        "event_id": stable_ids("erased", events["event_id"]),
+        "content": pa.array(np.zeros(len(gone), np.int64)),
+    } | {name: pa.nulls(len(gone), pa.string()) for name in _WHOSE}
+    for name, instead in hidden.items():
+        place = events.schema.get_field_index(name)
+        column = pc.if_else(pa.array(gone), instead, events[name])
+        events = events.set_column(place, events.schema.field(name), column)
+    return events
 
 
 class GateByPolicy(beam.PTransform):

@@ -20,9 +20,11 @@ from schemas.tables import CONSENT_LEDGER
 from transforms.decoding.aliases import aliases, fold_spelling
 from transforms.gating.bands import Bands
 from transforms.gating.governance import ANY, END, FIRST, LISTS
+from transforms.gating.tombstones import Tombstones
 from transforms.gating.words import Word, Words, is_child
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
+_BEFORE_ALL = -1
 _KEPT = 500_000
 """Answers that a process holds: about 250 MB."""
 _DETAIL = {
@@ -181,10 +183,13 @@ class Consents:
     A grant counts for the person who is spelt exactly so, a prohibition for whoever folds to the
     same. The gate is open from a grant on that both holds since after, and was not recorded before,
     each prohibition that holds by then. It is enough to look at the times at which a word begins to
-    hold; between them nothing changes.
+    hold; between them nothing changes. An erasure prohibits for all time before and after it.
     """
 
-    def __init__(self, ledger: Iterable[pa.RecordBatch] = ()) -> None:
+    def __init__(
+        self, ledger: Iterable[pa.RecordBatch] = (), tombstones: Tombstones | None = None
+    ) -> None:
+        self._tombstones = tombstones or Tombstones(b"")
         self._words = Words()
         self._bands = Bands()
         self._answers: dict[_Question, Line] = {}
@@ -200,6 +205,22 @@ class Consents:
         for person in self._words.add(rows) & self._asked.keys():
             for question in self._asked.pop(person):
                 del self._answers[question]
+
+    def bury(self, tombstones: Tombstones) -> None:
+        """Take these tombstones in place of those before."""
+        if tombstones != self._tombstones:
+            self._tombstones = tombstones
+            self._answers.clear()
+            self._asked.clear()
+
+    def erased_until(self, events: pa.RecordBatch) -> np.ndarray:
+        """Return a row until when its person is erased, in µs since 1970; -1: not at all."""
+        if not self._tombstones:
+            return np.full(events.num_rows, -1)
+        folds = events["person_fold"].dictionary_encode()
+        until = [self._tombstones.erased_until(fold) for fold in folds.dictionary.to_pylist()]
+        found = np.array([-1 if time is None else time for time in (*until, None)])
+        return found[folds.indices.fill_null(len(until)).to_numpy(zero_copy_only=False)]
 
     def consult(self, judge: "Callable[[Consents], Verdicts]") -> Verdicts:
         """Return what ``judge`` makes of these consents."""
@@ -251,6 +272,8 @@ class Consents:
             and word.modality in (modality, ANY)
             and (not word.granted or (word.person == person and word.meets & needs == needs))
         ]
+        if (until := self._tombstones.erased_until(fold)) is not None:
+            words.append(Word(_BEFORE_ALL, False, until, "", ANY, ANY, 0))
         made = self._answers[question] = _verdicts(words)
         self._asked[fold].append(question)
         return made

@@ -1,1 +1,1 @@
-"""Benchmarks of governance; each module measures one part of it."""
+"""Benchmarks of what protects people and the stream; each module measures one part of it."""

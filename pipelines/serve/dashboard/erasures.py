@@ -1,4 +1,4 @@
-"""Erasures: withdrawals and requests by day, and whether rows from before a request still stand."""
+"""Erasures: proofs, requests whose rows still stand, and withdrawals by day."""
 
 import pandas as pd
 import streamlit as st
@@ -12,10 +12,12 @@ from schemas.tables import TABLES
 _REQUESTS = 100
 _DAYS = 30
 _LEDGER = "consent_ledger"
+_PROOFS = "erasures"
 
 
 def show_erasures(page: Page) -> None:
     """Show what people withdrew and asked to be erased, and how far that is."""
+    _show_proofs(page)
     counted = page.reader.rows(
         f"SELECT {PARTITION} AS day, action, count(DISTINCT person_ref) AS count FROM {_LEDGER} "
         "WHERE action IN ('erasure_requested', 'withdrawn') GROUP BY 1, 2 "
@@ -32,6 +34,28 @@ def show_erasures(page: Page) -> None:
     columns = {name: page.say(name) for name in ("day", "action", "count")}
     show_chart(page, charts.erasures(page.say, ink()), rows, "erasures", columns)
     _show_requests(page)
+
+
+def _show_proofs(page: Page) -> None:
+    st.subheader(page.say("proofs"))
+    st.caption(page.say("proofs_note", count=_REQUESTS))
+    found = page.reader.rows(
+        "SELECT erasure_id, requested_at, completed_at, rows_deleted, files_deleted "
+        f"FROM {_PROOFS} ORDER BY requested_at DESC, 1 LIMIT {_REQUESTS}",
+        _PROOFS,
+    )
+    if found.empty:
+        st.info(page.say("none"))
+        return
+    rows = found.assign(
+        day=found["requested_at"].dt.strftime("%Y-%m-%d %H:%M"),
+        state=[
+            page.say("erasure_open" if pd.isna(at) else "erasure_proved")
+            for at in found["completed_at"]
+        ],
+    )
+    names = ("day", "erasure_id", "state", "rows_deleted", "files_deleted")
+    show_table(rows, {name: page.say(name) for name in names}, "proofs_table")
 
 
 def _show_requests(page: Page) -> None:
@@ -60,7 +84,7 @@ def _show_requests(page: Page) -> None:
 def _tables_with_rows(page: Page, requests: pd.DataFrame) -> list[list[str]]:
     """Return for each request the tables that have rows of the subject from before it.
 
-    The ledger itself is the proof of the request, and stays.
+    The request itself is a row of the ledger, which goes with the others when it is carried out.
     """
     subjects = ", ".join(text(ref) for ref in sorted(requests["subject_ref"].dropna().unique()))
     found: list[list[str]] = [[] for _ in range(len(requests))]

@@ -233,6 +233,17 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             "left: no table has any. The newest {count} requests.",
             "未完成：仍有表含有此人请求之前的数据。已无数据：各表均不再含有。最近 {count} 条请求。",
         ),
+        "proofs": Text("Carried out", "已执行的删除"),
+        "proofs_note": Text(
+            "Proved: every file was searched and nothing found. Open: run `affectstream erase` "
+            "again. Nobody is named. The newest {count}.",
+            "已证明：逐一检索全部文件，未发现残留。未完成：请再次运行 `affectstream erase`。"
+            "不显示任何人的身份。最近 {count} 条。",
+        ),
+        "erasure_proved": Text("proved", "已证明"),
+        "erasure_id": Text("Erasure", "删除编号"),
+        "rows_deleted": Text("Rows", "行数"),
+        "files_deleted": Text("Files", "文件数"),
         "erasure_open": Text("open", "未完成"),
         "erasure_done": Text("none left", "已无数据"),
         "count": Text("Count", "数量"),

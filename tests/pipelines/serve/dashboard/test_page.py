@@ -96,6 +96,10 @@ def write_world(root: Path) -> None:
     land(root, "review_queue", *(review("ann", n, scenario="support") for n in range(3)))
     land(root, "consent_ledger", ledger("ann", "erasure_requested"), ledger("bob", "withdrawn"))
     land(root, "consent_ledger", ledger("mia", "erasure_requested"))
+    proof = {"requested_at": BEGIN, "rows_deleted": 537, "files_deleted": 23}
+    proof |= {"event_date": BEGIN.date()}
+    land(root, "erasures", proof | {"erasure_id": "e1" * 16, "completed_at": BEGIN})
+    land(root, "erasures", proof | {"erasure_id": "e2" * 16, "completed_at": None})
     dead = {"dead_letter_id": "x", "stage": "DecodeEvents", "code": "bad_json"}
     land(root, "dead_letters", dead | {"offset": 1, "event_date": BEGIN.date()})
     refused = observation("bob", 1, "voice", code="consent_unknown", article="GDPR Art. 6 and 9")
@@ -237,6 +241,8 @@ def test_erasures_tell_what_still_stands(viewer: Visit) -> None:
     for text in ("open", "none left", "mia00000"):
         viewer.cell(text)
     viewer.cell("observations, emotion_features, expression_decisions, review_queue")
+    for text in ("proved", "537", "e1" * 16):
+        viewer.cell(text)
 
 
 def test_language_and_theme_can_be_switched(browser: Browser, address: str) -> None:
