@@ -99,7 +99,8 @@ class Gate:
         """Judge by consent and policy as of ``event_time``; the policy's refusal comes first."""
         bands = consents.bands(events)
         number, verdicts = self._by_policy(events, bands)
-        found = Verdicts(*np.full((2, events.num_rows), None, object), bands)
+        codes, articles = np.full((2, events.num_rows), None, object)
+        found = Verdicts(codes, articles, bands)
         lacking = self._by_consent(events, consents, number, verdicts, found)
         for code, verdict in enumerate(verdicts):
             if verdict.refusal is not None:

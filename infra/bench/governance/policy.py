@@ -1,12 +1,10 @@
-"""What law and consent cost: ``python -m infra.bench.governance.policy FOLDER``.
+"""What law and consent cost the stream: ``python -m infra.bench.governance policy``.
 
 The ledger has 800,000 rows of 100,000 people, as two purposes and four modalities make of one grant
 each. The gate judges the texts and motions of a benchmark log, all of them lawful.
 """
 
-import argparse
 import datetime as dt
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -127,9 +125,3 @@ def _seconds(run: Callable[[], object]) -> float:
     started = time.process_time()
     run()
     return time.process_time() - started
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    print(json.dumps(measure(parser.parse_args().folder), indent=1))
