@@ -2,15 +2,17 @@
 
 import difflib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
+from model_serving.gaps import GapException, GapLimit
+from pipelines.access.settings import Access, Retention
 from pipelines.observe.settings import Observe
 from pipelines.serve.api.settings import Api
 from schemas.errors import AffectstreamError
@@ -23,17 +25,22 @@ from schemas.settings import (
     Live,
     Media,
     ModelSettings,
+    Number,
     Online,
     Settings,
     Windows,
     expand_path,
 )
-from schemas.strict import fields_of, parse_yaml, read_text
+from schemas.strict import fields_of, parse_yaml, read_text, suggest
+
+Section = TypeVar("Section", bound=Settings)
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
-_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "feed", "online", "observe", "api"}
+_NOT_OF_A_RUN = {
+    *("log", "tables", "kafka", "live", "feed", "online", "observe", "api", "access", "retention"),
+}
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
 
@@ -49,6 +56,18 @@ class Models(Settings):
     face: ModelSettings = _shipped("face-compact")
     motion: ModelSettings = _shipped("motion-compact")
     fusion: Path = Field(default=WEIGHTS / "fusion", description="Folder of the fusion model")
+    max_gap: Number = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Largest gap between groups of people (0 to 1), in recall and in calibration, "
+        "on the card of a model that may run",
+    )
+    exceptions: Mapping[str, GapException] = Field(
+        default_factory=dict,
+        description="Models that may run all the same, by modality or `fusion`: each with a "
+        "`reason`, `by` whom and the day `until` which it holds; shipped ones have theirs",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -61,6 +80,20 @@ class Models(Settings):
             else value
             for name, value in given.items()
         }
+
+    @field_validator("exceptions")
+    @classmethod
+    def _name_a_model(cls, given: Mapping[str, GapException]) -> Mapping[str, GapException]:
+        known = {*MODALITIES, "fusion"}
+        for unknown in sorted(given.keys() - known):
+            message = f"{unknown!r} is no model: {suggest(unknown, known)}"
+            raise ValueError(message)
+        return given
+
+    @property
+    def gaps(self) -> GapLimit:
+        """What a card must show of groups of people for its model to run."""
+        return GapLimit(max_gap=self.max_gap, exceptions=self.exceptions)
 
     def recogniser(self, modality: str) -> ModelSettings:
         """Return the settings of this modality's recogniser."""
@@ -108,6 +141,8 @@ class Config(Settings):
     online: Online = Online()
     observe: Observe = Observe()
     api: Api = Api()
+    access: Access = Access()
+    retention: Retention = Retention()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -139,7 +174,11 @@ class Config(Settings):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings that a row may depend on."""
-        text = self.model_dump_json(exclude=_NOT_OF_A_RUN)
+        left_out: dict[str, Any] = dict.fromkeys(_NOT_OF_A_RUN, True)
+        left_out["models"] = {"max_gap", "exceptions"}  # they let a model run, or not
+        if self.decisions.avatar:  # so it is without the setting, which came later
+            left_out["decisions"] = {"avatar"}
+        text = self.model_dump_json(exclude=left_out)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -161,11 +200,25 @@ def load_config(path: Path | str | None = None, **flags: Any) -> Config:
 
 def load_kafka(path: Path | None, **flags: Any) -> Kafka:
     """Build the broker's settings alone, from the same file and flags."""
-    given = read_settings(path, kafka=flags).get("kafka")
+    return _load_section(path, "kafka", Kafka, **flags)
+
+
+def load_access(path: Path | None, **flags: Any) -> Access:
+    """Build the settings of who may read what alone, from the same file and flags."""
+    return _load_section(path, "access", Access, **flags)
+
+
+def load_retention(path: Path | None) -> Retention:
+    """Build the settings of how long rows are kept alone, from the same file."""
+    return _load_section(path, "retention", Retention)
+
+
+def _load_section(path: Path | None, name: str, kind: type[Section], **flags: Any) -> Section:
+    given = read_settings(path, **{name: flags}).get(name)
     try:
-        return Kafka.model_validate(given)
+        return kind.model_validate(given)
     except ValidationError as error:
-        raise AffectstreamError("configuration: " + "; ".join(explain(error, "kafka"))) from error
+        raise AffectstreamError("configuration: " + "; ".join(explain(error, name))) from error
 
 
 def check_agreement(config: Config) -> None:
