@@ -17,6 +17,7 @@ from schemas.errors import BrokerAwayError
 from schemas.events import GOVERNANCE
 from schemas.stages import CONSENT_AGE, Stage
 from transforms.gating.consent import UNKNOWN, Consents
+from transforms.gating.opt_ins import OptIns
 
 _FRESH_S = 1.0
 """A withdrawal closes the gate within this time at most, and a window is 5 s."""
@@ -29,7 +30,9 @@ class _Follower:
     def __init__(self, config: Config) -> None:
         self._kafka = config.kafka
         self._reader = LedgerReader.of(config)
-        self._consents = Consents(read_landed(config.tables))
+        landed = read_landed(config.tables)
+        self._consents = Consents(landed)
+        self._opt_ins = OptIns(self._consents, landed)
         self._lock = threading.Lock()
         self._consumer: KafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
@@ -66,6 +69,7 @@ class _Follower:
             raise
         for rows in new:
             self._consents.add(rows)
+            self._opt_ins.add(rows)
         self._read_at = read_at
 
     def _forget(self) -> None:
@@ -92,6 +96,12 @@ class _Follower:
             _AGE_MS.update(round((time.monotonic() - self._read_at) * 1000))
         return said
 
+    def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
+        with self._lock:
+            if time.monotonic() - self._read_at > _FRESH_S:
+                self.read()
+            return self._opt_ins.may_show(subjects, times)
+
 
 @lru_cache(maxsize=1)
 def _follower(config: str) -> _Follower:
@@ -111,3 +121,7 @@ class ConsentFeed:
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         """Return UNKNOWN, WITHDRAWN or GRANTED a row; see ``gating.consent.Consents``."""
         return self._follower.ask(events, modality)
+
+    def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
+        """Return a mask of the subjects who may be shown; see ``gating.opt_ins.OptIns``."""
+        return self._follower.may_show(subjects, times)

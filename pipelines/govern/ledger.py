@@ -14,6 +14,7 @@ from schemas.tables import CONSENT_LEDGER
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 from transforms.gating.consent import Consents, ledger_rows
+from transforms.gating.opt_ins import OptIns
 from transforms.gating.policy import read_policy
 from transforms.isolation.isolate import Isolation
 from transforms.pseudonymise import Pseudonyms
@@ -35,6 +36,18 @@ def read_ledger(config: Config) -> list[pa.RecordBatch]:
 def read_recorded_consents(config: Config) -> Consents:
     """Return the consents that are known once the whole log has been read."""
     return Consents(read_ledger(config))
+
+
+def read_recorded_opt_ins(config: Config) -> OptIns:
+    """Return the opt-ins that are known once the whole log has been read."""
+    ledger = read_ledger(config)
+    return OptIns(Consents(ledger), ledger)
+
+
+def read_landed_opt_ins(root: Root) -> OptIns:
+    """Return the opt-ins of the landed ledger alone, as for a backfill."""
+    ledger = read_landed(root)
+    return OptIns(Consents(ledger), ledger)
 
 
 class LedgerReader:

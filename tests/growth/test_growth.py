@@ -18,7 +18,7 @@ from tests.support.records import raw, record
 GAZE = (Path(__file__).parent / "gaze_front_end.py.txt").read_text()
 GRANTED = {
     "granted": True,
-    "purposes": ["avatar_mirroring"],
+    "purposes": ["avatar_mirroring", "show_to_others"],
     "modalities": ["text", "motion"],
 }
 

@@ -68,8 +68,13 @@ class History:
         """Return the HISTORY rows that rebuild this object."""
         return self._state
 
-    def advance(self, features: pa.RecordBatch, ids: pa.Array) -> Step:
-        """Take the feature rows of one window, one a history, and return what they did."""
+    def advance(
+        self, features: pa.RecordBatch, ids: pa.Array, hidden: np.ndarray | None = None
+    ) -> Step:
+        """Take the feature rows of one window, one a history, and return what they did.
+
+        Rows that are ``hidden`` have no intensity at once; what is shown again begins from there.
+        """
         rules = self._rules
         now = features["window_end"].cast(pa.int64()).to_numpy()
         kept = self._keep(int(now.max()))
@@ -89,6 +94,8 @@ class History:
         target = np.where((held == NOTHING) | (held == _NEUTRAL), 0.0, confidence)
         last = before["intensity"].fill_null(0).to_numpy(zero_copy_only=False)
         intensity = last + np.clip(target - last, -rules.max_change, rules.max_change)
+        if hidden is not None:
+            intensity = np.where(hidden, 0.0, intensity)
 
         drifted = baseline + rules.drift * (affect - baseline)
         columns = [

@@ -32,7 +32,7 @@ def ledger_rows(
     """Return CONSENT_LEDGER rows of a governance batch, and dead letters of what was left out.
 
     ``events`` is a pseudonymous batch of kind consent or erasure, ``purposes`` are those that the
-    policy knows. A consent is a row for each purpose and modality, at most 6 times 5: a grant
+    policy knows. A consent is a row for each purpose and modality, at most 7 times 5: a grant
     counts only for names that are known, exactly as they are written, and a name that nobody knows
     makes a withdrawal one of all. An erasure request is one row for every purpose and modality.
     """
