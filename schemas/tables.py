@@ -218,6 +218,24 @@ RUNS = pa.schema(
     ]
 )
 
+ERASURES = pa.schema(
+    [
+        column("erasure_id", pa.string(), "row id: chosen by chance, so that it tells nothing"),
+        column("tombstone", pa.string(), "keyed hash of the person, under a key of its own"),
+        column("erased_until", TIME, "what was recorded of the person until then is gone, UTC"),
+        column("requested_at", TIME, "when it was asked for, UTC"),
+        column("completed_at", TIME, "when nothing was left, UTC; null where it is under way"),
+        column("rows_deleted", pa.int64(), "rows deleted from all tables", unit="rows"),
+        column("files_deleted", pa.int64(), "files deleted for all of this run", unit="files"),
+        column("tables", pa.string(), "JSON: table → rows deleted"),
+        column("versions", pa.string(), "JSON: table → version from which on it has none of them"),
+        column(
+            "places", pa.string(), "JSON: folders and stores that were searched, and nothing found"
+        ),
+        _DATE,
+    ]
+)
+
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
@@ -302,6 +320,15 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 retention_days=365,
                 retention_reason="what ran on what, under which settings: AI Act 12",
                 pruned_by="run_id",
+            ),
+            Table(
+                name="erasures",
+                description="who was erased, by a hash that no other table has; when, and where",
+                schema=ERASURES,
+                owner="privacy",
+                retention_days=None,
+                retention_reason="an erasure is proved and holds: GDPR 5(2), 17",
+                time="requested_at",
             ),
         )
     }

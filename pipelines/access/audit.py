@@ -27,17 +27,17 @@ FIRST: Final = "0" * 64
 _SEAL: Final = b',"hash":"'
 _SEAL_LENGTH: Final = len(_SEAL) + 64 + len(b'"}')
 _TAIL: Final = 1 << 16
-"""Bytes at the end of a file in which its last line stands whole: a line has at most 45 kB."""
+"""Bytes at the end of a file in which its last line stands whole: a line has at most 8 kB."""
 MOST_SUBJECTS: Final = 100
 """Subjects that one line names."""
 _LONGEST: Final = 256
-_LONGEST_SUBJECT: Final = 64
 
 
 class Entry(NamedTuple):
     """One reading: by whom, over which way, of what, about whom, how many rows, how it ended.
 
-    ``at`` is UTC; ``subjects`` are the pseudonyms that were asked for, not those of the answer.
+    ``at`` is UTC; ``subjects`` are the pseudonyms that were asked for, not those of the answer. A
+    line has hashes of them, so that nothing of a person who is erased stands in it.
     """
 
     at: datetime
@@ -206,6 +206,11 @@ def read_entries(folder: Path) -> Iterator[dict[str, Any]]:
                 continue
 
 
+def hash_of(subject: str) -> str:
+    """Return what stands in a line for a pseudonym: 128 random bits cannot be tried out."""
+    return hashlib.sha256(subject.encode()).hexdigest()[:32]
+
+
 def log_files(folder: Path) -> list[Path]:
     """Return the files of a log, the oldest month first."""
     return sorted(folder.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].jsonl"))
@@ -236,7 +241,7 @@ def _sealed(entry: Entry, before: Head) -> tuple[bytes, Head]:
             "role": entry.role[:_LONGEST],
             "via": entry.via,
             "what": entry.what[:_LONGEST],
-            "subjects": [subject[:_LONGEST_SUBJECT] for subject in entry.subjects[:MOST_SUBJECTS]],
+            "subjects": [hash_of(subject) for subject in entry.subjects[:MOST_SUBJECTS]],
             "rows": entry.rows,
             "outcome": entry.outcome,
             "before": before.hash,

@@ -46,7 +46,7 @@ def rebuild(
         AffectstreamError: observations are lacking of a day that is to be written.
     """
     fusion = load_fusion(config.models.fusion, config.models.gaps)
-    may_show = read_landed_opt_ins(config.tables).may_show
+    may_show = read_landed_opt_ins(config).may_show
     decider = Decider(read_scenarios(config.scenarios), config.decisions, may_show)
     histories: dict[int, pa.RecordBatch] = {}
     objections = read_objections(config.tables)

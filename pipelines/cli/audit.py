@@ -46,7 +46,9 @@ def verify(
 
 @audit_app.command("show")
 def show(
-    subject: Annotated[str | None, typer.Option(help="Only readings that asked for this.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Only readings that asked for this pseudonym.")
+    ] = None,
     last: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = 50,
     folder: Folder = None,
     config: Settings = None,
@@ -54,14 +56,14 @@ def show(
     """Print who read what, the newest last."""
     from collections import deque
 
-    from pipelines.access.audit import read_entries
+    from pipelines.access.audit import hash_of, read_entries
     from pipelines.show.escapes import escape_controls
 
     newest = deque(
         (
             entry
             for entry in read_entries(_folder(folder, config))
-            if subject is None or subject in entry["subjects"]
+            if subject is None or hash_of(subject) in entry["subjects"]
         ),
         last,
     )

@@ -11,12 +11,24 @@ import warnings
 
 from rich.markup import escape
 
-from pipelines.cli import api, audit, config, kafka, models, observe, run, serve, tables, upkeep
+from pipelines.cli import (
+    api,
+    audit,
+    config,
+    govern,
+    kafka,
+    models,
+    observe,
+    run,
+    serve,
+    tables,
+    upkeep,
+)
 from pipelines.cli.app import app, console
 from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
 
-for room in (run, config, kafka, tables, upkeep, serve, api, audit, observe, models):
+for room in (run, config, kafka, tables, upkeep, govern, serve, api, audit, observe, models):
     app.add_typer(room.commands)
 
 

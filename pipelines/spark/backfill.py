@@ -137,7 +137,7 @@ def _decisions(
     shard = expr(f"conv(substring(subject_ref, 1, 8), 16, 10) % {shards}")
     known = before.select(*DECIDED_ON).unionByName(features.select(*DECIDED_ON))
     over = known.where(col("window_end") < lit(end))
-    may_show = read_landed_opt_ins(config.tables).may_show
+    may_show = read_landed_opt_ins(config).may_show
     decider = Decider(read_scenarios(config.scenarios), config.decisions, may_show)
 
     def make(known: pa.Table) -> pa.Table:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from schemas.modalities import MODALITIES
 from transforms.gating.consent import GRANTED, Consents
+from transforms.gating.tombstones import Tombstones
 
 MIRRORING: Final = "avatar_mirroring"
 SHOW: Final = "show_to_others"
@@ -40,8 +41,13 @@ class OptIns:
     another region, a person opts in again. A withdrawal counts from wherever it comes.
     """
 
-    def __init__(self, consents: Consents, ledger: Iterable[pa.RecordBatch] = ()) -> None:
-        self._mirrored, self._shown = consents, Consents()
+    def __init__(
+        self,
+        consents: Consents,
+        ledger: Iterable[pa.RecordBatch] = (),
+        tombstones: Tombstones | None = None,
+    ) -> None:
+        self._mirrored, self._shown = consents, Consents((), tombstones)
         self._people: defaultdict[str, set[_Person]] = defaultdict(set)
         for rows in ledger:
             self.add(rows)
@@ -55,6 +61,10 @@ class OptIns:
         names = (opted[name].to_pylist() for name in ("subject_ref", "person_ref", "person_fold"))
         for subject, person, fold in zip(*names, strict=True):
             self._people[subject].add((person, fold))
+
+    def bury(self, tombstones: Tombstones) -> None:
+        """Take these tombstones in place of those before; the gate's consents take theirs apart."""
+        self._shown.bury(tombstones)
 
     def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
         """Return a mask of the subjects who may be shown at these times.
