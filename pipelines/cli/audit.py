@@ -67,7 +67,9 @@ def show(
         ),
         last,
     )
-    grid = Table(*_COLUMNS, box=None, padding=(0, 2, 0, 0))
+    grid = Table(box=None, padding=(0, 2, 0, 0))
+    for name in _COLUMNS:
+        grid.add_column(name, overflow="fold")
     for entry in newest:
         cells = (entry[name] for name in _COLUMNS)
         texts = (", ".join(cell) if isinstance(cell, list) else str(cell) for cell in cells)
