@@ -58,8 +58,12 @@ def _install(programs: Iterable[str]) -> str:
     return " && ".join(commands)
 
 
-def maven(pom: Path, out: Path, *goals: str) -> None:
-    """Run Maven goals once: again only when a file beside the pom has changed."""
+def maven(pom: Path, out: Path, lib: Path, *goals: str) -> None:
+    """Run Maven goals that copy jars into ``lib``: again only when a file beside the pom changed.
+
+    Maven refuses what differs from the checksum that comes with it, and this what differs from
+    ``jars.sha256`` beside the pom, which came by another way.
+    """
     sources = sorted(p for p in pom.parent.rglob("*") if p.suffix in (".xml", ".java"))
     digest = hashlib.blake2b(b"".join(path.read_bytes() for path in sources)).hexdigest()
     stamp = out / "fetched"
@@ -68,12 +72,40 @@ def maven(pom: Path, out: Path, *goals: str) -> None:
         return
     need(*JAVA)
     shutil.rmtree(out, ignore_errors=True)
-    command = ["mvn", "-q", "-B", "-f", str(pom), f"-Dout={out}", *goals]
+    command = ["mvn", "-q", "-B", "--strict-checksums", "-f", str(pom), f"-Dout={out}"]
+    command += [f"-DoutputDirectory={lib}", *goals]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         message = f"Maven could not fetch {pom.parent.name}:\n{(done.stdout + done.stderr)[-3000:]}"
         raise ServerError(message)
+    check_jars(lib, pom.parent / "jars.sha256")
     stamp.write_text(digest)
+
+
+def check_jars(lib: Path, digests: Path) -> None:
+    """Compare the jars of a folder with their digests, in the form of ``sha256sum``.
+
+    Raises:
+        ServerError: a jar is another one, is not named, or is missing; other jars are removed.
+    """
+    lines = (line.split() for line in digests.read_text().splitlines())
+    wanted = {name: digest for digest, name in lines}
+    found = {path.name: _sha256(path) for path in lib.glob("*.jar")}
+    wrong = sorted(name for name in wanted.keys() | found if wanted.get(name) != found.get(name))
+    if not wrong:
+        return
+    for path in lib.glob("*.jar"):
+        path.unlink()
+    message = (
+        f"{wrong[0]} and {len(wrong) - 1} more are not the jars of {digests}: fetch them again; if "
+        "the pom has changed, make the list anew with sha256sum, and look what is new in it"
+    )
+    raise ServerError(message)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def free_ports(count: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from model_serving.size import Held, check_bytes, check_claims
 from model_serving.text.language import Language
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
@@ -68,7 +69,8 @@ class ModelCard(Frozen):
     ``labels`` maps each of the model's own labels, by its name and in any order, to an expression
     of the vocabulary, to valence or arousal, or to null: then it is left out and the rest
     renormalised. ``languages`` are those that a text model learnt; where none is named, no language
-    is distinguished.
+    is distinguished. A model of a hub needs the commit as ``revision``, and ``sha256`` of each of
+    its files: they are all that is downloaded.
     """
 
     name: str
@@ -84,6 +86,7 @@ class ModelCard(Frozen):
     command: str | None = None
     notes: str = ""
     sha256: dict[str, str] = Field(default_factory=dict)
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
 
     @field_validator("modality")
     @classmethod
@@ -133,12 +136,13 @@ def _check_unique_names(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, A
     return found
 
 
-def check_files(folder: Path, card: ModelCard) -> None:
-    """Compare the files of a model folder with the digests on its card.
+def check_files(folder: Path, card: ModelCard) -> Held:
+    """Compare the files of a model folder with the digests on its card; return what they hold.
 
-    Raises AffectstreamError for a file that is not what the card says, for one that it does not
-    name, and for a pickle, which could run anything. A card without digests is warned about: a
-    folder of another's is dropped in with a card by hand.
+    Raises AffectstreamError for a folder that claims to be larger than a model is, for a file that
+    is not what the card says, for one that it does not name, and for a pickle, which could run
+    anything. A card without digests is warned about: a folder of another's is dropped in with a
+    card by hand.
     """
     files = _contents(folder)
     pickles = sorted(name for name in files if name.endswith(_PICKLES))
@@ -148,6 +152,7 @@ def check_files(folder: Path, card: ModelCard) -> None:
             "it to safetensors"
         )
         raise AffectstreamError(message)
+    check_bytes(folder, files)
     for name, expected in card.sha256.items():
         found = _digest(files[name]) if name in files else "nothing"
         if found != expected:
@@ -159,6 +164,7 @@ def check_files(folder: Path, card: ModelCard) -> None:
         raise AffectstreamError(message)
     if not card.sha256:
         _LOG.warning("the card of %s names no sha256: its files are loaded unchecked", folder)
+    return check_claims(folder, files)
 
 
 def _contents(folder: Path) -> dict[str, Path]:
@@ -174,7 +180,8 @@ def _contents(folder: Path) -> dict[str, Path]:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_card(folder: Path, card: ModelCard) -> None:

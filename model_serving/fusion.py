@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
 from model_serving.labels import read_outputs
-from model_serving.net import Net
+from model_serving.net import Net, check_filled
 from model_serving.threads import model_threads
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
@@ -183,8 +183,10 @@ def _load(folder: Path) -> Fusion:
     if card.modality != "fusion":
         message = f"model {folder} is for {card.modality} by its card, not for fusion"
         raise AffectstreamError(message)
-    check_files(folder, card)
+    held = check_files(folder, card)
     try:
+        settings = AttentionFusionConfig.from_pretrained(folder, local_files_only=True)
+        check_filled(folder, lambda: AttentionFusion(settings), held)
         net, found = AttentionFusion.from_pretrained(
             folder,
             use_safetensors=True,
@@ -192,6 +194,8 @@ def _load(folder: Path) -> Fusion:
             dtype=torch.float32,
             output_loading_info=True,
         )
+    except AffectstreamError:
+        raise
     except Exception as error:  # safetensors and torch raise their own
         message = f"the fusion model can't be loaded from folder {folder}: {error}"
         raise AffectstreamError(message) from error

@@ -1,5 +1,6 @@
 """Loads recognisers: a classifier of Hugging Face and its front end, as the model's card says."""
 
+import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
@@ -14,6 +17,7 @@ from model_serving.face import front_end as face
 from model_serving.front_end import FrontEnd
 from model_serving.labels import read_outputs
 from model_serving.motion import front_end as motion
+from model_serving.net import check_filled
 from model_serving.recogniser import ConstantRecogniser, NetRecogniser, Recogniser
 from model_serving.text import front_end as text
 from model_serving.threads import model_threads
@@ -72,13 +76,18 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
         return ConstantRecogniser()
     kind, place = _MODALITIES[modality], _device(device)
     local = Path(model).is_dir()
-    options = {"trust_remote_code": False, "local_files_only": local}
+    options = {"trust_remote_code": False, "local_files_only": True}
     source = f"folder {model}" if local else f"Hugging Face id {model} (no such folder is here)"
     try:
         described = _card(modality, model, card)
-        net = _net(kind.net_class, model, options)
+        folder = model if local else _download(model, described)
+        held = check_files(Path(folder), described)
+        settings = AutoConfig.from_pretrained(folder, **options)
+        make = functools.partial(kind.net_class.from_config, settings, dtype=torch.float32)
+        check_filled(folder, make, held)
+        net = _net(kind.net_class, folder, options)
         outputs = read_outputs(described, net.config)
-        front_end = kind.load_front_end(described, model, net, options)
+        front_end = kind.load_front_end(described, folder, net, options)
         # Convolutions of faces take two thirds of the time with their channels last.
         net.eval().to(place, memory_format=torch.channels_last)
     except AffectstreamError:
@@ -113,20 +122,25 @@ def _net(net_class: Any, model: str, options: dict[str, Any]) -> Any:
 
 
 def _card(modality: str, model: str, card: str | None) -> ModelCard:
-    folder = Path(model)
-    described = read_card(Path(card) if card else folder / CARD_FILE)
+    described = read_card(Path(card) if card else Path(model) / CARD_FILE)
     if described.modality != modality:
         message = f"model {model} is for {described.modality} by its card, not for {modality}"
         raise AffectstreamError(message)
-    if folder.is_dir():
-        check_files(folder, described)
-    elif described.sha256:
+    return described
+
+
+def _download(model: str, card: ModelCard) -> str:
+    """Fetch the files that the card names, of the commit that it names; return their folder.
+
+    Who owns a name on the hub may put other files under it at any time.
+    """
+    if card.revision is None or not any(name.endswith(".safetensors") for name in card.sha256):
         message = (
-            f"the card of {model} names sha256, which only a folder's files are checked against: "
-            "download the model and name its folder, or leave them out"
+            f"model {model} is a Hugging Face id, whose files may change: its card has to name the "
+            "commit as `revision` (40 hex digits), and `sha256` of each file that is needed"
         )
         raise AffectstreamError(message)
-    return described
+    return snapshot_download(model, revision=card.revision, allow_patterns=sorted(card.sha256))
 
 
 def _device(name: str) -> torch.device:

@@ -74,7 +74,7 @@ def rows_by_table(p: beam.Pipeline, config: Config) -> Rows:
 def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
     """Build the stateless part: records → observations and context, and what lands besides."""
     raw = p | _source(config)  # RAW batches
-    stream = rows.take(raw | DecodeEvents(keys=config.keys))  # EVENT batches of one kind each
+    stream = rows.take(raw | _decode(config))  # EVENT batches of one kind each
     stream = rows.take(stream | ValidateEvents())
     stream = rows.take(stream | SieveLate())
     stream = rows.take(stream | Pseudonymise(keys=config.keys))
@@ -143,10 +143,13 @@ def _source(config: Config) -> beam.PTransform:
     )
 
 
+def _decode(config: Config) -> DecodeEvents:
+    return DecodeEvents(keys=config.keys, signers=config.signatures.keys)
+
+
 def _decide(config: Config) -> DecideExpressions:
     return DecideExpressions(
         policy=config.scenarios,
         rules=config.decisions,
-        shards=config.windows.shards,
         landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
     )

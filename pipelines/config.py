@@ -4,13 +4,16 @@ import difflib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
+from pipelines.aggregate.settings import Aggregates
+from pipelines.govern.settings import Archive, Signatures
+from pipelines.kafka.users import Users
 from pipelines.observe.settings import Observe
 from pipelines.serve.api.settings import Api
 from schemas.errors import AffectstreamError
@@ -30,10 +33,23 @@ from schemas.settings import (
 )
 from schemas.strict import fields_of, parse_yaml, read_text
 
+_Section = TypeVar("_Section", bound=Settings)
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "model_serving" / "weights"
 POLICIES = ROOT / "schemas" / "policies"
-_NOT_OF_A_RUN = {"log", "tables", "kafka", "live", "feed", "online", "observe", "api"}
+_NOT_OF_A_RUN = {
+    "log",
+    "tables",
+    "kafka",
+    "live",
+    "feed",
+    "online",
+    "observe",
+    "api",
+    "archive",
+    "aggregates",
+    "users",
+}
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
 
@@ -112,6 +128,10 @@ class Config(Settings):
     online: Online = Online()
     observe: Observe = Observe()
     api: Api = Api()
+    archive: Archive = Archive()
+    aggregates: Aggregates = Aggregates()
+    signatures: Signatures = Signatures()
+    users: Users = Users()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -143,7 +163,8 @@ class Config(Settings):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings that a row may depend on."""
-        absent = set() if self.evidence else {"evidence"}  # so runs without it stay what they were
+        given = {"signatures": self.signatures.keys, "evidence": self.evidence}
+        absent = {name for name, value in given.items() if not value}  # so ids of runs stay
         text = self.model_dump_json(exclude=_NOT_OF_A_RUN | absent)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -166,11 +187,19 @@ def load_config(path: Path | str | None = None, **flags: Any) -> Config:
 
 def load_kafka(path: Path | None, **flags: Any) -> Kafka:
     """Build the broker's settings alone, from the same file and flags."""
-    given = read_settings(path, kafka=flags).get("kafka")
+    return _load_section("kafka", Kafka, read_settings(path, kafka=flags))
+
+
+def load_users(path: Path | None) -> Users:
+    """Build the names of the broker's users alone, from the same file."""
+    return _load_section("users", Users, read_settings(path))
+
+
+def _load_section(name: str, kind: type[_Section], given: dict[str, Any]) -> _Section:
     try:
-        return Kafka.model_validate(given)
+        return kind.model_validate(given.get(name, {}))
     except ValidationError as error:
-        raise AffectstreamError("configuration: " + "; ".join(explain(error, "kafka"))) from error
+        raise AffectstreamError("configuration: " + "; ".join(explain(error, name))) from error
 
 
 def check_agreement(config: Config) -> None:

@@ -59,6 +59,7 @@ ATTRIBUTES: Mapping[str, Attribute] = MappingProxyType(
             ),
             Attribute(name="noticeid", column="notice_id", carried="event", checksum_power=4),
             Attribute(name="dataref", column="media_ref"),
+            Attribute(name="signature"),
         )
     }
 )

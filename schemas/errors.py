@@ -60,6 +60,28 @@ class DeadLetterCode(_Code):
         "A grant lists a purpose or modality that nobody knows; the rest of it counts.",
         "Correct the name in the client, or list the purpose in the gate's policy.",
     )
+    SIGNATURE_MISSING = (
+        "signature_missing",
+        "A grant has no signature, which `signatures.keys` asks for: it opens nothing.",
+        "Sign consents in the service that sends them: the page on who may speak shows how.",
+    )
+    SIGNATURE_UNKNOWN_KEY = (
+        "signature_unknown_key",
+        "A grant is signed with a key that its `source` does not have.",
+        "Add the public key to the file that `signatures.keys` names, if it is that source's.",
+    )
+    SIGNATURE_INVALID = (
+        "signature_invalid",
+        "The signature of a grant is malformed, or not of these attributes and this payload.",
+        "Sign what is sent, byte for byte; where a service in between rewrites events, sign there. "
+        "If nobody can explain it, somebody may be forging consents.",
+    )
+    PROHIBITION_UNSIGNED = (
+        "prohibition_unsigned",
+        "No signature makes a withdrawal or an erasure request sure: it suspends, deletes nothing.",
+        "Ask whom it names. If it is theirs, send it signed, or erase with `affectstream erase`; "
+        "if not, a signed grant opens the gate again.",
+    )
     GRANT_NEEDS_GUARDIAN = (
         "grant_needs_guardian",
         "A child granted consent itself; the grant counts for nothing.",

@@ -108,6 +108,7 @@ PAYLOADS: Mapping[str, Columns] = MappingProxyType(
             ("modalities", pa.list_(pa.string())),
             ("purposes_given", pa.int32()),
             ("modalities_given", pa.int32()),
+            ("suspends", pa.bool_()),
             ("given_by", pa.string()),
         ),
         "erasure": (("reason", pa.string()),),
@@ -115,6 +116,7 @@ PAYLOADS: Mapping[str, Columns] = MappingProxyType(
 )
 """Kind → payload columns of its EVENT batch.
 
+``suspends`` marks a prohibition that only closes the gate, see ``gating.governance``.
 ``details`` is a JSON object of the context's other fields, see ``decoding.payloads``.
 """
 
@@ -169,6 +171,7 @@ FIELD_NAME: Final = r"[a-z][a-z0-9_]{0,31}"
 SESSION_COLUMNS = [
     ("subject_ref", pa.string()),
     ("session_ref", pa.string()),
+    *PRIOR_COLUMNS,
     *CONTEXT_COLUMNS,
     *((name, pa.string()) for name in CONTEXT_FIELDS),
     ("details", pa.string()),
@@ -206,6 +209,7 @@ WINDOW = pa.schema(
         ("window_id", pa.string()),
         ("subject_ref", pa.string()),
         ("session_ref", pa.string()),
+        *PRIOR_COLUMNS,
         *CONTEXT_COLUMNS,
         ("window_start", TIME),
         ("window_end", TIME),
@@ -216,6 +220,7 @@ WINDOW = pa.schema(
         ("modality_confidence", pa.list_(pa.float32(), len(MODALITIES))),
         *((name, pa.string()) for name in CONTEXT_FIELDS),
         ("details", pa.string()),
+        ("shard", pa.int32()),
     ]
 )
 """One row a WINDOW_KEY and window before fusion; modalities in the order of MODALITIES.

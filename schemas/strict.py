@@ -1,10 +1,11 @@
 """Files that hold exactly what they may: frozen models, and a YAML file read as one of them."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -91,6 +92,25 @@ def read_secret(path: Path, setting: str) -> str:
         message = f"{path} is empty: `{setting}` holds the secret alone"
         raise AffectstreamError(message)
     return secret
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, whatever the umask, also where others could."""
+    with open_private(path, os.O_TRUNC) as file:
+        file.write(data)
+
+
+def open_private(path: Path, how: int = os.O_APPEND) -> BinaryIO:
+    """Open a file to write, at its end or otherwise, that its owner alone may read from now on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that its owner alone may enter; one that stands is closed to others, too."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
 
 
 def check_regular(path: Path) -> None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from schemas.arkit import BLENDSHAPES
-from schemas.events import EMBEDDING_WIDTH, REFERENCE, TIME
+from schemas.events import EMBEDDING_WIDTH, PRIOR_COLUMNS, REFERENCE, SHARD_COLUMN, TIME
 from schemas.modalities import MODALITIES
 from schemas.stages import OBSERVATION, with_kind
 from schemas.table import PARTITION, Table, column
@@ -26,6 +26,8 @@ _SUBJECT = [
     column("subject_ref", pa.string(), "keyed HMAC of region and subject id, 32 hex digits"),
     column("session_ref", pa.string(), "keyed HMAC of region and session id, 32 hex digits"),
 ]
+_PRIOR_SUBJECT = "the subject's reference under the key before, in the week after a rotation"
+_PRIOR_SESSION = "the session's reference under the key before, likewise"
 _CONTEXT = [
     column("scene_id", pa.string(), "scene of the virtual world"),
     column("scenario", pa.string(), "kind of scene, such as game, social, learning, support, work"),
@@ -86,6 +88,8 @@ EMOTION_FEATURES = pa.schema(
         column("game_result", pa.string(), "last game result that the context told, or null"),
         column("lesson_state", pa.string(), "last lesson state that the context told, or null", 2),
         column("model_id", pa.string(), "name and version of the fusion model"),
+        column("prior_subject_ref", pa.string(), _PRIOR_SUBJECT, 3),
+        column("prior_session_ref", pa.string(), _PRIOR_SESSION, 3),
         _DATE,
     ]
 )
@@ -108,6 +112,7 @@ EXPRESSION_DECISIONS = pa.schema(
         column("avatar_weights", _WEIGHTS, _IN_ORDER, range="0 to 1"),
         column("policy_version", pa.string(), "scenario policy and version"),
         column("expires_at", TIME, "after this the decision is stale, UTC"),
+        column("prior_subject_ref", pa.string(), _PRIOR_SUBJECT, 2),
         _DATE,
     ]
 )
@@ -158,7 +163,7 @@ CONSENT_LEDGER = pa.schema(
         column("region", pa.string(), "legal region of the subject; null where it was not told"),
         column("purpose", pa.string(), "purpose; * for every purpose"),
         column("modality", pa.string(), "modality; * for every modality"),
-        column("action", pa.string(), "granted, withdrawn or erasure_requested"),
+        column("action", pa.string(), "granted, withdrawn, suspended or erasure_requested"),
         column("event_time", TIME, "from when it holds, UTC"),
         column("recorded_at", TIME, "when it was recorded, UTC: the later word holds"),
         column("notice_id", pa.string(), "notice that the subject saw"),
@@ -180,7 +185,9 @@ def on_its_way(table: pa.Schema) -> pa.Schema:
     return pa.schema([*table, *_PLACE])
 
 
-OBSERVED = with_kind(on_its_way(OBSERVATIONS), OBSERVATION)
+OBSERVED = with_kind(
+    pa.schema([*on_its_way(OBSERVATIONS), *PRIOR_COLUMNS, SHARD_COLUMN]), OBSERVATION
+)
 """OBSERVATIONS rows as they come to their writer and to the windows."""
 
 

@@ -32,12 +32,12 @@ from schemas.stages import MAIN, REVIEWS, Stage
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
-from transforms.deciding.history import NOTHING, History, Step, history_ids
+from transforms.deciding.history import NOTHING, History, Step, history_ids, prior_history_ids
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 from transforms.stage import Outputs, count_time, stage_counters
-from transforms.window import Keyed, shard_of
+from transforms.window import Keyed
 
-Landed = Callable[[str, datetime], pa.Table]
+Landed = Callable[[datetime], pa.Table]
 _MIRRORING = "avatar_mirroring"
 
 
@@ -59,9 +59,9 @@ class Decider:
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
-        history, ids = History(self.rules, state), history_ids(rows)
+        history, ids, prior = History(self.rules, state), history_ids(rows), prior_history_ids(rows)
         steps = [
-            history.advance(rows.slice(start, stop - start), ids.slice(start, stop - start))
+            history.advance(*(each.slice(start, stop - start) for each in (rows, ids, prior)))
             for start, stop in equal_runs(ends)
         ]
         step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
@@ -153,6 +153,7 @@ def _text(column: pa.Array) -> np.ndarray:
 NEEDED = [
     "window_id", "subject_ref", "session_ref", "scene_id", "scenario", "purpose", "region",
     "age_band", "window_end", "scores", "abstained", "valence", "arousal", *CONTEXT_FIELDS,
+    "prior_subject_ref", "prior_session_ref",
 ]  # fmt: skip
 """What decisions and history look at of a feature row, beside the ``details`` of its context."""
 _COLUMNS = [*NEEDED, "details"]
@@ -220,13 +221,13 @@ class _Decide(beam.DoFn):
         if self._landed is None:
             return None
         first = min(pc.min(batch["window_end"]).as_py() for batch in batches)
-        known = self._landed(batches[0]["subject_ref"][0].as_py(), first).select(NEEDED)
+        known = self._landed(first).select(NEEDED)
         known = known.append_column("details", pa.nulls(len(known), pa.string()))
         return self._decider.drain(known.to_batches(), None)[2] if len(known) else None
 
 
-def _by_shard(shards: int, features: pa.RecordBatch) -> Keyed:
-    return shard_of(features["subject_ref"][0].as_py(), shards), features.select(_COLUMNS)
+def _by_shard(features: pa.RecordBatch) -> Keyed:
+    return features["shard"][0].as_py(), features.select(_COLUMNS)
 
 
 def _decider(policy: Path, rules: Decisions) -> Decider:
@@ -236,16 +237,13 @@ def _decider(policy: Path, rules: Decisions) -> Decider:
 class DecideExpressions(beam.PTransform):
     """Feature batches of on-time panes → decision batches, and reviews under REVIEWS.
 
-    ``landed`` gives the history of a shard to a job that has none: a subject of it and a time →
-    the shard's feature rows before that.
+    ``landed`` gives histories to a job that has none: a time → the landed feature rows that those
+    which go on at that time follow from, of all shards.
     """
 
-    def __init__(
-        self, *, policy: Path, rules: Decisions, shards: int, landed: Landed | None = None
-    ) -> None:
+    def __init__(self, *, policy: Path, rules: Decisions, landed: Landed | None = None) -> None:
         super().__init__()
-        self._policy, self._rules = policy, rules
-        self._shards, self._landed = shards, landed
+        self._policy, self._rules, self._landed = policy, rules, landed
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         decide = _Decide(self._policy, self._rules, self._landed)
@@ -253,9 +251,7 @@ class DecideExpressions(beam.PTransform):
         return (
             pcoll
             | "ByShard"
-            >> beam.Map(functools.partial(_by_shard, self._shards)).with_output_types(
-                Keyed
-            )  # (shard, feature rows of one window)
+            >> beam.Map(_by_shard).with_output_types(Keyed)  # (shard, feature rows of one window)
             | "Global" >> beam.WindowInto(GlobalWindows())
             | "Decide"
             >> beam.ParDo(decide)

@@ -1,7 +1,7 @@
 """DecodeEvents: Kafka records → EVENT batches of one kind each, both CloudEvents modes."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -31,6 +31,7 @@ from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.followed_keys import FollowedKeys
 from transforms.decoding.headers import read_headers
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
+from transforms.decoding.signatures import Signed, Signers, read_signers
 from transforms.gating.governance import sort_governance
 from transforms.stage import Outputs, run_stage
 
@@ -49,6 +50,11 @@ _DETAIL = {
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
     "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
+    DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
+    DeadLetterCode.SIGNATURE_UNKNOWN_KEY: "the grant's source has no key of this id",
+    DeadLetterCode.SIGNATURE_INVALID: "the signature is malformed, or not of this grant",
+    DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends, and deletes nothing: no signature of its "
+    "source makes sure that the person whom it names has asked for it",
 }
 _HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))
 _ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)
@@ -65,20 +71,22 @@ _RFC3339 = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
 class DecodeEvents(beam.PTransform):
     """RAW batches → EVENT batches of one kind each, and dead letters.
 
-    ``keys`` is the key file: an event has its row id, which is keyed, from here on.
+    ``keys`` is the key file: an event has its row id, which is keyed, from here on. ``signers`` is
+    the file of the keys that governance records are signed with; without it nobody has to sign.
     """
 
-    def __init__(self, *, keys: Path) -> None:
+    def __init__(self, *, keys: Path, signers: Path | None = None) -> None:
         super().__init__()
-        self._keys = keys
+        self._keys, self._signers = keys, signers
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, Stage.DECODE, functools.partial(_load, self._keys))
+        make = functools.partial(_load, self._keys, self._signers)
+        return run_stage(pcoll, Stage.DECODE, make)
 
 
-def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
-    ids = FollowedKeys(keys, EventIds)
-    return lambda batch: decode_batch(batch, ids.newest())
+def _load(keys: Path, signers: Path | None) -> Callable[[pa.RecordBatch], Tagged]:
+    ids, known = FollowedKeys(keys, EventIds), read_signers(signers) if signers else None
+    return lambda batch: decode_batch(batch, ids.newest(), known)
 
 
 class _Attributes(NamedTuple):
@@ -86,6 +94,10 @@ class _Attributes(NamedTuple):
 
     columns: Columns
     broken: np.ndarray
+
+    @property
+    def attributes(self) -> Columns:
+        return {name: self.columns[f"ce_{name}"] for name in ATTRIBUTES}
 
     def of(self, rows: np.ndarray) -> "_Attributes":
         """Return what those of the rows tell in which this mask is true."""
@@ -96,8 +108,8 @@ class _Attributes(NamedTuple):
         return _Attributes(columns, self.broken[rows])
 
 
-def decode_batch(raw: pa.RecordBatch, ids: EventIds) -> Tagged:
-    """Decode one RAW batch into at most two EVENT batches a kind, and its dead letters."""
+def decode_batch(raw: pa.RecordBatch, ids: EventIds, signers: Signers | None = None) -> Tagged:
+    """Decode one RAW batch into a few EVENT batches a kind, and its dead letters."""
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
     told = _Attributes(*read_headers(raw["headers"], _HEADERS))
@@ -108,7 +120,8 @@ def decode_batch(raw: pa.RecordBatch, ids: EventIds) -> Tagged:
             rows = take_rows(plain, mine)
             yield DEAD, _dead(rows, _all(rows, DeadLetterCode.UNKNOWN_TOPIC))
         elif TOPICS[topic] in GOVERNANCE_KINDS:
-            yield from _decode_governance(TOPICS[topic], take_rows(raw, mine), told.of(mine), ids)
+            rows = take_rows(raw, mine)
+            yield from _decode_governance(TOPICS[topic], rows, told.of(mine), ids, signers)
         else:
             yield from _decode_session(TOPICS[topic], take_rows(plain, mine), told.of(mine), ids)
 
@@ -124,37 +137,80 @@ def _decode_session(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: Even
         yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids)
 
 
-def _decode_governance(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
+def _decode_governance(
+    kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds, signers: Signers | None
+) -> Tagged:
     """Read grants as strictly as all events, and whatever may be a prohibition as it is."""
-    found = sort_governance(kind, raw, ids)
-    for mask, code in (
-        (found.ambiguous, DeadLetterCode.BAD_JSON),
-        (found.unreadable, DeadLetterCode.GOVERNANCE_UNREADABLE),
-    ):
-        if mask.any():
-            rows = take_rows(raw, mask)
-            yield DEAD, _dead(rows, _all(rows, code))
-    if found.prohibitions.num_rows:
-        yield MAIN, found.prohibitions
-    if found.grants.any():
-        yield from _decode_kind(kind, take_rows(raw, found.grants), told.of(found.grants), ids)
+    signed, problems = None, np.full(raw.num_rows, None, object)
+    if signers is not None:
+        signed, problems = _check_signatures(kind, raw, told, signers)
+    found = sort_governance(kind, raw, ids, signed)
+    refused = found.grants & (problems != None)  # noqa: E711  element-wise
+    problems[found.ambiguous] = DeadLetterCode.BAD_JSON
+    problems[found.unreadable] = DeadLetterCode.GOVERNANCE_UNREADABLE
+    problems[found.unsigned] = DeadLetterCode.PROHIBITION_UNSIGNED
+    dead = refused | found.ambiguous | found.unreadable | found.unsigned
+    if dead.any():
+        yield DEAD, _dead(take_rows(raw, dead), problems[dead])
+    yield from ((MAIN, batch) for batch in found.prohibitions if batch.num_rows)
+    grants = found.grants & ~refused
+    if grants.any():
+        decoded = _decode_kind(kind, take_rows(raw, grants), told.of(grants), ids)
+        for tag, batch in decoded:
+            yield tag, _said_as_signed(batch) if tag == MAIN and signers else batch
+
+
+def _check_signatures(
+    kind: str, raw: pa.RecordBatch, told: _Attributes, signers: Signers
+) -> tuple[list[Signed | None], np.ndarray]:
+    """Return what each record's signature covers, None where none holds, and then why."""
+    signed: list[Signed | None] = [None] * raw.num_rows
+    problems = np.full(raw.num_rows, None, object)
+    for mode, structured in _modes(told):
+        values, beside = raw["value"].filter(pa.array(mode)).fill_null(b""), told.of(mode)
+        columns, data = beside.attributes, values.to_pylist()
+        if structured:
+            data, columns, _, unread = decode_structured(kind, values, columns)
+            data = [
+                b"" if problem == DeadLetterCode.NULL_VALUE else value
+                for value, problem in zip(data, unread, strict=True)
+            ]
+        rows = pa.RecordBatch.from_pydict(columns).to_pylist()
+        for place, attributes, value in zip(np.flatnonzero(mode), rows, data, strict=True):
+            problems[place] = signers.check(attributes, value)
+            if problems[place] is None:
+                sent = {name: text for name, text in attributes.items() if text is not None}
+                signed[place] = Signed(sent, value)
+    return signed, problems
+
+
+def _said_as_signed(grants: pa.RecordBatch) -> pa.RecordBatch:
+    """Let a grant count as said at its signed time: sent again it is no later word."""
+    place = grants.schema.get_field_index("recorded_at")
+    times = (grants[name].cast(pa.int64()) for name in ("recorded_at", "event_time"))
+    said = pc.min_element_wise(*times).cast(TIME)
+    return grants.set_column(place, grants.schema.field(place), said)
+
+
+def _modes(told: _Attributes) -> Iterator[tuple[np.ndarray, bool]]:
+    """Yield a mask of the records in structured mode, and one of the others, but no empty one."""
+    form = pc.starts_with(told.columns["content-type"], "application/cloudevents")
+    structured = form.fill_null(False).to_numpy(zero_copy_only=False)
+    both = ((structured, True), (~structured, False))
+    yield from (found for found in both if found[0].any())
 
 
 def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
-    form = pc.starts_with(told.columns["content-type"], "application/cloudevents")
-    structured = form.fill_null(False).to_numpy(zero_copy_only=False)
-    for mode in (structured, ~structured):
-        if mode.any():
-            rows, beside = take_rows(raw, mode), told.of(mode)
-            attributes = {name: beside.columns[f"ce_{name}"] for name in ATTRIBUTES}
-            if mode is structured:
-                read = decode_structured(kind, rows["value"], attributes)
-                read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
-            else:
-                data, payload, problems = decode_payload(kind, rows["value"])
-                problems[beside.broken] = DeadLetterCode.BAD_HEADERS
-                read = data, attributes, payload, problems
-            yield from _assemble(kind, rows, ids, *read)
+    for mode, structured in _modes(told):
+        rows, beside = take_rows(raw, mode), told.of(mode)
+        if structured:
+            read = decode_structured(kind, rows["value"], beside.attributes)
+            read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
+        else:
+            data, payload, problems = decode_payload(kind, rows["value"])
+            problems[beside.broken] = DeadLetterCode.BAD_HEADERS
+            read = data, beside.attributes, payload, problems
+        yield from _assemble(kind, rows, ids, *read)
 
 
 def _assemble(

@@ -60,7 +60,9 @@ def _load(model: Path) -> Callable[[pa.RecordBatch], Tagged]:
     def fuse(windows: pa.RecordBatch) -> Tagged:
         features = fuse_batch(fusion, windows)
         on_time = ~windows["late"].to_numpy(zero_copy_only=False)
-        detailed = features.append_column("details", windows["details"])  # which do not land
+        detailed = features
+        for name in ("details", "shard"):  # which do not land
+            detailed = detailed.append_column(name, windows[name])
         return [(MAIN, features), (ON_TIME, take_rows(detailed, on_time))]
 
     return fuse

@@ -4,6 +4,7 @@ import functools
 import hmac
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -21,6 +22,13 @@ from transforms.stage import Outputs, run_stage
 _CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB
 
 
+class _Distinct(NamedTuple):
+    """The different things that rows refer to: each row's number, and period, region and raw id."""
+
+    number: pa.Array
+    each: list[tuple[int, str, str | None]]
+
+
 class Pseudonyms:
     """Keyed references of subjects, sessions and persons.
 
@@ -35,6 +43,7 @@ class Pseudonyms:
         self._of_persons = len(keys.periods)
         self._known: dict[tuple[str, int, str, str], str] = {}
         self._people: dict[str, tuple[str, str]] = {}
+        self._shards: dict[tuple[str, str | None], int] = {}
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with keyed references for the raw ids."""
@@ -44,13 +53,14 @@ class Pseudonyms:
         region = events["region"].dictionary_encode(null_encoding="encode")
         people = events["subject"].dictionary_encode()
         sessions = events["session_id"].dictionary_encode()
+        subjects = self._distinct(own, region, people)
         known = [self.person(name) for name in people.dictionary.to_pylist()]
         replaced = {
-            "subject_ref": self._column("subject", own, region, people),
-            "session_ref": self._column("session", own, region, sessions),
-            "prior_subject_ref": self._column("subject", prior, region, people),
-            "prior_session_ref": self._column("session", prior, region, sessions),
-            "shard_hash": self._shard_hashes(region, people),
+            "subject_ref": self._column("subject", subjects),
+            "session_ref": self._column("session", self._distinct(own, region, sessions)),
+            "prior_subject_ref": self._prior("subject", prior, region, people),
+            "prior_session_ref": self._prior("session", prior, region, sessions),
+            "shard_hash": self._shard_hashes(subjects),
             "person_ref": _recode(people.indices, [exact for exact, _ in known]),
             "person_fold": _recode(people.indices, [folded for _, folded in known]),
         }
@@ -75,42 +85,38 @@ class Pseudonyms:
             for region in {"", *regions}
         }
 
-    def _column(
-        self, what: str, periods: np.ndarray, region: pa.Array, value: pa.Array
-    ) -> pa.Array:
-        """Return a reference a row; a null value, and one without a period (-1), has none."""
-        if (periods < 0).all():
-            return pa.nulls(len(periods), pa.string())
+    def _distinct(self, periods: np.ndarray, region: pa.Array, value: pa.Array) -> _Distinct:
+        """Number what is to be referred to; -1 is no period."""
         names, places = [*value.dictionary.to_pylist(), None], region.dictionary.to_pylist()
         name = value.indices.fill_null(len(names) - 1).to_numpy().astype(np.int64)
-        code = (name * len(places) + region.indices.to_numpy()) * self._of_persons + periods
-        code[periods < 0] = -1
+        code = (name * len(places) + region.indices.to_numpy()) * (self._of_persons + 1) + periods
         number, first = number_distinct(pa.array(code))
         wheres = region.indices.to_numpy()[first].tolist()
         asked = zip(periods[first].tolist(), wheres, name[first].tolist(), strict=True)
-        references = [
-            None
-            if key < 0 or (raw := names[who]) is None
-            else self._reference(what, key, places[at] or "", raw)
-            for key, at, who in asked
-        ]
-        return pa.array(references, pa.string()).take(pa.array(number))
+        each = [(key, places[at] or "", names[who] if key >= 0 else None) for key, at, who in asked]
+        return _Distinct(pa.array(number), each)
 
-    def _shard_hashes(self, region: pa.Array, people: pa.Array) -> pa.Array:
-        """Return 16 bits a row that no rotation changes: a history stays in its shard."""
-        number, first = number_distinct(people.indices, region.indices)
-        names, places = people.dictionary.to_pylist(), region.dictionary.to_pylist()
-        whos = people.indices.take(pa.array(first)).to_pylist()
-        wheres = region.indices.to_numpy()[first].tolist()
-        hashes = [
-            0
-            if who is None
-            else int(
-                self._reference("subject", self._of_persons, places[at] or "", names[who])[4:8], 16
-            )
-            for who, at in zip(whos, wheres, strict=True)
+    def _column(self, what: str, distinct: _Distinct) -> pa.Array:
+        """Return a reference a row; a null value has none."""
+        references = [
+            None if raw is None else self._reference(what, key, place, raw)
+            for key, place, raw in distinct.each
         ]
-        return pa.array(hashes, pa.uint16()).take(pa.array(number))
+        return pa.array(references, pa.string()).take(distinct.number)
+
+    def _prior(self, what: str, prior: np.ndarray, region: pa.Array, value: pa.Array) -> pa.Array:
+        if (prior < 0).all():
+            return pa.nulls(len(prior), pa.string())
+        return self._column(what, self._distinct(prior, region, value))
+
+    def _shard_hashes(self, subjects: _Distinct) -> pa.Array:
+        """Return 16 bits a row that no rotation changes: a history stays in its shard."""
+        references = (
+            "0" * 32 if raw is None else self._reference("subject", self._of_persons, place, raw)
+            for _, place, raw in subjects.each
+        )
+        hashes = [int(reference[4:8], 16) for reference in references]
+        return pa.array(hashes, pa.uint16()).take(subjects.number)
 
     def _reference(self, what: str, key: int, region: str, identity: str) -> str:
         name = (what, key, region, identity)

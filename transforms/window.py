@@ -46,10 +46,12 @@ MAX_HELD = 32_000
 
 _NAMES = [name for name, _ in SESSION_COLUMNS]
 _SESSION = HELD.field("session").type.value_type
+_ONE_SHARD = pa.scalar(0, pa.uint16())
+"""What landed does not tell the shard, on which no row depends."""
 
 
 def to_window_input(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Cut OBSERVATIONS rows, or pseudonymous context events, to the columns a window needs."""
+    """Cut observations, in flight or landed, or context events to the columns a window needs."""
     count = batch.num_rows
     if kind_of(batch) == OBSERVATION:
         modality = pc.index_in(batch["modality"], pa.array(list(MODALITIES))).cast(pa.int8())
@@ -64,15 +66,9 @@ def to_window_input(batch: pa.RecordBatch) -> pa.RecordBatch:
     codes = pc.match_substring_regex(names["lesson_state"], f"^{CODE}$")
     names["lesson_state"] = pc.if_else(codes, names["lesson_state"], None)  # a text does not land
     own = {name: batch[name] for name in ("event_id", "event_time", "content")}
-    return pa.record_batch(own | {"modality": modality, "scores": scores} | names)
-
-
-def shard_of(subject_ref: str, shards: int) -> int:
-    """Return a subject's shard: the first 32 bits of its reference modulo ``shards``.
-
-    References are keyed digests, so shards fill evenly and the same in every process.
-    """
-    return int(subject_ref[:8], 16) % shards
+    shard = batch["shard_hash"] if "shard_hash" in known else pa.repeat(_ONE_SHARD, count)
+    own |= {"shard_hash": shard, "modality": modality, "scores": scores}
+    return pa.record_batch(own | names)
 
 
 def split_by_shard(
@@ -80,11 +76,10 @@ def split_by_shard(
 ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
     """Yield (shard, earliest event time in µs, HELD rows): each piece lies in one window.
 
-    ``rows`` are as ``cut`` returns them. Names are looked at once a session, not once a row.
+    ``rows`` are as ``to_window_input`` returns them.
     """
     code, sessions = _sessions(rows)
-    refs = sessions.field("subject_ref").to_pylist()
-    shard = np.array([shard_of(ref, shards) for ref in refs], np.int64)[code]
+    shard = rows["shard_hash"].to_numpy().astype(np.int64) % shards
     times = rows["event_time"].cast(pa.int64()).to_numpy()
     place = times // length_us * shards + shard
     order = np.argsort(place, kind="stable")
@@ -163,7 +158,12 @@ class _Events:
 
 
 def window_rows(
-    batches: Iterable[pa.RecordBatch], start: dt.datetime, end: dt.datetime, *, late: bool
+    batches: Iterable[pa.RecordBatch],
+    start: dt.datetime,
+    end: dt.datetime,
+    *,
+    late: bool,
+    shard: int = 0,
 ) -> pa.RecordBatch:
     """Aggregate the HELD rows of one shard and window to WINDOW rows.
 
@@ -188,6 +188,7 @@ def window_rows(
         "modality_confidence": vector_column(confidence),
         **{name: _last(events, count, name) for name in CONTEXT_FIELDS},
         "details": _last_details(events, count),
+        "shard": pa.repeat(pa.scalar(shard, pa.int32()), count),
     }
     rows = pa.record_batch([columns[name] for name in WINDOW.names], schema=WINDOW)
     return take_rows(rows, counts.sum(axis=1) > 0)
@@ -313,12 +314,13 @@ class _WindowRows(beam.DoFn):
             return
         start, end = window.start.to_utc_datetime(True), window.end.to_utc_datetime(True)
         with count_time(self._busy_us):
-            rows = window_rows(batches, start, end, late=pane.timing == PaneInfoTiming.LATE)
+            late = pane.timing == PaneInfoTiming.LATE
+            rows = window_rows(batches, start, end, late=late, shard=element[0])
         held = sum(batch.num_rows for batch in batches)
         self._rows_in.inc(held)
         self._batches.inc()
         self._rows_out.inc(rows.num_rows)
-        if pane.timing != PaneInfoTiming.LATE and held > (pc.sum(rows["revision"]).as_py() or 0):
+        if not late and held > (pc.sum(rows["revision"]).as_py() or 0):
             self._repeated.inc(repetitions(batches))
         if rows.num_rows:
             yield rows

@@ -33,7 +33,7 @@ def fetch() -> None:
     """Fetch the jars (189 of them, 196 MB), build the Kafka source, write the two starting jars."""
     lib = OUT / "lib"
     goals = ("package", "dependency:copy-dependencies", "-DincludeScope=runtime")
-    maven(HERE / "pom.xml", OUT, *goals, f"-DoutputDirectory={lib}")
+    maven(HERE / "pom.xml", OUT, lib, *goals)
     for name, main_class in _MAINS.items():
         if not (OUT / name).is_file():
             _pathing_jar(OUT / name, main_class, [OUT / "affectstream-io.jar", *lib.glob("*.jar")])
@@ -89,6 +89,7 @@ class Cluster:
             "rest.port": self.rest_port,
             "rest.bind-address": HOST,
             "jobmanager.bind-host": HOST,
+            "web.submit.enable": "false",
             "taskmanager.bind-host": HOST,
             "taskmanager.host": HOST,
             "taskmanager.numberOfTaskSlots": self.slots,

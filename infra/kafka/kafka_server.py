@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.processes import BUILD, HOST, Process, ServerError, maven, serve
+from schemas.strict import write_private
 
 HERE = Path(__file__).resolve().parent
 
 LIB = BUILD / "kafka" / "lib"
+_RUNTIME = "-DincludeScope=runtime"
 _SCRAM = "SCRAM-SHA-512"
 _CLUSTER = "4L6g3nShT-eMCtK--X86sw"  # any 16 bytes in url-safe base64
 
 
 def fetch() -> None:
     """Fetch the broker's jars (45 of them, 45 MB) where they are missing."""
-    goals = ("dependency:copy-dependencies", f"-DoutputDirectory={LIB}", "-DincludeScope=runtime")
-    maven(HERE / "pom.xml", BUILD / "kafka", *goals)
+    maven(HERE / "pom.xml", BUILD / "kafka", LIB, "dependency:copy-dependencies", _RUNTIME)
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Broker:
 
     With ``pem``, a file of key and certificate, clients come by TLS, and with ``users``, name →
     password, by SCRAM-SHA-512; the first of them is the broker's own, and may do all. The others
-    may do what no access list forbids them.
+    may do what no access list forbids them; where it is ``closed``, only what one allows them.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Broker:
     pem: Path | None = None
     users: dict[str, str] = field(default_factory=dict)
     heap: str = "512m"
+    closed: bool = False
 
     @property
     def bootstrap(self) -> str:
@@ -57,7 +59,7 @@ class Broker:
         """Fetch, format and start what is missing; settings are written anew at each start."""
         fetch()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._properties.write_text(self._settings())
+        write_private(self._properties, self._settings().encode())
         if not (self.folder / "data" / "meta.properties").exists():
             self._format()
         self.process.start()
@@ -96,7 +98,7 @@ class Broker:
                 f"listener.name.client.{_SCRAM.lower()}.sasl.jaas.config": login,
                 "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
                 "super.users": f"User:{name};User:ANONYMOUS",  # its controller's wire has no users
-                "allow.everyone.if.no.acl.found": "true",
+                "allow.everyone.if.no.acl.found": "false" if self.closed else "true",
             }
         return settings
 

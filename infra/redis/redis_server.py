@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.processes import BUILD, HOST, Process, need, serve
+from schemas.strict import write_private
 
 
 def fetch() -> None:
@@ -26,15 +27,20 @@ class Redis:
 
     @property
     def processes(self) -> list[Process]:
-        command = ["redis-server", "--bind", HOST, "--port", str(self.port), "--save", ""]
-        command += ["--dir", str(self.folder)]
-        command += ["--requirepass", self.password] if self.password else []
-        return [Process("redis", self.folder, command, self.port)]
+        return [Process("redis", self.folder, ["redis-server", str(self._settings)], self.port)]
+
+    @property
+    def _settings(self) -> Path:
+        """The settings' file: any user of the machine sees the arguments of a process."""
+        return self.folder / "redis.conf"
 
     def start(self) -> None:
         """Start it."""
         fetch()
         self.folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"bind {HOST}", f"port {self.port}", 'save ""', f'dir "{self.folder}"']
+        lines += [f'requirepass "{self.password}"'] if self.password else []
+        write_private(self._settings, ("\n".join(lines) + "\n").encode())
         self.processes[0].start()
 
     def stop(self) -> None:

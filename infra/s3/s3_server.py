@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.processes import BUILD, HOST, Process, ServerError, need, serve
+from schemas.strict import write_private
 
 HERE = Path(__file__).resolve().parent
 
@@ -64,7 +65,7 @@ class Store:
         fetch()
         (self.folder / "data" / bucket).mkdir(parents=True, exist_ok=True)
         exports = [f"export {name}={value}\n" for name, value in self.environment.items()]
-        (self.folder / "environment").write_text("".join(exports))
+        write_private(self.folder / "environment", "".join(exports).encode())
         self.processes[0].start()
 
 

@@ -16,8 +16,8 @@ JARS = BUILD / "spark"
 
 def fetch() -> None:
     """Fetch the jars (7 of them) where they are missing."""
-    goals = ("dependency:copy-dependencies", f"-DoutputDirectory={JARS}", "-DexcludeTransitive")
-    maven(HERE / "pom.xml", JARS, *goals)
+    goals = ("dependency:copy-dependencies", "-DexcludeTransitive")
+    maven(HERE / "pom.xml", JARS, JARS, *goals)
 
 
 def main() -> int:

@@ -46,7 +46,7 @@ def rebuild(
     """
     fusion = load_fusion(config.models.fusion)
     decider = Decider(read_scenarios(config.scenarios), config.decisions)
-    histories: dict[int, pa.RecordBatch] = {}
+    histories: pa.RecordBatch | None = None
     objections = read_objections(config.tables)
     erasures = Erasures(config.tables) if write else None
     for table in tables.values():
@@ -62,7 +62,7 @@ def rebuild(
         features = _features(config, day, tables, fusion)
         known = pa.concat_tables([pending, features.select(DECIDED_ON)])
         over = pc.less(known["window_end"], pa.scalar(midnight(day + dt.timedelta(days=1))))
-        decided = rebuild_decisions(known.filter(over), decider, histories, config.windows.shards)
+        decided, histories = rebuild_decisions(known.filter(over), decider, histories)
         pending = known.filter(pc.invert(over))
         rebuilt = {
             "emotion_features": features,

@@ -6,6 +6,7 @@ not say:
 - Context events land in no table. The features that stand carry what these told (``activity``,
   ``game_result``, ``lesson_state``), their number within ``revision``, and the scene and region of
   a window that had some. Fields of a context that have no column reach no backfill.
+- Under which references the key before knew a subject: features that stand carry them, too.
 - Which events were late. The stream decides on a window once, before its late events; a backfill
   decides on all of them, and what is decided after it in the session may differ too.
 - What else came under an event's id. Of two events of one id the observation of the first stands;
@@ -14,14 +15,13 @@ not say:
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from model_serving.fusion import Fusion
-from schemas.events import CONTEXT_COLUMNS, CONTEXT_FIELDS
+from schemas.events import CONTEXT_COLUMNS, CONTEXT_FIELDS, PRIOR_COLUMNS
 from schemas.modalities import MODALITIES
 from schemas.settings import Windows
 from schemas.stages import OBSERVATION, with_kind
@@ -30,7 +30,6 @@ from transforms.decide import NEEDED, Decider
 from transforms.fuse import fuse_batch
 from transforms.window import (
     MAX_HELD,
-    shard_of,
     split_by_shard,
     to_window_input,
     window_rows,
@@ -54,8 +53,9 @@ CARRIED = [
     "revision",
     *(f"n_{modality}" for modality in MODALITIES),
     *CONTEXT_FIELDS,
+    *(name for name, _ in PRIOR_COLUMNS),
 ]
-"""The columns of features that stand which say what context events told."""
+"""The columns of features that stand which say what observations don't: of contexts and keys."""
 DECIDED_ON = [*NEEDED, "event_date"]
 """The columns of features that decisions follow from, and their day."""
 COUNTS = [f"n_{modality}" for modality in MODALITIES]
@@ -74,11 +74,11 @@ def rebuild_features(observations: pa.Table, windows: Windows, fusion: Fusion) -
     ordered = observations.select(OBSERVED).sort_by("event_time")
     for batch in ordered.to_batches(max_chunksize=MAX_HELD):
         rows = pa.Table.from_batches([batch]).cast(_INPUT).combine_chunks().to_batches()[0]
-        for shard, earliest, piece in split_by_shard(to_window_input(rows), windows.shards, span):
-            held[earliest // span, shard].append(piece)
+        for _, earliest, piece in split_by_shard(to_window_input(rows), 1, span):
+            held[earliest // span].append(piece)
     rows = [
         window_rows(pieces, time_of(place * span), time_of((place + 1) * span), late=False)
-        for (place, _), pieces in sorted(held.items())
+        for place, pieces in sorted(held.items())
     ]
     if not rows:
         return EMOTION_FEATURES.empty_table()
@@ -87,7 +87,7 @@ def rebuild_features(observations: pa.Table, windows: Windows, fusion: Fusion) -
 
 
 def carry_context(rebuilt: pa.Table, stand: pa.Table) -> pa.Table:
-    """Give rebuilt features what context events told the rows of their windows that stand.
+    """Give rebuilt features what only the rows of their windows that stand can tell.
 
     ``stand`` has the columns CARRIED. A window of which no row stands had no context.
     """
@@ -95,7 +95,7 @@ def carry_context(rebuilt: pa.Table, stand: pa.Table) -> pa.Table:
     known = stand.take(place.combine_chunks())
     counted = sum(known[name].to_numpy() for name in COUNTS)
     told = np.nan_to_num(known["revision"].to_numpy() - counted).astype(np.int32)
-    columns = {name: known[name] for name in CONTEXT_FIELDS}
+    columns = {name: known[name] for name in (*CONTEXT_FIELDS, *dict(PRIOR_COLUMNS))}
     columns["revision"] = pc.add(rebuilt["revision"], pa.array(told))
     for name in ("scene_id", "region"):
         columns[name] = pc.if_else(pa.array(told > 0), known[name], rebuilt[name])
@@ -106,27 +106,18 @@ def carry_context(rebuilt: pa.Table, stand: pa.Table) -> pa.Table:
 
 
 def rebuild_decisions(
-    features: pa.Table, decider: Decider, histories: dict[int, pa.RecordBatch], shards: int
-) -> pa.Table:
-    """Return the decisions on these feature rows, and lead the ``histories`` of the shards on.
+    features: pa.Table, decider: Decider, before: pa.RecordBatch | None
+) -> tuple[pa.Table, pa.RecordBatch | None]:
+    """Return the decisions on these feature rows, and the histories that they leave.
 
     ``features`` has the columns NEEDED; none of its windows may end before one that the histories
-    have seen.
+    of ``before`` have seen.
     """
-    made = []
-    for shard, rows in _by_shard(features, shards):
-        whole = rows.append_column("details", pa.nulls(len(rows), pa.string()))
-        decisions, _, histories[shard] = decider.drain(whole.to_batches(), histories.get(shard))
-        made.append(decisions)
-    return pa.Table.from_batches(made, schema=EXPRESSION_DECISIONS)
-
-
-def _by_shard(features: pa.Table, shards: int) -> Iterator[tuple[int, pa.Table]]:
-    coded = features["subject_ref"].combine_chunks().dictionary_encode()
-    own = np.array([shard_of(ref, shards) for ref in coded.dictionary.to_pylist()], np.int64)
-    shard = own[coded.indices.to_numpy()] if len(features) else own
-    for each in np.unique(shard).tolist():
-        yield each, features.filter(pa.array(shard == each))
+    if not len(features):
+        return EXPRESSION_DECISIONS.empty_table(), before
+    whole = features.append_column("details", pa.nulls(len(features), pa.string()))
+    decisions, _, after = decider.drain(whole.to_batches(), before)
+    return pa.Table.from_batches([decisions]), after
 
 
 def time_of(micros: int) -> dt.datetime:

@@ -1,13 +1,19 @@
-"""Commands of a privacy officer: erasure, with its certificate."""
+"""Commands of a privacy officer: erasure with its certificate, and the sealed archive."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Keys, Settings, console
 from schemas.errors import AffectstreamError
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
+    from pipelines.govern.archive import Vault
 
 commands = typer.Typer()
 
@@ -40,7 +46,6 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Erase persons from tables, logs, feeds and stores, and prove that nothing is left."""
-    from pipelines.config import load_config
     from pipelines.govern.erasure.certificate import write_certificate
     from pipelines.govern.erasure.erase import How, Request
     from pipelines.govern.erasure.erase import erase as run
@@ -48,10 +53,7 @@ def erase(
     from pipelines.govern.erasure.requests import open_requests
     from schemas.keys import read_keys
 
-    flags = {"tables": tables, "keys": keys}
-    settings = load_config(
-        config, **flags if config else {"tables": tables or TABLES, "keys": keys or KEYS}
-    )
+    settings = _settings(config, tables, keys)
     secret = read_keys(settings.keys)
     lines = subjects.read().splitlines() if subjects else []
     named = [*(subject or []), *(line for line in lines if line.strip())]
@@ -76,3 +78,71 @@ def erase(
     if certificate:
         write_certificate(certificate, proofs)
         console.print(f"certificate: {certificate}")
+
+
+archive = typer.Typer(no_args_is_help=True, help="Past days, sealed under a key of each person.")
+commands.add_typer(archive, name="archive")
+
+VaultFile = Annotated[Path | None, typer.Option(help="File of the keys; `archive.vault`.")]
+
+
+@archive.command("seal")
+def seal(
+    table: Annotated[str, typer.Argument(help="A table of persons.")],
+    days: Annotated[str, typer.Option(help="Days, UTC: 2026-11-01..2026-11-07, or one.")],
+    out: Annotated[Path, typer.Option(help="Folder of the archive.")],
+    vault: VaultFile = None,
+    tables: ConfiguredTables = None,
+    keys: Keys = None,
+    config: Settings = None,
+) -> None:
+    """Write a table's rows of these days as sealed files, a file for each day."""
+    from pipelines.backfill.days import parse_days
+    from pipelines.govern.archive import archive_days
+
+    settings = _settings(config, tables, keys)
+    with _vault(settings, vault) as opened:
+        rows = archive_days(settings.tables, table, parse_days(days), opened, out)
+    console.print(f"{rows:,} rows sealed in {out / table}")
+
+
+@archive.command("open")
+def open_sealed(
+    folder: Annotated[Path, typer.Argument(help="Folder of one archived table.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write the rows to.")],
+    vault: VaultFile = None,
+    keys: Keys = None,
+    config: Settings = None,
+) -> None:
+    """Write the rows whose keys are still there to a file."""
+    import pyarrow.parquet as pq
+
+    from pipelines.govern.archive import open_archive
+
+    with _vault(_settings(config, None, keys), vault) as opened:
+        found = open_archive(folder, opened)
+    out.touch(mode=0o600)
+    pq.write_table(found.rows, out)
+    console.print(f"{found.rows.num_rows:,} rows in {out}; {found.shredded_rows:,} were erased")
+
+
+def _settings(config: Path | None, tables: str | None, keys: Path | None) -> "Config":
+    from pipelines.config import load_config
+
+    flags = {"tables": tables, "keys": keys}
+    return load_config(
+        config, **flags if config else {"tables": tables or TABLES, "keys": keys or KEYS}
+    )
+
+
+@contextmanager
+def _vault(settings: "Config", path: Path | None) -> "Iterator[Vault]":
+    from pipelines.govern.archive import Vault
+    from schemas.keys import read_keys
+
+    place = path or settings.archive.vault
+    if place is None:
+        message = "no vault is named: give --vault FILE, and `archive.vault` for erasures to reach"
+        raise AffectstreamError(message)
+    with closing(Vault(place, read_keys(settings.keys).tombstone)) as opened:
+        yield opened

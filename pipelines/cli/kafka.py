@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from pipelines.cli.app import Bootstrap, Settings, console
 
@@ -20,17 +21,26 @@ def topics_create(
     keep_days: Annotated[
         float | None, typer.Option(help="Drop session records that are older; default: keep all.")
     ] = None,
+    acl: Annotated[
+        bool, typer.Option("--acl", help="Give the users of the configuration their rights.")
+    ] = False,
     kafka: Bootstrap = None,
     config: Settings = None,
 ) -> None:
-    """Create the topics that are missing."""
-    from pipelines.config import load_kafka
+    """Create the topics that are missing, and the access lists where asked."""
+    from pipelines.config import load_kafka, load_users
+    from pipelines.kafka.acl import create_acls
     from pipelines.kafka.topics import create_feed_topics, create_topics
 
     broker = load_kafka(config, bootstrap=kafka)
     made = create_topics(broker, partitions, replication, keep_days)
     made += create_feed_topics(broker, partitions, replication)
     console.print(f"created {', '.join(made)}" if made else "all topics are there")
+    if acl:
+        others = create_acls(broker, load_users(config))
+        console.print("gave the users of the configuration their rights")
+        for sentence in others:
+            console.print(f"[yellow]{escape(sentence)}[/]", highlight=False, soft_wrap=True)
 
 
 @commands.command()

@@ -11,12 +11,38 @@ import warnings
 
 from rich.markup import escape
 
-from pipelines.cli import api, config, govern, kafka, models, observe, run, serve, tables, upkeep
+from pipelines.cli import (
+    aggregate,
+    api,
+    config,
+    govern,
+    kafka,
+    keys,
+    models,
+    observe,
+    run,
+    serve,
+    tables,
+    upkeep,
+)
 from pipelines.cli.app import app, console
 from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
 
-for room in (run, config, kafka, tables, upkeep, govern, serve, api, observe, models):
+for room in (
+    run,
+    config,
+    keys,
+    kafka,
+    tables,
+    upkeep,
+    govern,
+    aggregate,
+    serve,
+    api,
+    observe,
+    models,
+):
     app.add_typer(room.commands)
 
 

@@ -13,6 +13,7 @@ from schemas.table import Root
 from schemas.tables import TABLES
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
+from transforms.decoding.signatures import Signers, read_signers
 from transforms.gating.consent import Consents, ledger_rows
 from transforms.gating.policy import read_policy
 from transforms.gating.tombstones import Tombstones
@@ -38,6 +39,11 @@ def read_recorded_consents(config: Config) -> Consents:
     return Consents(read_ledger(config), read_tombstones(config))
 
 
+def signers_of(config: Config) -> Signers | None:
+    """Return the keys that governance records are signed with, None where nobody has to sign."""
+    return read_signers(config.signatures.keys) if config.signatures.keys else None
+
+
 def read_tombstones(config: Config) -> Tombstones:
     """Return the tombstones of everybody whose erasure was begun."""
     return Tombstones.of(read_keys(config.keys).tombstone, erasure_rows(config.tables))
@@ -54,15 +60,23 @@ class LedgerReader:
     A record that breaks a step is left out: the graph, which meets it too, makes a dead letter.
     """
 
-    def __init__(self, pseudonyms: Pseudonyms, ids: EventIds, purposes: frozenset[str]) -> None:
+    def __init__(
+        self,
+        pseudonyms: Pseudonyms,
+        ids: EventIds,
+        purposes: frozenset[str],
+        signers: Signers | None = None,
+    ) -> None:
         self._pseudonyms, self._ids, self._purposes = pseudonyms, ids, purposes
+        self._signers = signers
         self._isolation = Isolation("ReadConsents", watched=False)
 
     @classmethod
     def of(cls, config: Config) -> "LedgerReader":
         """Return the reader of a run with these settings."""
         keys = read_keys(config.keys)
-        return cls(Pseudonyms(keys), EventIds(keys), read_policy(config.policy).purposes)
+        purposes = read_policy(config.policy).purposes
+        return cls(Pseudonyms(keys), EventIds(keys), purposes, signers_of(config))
 
     def rows(self, raw: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
         """Return the CONSENT_LEDGER rows of these records."""
@@ -71,7 +85,7 @@ class LedgerReader:
 
     def _read(self, raw: pa.RecordBatch) -> Tagged:
         rows = []
-        for tag, events in decode_batch(raw, self._ids):
+        for tag, events in decode_batch(raw, self._ids, self._signers):
             if tag == MAIN and events.num_rows:
                 valid, _ = validate_batch(events, kind_of(events))
                 if valid.num_rows:

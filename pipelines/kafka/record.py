@@ -22,6 +22,7 @@ from schemas.arrow import take_rows
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, TOPICS, record_times
 from schemas.settings import Kafka
+from schemas.strict import make_private_folder
 from transforms.sources.recorded import read_records, split_to_bounds
 
 
@@ -49,7 +50,8 @@ def record(
         raise AffectstreamError(message)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / "apart").mkdir(parents=True)
+    make_private_folder(partial)  # texts, voices, faces and subject ids as they were sent
+    (partial / "apart").mkdir()
     total = 0
     try:
         need_topics(kafka, topics or TOPICS)

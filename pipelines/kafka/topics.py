@@ -18,6 +18,8 @@ FEED = "expression.decisions"
 """Topic of the decisions that are handed on."""
 FEED_POSITION = "expression.decisions.position"
 """Topic with one partition that says how far each feed has come."""
+FEED_TRANSACTIONS = "affectstream-feed-"
+"""What the transactional ids of all feeds begin with."""
 _HOUR_MS = 3_600_000
 _FEED_CONFIGS = {
     # A decision is stale after half a minute; what a tombstone follows is gone within an hour.

@@ -23,8 +23,9 @@ from apache_beam.utils.subprocess_server import pick_port
 
 from pipelines.config import Config
 from pipelines.live.fork_server import GRAPH, VARIABLE
+from pipelines.live.guards.job_token import TOKEN_FILE, show_token
 from pipelines.live.job_process import SERVER_LOST
-from pipelines.live.state_folder import GRAPH_FILE, NOTES, POISON, RESTORING
+from pipelines.live.state_folder import GRAPH_FILE, NOTES, POISON, RESTORING, TOKEN
 from transforms.sources.kafka import expansion_arguments
 
 
@@ -44,6 +45,8 @@ def flags(config: Config) -> list[str]:
         "--job_server_jvm_properties=-XX:TieredStopAtLevel=1",
         "--job_server_jvm_properties=-XX:+UseSerialGC",
         "--job_server_jvm_properties=-Xms128m",
+        f"--job_server_jvm_properties=-Daffectstream.token_file={state / TOKEN_FILE}",
+        "--expansion_port=-1",  # none but our own
         f"--flink_conf_dir={state / 'conf'}",
         f"--parallelism={live.parallelism}",
         "--experiments=use_deprecated_read",
@@ -70,11 +73,11 @@ def _boot_script(state: Path) -> Path:
     """Write the command that Flink starts a worker with; it takes this interpreter."""
     path = state / "worker"
     python, log = shlex.quote(sys.executable), shlex.quote(str(state / "worker.log"))
-    notes = shlex.quote(f"{NOTES}={state / POISON}")
+    given = shlex.join([f"{NOTES}={state / POISON}", f"{TOKEN}={state / TOKEN_FILE}"])
     path.write_text(
-        f'#!/bin/sh\nexec {python} -m pipelines.live.worker {notes} "$@" >>{log} 2>&1\n'
+        f'#!/bin/sh\nexec {python} -m pipelines.live.worker {given} "$@" >>{log} 2>&1\n'
     )
-    path.chmod(0o755)
+    path.chmod(0o700)
     return path
 
 
@@ -145,6 +148,7 @@ def main(argv: list[str]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     config = Config.model_validate_json(Path(argv[0]).read_text(encoding="utf-8"))
+    show_token(config.live.state.absolute() / TOKEN_FILE)
     built = config.live.state.absolute() / GRAPH_FILE
     runner, options = FlinkRunner(), PipelineOptions(flags(config))
     if "--again" not in argv or not built.exists():

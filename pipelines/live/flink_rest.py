@@ -4,9 +4,11 @@ import json
 import re
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipelines.live.guards.rest_tls import client_context
 from schemas.stages import Stage
 
 _TIMEOUT_S = 2.0
@@ -31,17 +33,24 @@ class Health:
 
 
 class FlinkRest:
-    """The job of this name in a Flink cluster; every call returns None while nobody answers."""
+    """The job of this name in a Flink cluster; every call returns None while nobody answers.
 
-    def __init__(self, address: str, name: str) -> None:
-        self._address = address
+    ``tls`` is the folder of the certificate that a mini-cluster's interface asks for; that of a
+    cluster is taken to be plain.
+    """
+
+    def __init__(self, address: str, name: str, tls: Path | None = None) -> None:
+        self._base = f"{'https' if tls else 'http'}://{address}"
+        self._tls = tls
         self._name = name
         self._job: str | None = None
 
     def _ask(self, path: str, method: str = "GET") -> Any:
-        request = urllib.request.Request(f"http://{self._address}{path}", method=method)
+        request = urllib.request.Request(f"{self._base}{path}", method=method)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+            # Read anew each time, in a millisecond: each start of the job makes a certificate.
+            context = client_context(self._tls) if self._tls else None
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context) as answer:
                 return json.loads(answer.read() or b"{}")
         except (OSError, ValueError):
             return None

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from schemas.strict import open_private
+
 VARIABLE = "AFFECTSTREAM_FORK_SERVER"
 """Environment variable that names the socket; without it a worker imports for itself."""
 
@@ -44,7 +46,7 @@ class ForkServer:
         self._folder = Path(tempfile.mkdtemp(prefix="affectstream-"))
         self.socket = self._folder / "socket"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as out, socket.socket(socket.AF_UNIX) as listener:
+        with open_private(log) as out, socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.socket))
             listener.listen()  # callers wait in the queue while the server imports
             self._process = subprocess.Popen(

@@ -19,17 +19,18 @@ from apache_beam.runners.portability.flink_runner import FlinkRunner
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
 from pipelines.kafka.clients import java_settings
+from pipelines.live.guards.job_token import TOKEN_FILE, show_token
 from pipelines.live.state_folder import (
     GRAPH_FILE,
     LOG_FILE,
     RESTORING,
     UNUSABLE,
     UNUSABLE_FILE,
-    write_private,
 )
 from pipelines.run.preflight import check_live
 from schemas import events
 from schemas.errors import AffectstreamError
+from schemas.strict import open_private, write_private
 from schemas.tables import EMOTION_FEATURES
 from transforms.decide import NEEDED
 from transforms.deciding.history import HISTORY
@@ -44,15 +45,16 @@ def write_graph(argv: list[str]) -> int:
     path, *flags = argv
     config = Config.model_validate_json(Path(path).read_text(encoding="utf-8"))
     state = config.live.state.absolute()
-    with (state / LOG_FILE).open("ab") as log:
+    with open_private(state / LOG_FILE) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     restoring = flags[:1] == [RESTORING]
     try:
+        show_token(state / TOKEN_FILE)
         proto = build(config, PipelineOptions(flags[restoring:]), restoring=restoring)
     except AffectstreamError as error:
-        (state / UNUSABLE_FILE).write_text(str(error), encoding="utf-8")
+        write_private(state / UNUSABLE_FILE, str(error).encode())
         return UNUSABLE
     write_private(state / GRAPH_FILE, proto.SerializeToString())
     return 0
@@ -92,7 +94,7 @@ def check_graph(proto: Any, config: Config, *, restoring: bool) -> None:
             "`--state` naming a new folder; what has landed is not landed twice"
         )
         raise AffectstreamError(message)
-    path.write_text(version)
+    write_private(path, version.encode())
 
 
 def graph_version(proto: Any, config: Config) -> str:

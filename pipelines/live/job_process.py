@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pipelines.config import Config
 from pipelines.live.fork_server import ALLOCATION, VARIABLE, ForkServer
+from pipelines.live.guards.job_token import write_token
+from pipelines.live.guards.rest_tls import make_certificate
 from pipelines.live.state_folder import (
     GRAPH_FILE,
     LOG_FILE,
@@ -24,10 +26,14 @@ from pipelines.live.state_folder import (
     is_job_server,
     living_children,
     note_driver,
-    write_private,
 )
+from schemas.strict import make_private_folder, open_private, write_private
 from transforms.isolation import deaths
 
+LOCAL = "[local]"
+"""As ``live.flink_master``: a mini-cluster in the job server's JVM."""
+TLS = "tls"
+"""Folder in the state folder of what guards the mini-cluster's REST interface."""
 SERVER_LOST = 4
 """Exit status of a driver whose job server broke off, as one that was killed does."""
 
@@ -63,7 +69,8 @@ class JobProcess:
         self.restored = newest_checkpoint(self._state)
         forget_unused(self._state, self.restored, again=again)
         deaths.start_anew(self._state / POISON)
-        self._write_settings(rest_port)
+        write_token(self._state)
+        self._write_settings(rest_port, guarded=config.live.flink_master == LOCAL)
         path = self._state / "config.json"
         write_private(path, config.model_dump_json().encode())
         command = [sys.executable, "-m", "pipelines.live.driver", str(path)]
@@ -72,7 +79,7 @@ class JobProcess:
         self.log = self._state / LOG_FILE
         if self.log.exists():
             self.log.replace(self._state / "job.previous.log")
-        with self.log.open("ab") as log:
+        with open_private(self.log) as log:
             self._driver = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -80,6 +87,7 @@ class JobProcess:
                 stderr=subprocess.STDOUT,
                 env=os.environ | ALLOCATION | {VARIABLE: str(fork_server.socket)},
                 start_new_session=True,  # its process group is what ``kill`` ends
+                umask=0o077,  # Flink's checkpoints, logs and temporary files are nobody else's
             )
         try:
             note_driver(self._state, self._driver.pid)
@@ -87,14 +95,18 @@ class JobProcess:
             self.kill()
             raise
 
-    def _write_settings(self, rest_port: int) -> None:
-        """Write what only Flink's own settings can say: ``--savepoint_path`` is ignored locally."""
+    def _write_settings(self, rest_port: int, *, guarded: bool) -> None:
+        """Write what only Flink's own settings can say: ``--savepoint_path`` is ignored locally.
+
+        ``guarded`` is whether the REST interface is that of this job's own mini-cluster.
+        """
         settings: dict[str, object] = {
             "rest.address": "127.0.0.1",
             "rest.bind-address": "127.0.0.1",
             "rest.bind-port": rest_port,
             "jobmanager.bind-host": "127.0.0.1",  # else all of the machine's addresses
             "taskmanager.bind-host": "127.0.0.1",
+            "web.submit.enable": "false",
             "state.checkpoints.num-retained": 2,
             # ms; by default Flink says for ten seconds how far the watermark was, and a job that
             # has read everything waits for that
@@ -107,11 +119,12 @@ class JobProcess:
         }
         if self.restored:
             settings["execution.savepoint.path"] = self.restored.as_uri()
-        self._state.chmod(0o700)  # what subjects showed stands in its checkpoints
+        if guarded:
+            settings |= make_certificate(self._state / TLS)
         conf = self._state / "conf"
-        conf.mkdir(exist_ok=True)
+        make_private_folder(conf)
         lines = [f"{name}: {value}" for name, value in settings.items()]
-        (conf / "flink-conf.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_private(conf / "flink-conf.yaml", ("\n".join(lines) + "\n").encode())
 
     @property
     def driver_pid(self) -> int:

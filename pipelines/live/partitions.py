@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from schemas.errors import AffectstreamError
+from schemas.strict import write_private
 
 Counts = dict[str, int]
 """Topic → number of partitions."""
@@ -25,7 +26,7 @@ def check_partitions(state: Path, found: Counts) -> None:
     """
     path = state / _FILE
     if not path.exists():
-        path.write_text(json.dumps(found), encoding="utf-8")
+        write_private(path, json.dumps(found).encode())
         return
     began: Counts = json.loads(path.read_text(encoding="utf-8"))
     for topic, count in found.items():

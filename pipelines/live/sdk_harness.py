@@ -19,7 +19,8 @@ from apache_beam.portability.api import (
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
-from pipelines.live.state_folder import NOTES
+from pipelines.live.guards.job_token import show_token
+from pipelines.live.state_folder import NOTES, TOKEN
 from transforms.isolation.notes import PROCESS, keep_watch
 
 _ENDPOINTS = ("logging_endpoint", "control_endpoint", "artifact_endpoint", "provision_endpoint")
@@ -31,6 +32,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     for name in ("id", *_ENDPOINTS):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument(NOTES, type=Path, dest="notes")
+    parser.add_argument(TOKEN, type=Path, dest="token")
     return parser.parse_known_args(argv)[0]
 
 
@@ -67,6 +69,8 @@ def run_harness(argv: list[str]) -> None:
     is working on are not to blame.
     """
     given = arguments(argv)
+    if given.token:
+        show_token(given.token)
     watch = keep_watch(given.notes) if given.notes else None
     signal.signal(signal.SIGTERM, lambda *_: end_worker())
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from schemas.errors import AffectstreamError
+from schemas.strict import make_private_folder, open_private, write_private
 
 GRAPH_FILE = "pipeline.pb"
 """The graph as built: later starts by the same supervisor use it again."""
@@ -26,6 +27,8 @@ POISON = "poison"
 """Folder in the state folder in which workers note what they have in work."""
 NOTES = "--notes"
 """The workers' argument that names that folder."""
+TOKEN = "--token"
+"""The workers' argument that names the file of the job's token."""
 
 _LOCK, _DRIVER = "lock", "driver.json"
 _JOB_SERVER = "jobserver.jar"
@@ -59,8 +62,8 @@ def hold_state_folder(state: Path) -> Iterator[None]:
         AffectstreamError: another supervisor runs with this folder.
     """
     with explain_write_errors(state):
-        state.mkdir(parents=True, exist_ok=True)
-        lock = (state / _LOCK).open("w")
+        make_private_folder(state)  # what subjects showed stands in its checkpoints
+        lock = open_private(state / _LOCK)
     with lock:  # the kernel releases it however this process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +94,7 @@ def is_held(state: Path) -> bool:
 def note_driver(state: Path, pid: int) -> None:
     """Write down which process leads the job's process group."""
     known = {"boot": _boot_id(), "pid": pid, "started": _start_ticks(pid)}
-    (state / _DRIVER).write_text(json.dumps(known), encoding="utf-8")
+    write_private(state / _DRIVER, json.dumps(known).encode())
 
 
 def _end_orphaned_job(state: Path) -> None:
@@ -187,10 +190,3 @@ def _start_ticks(pid: int) -> int | None:
 def _boot_id() -> str:
     """Return the kernel's name for this run of the machine, which psutil does not know."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that its owner alone may read, also where others could before."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_bytes(data)

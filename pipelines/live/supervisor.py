@@ -18,7 +18,7 @@ from pipelines.live.drain import DRAIN_S, Drain, DrainVerdict
 from pipelines.live.failures import Ending, Failures
 from pipelines.live.flink_rest import FlinkRest, Health
 from pipelines.live.fork_server import ForkServer
-from pipelines.live.job_process import JobProcess
+from pipelines.live.job_process import LOCAL, TLS, JobProcess
 from pipelines.live.partitions import check_partitions, forget_partitions
 from pipelines.live.progress import ReadProgress, TopicProgress, UnreadableRecords
 from pipelines.live.screen import Screen, View
@@ -30,9 +30,9 @@ from pipelines.serve.feed import feeding
 from pipelines.tables.compaction import CompactedTables
 from schemas.errors import AffectstreamError, BrokerAwayError, LogEvent
 from schemas.keys import provider_of
+from schemas.strict import make_private_folder, write_private
 from transforms.landing.repair import repair_tables
 
-_LOCAL = "[local]"
 _CANCEL_S = 30.0
 _DRIVER_ENDS_S = 3.0
 _CANCELLED_S = 15.0
@@ -109,7 +109,7 @@ class Supervisor:
                 ending = Ending(_explain(verdict, job), verdict.by_kill, advanced, poisoned)
         finally:
             job.kill()
-            if self._config.live.flink_master != _LOCAL:
+            if self._config.live.flink_master != LOCAL:
                 self._cancel()  # a cluster's job does not end with its driver
         if self._drain_cause:
             raise self._drain_cause
@@ -121,15 +121,16 @@ class Supervisor:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
-        master = self._config.live.flink_master
-        address = f"127.0.0.1:{port}" if master == _LOCAL else master
-        self._rest = FlinkRest(address, self._config.kafka.group)
-        if master != _LOCAL:
+        master, state = self._config.live.flink_master, self._config.live.state
+        address = f"127.0.0.1:{port}" if master == LOCAL else master
+        tls = state / TLS if master == LOCAL else None
+        self._rest = FlinkRest(address, self._config.kafka.group, tls)
+        if master != LOCAL:
             self._cancel()  # the job of a supervisor that was killed
-        with explain_write_errors(self._config.live.state):
+        with explain_write_errors(state):
             job = JobProcess(self._config, port, fork_server, again=self.starts > 0)
         if job.restored is None:
-            forget_partitions(self._config.live.state)
+            forget_partitions(state)
         self.starts += 1
         self.job, self.view = job, None
         return job
@@ -294,17 +295,20 @@ def _with_own_group(config: Config) -> Config:
     path = config.live.state / "run"
     with explain_write_errors(config.live.state):
         if not path.exists() or not path.stat().st_size:  # empty: the disk was full then
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
+            make_private_folder(path.parent)
+            write_private(path, uuid.uuid4().hex[:12].encode())
         group = f"{config.kafka.group}.{path.read_text(encoding='utf-8')}"
     keys = config.keys if provider_of(config.keys) is not None else config.keys.absolute()
-    absolute = {"tables": _absolute(config.tables), "keys": keys}
+    absolute: dict[str, object] = {"tables": _absolute(config.tables), "keys": keys}
     files = {
         name: path.absolute()
         for name in ("ca_file", "password_file")
         if (path := getattr(config.kafka, name)) is not None
     }
     kafka = config.kafka.model_copy(update={"group": group} | files)
+    if config.signatures.keys:
+        signers = {"keys": config.signatures.keys.absolute()}
+        absolute["signatures"] = config.signatures.model_copy(update=signers)
     return config.model_copy(update=absolute | {"kafka": kafka, "log": None})
 
 

@@ -28,7 +28,9 @@ from schemas.settings import Kafka, Live
 from schemas.strict import check_regular, read_secret
 from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
+from transforms.decoding.signatures import read_signers
 from transforms.gating.policy import read_policy
+from transforms.landing.made_under import check_made_under
 from transforms.landing.prepare import check_schema
 from transforms.landing.repair import unwritable_error
 from transforms.sources.recorded import count_records
@@ -89,10 +91,12 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
         yield from java_problems(config.live)
         yield from _jar_problems(config.live.jars)
         yield from _place_problems(config.live.state, "live.state")
-    if "tables" not in missing:
-        yield from _table_problems(config.tables)
+    unreadable = [] if "tables" in missing else [*_table_problems(config.tables)]
+    yield from unreadable
     if "keys" not in missing:
-        yield from _failure(lambda: read_keys(config.keys))
+        yield from _key_problems(config, with_tables=not unreadable and "tables" not in missing)
+    if (signers := config.signatures.keys) is not None:
+        yield from _failure(lambda: read_signers(signers))
     unsound = [*_failure(lambda: read_policy(config.policy))]
     unsound += _failure(lambda: read_scenarios(config.scenarios))
     whole = functools.partial(read_policy, config.policy, config.scenarios, config.evidence)
@@ -173,6 +177,14 @@ def _table_problems(root: str) -> Problems:
         if any(folder.exists() and not os.access(folder, os.W_OK) for folder in folders):
             yield str(unwritable_error(root, name, "it is read-only"))
             return
+
+
+def _key_problems(config: Config, *, with_tables: bool) -> Problems:
+    """Yield why the keys cannot be used, or not with these tables; a store is left to the run."""
+    unusable = [*_failure(lambda: read_keys(config.keys))]
+    yield from unusable
+    if with_tables and not unusable and "://" not in config.tables:
+        yield from _failure(lambda: check_made_under(config.tables, read_keys(config.keys)))
 
 
 def _model_problems(config: Config) -> Problems:

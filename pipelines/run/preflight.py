@@ -8,7 +8,9 @@ from pipelines.run.config_check import java_problems
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
+from transforms.decoding.signatures import read_signers
 from transforms.gating.policy import read_policy
+from transforms.landing.made_under import check_made_under, note_made_under
 from transforms.landing.prepare import prepare_tables
 
 if TYPE_CHECKING:
@@ -35,13 +37,16 @@ def check_files(config: Config) -> None:
     check_rules(config)
     check_java(config)
     prepare_tables(config.tables)
+    note_made_under(config.tables, read_keys(config.keys))
 
 
 def check_rules(config: Config) -> None:
-    """Check that the settings agree, and read the keys, the policy and the scenarios."""
+    """Check that settings agree and keys fit the tables, and read the policy and the scenarios."""
     check_agreement(config)
-    read_keys(config.keys)
+    check_made_under(config.tables, read_keys(config.keys))
     read_policy(config.policy, config.scenarios, config.evidence)
+    if config.signatures.keys:
+        read_signers(config.signatures.keys)
 
 
 def check_java(config: Config) -> None:

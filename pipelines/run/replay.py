@@ -25,11 +25,13 @@ from pipelines.run.preflight import check_rules, load_models
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, record_times
 from schemas.ids import stable_ids
+from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
 from schemas.stages import Stage, recognition_stage
 from schemas.table import NO_DAY
 from schemas.tables import RUNS
 from transforms.landing.delta import TableWriter
+from transforms.landing.made_under import note_made_under
 from transforms.landing.prepare import prepare_tables
 from transforms.sources.recorded import count_records, log_files
 
@@ -68,6 +70,7 @@ def check_world(config: Config) -> None:
     check_rules(config)
     load_models(config.models)
     prepare_tables(config.tables)
+    note_made_under(config.tables, read_keys(config.keys))
 
 
 def run_embedded(build: Callable[[beam.Pipeline], None]) -> Stages:

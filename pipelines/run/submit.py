@@ -10,6 +10,8 @@ from apache_beam.runners.runner import PipelineResult
 from pipelines.affect import build_pipeline
 from pipelines.config import Config
 from schemas.errors import AffectstreamError
+from schemas.keys import read_keys
+from transforms.landing.made_under import check_made_under, note_made_under
 from transforms.landing.prepare import prepare_tables
 
 SETUP = Path(__file__).resolve().parents[2] / "setup.py"
@@ -27,9 +29,13 @@ def runner_options(config: Config, runner: str, options: Sequence[str]) -> Pipel
 def submit(config: Config, runner: str, options: Sequence[str]) -> PipelineResult:
     """Create the tables that are missing and submit the graph; return the running job.
 
-    Raises AffectstreamError where the runner or one of its options is not to be had.
+    Raises AffectstreamError where the tables were made under other keys than those here, or the
+    runner or one of its options is not to be had.
     """
+    keys = read_keys(config.keys)
+    check_made_under(config.tables, keys)
     prepare_tables(config.tables)
+    note_made_under(config.tables, keys)
     try:
         pipeline = beam.Pipeline(options=runner_options(config, runner, options))
         build_pipeline(pipeline, config)

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 
 from pipelines.kafka.clients import partitions_of, python_settings, read_to_end, reader_settings
 from pipelines.kafka.reasons import explain_kafka_error
-from pipelines.kafka.topics import FEED, FEED_POSITION, create_feed_topics
+from pipelines.kafka.topics import FEED, FEED_POSITION, FEED_TRANSACTIONS, create_feed_topics
 from pipelines.serve.events import (
     COLUMNS,
     ERASURE,
@@ -60,7 +60,7 @@ class KafkaSink:
             create_feed_topics(kafka)
             self._producer = KafkaProducer(
                 **python_settings(kafka),
-                transactional_id=f"affectstream-feed-{feed.name}",
+                transactional_id=FEED_TRANSACTIONS + feed.name,
                 transaction_timeout_ms=_TRANSACTION_MS,
                 request_timeout_ms=_AWAY_MS // 2,
                 delivery_timeout_ms=_AWAY_MS,

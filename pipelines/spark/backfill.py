@@ -10,7 +10,16 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql.functions import broadcast, col, expr, floor, lit, unix_micros
+from pyspark.sql.functions import (
+    broadcast,
+    coalesce,
+    col,
+    conv,
+    floor,
+    lit,
+    substring,
+    unix_micros,
+)
 
 from model_serving.fusion import load_fusion
 from pipelines.backfill.compare import DIFFERENCE, differences
@@ -132,19 +141,30 @@ def _decisions(
     before = stand["emotion_features"].where(
         _within("window_start", earliest(config, begin), begin)
     )
-    shards = config.windows.shards
-    shard = expr(f"conv(substring(subject_ref, 1, 8), 16, 10) % {shards}")
     known = before.select(*DECIDED_ON).unionByName(features.select(*DECIDED_ON))
     over = known.where(col("window_end") < lit(end))
     decider = Decider(read_scenarios(config.scenarios), config.decisions)
 
     def make(known: pa.Table) -> pa.Table:
-        decided = rebuild_decisions(known, decider, {}, shards)
+        decided, _ = rebuild_decisions(known.select(DECIDED_ON), decider, None)
         day = decided[PARTITION]
         since = pc.greater_equal(day, pa.scalar(days.first))
         return _plain_lists(decided.filter(since))
 
-    return over.groupBy(shard).applyInArrow(make, stand["expression_decisions"].schema)
+    shards = _by_shard(over, config.windows.shards)
+    return shards.groupBy("shard").applyInArrow(make, stand["expression_decisions"].schema)
+
+
+def _by_shard(features: DataFrame, shards: int) -> DataFrame:
+    """Add the shard: of a subject whose key was rotated, that of the reference before.
+
+    Where keys were rotated twice within the days, histories begin anew at the second rotation.
+    """
+    links = features.where(col("prior_subject_ref").isNotNull())
+    links = links.select(col("subject_ref"), col("prior_subject_ref").alias("known_as")).distinct()
+    ref = coalesce(col("known_as"), col("subject_ref"))
+    shard = conv(substring(ref, 1, 8), 16, 10) % lit(shards)
+    return features.join(links, "subject_ref", "left").withColumn("shard", shard)
 
 
 def _compare(

@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines.config import Config
+from schemas.events import TIME
 from schemas.table import PARTITION
 from schemas.tables import EMOTION_FEATURES
-from transforms.window import shard_of
 
 _LONGEST = timedelta(days=1)
 """A session is taken to be no longer; features that are older than that and the silence after
@@ -21,8 +21,12 @@ def earliest(config: Config, before: datetime) -> datetime:
     return before - _LONGEST - timedelta(seconds=config.decisions.forget_s)
 
 
-def landed_features(config: Config, subject_ref: str, before: datetime) -> pa.Table:
-    """Return the landed feature rows of this subject's shard whose windows ended before a time."""
+def landed_features(config: Config, before: datetime) -> pa.Table:
+    """Return the landed feature rows that the histories going on at a time follow from.
+
+    They are those of subjects who showed something in the ``forget_s`` before it, under the key
+    before as well: others have no history any more.
+    """
     table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
     since = earliest(config, before)
     rows = (
@@ -34,7 +38,8 @@ def landed_features(config: Config, subject_ref: str, before: datetime) -> pa.Ta
         .select(EMOTION_FEATURES.names)
         .cast(EMOTION_FEATURES)
     )
-    shards = config.windows.shards
-    own = shard_of(subject_ref, shards)
-    mine = [shard_of(ref, shards) == own for ref in rows["subject_ref"].to_pylist()]
-    return rows.filter(pa.array(mine, pa.bool_())).combine_chunks()
+    heard = pa.scalar(before - timedelta(seconds=config.decisions.forget_s), TIME)
+    active = rows.filter(pc.greater_equal(rows["window_end"], heard))
+    names = (pc.unique(active[name]) for name in ("subject_ref", "prior_subject_ref"))
+    subjects = pa.concat_arrays([*names]).drop_null()
+    return rows.filter(pc.is_in(rows["subject_ref"], subjects)).combine_chunks()

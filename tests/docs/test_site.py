@@ -23,7 +23,7 @@ COMMANDS = (
     *("query", "describe", "tables", "show", "report", "check", "train", "evaluate", "config"),
     *("maintain", "backfill", "feed"),
     *("trace", "serve", "tokens add", "tokens list", "tokens revoke"),
-    *("dashboard", "review"),
+    *("dashboard", "review", "aggregate"),
 )
 
 

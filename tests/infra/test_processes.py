@@ -1,6 +1,8 @@
 """What the server scripts say where something is missing; a broker run by its script."""
 
+import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from infra.kafka import kafka_server
-from infra.processes import HOST, ROOT, Process, free_ports, listens
+from infra.processes import (
+    HOST,
+    ROOT,
+    Process,
+    ServerError,
+    check_jars,
+    free_ports,
+    listens,
+    maven,
+)
 
 ALL = "java, javac, mvn, go, redis-server, chromium"
 _KAFKA = "infra.kafka.kafka_server"
@@ -121,3 +132,70 @@ def test_a_broker_is_started_once_shown_and_stopped_by_its_script(tmp_path: Path
     assert status == 1
     assert said.startswith(f"broker did not start; the end of {tmp_path / 'broker'}/broker.log:")
     assert "Address already in use" in said
+
+
+def listed(lib: Path, digests: Path) -> None:
+    """Write the list of these jars, as sha256sum does."""
+    done = subprocess.run(
+        "sha256sum *.jar", shell=True, cwd=lib, capture_output=True, text=True, check=True
+    )
+    digests.write_text(done.stdout)
+
+
+@pytest.mark.parametrize("how", ["another", "one more", "one less"])
+def test_other_jars_than_the_listed_ones_are_not_left_there(how: str, tmp_path: Path) -> None:
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    for name in ("a.jar", "b.jar"):
+        (lib / name).write_bytes(name.encode())
+    listed(lib, tmp_path / "jars.sha256")
+    check_jars(lib, tmp_path / "jars.sha256")
+    if how == "another":
+        (lib / "b.jar").write_bytes(b"b.jaR")
+    elif how == "one more":
+        (lib / "c.jar").write_bytes(b"")
+    else:
+        (lib / "a.jar").unlink()
+    with pytest.raises(ServerError, match=r"[abc]\.jar and 0 more are not the jars of"):
+        check_jars(lib, tmp_path / "jars.sha256")
+    assert [*lib.glob("*.jar")] == []
+
+
+POMS = sorted((ROOT / "infra").glob("*/pom.xml"))
+
+
+@pytest.mark.parametrize("pom", POMS, ids=lambda pom: pom.parent.name)
+def test_every_version_is_one_version(pom: Path) -> None:
+    text = pom.read_text()
+    versions = re.findall(r"<(?:[\w.]+\.)?version>([^<]*)<", text)
+    assert len(versions) > 3
+    for version in versions:
+        assert re.fullmatch(r"\$\{[\w.]+\}|\d[\w.]*", version), f"{version} may be another tomorrow"
+    for plugin in re.findall(r"<plugin>.*?</plugin>", text, re.S):
+        assert "<version>" in plugin
+    assert "<repositor" not in text, "jars come from Maven's own"
+
+
+@pytest.mark.kafka
+def test_a_jar_that_is_not_what_its_checksum_says_is_refused(tmp_path: Path) -> None:
+    """A repository hands out a jar that somebody has changed on its way."""
+    place = tmp_path / "repository" / "test" / "thing" / "1"
+    place.mkdir(parents=True)
+    pom = "<project><modelVersion>4.0.0</modelVersion><groupId>test</groupId>"
+    (place / "thing-1.pom").write_text(
+        f"{pom}<artifactId>thing</artifactId><version>1</version></project>"
+    )
+    (place / "thing-1.jar").write_bytes(b"changed")
+    (place / "thing-1.jar.sha1").write_text(hashlib.sha1(b"as it was").hexdigest())
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "pom.xml").write_text(
+        f"{pom}<artifactId>own</artifactId><version>1</version><packaging>pom</packaging>"
+        f"<repositories><repository><id>here</id><url>{(tmp_path / 'repository').as_uri()}</url>"
+        "</repository></repositories><dependencies><dependency><groupId>test</groupId>"
+        "<artifactId>thing</artifactId><version>1</version></dependency></dependencies></project>"
+    )
+    goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+    with pytest.raises(ServerError, match=r"(?s)could not fetch own.*hecksum"):
+        maven(own / "pom.xml", tmp_path / "out", tmp_path / "out" / "lib", goal)
+    assert not (tmp_path / "out" / "lib" / "thing-1.jar").exists()

@@ -23,6 +23,7 @@ DERIVED |= {
     "purposes_given",
     "modalities_given",
     "recorded_at",
+    "suspends",
     "media",
     "media_format",
     "media_bytes",

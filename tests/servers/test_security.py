@@ -1,13 +1,16 @@
 """TLS and SCRAM to a real broker; what is wrong is one sentence."""
 
+import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from kafka import KafkaAdminClient
 from kafka.admin import (
     ACL,
@@ -24,6 +27,7 @@ from pipelines.kafka.clients import python_settings
 from pipelines.kafka.publish import publish
 from pipelines.kafka.record import record as record_log
 from pipelines.kafka.topics import check_topics, create_topics, need_topics
+from pipelines.live.guards.job_token import TOKEN_FILE
 from pipelines.live.job_process import newest_checkpoint
 from schemas.errors import AffectstreamError
 from schemas.events import TOPICS
@@ -85,6 +89,24 @@ def log(tmp_path: Path) -> Path:
     return written(tmp_path / "log", [record("consent", 0, consents), *texts(1, 40)])
 
 
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    """Take no right away from files by default, as a machine may be set up."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def open_to_others(*paths: Path) -> list[str]:
+    """Return those that others than their owner may read, write or enter; some may vanish."""
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if path.stat().st_mode & 0o077:
+                found.append(str(path))
+    return found
+
+
 def texts(first: int, end: int, **changes: str) -> list[dict]:
     hello = {"text": "hello", "lang": "en"}
     return [record("text", number, hello, **changes) for number in range(first, end)]
@@ -102,25 +124,27 @@ def test_a_log_goes_through_tls_with_a_password(secured: Kafka, log: Path, tmp_p
 
 
 @pytest.mark.flink
-def test_a_live_job_goes_through_tls_with_a_password_that_others_on_the_machine_cannot_have(
-    secured: Kafka, log: Path, jars: Path, tmp_path: Path, keys: Path
+def test_a_live_job_goes_through_tls_and_whatever_it_writes_is_its_owners_alone(
+    secured: Kafka, log: Path, jars: Path, tmp_path: Path, keys: Path, no_umask: None
 ) -> None:
     publish(log, secured, console=QUIET)
     config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
     state = config.live.state
     state.mkdir(mode=0o755)
-    kept = [state / name for name in ("pipeline.pb", "config.json")]
-    for path in kept:
-        path.touch(mode=0o644)
+    for name in ("pipeline.pb", "config.json"):
+        (state / name).touch(mode=0o644)
     listening: set[tuple[str, str]] = set()
     with Running(config, until_end=True) as running:
         while not newest_checkpoint(state) and not running.error:
             listening |= listeners()
             time.sleep(0.2)
+        checkpoints = open_to_others(*(state / "checkpoints").rglob("*"))
         running.join(300)
     assert len(table(config.tables, "observations")) == 39
-    assert {oct(path.stat().st_mode & 0o777) for path in kept} == {oct(0o600)}
-    assert oct(state.stat().st_mode & 0o777) == oct(0o700)
+    assert checkpoints == []
+    assert open_to_others(state, *state.glob("*"), *(state / "tls").glob("*")) == []
+    assert open_to_others(Path(config.tables), state / "conf" / "flink-conf.yaml") == []
+    assert {path.name for path in state.glob("*")} >= {"token", "job.log", "worker.log", "tls"}
     assert "jobserver.jar" in {name for name, _ in listening}
     assert {address for _, address in listening} <= {"127.0.0.1", "::1"}, listening
 
@@ -150,17 +174,24 @@ def test_the_password_stands_nowhere_and_a_new_one_needs_no_new_state(
     config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
     with Running(config) as running:
         wait_for(lambda: bool(running.error or newest_checkpoint(config.live.state)), 300)
-        shown = shown_by(running)
+        shown = shown_by(running, config.live.state)
+        others = shown_by(running)
         running.supervisor.until_end = True
         running.join(300)
     assert [name for name in shown if name.startswith("graph of ")]
     assert [name for name in shown if name.startswith("REST /jobs/")]
+    of_the_job = ("graph of ", "options of ", "REST ")
+    assert [name for name in others if name.startswith(of_the_job)] == [], "nobody else has them"
     kept = kept_in(config.live.state)
     # That the password's file is found in graph and checkpoint says that the scan sees into them.
     seeing = holders(str(secured.password_file), shown | kept)
     assert {name.split()[0] for name in seeing} >= {"graph", "pipeline.pb", "config.json"}
     assert [name for name in seeing if name.endswith("_metadata")]
-    assert holders(PASSWORD, shown | kept) == []
+    (key,) = (str(period["key"]) for period in yaml.safe_load(keys.read_text())["periods"])
+    for secret in (PASSWORD, key, bytes.fromhex(key)):
+        assert holders(secret, shown | kept) == []
+    token, *more = holders((config.live.state / TOKEN_FILE).read_text(), shown | kept)
+    assert (token, more) == (TOKEN_FILE, []), "in its own file, and nowhere else"
 
     assert len(table(config.tables, "observations")) == 39
     change_password(secured, NEW_PASSWORD, tmp_path)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import bz2
 import re
+import ssl
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,9 +16,13 @@ from urllib.request import urlopen
 
 import grpc
 import psutil
+import pyarrow.parquet as pq
 import snappy
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
+from pipelines.live.guards.job_token import TOKEN_FILE, with_token
+from pipelines.live.guards.rest_tls import client_context
+from pipelines.live.job_process import TLS, JobProcess
 from tests.support.live_runs import Running
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
@@ -27,7 +32,7 @@ _OF_A_JOB = ("", "/config", "/plan", "/exceptions", "/checkpoints", "/checkpoint
 _OF_ALL = ("/config", "/jobmanager/config", "/jobmanager/environment", "/jobs/overview")
 
 
-def holders(secret: str, shown: dict[str, bytes]) -> list[str]:
+def holders(secret: str | bytes, shown: dict[str, bytes]) -> list[str]:
     """Return the names of what holds the secret in any form."""
     forms = _forms(secret)
     return [
@@ -37,16 +42,20 @@ def holders(secret: str, shown: dict[str, bytes]) -> list[str]:
     ]
 
 
-def _forms(secret: str) -> list[bytes]:
-    """Return the secret as it is, quoted once and twice, in UTF-16, in hex, and in base64."""
-    quoted = secret.replace("\\", "\\\\").replace('"', '\\"')
-    twice = quoted.replace("\\", "\\\\").replace('"', '\\"')
-    texts = {secret, quoted, twice}
-    raw = [text.encode(code) for text in texts for code in ("utf-8", "utf-16-le", "utf-16-be")]
+def _forms(secret: str | bytes) -> list[bytes]:
+    """Return the secret as it is, in hex and in base64; a text quoted once and twice, in UTF-16."""
+    raw = [secret] if isinstance(secret, bytes) else _spellings(secret)
     forms = list(raw)
     for data in raw:
         forms += [binascii.hexlify(data), *(_in_base64(data, before) for before in range(3))]
     return forms
+
+
+def _spellings(secret: str) -> list[bytes]:
+    quoted = secret.replace("\\", "\\\\").replace('"', '\\"')
+    twice = quoted.replace("\\", "\\\\").replace('"', '\\"')
+    texts = {secret, quoted, twice}
+    return [text.encode(code) for text in texts for code in ("utf-8", "utf-16-le", "utf-16-be")]
 
 
 def _in_base64(data: bytes, before: int) -> bytes:
@@ -95,16 +104,13 @@ def _from_deflate(data: bytes) -> Iterator[bytes]:
             at = data.find(magic, at + 1)
 
 
-def shown_by(running: Running) -> dict[str, bytes]:
-    """Return what any process of the machine, or who may read the state folder, has of a job."""
+def shown_by(running: Running, state: Path | None = None) -> dict[str, bytes]:
+    """Return what any process of the machine has of a job; with ``state``, what its owner has."""
     job = running.supervisor.job
     assert job is not None
-    server = job.server_pid()
-    assert server is not None
-    ports = {c.laddr.port for c in psutil.Process(server).net_connections("tcp") if not c.raddr}
     shown = {}
-    for port in sorted(ports):
-        shown |= _graphs(port) | _rest(port)
+    for port in ports_of(job):
+        shown |= _graphs(port, state) | _rest(port, state)
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error, OSError):
             shown[f"command of {child.name()} {child.pid}"] = "\0".join(child.cmdline()).encode()
@@ -113,10 +119,19 @@ def shown_by(running: Running) -> dict[str, bytes]:
     return shown
 
 
-def _graphs(port: int) -> dict[str, bytes]:
+def ports_of(job: JobProcess) -> list[int]:
+    """Return the ports that the job server's JVM listens on."""
+    server = job.server_pid()
+    assert server is not None
+    connections = psutil.Process(server).net_connections("tcp")
+    return sorted({c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN})
+
+
+def _graphs(port: int, state: Path | None) -> dict[str, bytes]:
     """Return the graphs that a job server at this port hands out, none where it is another one."""
     graphs = {}
-    with suppress(grpc.RpcError), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with suppress(grpc.RpcError), grpc.insecure_channel(f"127.0.0.1:{port}") as plain:
+        channel = with_token(plain, (state / TOKEN_FILE).read_text()) if state else plain
         stub = beam_job_api_pb2_grpc.JobServiceStub(channel)
         jobs = stub.GetJobs(beam_job_api_pb2.GetJobsRequest(), timeout=3).job_info
         for job in jobs:
@@ -128,17 +143,25 @@ def _graphs(port: int) -> dict[str, bytes]:
     return graphs
 
 
-def _rest(port: int) -> dict[str, bytes]:
-    """Return what Flink tells at this port, nothing where it is not Flink's."""
+def _rest(port: int, state: Path | None) -> dict[str, bytes]:
+    """Return what Flink tells at this port, by either protocol; nothing where it is not Flink's."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    context = client_context(state / TLS) if state else anybody
 
     def ask(path: str) -> bytes | None:
-        try:
-            with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-                return bytes(answer.read())
-        except HTTPError as error:
-            return error.read()
-        except (OSError, HTTPException):
-            return None
+        for scheme in ("https", "http"):
+            try:
+                place = f"{scheme}://127.0.0.1:{port}{path}"
+                with urlopen(
+                    place, timeout=5, context=context if scheme == "https" else None
+                ) as answer:
+                    return bytes(answer.read())
+            except HTTPError as error:
+                return error.read()
+            except (OSError, HTTPException):
+                continue
+        return None
 
     jobs = re.findall(rb'"jid":"(\w+)"', ask("/jobs/overview") or b"")
     paths = [*_OF_ALL, *(f"/jobs/{job.decode()}{path}" for job in jobs for path in _OF_A_JOB)]
@@ -154,3 +177,21 @@ def kept_in(folder: Path) -> dict[str, bytes]:
             if path.is_file():
                 found[str(path.relative_to(folder))] = path.read_bytes()
     return found
+
+
+def that_hold(folder: Path, tokens: set[str]) -> set[str]:
+    """By another way than the product's: the files that contain a token, at any place."""
+    either = re.compile("|".join(map(re.escape, sorted(tokens))))
+    return {path for path, text in _texts(folder) if either.search(text)}
+
+
+def _texts(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(folder.rglob("*")):
+        try:
+            data = path.read_bytes() if path.is_file() else b""
+        except FileNotFoundError:  # a job's checkpoints come and go
+            continue
+        yield str(path), data.decode("latin-1")
+        if path.suffix == ".parquet":
+            for row in pq.ParquetFile(path).read().to_pylist():
+                yield str(path), repr(row)

@@ -96,7 +96,7 @@ def land(root: Path, name: str, *rows: dict[str, Any]) -> int:
     schema = on_its_way(table.schema) if table.of_events else table.schema
     whole = [{column: row.get(column) for column in schema.names} for row in rows]
     TableWriter(root, name).commit([pa.RecordBatch.from_pylist(whole, schema=schema)])
-    return DeltaTable(root / name).version()
+    return DeltaTable(f"{root}/{name}").version()
 
 
 def erase(root: Path, name: str, who: str) -> int:

@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 
-from schemas.events import SESSION_COLUMNS, TIME
+from schemas.events import SESSION_COLUMNS, SHARD_COLUMN, TIME
 from schemas.tables import OBSERVED
 from schemas.vocabularies import EXPRESSIONS
 
@@ -23,6 +23,7 @@ def held(
         "event_id": f"{number:016x}" + "0" * 16,
         "subject_ref": subject * 32,
         "session_ref": "5" * 32,
+        "shard_hash": int(subject * 4, 16),
         "scene_id": "scene",
         "event_time": START + dt.timedelta(seconds=second),
         "modality": modality,
@@ -36,6 +37,7 @@ CUT = pa.schema(
         ("event_id", pa.string()),
         ("event_time", TIME),
         ("content", pa.int64()),
+        SHARD_COLUMN,
         *SESSION_COLUMNS,
         ("modality", pa.int8()),
         ("scores", pa.list_(pa.float32(), len(EXPRESSIONS))),

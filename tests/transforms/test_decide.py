@@ -24,7 +24,6 @@ from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
 from transforms.decide import DecideExpressions, Decider
 from transforms.deciding.history import HISTORY
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
-from transforms.window import shard_of
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions())
@@ -295,19 +294,19 @@ def test_weights_are_those_of_the_expression_by_its_intensity() -> None:
     assert rows[2]["confidence"] == pytest.approx(0.8)
 
 
-def earlier(rows: pa.Table, subject_ref: str, before: dt.datetime) -> pa.Table:
-    """Return what landed of a subject's shard before a time, as a job's tables would."""
-    shard = [
-        shard_of(ref, 4) == shard_of(subject_ref, 4) for ref in rows["subject_ref"].to_pylist()
-    ]
-    mine = rows.filter(pa.array(shard))
-    return mine.filter(pa.array([end < before for end in mine["window_end"].to_pylist()]))
+def earlier(rows: pa.Table, before: dt.datetime) -> pa.Table:
+    """Return what landed before a time, of all shards, as a job's tables would."""
+    return rows.filter(pa.array([end < before for end in rows["window_end"].to_pylist()]))
 
 
 def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
-    """Feature rows on their way: with what else the context told."""
-    schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details")])
-    full = [{name: row.get(name) for name in schema.names} for row in rows]
+    """Feature rows on their way: with their shard, and what else the context told."""
+    schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details"), WINDOW.field("shard")])
+    shards = [{"shard": int(row["subject_ref"][0], 16) % 2} for row in rows]
+    full = [
+        {name: (row | shard).get(name) for name in schema.names}
+        for row, shard in zip(rows, shards, strict=True)
+    ]
     return pa.RecordBatch.from_pylist(full, schema=schema)
 
 
@@ -347,7 +346,6 @@ def test_the_graph_decides_in_order_and_goes_on_from_what_landed(known: int) -> 
             | DecideExpressions(
                 policy=POLICIES / "scenarios.yaml",
                 rules=Decisions(),
-                shards=4,
                 landed=landed if known else None,
             )
         )

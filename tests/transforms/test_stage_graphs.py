@@ -70,7 +70,7 @@ def gate() -> GateByPolicy:
 
 
 def decide() -> DecideExpressions:
-    return DecideExpressions(policy=POLICIES / "scenarios.yaml", rules=Decisions(), shards=4)
+    return DecideExpressions(policy=POLICIES / "scenarios.yaml", rules=Decisions())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from schemas.arrow import take_rows
 from schemas.settings import Windows
 from tests.support.windows import END, START, observed
 from transforms.sources.recorded import MAX_ROWS
-from transforms.window import MAX_HELD, WindowSessions, _SplitByShard, shard_of
+from transforms.window import MAX_HELD, WindowSessions, _SplitByShard
 
 
 def run_stream(stream: TestStream, expected: list[tuple[int, bool]]) -> None:
@@ -93,7 +93,7 @@ def test_a_piece_stands_at_its_earliest_event() -> None:
     given_rows = [observed(2, 7.25), observed(1, 6.5)]
     _, _, rest = pieces_of(_SplitByShard(4, 5_000_000), given_rows)
     ((shard, piece, at_time),) = rest
-    assert (shard, piece.num_rows) == (shard_of("a" * 32, 4), 2)
+    assert (shard, piece.num_rows) == (0xAAAA % 4, 2)
     assert at_time == Timestamp.of(at(6.5))
 
 
@@ -121,6 +121,7 @@ def test_the_graph_windows_by_shard_and_counts_what_came_twice() -> None:
         assert sorted(starts) == [(0, 2), (5, 1), (10, 1)]
         assert {row["window_end"] - row["window_start"] for row in seen} == {END - START}
         assert {row["late"] for row in seen} == {False}
+        assert {row["shard"] for row in seen} == {0xAAAA % 4}
 
     assert_that(out, check)
     result = p.run()

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow import number_distinct, take_rows, vector_column, vectors
-from schemas.events import WINDOW_KEY
+from schemas.events import PRIOR_COLUMNS, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
 from schemas.vocabularies import EXPRESSIONS
@@ -30,9 +30,10 @@ HISTORY = pa.schema(
         ("intensity", pa.float32()),
     ]
 )
-"""One row a WINDOW_KEY, whose hash is ``history_id``: ``held`` is an index into EXPRESSIONS or
-NOTHING, ``baseline`` the running valence and arousal, ``seen_us`` the end of its last window in
-µs."""
+"""One row for each WINDOW_KEY, whose hash is ``history_id``.
+
+``held`` is an index into EXPRESSIONS or NOTHING, ``baseline`` the running valence and arousal,
+``seen_us`` the end of its last window in µs."""
 
 NOTHING: Final = -1
 _NEUTRAL = EXPRESSIONS.index("neutral")
@@ -51,7 +52,19 @@ class Step:
 
 def history_ids(features: pa.RecordBatch) -> pa.Array:
     """Return the id of each row's history; each distinct key is hashed once."""
-    columns = [features[name] for name in WINDOW_KEY]
+    return _ids([features[name] for name in WINDOW_KEY])
+
+
+def prior_history_ids(features: pa.RecordBatch) -> pa.Array:
+    """Return the id that each row's history had under the key before, null where there was none."""
+    refs = [features[name] for name, _ in PRIOR_COLUMNS]
+    if refs[0].null_count == len(refs[0]):
+        return pa.nulls(features.num_rows, pa.string())
+    ids = _ids([*refs, *(features[name] for name in WINDOW_KEY[len(refs) :])])
+    return pc.if_else(refs[0].is_valid(), ids, None)
+
+
+def _ids(columns: list[pa.Array]) -> pa.Array:
     number, first = number_distinct(*columns)
     ids = stable_ids(*(column.take(pa.array(first)) for column in columns))
     return ids.take(pa.array(number))
@@ -68,12 +81,17 @@ class History:
         """Return the HISTORY rows that rebuild this object."""
         return self._state
 
-    def advance(self, features: pa.RecordBatch, ids: pa.Array) -> Step:
-        """Take the feature rows of one window, one a history, and return what they did."""
+    def advance(self, features: pa.RecordBatch, ids: pa.Array, prior: pa.Array) -> Step:
+        """Take the feature rows of one window, one a history, and return what they did.
+
+        A row whose id has no history goes on from that of its ``prior`` id: keys were rotated.
+        """
         rules = self._rules
         now = features["window_end"].cast(pa.int64()).to_numpy()
         kept = self._keep(int(now.max()))
         place = pc.index_in(ids, kept["history_id"])
+        if prior.null_count < len(prior):
+            place = pc.coalesce(place, pc.index_in(prior, kept["history_id"]))
         known = place.is_valid().to_numpy(zero_copy_only=False)
         before = kept.take(place)
         scores = vectors(features["scores"], len(EXPRESSIONS))

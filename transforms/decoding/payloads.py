@@ -170,7 +170,7 @@ def _columns(kind: str, payload: list[Any], data: Sequence[bytes], problems: np.
         for name in payload[0].__struct_fields__
     }
     if kind == "consent":
-        return columns | _counts(columns)
+        return columns | _counts(columns) | {"suspends": pa.repeat(False, len(payload))}
     if kind == "context":
         rows = zip(data, problems, strict=True)
         given = [None if problem else _details(value) for value, problem in rows]

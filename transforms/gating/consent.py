@@ -42,8 +42,9 @@ def ledger_rows(
     ``events`` is a pseudonymous batch of kind consent or erasure, ``purposes`` are those that the
     policy knows. A consent is a row for each purpose and modality, at most 9 times 5: a grant
     counts only for names that are known, exactly as they are written, and a name that nobody knows
-    makes a withdrawal one of all. An erasure request is one row for every purpose and modality.
-    A child's own grant has its rows, since they tell of its age, and opens nothing.
+    makes a withdrawal one of all. An erasure request is one row for every purpose and modality. A
+    prohibition that ``suspends`` is a row of its own kind: it closes the gate, and nothing is
+    deleted for it. A child's own grant has its rows, since they tell of its age, and opens nothing.
     """
     kind = kind_of(events)
     rows, named, modalities, problems = _expand(events, kind, purposes)
@@ -52,7 +53,8 @@ def ledger_rows(
         actions = pa.repeat("erasure_requested", at.num_rows)
         given_by = pa.nulls(at.num_rows, pa.string())
     else:
-        actions = pc.if_else(at["granted"], "granted", "withdrawn")
+        prohibited = pc.if_else(at["suspends"].fill_null(False), "suspended", "withdrawn")
+        actions = pc.if_else(at["granted"], "granted", prohibited)
         given_by = pc.if_else(at["granted"], at["given_by"], None)
     recorded = _recorded_times(at["recorded_at"], at["event_time"])
     times = [_micros(at["event_time"]), _micros(recorded)]
@@ -189,7 +191,7 @@ class Consents:
     def __init__(
         self, ledger: Iterable[pa.RecordBatch] = (), tombstones: Tombstones | None = None
     ) -> None:
-        self._tombstones = tombstones or Tombstones(b"")
+        self._tombstones = tombstones or Tombstones()
         self._words = Words()
         self._bands = Bands()
         self._answers: dict[_Question, Line] = {}

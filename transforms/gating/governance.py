@@ -3,13 +3,17 @@
 Whatever names a subject and is no clear grant closes the gate, however it is spelt. What an error
 costs decides the reading: a grant that is taken for a withdrawal costs features until the next
 grant, a withdrawal that is not understood costs a person's right.
+
+Where sources sign (docs/adr/0021), each prohibition suspends by this reading, whoever sent it: the
+gate closes, and nothing is deleted. Only a signed one also withdraws or asks for erasure, at the
+time that was signed, so that a record which somebody sends again adds nothing.
 """
 
 import base64
 import datetime as dt
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -21,9 +25,10 @@ import pyarrow.compute as pc
 import regex
 
 from schemas.arrow import take_rows
-from schemas.events import EVENT_TYPES, event_schema, record_times
+from schemas.events import AHEAD_S, EVENT_TYPES, event_schema, record_times
 from transforms.decoding.aliases import fold_spelling, known_name
 from transforms.decoding.event_ids import EventIds
+from transforms.decoding.signatures import Signed
 
 ANY: Final = "*"
 
@@ -47,14 +52,16 @@ class Sorted(NamedTuple):
 
     ``grants``, ``ambiguous`` and ``unreadable`` are masks: what says that it is a grant, and is to
     be read strictly; grants of which a member stands twice, so that nobody knows which counts; and
-    records that name nobody, which nothing can be done with. ``prohibitions`` are EVENT rows of all
-    others, withdrawals or erasures, one a subject that is named.
+    records that name nobody, which nothing can be done with. ``unsigned`` is a mask, too: of
+    prohibitions that ought to be signed and are not. ``prohibitions`` are EVENT batches of all
+    others, withdrawals or erasures, a row for each subject that is named.
     """
 
     grants: np.ndarray
     ambiguous: np.ndarray
     unreadable: np.ndarray
-    prohibitions: pa.RecordBatch
+    unsigned: np.ndarray
+    prohibitions: list[pa.RecordBatch]
 
 
 class _Members(list[tuple[str, Any]]):
@@ -70,12 +77,19 @@ class _Members(list[tuple[str, Any]]):
         return any(len(self.named(name)) > 1 for name in ("granted", "givenby", *LISTS))
 
 
-def sort_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Sorted:
-    """Tell grants from prohibitions, and read the prohibitions."""
+def sort_governance(
+    kind: str, raw: pa.RecordBatch, ids: EventIds, signed: Sequence[Signed | None] | None = None
+) -> Sorted:
+    """Tell grants from prohibitions, and read the prohibitions.
+
+    ``signed`` is what the signature of each record covers, None where it has none that holds; it is
+    None as a whole where nobody signs.
+    """
     grants = np.array([_is_plain_grant(value) for value in raw["value"].to_pylist()], bool)
     grants &= kind == "consent"
-    ambiguous, unreadable = np.zeros((2, raw.num_rows), bool)
-    rows = []
+    ambiguous, unreadable, unsigned = np.zeros((3, raw.num_rows), bool)
+    rows: list[dict[str, Any]] = []
+    suspended: list[dict[str, Any]] = []
     places = np.flatnonzero(~grants)
     rest = take_rows(raw, places)
     times = record_times(rest["timestamp"])[0].to_pylist()
@@ -88,10 +102,42 @@ def sort_governance(kind: str, raw: pa.RecordBatch, ids: EventIds) -> Sorted:
             continue
         subjects = _subjects(attributes, payloads, record["key"])
         unreadable[row] = not 0 < len(subjects) <= _MOST_SUBJECTS
-        known = _row(kind, record, attributes, payloads, recorded)
-        rows += [known | {"subject": subject} for subject in subjects[:_MOST_SUBJECTS]]
-    prohibitions = _with_ids(kind, rows, ids)
-    return Sorted(grants, ambiguous, unreadable, prohibitions)
+        named = [{"subject": subject} for subject in subjects[:_MOST_SUBJECTS]]
+        if signed is None:
+            known = _row(kind, record, attributes, payloads, recorded)
+            rows += [known | subject for subject in named]
+            continue
+        lists = payloads if kind == "consent" else []
+        known = _row("consent", record, attributes, lists, recorded) | {"suspends": True}
+        suspended += [known | subject for subject in named]
+        sure = _signed_row(kind, record, signed[row], subjects, recorded)
+        rows += [sure] if sure else []
+        unsigned[row] = not (sure or unreadable[row])
+    prohibitions = [_with_ids("consent", suspended, ids), _with_ids(kind, rows, ids)]
+    return Sorted(grants, ambiguous, unreadable, unsigned, prohibitions)
+
+
+def _signed_row(
+    kind: str, record: dict[str, Any], signed: Signed | None, subjects: list[str],
+    recorded: dt.datetime | None,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Return the row of what was signed alone, None where that is no prohibition of one person.
+
+    What stands around it may name others, be on the topic of another kind, or make a withdrawal of
+    a grant.
+    """
+    if signed is None:
+        return None
+    given, payload = signed.attributes, _parse(signed.data)
+    payloads = [payload] if isinstance(payload, _Members) else []
+    since = _parse_moment(given.get("time", ""))
+    another_kind = given.get("type") != EVENT_TYPES[kind] or _is_grant(payloads)
+    if since is None or another_kind or subjects != [given.get("subject")]:
+        return None
+    if recorded is not None and since > recorded + dt.timedelta(seconds=AHEAD_S):
+        return None
+    attributes = {name: [value] for name, value in given.items()}
+    return _row(kind, record, attributes, payloads, None) | {"subject": given["subject"]}
 
 
 _read_plain = msgspec.json.Decoder(dict[str, Any]).decode

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -17,19 +18,19 @@ def tombstone_of(key: bytes, fold: str) -> str:
     return hmac.digest(key, unambiguous_text("tombstone", fold), "sha256").hex()[:32]
 
 
+@dataclass(frozen=True, slots=True)
 class Tombstones:
-    """The tombstones that are known; what was recorded of a person until then is gone."""
+    """The tombstones that are known: what was recorded of a person until then is gone.
 
-    def __init__(self, key: bytes, until: Mapping[str, int] | None = None) -> None:
-        self._key, self._until = key, dict(until or {})
+    ``until`` is tombstone → time in µs since 1970, ``key`` the secret that tombstones are made by.
+    """
+
+    key: bytes = b""
+    until: Mapping[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self._until)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tombstones) and self._until == other._until
-
-    __hash__ = None  # type: ignore[assignment]
+        """Tell whether anybody was erased."""
+        return bool(self.until)
 
     @classmethod
     def of(cls, key: bytes, rows: Iterable[pa.RecordBatch]) -> "Tombstones":
@@ -43,6 +44,6 @@ class Tombstones:
 
     def erased_until(self, fold: str | None) -> int | None:
         """Return until when this person is erased, in µs since 1970; None: not at all."""
-        if not self._until or fold is None:
+        if not self.until or fold is None:
             return None
-        return self._until.get(tombstone_of(self._key, fold))
+        return self.until.get(tombstone_of(self.key, fold))

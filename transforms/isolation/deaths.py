@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from schemas.events import REFERENCE
+from schemas.strict import make_private_folder
 
 Place = tuple[str, int, int]
 """Topic, partition and offset: what a record is called."""
@@ -169,6 +170,6 @@ def read_broken(folder: Path) -> str | None:
 
 def start_anew(folder: Path) -> None:
     """Tidy up before a job is started: no worker may run."""
-    if folder.exists():
-        (folder / _BROKEN).unlink(missing_ok=True)
-        journal(folder).compact()
+    make_private_folder(folder)
+    (folder / _BROKEN).unlink(missing_ok=True)
+    journal(folder).compact()

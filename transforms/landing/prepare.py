@@ -3,12 +3,15 @@
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.schema import Field, PrimitiveType
 
 from schemas.errors import AffectstreamError
+from schemas.strict import make_private_folder
 from schemas.table import FIRST_VERSION, PARTITION, Root, Table, since
 from schemas.tables import TABLES
 from transforms.landing.features import unwritable_features
@@ -25,6 +28,8 @@ _CHANGE_FEED = {"delta.enableChangeDataFeed": "true"}
 def prepare_tables(root: Root) -> None:
     """Create the tables that are missing under ``root``, and bring the others up to date.
 
+    A folder that is created for them is its owner's alone; who may enter one that stands is not
+    changed.
     A column that was added since a table was written is added to it, null in the rows that stand,
     and its change feed is turned on.
     Rows of a day that no reader can open are repaired, see ``landing.repair``.
@@ -33,6 +38,9 @@ def prepare_tables(root: Root) -> None:
         AffectstreamError: a table cannot be written to, is newer than this program, or differs in
             more than new columns. Nothing has been written then.
     """
+    if "://" not in str(root) and not Path(root).exists():
+        with suppress(OSError):  # which creating the first table explains
+            make_private_folder(Path(root))
     found = [(table, _open(root, table)) for table in TABLES.values()]
     for table, stands in found:
         if stands is not None:

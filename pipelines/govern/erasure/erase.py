@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.status import Status
 
 from pipelines.config import Config
+from pipelines.govern.archive import shred
 from pipelines.govern.erasure.files import UNDER_WAY_S, drop_old_files
 from pipelines.govern.erasure.people import Person, all_references, find_people
 from pipelines.govern.erasure.proof import Proof, begin, note
@@ -97,9 +98,9 @@ def erase(
     """Erase these persons and return the proofs, one for each.
 
     In this order: tombstones close the gate; rows are deleted, and once more when a running job has
-    let go of what it held; feeds take the deletions, and the online store forgets; files and log
-    entries of older versions are deleted; then every file is searched. What was begun is gone on
-    with where the same person is named again.
+    let go of what it held; feeds take the deletions, the vault loses the keys of what is archived,
+    and the online store forgets; files and log entries of older versions are deleted; then every
+    file is searched. What was begun is gone on with where the same person is named again.
 
     Raises:
         AffectstreamError: something cannot be finished now, and what to do. The gate is closed to
@@ -117,6 +118,7 @@ def erase(
             _wait(held_s, status, "a job runs, until it has let go of open windows")
             run.delete(first=False)
         _wait_for_sinks(run, how, status)
+        shred(config.archive.vault, keys.tombstone, all_references(people))
         erase_online(config, all_references(people))  # the newest rows of some come again
         files, places = _drop_and_search(run, how, status)
     now = datetime.now(UTC)

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,15 +58,19 @@ def begin(root: Root, until: Mapping[str, datetime]) -> dict[str, Proof]:
     """
     prepare_table(root, TABLES[NAME])
     known, now = open_proofs(root), datetime.now(UTC)
-    new = {
-        stone: Proof(secrets.token_hex(16), stone, last, now)
-        for stone, last in until.items()
-        if stone not in known
-    }
+    proofs, new = {}, []
+    for stone, last in until.items():
+        begun = known.get(stone)
+        if begun is None:
+            proofs[stone] = Proof(secrets.token_hex(16), stone, last, now)
+            new.append(_row(proofs[stone]))
+        else:
+            proofs[stone] = replace(begun, erased_until=max(last, begun.erased_until))
     if new:
-        rows = pa.RecordBatch.from_pylist([_row(proof) for proof in new.values()], schema=ERASURES)
-        TableWriter(root, NAME).commit([rows])
-    return {stone: known.get(stone) or new[stone] for stone in until}
+        TableWriter(root, NAME).commit([pa.RecordBatch.from_pylist(new, schema=ERASURES)])
+    if len(new) < len(proofs):
+        note(root, list(proofs.values()))
+    return proofs
 
 
 def note(root: Root, proofs: Sequence[Proof]) -> None:

@@ -11,7 +11,7 @@ from kafka import KafkaConsumer
 from pipelines.config import Config
 from pipelines.govern.erasure.erase import Request
 from pipelines.govern.erasure.people import find_people
-from pipelines.govern.ledger import erasure_rows, read_landed
+from pipelines.govern.ledger import erasure_rows, read_landed, signers_of
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
 from pipelines.kafka.reasons import explain_kafka_error
 from schemas.events import TOPIC_OF
@@ -28,15 +28,16 @@ _KIND = "erasure"
 def open_requests(config: Config, keys: Keys) -> list[Request]:
     """Return the requests that no erasure has completed, the last one of each subject.
 
+    Where sources sign, a request that none has signed is not among them: it only closes the gate.
     Who consented anew since the request is erased up to it, everybody else wholly.
 
     Raises:
         AffectstreamError: the broker does not answer.
     """
     asked: dict[str, datetime] = {}
-    ids = EventIds(keys)
+    ids, signers = EventIds(keys), signers_of(config)
     for raw in _records(config):
-        for tag, events in decode_batch(raw, ids):
+        for tag, events in decode_batch(raw, ids, signers):
             if tag == MAIN and events.num_rows and kind_of(events) == _KIND:
                 for subject, time in _named(events):
                     asked[subject] = max(time, asked.get(subject, time))

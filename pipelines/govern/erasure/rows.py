@@ -51,12 +51,14 @@ def find_rows(root: Root, people: Iterable[Person], until: Mapping[str, int]) ->
     names = sorted(standing(root), key=lambda name: name != _FIRST)
     for name in names:
         table = TABLES[name]
-        for column in _subject_columns(table):
-            rows = _read(root, table, column, owners, until)
-            if rows.num_rows:
-                found.append(_of_persons(table, column, rows, owners, until))
-            if _EVENT in rows.column_names:
-                events.update(rows[_EVENT].drop_null().to_pylist())
+        column = _FOLD if _FOLD in table.schema.names else table.subject
+        if column is None:
+            continue
+        rows = _read(root, table, column, owners, until)
+        if rows.num_rows:
+            found.append(_of_persons(table, column, rows, owners, until))
+        if _EVENT in rows.column_names:
+            events.update(rows[_EVENT].drop_null().to_pylist())
     if _LETTERS in names and events:
         found += _letters(root, events)
     return found
@@ -71,13 +73,6 @@ def delete_rows(root: Root, found: Iterable[PersonRows]) -> dict[str, int]:
     for rows in found:
         versions[rows.table] = _delete(f"{root}/{rows.table}", rows)
     return versions
-
-
-def _subject_columns(table: Table) -> Iterator[str]:
-    if table.subject:
-        yield table.subject
-        if _FOLD in table.schema.names:
-            yield _FOLD
 
 
 def _time_of(table: Table) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.config import Kafka
 from pipelines.live.fork_server import GRAPH, VARIABLE, ForkServer
+from pipelines.live.guards.job_token import write_token
 from pipelines.live.state_folder import (
     UNUSABLE,
     UNUSABLE_FILE,
@@ -71,6 +72,7 @@ def test_a_fork_says_why_there_can_be_no_graph(
 ) -> None:
     config = live_config(Kafka(bootstrap="127.0.0.1:1"), tmp_path / "none", tmp_path, keys)
     config.live.state.mkdir()
+    write_token(config.live.state)
     settings = tmp_path / "config.json"
     settings.write_text(config.model_dump_json())
     with socket.socket(socket.AF_UNIX) as asking:

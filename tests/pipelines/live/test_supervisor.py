@@ -62,7 +62,7 @@ class Job:
 class Flink:
     """A job manager whose job runs; its last checkpoint began with the last request."""
 
-    def __init__(self, address: str, name: str) -> None:
+    def __init__(self, address: str, name: str, tls: object = None) -> None:
         self.now_ms = 0
 
     def health(self) -> Health:

@@ -104,7 +104,7 @@ def test_a_column_that_was_added_is_written_beside_rows_of_0_1_0(
     assert told.count({"n_text": 1, "lesson_state": "review"}) == 1
     assert len(told) == len(known) + 1
     version = {each.table: each.schema for each in standing_tables(released.tables)}
-    assert version["emotion_features"] == 2
+    assert version["emotion_features"] == 3
     again = versions(released.tables)
     prepare_tables(released.tables)
     assert versions(released.tables) == again, "what is up to date is left alone"
@@ -160,7 +160,7 @@ def name_no_version(table: DeltaTable) -> None:
     [
         (
             make_newer,
-            "by a later affectstream (schema 9 of emotion_features, this program knows 2)",
+            "by a later affectstream (schema 9 of emotion_features, this program knows 3)",
         ),
         (add_column, "(it has felt, which nobody writes): give a new folder"),
         (drop_column, "(it has no scenario): give a new folder"),

@@ -98,5 +98,5 @@ def test_features_are_read_as_far_back_as_a_history_may_rest(
     config = load_config(
         None, tables=tmp_path, keys="keys.yaml", decisions={"forget_s": forget_h * 3600}
     )
-    found = landed_features(config, "a" * 32, end + dt.timedelta(hours=30))
+    found = landed_features(config, end + dt.timedelta(hours=30))
     assert found.num_rows == known

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.settings import Decisions
 from schemas.tables import EMOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
-from transforms.deciding.history import HISTORY, NOTHING, History, history_ids
+from transforms.deciding.history import HISTORY, NOTHING, History, history_ids, prior_history_ids
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 JOY, ANGER, NEUTRAL = (EXPRESSIONS.index(name) for name in ("joy", "anger", "neutral"))
@@ -56,7 +56,7 @@ def advance(
     history, found = History(rules), []
     for _, window in groupby(rows, key=lambda row: row["window_end"]):
         batch = batch_of(list(window))
-        step = history.advance(batch, history_ids(batch))
+        step = history.advance(batch, history_ids(batch), prior_history_ids(batch))
         columns = (step.held, step.held_for, step.confidence, step.shift, step.intensity)
         names = ("held", "held_for", "confidence", "shift", "intensity")
         found += [
@@ -199,8 +199,50 @@ def test_the_state_holds_those_who_were_seen_lately() -> None:
     history = History(RULES)
     for window, people in enumerate(["ab", "a", "a", "a", "a", "ac"]):
         batch = batch_of([seen(window, scores_of(joy=0.5), subject=s) for s in people])
-        history.advance(batch, history_ids(batch))
+        history.advance(batch, history_ids(batch), prior_history_ids(batch))
     state = history.snapshot()
     ends = [START + dt.timedelta(seconds=5 * n) for n in (6, 6)]
     assert state["seen_us"].to_pylist() == [round(end.timestamp() * 1e6) for end in ends]
     assert len(set(state["history_id"].to_pylist())) == 2
+
+
+def renamed(row: dict[str, Any], *, subject: str = "d", **changes: Any) -> dict[str, Any]:
+    """The same row after the keys were rotated."""
+    new = {"subject_ref": subject * 32, "session_ref": "6" * 32}
+    prior = {f"prior_{name}": row[name] for name in new}
+    return row | new | prior | changes
+
+
+SHOWS = [seen(n, scores_of(**{name: 0.5})) for n, name in enumerate(("joy", "joy", "anger", "joy"))]
+
+
+def test_a_history_goes_on_when_keys_are_rotated() -> None:
+    known = advance(*SHOWS)
+    assert advance(*SHOWS[:2], *map(renamed, SHOWS[2:])) == known
+    nameless = [renamed(row, prior_subject_ref=None, prior_session_ref=None) for row in SHOWS[2:]]
+    assert advance(*SHOWS[:2], *nameless) != known, "without the prior reference it begins anew"
+    later = renamed(SHOWS[3], prior_subject_ref=None, prior_session_ref=None)
+    assert advance(*SHOWS[:2], renamed(SHOWS[2]), later) == known, "it has its own by then"
+    assert advance(*SHOWS[:2], *map(renamed, SHOWS[2:]), restored=True) == known
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prior_session_ref": "7" * 32},
+        {"prior_subject_ref": "b" * 32},
+        {"purpose": "research"},
+        {"age_band": None},
+        {"window_end": SHOWS[1]["window_end"] + dt.timedelta(seconds=RULES.forget_s + 1)},
+    ],
+)
+def test_a_history_goes_on_only_from_its_own(other: dict[str, Any]) -> None:
+    row = renamed(SHOWS[2], **other)
+    assert advance(*SHOWS[:2], row)[-1] == advance(row)[0]
+
+
+def test_two_people_whose_keys_are_rotated_keep_their_own_histories() -> None:
+    shown = [[seen(n, scores_of(**{e: 0.6}), subject=s) for s, e in (("a", "joy"), ("b", "anger"))]
+             for n in range(3)]  # fmt: skip
+    after = [renamed(row, subject=new) for row, new in zip(shown[2], "de", strict=True)]
+    assert advance(*shown[0], *shown[1], *after) == advance(*shown[0], *shown[1], *shown[2])

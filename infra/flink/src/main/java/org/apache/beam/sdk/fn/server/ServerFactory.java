@@ -1,5 +1,6 @@
 package org.apache.beam.sdk.fn.server;
 
+import affectstream.TokenGuard;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -13,7 +14,10 @@ import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.Server;
 import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.ServerInterceptors;
 import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.netty.NettyServerBuilder;
 
-/** Takes the place of Beam's class of this name, whose servers listen on all of a machine's addresses. */
+/**
+ * Takes the place of Beam's class of this name, whose servers listen on all of a machine's addresses
+ * and answer anybody.
+ */
 public abstract class ServerFactory {
   private static final int KEEP_ALIVE_S = 20; // Beam's own
 
@@ -81,6 +85,7 @@ public abstract class ServerFactory {
         builder.addService(
             ServerInterceptors.intercept(service, GrpcContextHeaderAccessorProvider.interceptor()));
       }
+      TokenGuard.ofThisJvm().forEach(builder::intercept);
       return builder.build().start();
     }
   }

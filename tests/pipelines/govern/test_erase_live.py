@@ -14,7 +14,6 @@ from pipelines.serve.feed import feeding
 from schemas.keys import read_keys
 from tests.servers.test_governance_live import GRANTED, Sender
 from tests.support.feed_reader import read_feed
-from tests.support.files import that_hold
 from tests.support.live_runs import (
     CONSTANT,
     QUIET,
@@ -24,6 +23,7 @@ from tests.support.live_runs import (
     table,
     wait_for,
 )
+from tests.support.secret_scan import that_hold
 from transforms.pseudonymise import Pseudonyms
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]

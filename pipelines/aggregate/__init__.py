@@ -1,0 +1,1 @@
+"""Counts and means that leave the tables with differential privacy, and the budget for them."""

@@ -1,0 +1,255 @@
+"""Changes of a key file: periods are added and shredded, by one writer at a time, as a whole."""
+
+import datetime as dt
+import fcntl
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pyarrow.compute as pc
+import yaml
+from deltalake import DeltaTable
+
+from schemas.errors import AffectstreamError
+from schemas.keys import (
+    KeyPeriod,
+    Keys,
+    ShreddedPeriod,
+    fingerprint,
+    provider_of,
+    read_keys,
+)
+from schemas.table import PARTITION, Root, Table
+from schemas.tables import TABLES
+from transforms.landing.made_under import (
+    check_made_under,
+    has_rows,
+    is_noted,
+    note_made_under,
+)
+
+_DAY: Final = dt.timedelta(days=1)
+_HOUR: Final = dt.timedelta(hours=1)
+_NOTICE: Final = dt.timedelta(minutes=1)
+"""How long before they hold new keys must stand in the file, so that all workers have them."""
+
+
+def rotate(path: Path, root: Root | None, since: dt.datetime | None = None) -> dt.datetime:
+    """Add a period to a key file, and return from when it holds: by default a UTC midnight.
+
+    It is the next that is an hour away. Each region with keys of its own gets a fresh one, and so
+    do all others together. The keys of persons and tombstones are written down as they are, so that
+    they stay. ``root`` is where the tables stand that were made under these keys, None where nobody
+    said.
+
+    Raises:
+        AffectstreamError: the time is not after the last period's begin, or past or less than a
+            minute ahead for tables that may have rows; the file cannot be changed, or the tables
+            were made under other keys.
+    """
+    now = dt.datetime.now(dt.UTC)
+    since = since or dt.datetime.combine((now + _HOUR).date() + _DAY, dt.time(0), dt.UTC)
+    with _change(path) as file:
+        keys = file.keys
+        last = max(each.since for each in (*keys.periods, *keys.shredded))
+        if since <= last:
+            message = f"{path} has a period since {last.isoformat()}: give a later --since"
+            raise AffectstreamError(message)
+        if root is not None:
+            check_made_under(root, keys)
+        if since <= now + _NOTICE and (root is None or has_rows(root)):
+            message = (
+                f"{since.isoformat()} is past, or too soon for workers to see: events since then "
+                "would land once more, under the new key; give a later --since, or name new tables "
+                "that have no rows by --tables"
+            )
+            raise AffectstreamError(message)
+        fresh = [
+            KeyPeriod(since=since, key=secrets.token_bytes(32), region=region)
+            for region in (None, *keys.regions)
+        ]
+        changed = file.replace([*keys.periods, *fresh], keys.shredded)
+    if root is not None and has_rows(root):
+        note_made_under(root, changed)
+    return since
+
+
+class Shredding(NamedTuple):
+    """What a shredding removes, and what it has to leave though it is as old."""
+
+    removed: tuple[KeyPeriod, ...]
+    left: tuple[KeyPeriod, ...]
+    end: dt.datetime
+    """When the last of the removed periods ended."""
+
+
+def plan_shredding(keys: Keys, until: dt.datetime) -> Shredding:
+    """Return which periods had ended by a time.
+
+    A period whose key is that of persons, too, is left: consents would be lost with it.
+
+    Raises:
+        AffectstreamError: there is none to remove, or the time is not past.
+    """
+    if until > dt.datetime.now(dt.UTC):
+        message = f"{until.isoformat()} is not past: keys that are still needed stay"
+        raise AffectstreamError(message)
+    ended = [*_ended(keys, until)]
+    removed = tuple(period for period, _ in ended if period.key != keys.person)
+    left = tuple(period for period, _ in ended if period.key == keys.person)
+    if not removed:
+        reason = (
+            "the only one that did is that of persons, too, since the file is older than rotations"
+            if left
+            else "the key of a period is needed until the next one begins"
+        )
+        message = f"no period ended by {until.isoformat()} that can be shredded: {reason}"
+        raise AffectstreamError(message)
+    return Shredding(removed, left, max(end for period, end in ended if period in removed))
+
+
+def _ended(keys: Keys, until: dt.datetime) -> Iterator[tuple[KeyPeriod, dt.datetime]]:
+    """Yield the periods that had ended by a time, and when each did."""
+    for region in (None, *keys.regions):
+        line = keys.timeline(region)
+        for (_, place), (end, _) in pairwise(line):
+            if place >= 0 and end <= until and keys.periods[place].region == region:
+                yield keys.periods[place], end
+
+
+def shred(
+    path: Path, root: Root | None, until: dt.datetime, *, lose_links: bool = False
+) -> Shredding:
+    """Remove the keys of all periods that had ended by a time, and note in the file that they were.
+
+    What was written under them can be tied to nobody any more, by a subject's id or otherwise; so
+    neither can the rows of who asks to be erased be found.
+
+    Raises:
+        AffectstreamError: there is none to remove, the file cannot be changed, or tables under
+            ``root`` hold, or might hold, rows of these periods and ``lose_links`` is not said.
+    """
+    with _change(path) as file:
+        plan = plan_shredding(file.keys, until)
+        if not lose_links:
+            _check_no_rows(root, file.keys, plan.end)
+        gone = [
+            ShreddedPeriod(since=each.since, region=each.region, check=fingerprint(each.key))
+            for each in plan.removed
+        ]
+        stay = [period for period in file.keys.periods if period not in plan.removed]
+        file.replace(stay, [*file.keys.shredded, *gone])
+    return plan
+
+
+def _check_no_rows(root: Root | None, keys: Keys, end: dt.datetime) -> None:
+    if root is None or not is_noted(root):
+        message = (
+            "name the tables that runs have made under these keys by --tables: while they hold "
+            "rows of a period its key stays; --yes-lose-links removes it all the same"
+        )
+        raise AffectstreamError(message)
+    check_made_under(root, keys)
+    for table in filter(_loses_links, TABLES.values()):
+        if _has_rows_before(root, table, end):
+            message = (
+                f"{table.name} under {root} holds rows of before {end.isoformat()}: without their "
+                "key an erasure does not find them; wait for their retention, or give "
+                "--yes-lose-links"
+            )
+            raise AffectstreamError(message)
+
+
+def _loses_links(table: Table) -> bool:
+    """Tell whether rows are found by a period's key alone: the ledger's are by ``person_ref``."""
+    return table.subject is not None and "person_ref" not in table.schema.names
+
+
+def _has_rows_before(root: Root, table: Table, end: dt.datetime) -> bool:
+    place = f"{root}/{table.name}"
+    if not DeltaTable.is_deltatable(place):
+        return False
+    time = pc.field(table.lookup_column)
+    # A window that ends as the next period begins is of the one before.
+    before = time <= end if table.lookup_column == "window_end" else time < end
+    rows = DeltaTable(place).to_pyarrow_dataset()
+    found = rows.head(1, columns=[PARTITION], filter=before & (pc.field(PARTITION) <= end.date()))
+    return bool(found.num_rows)
+
+
+class _File:
+    """A key file that no other writer changes meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.keys = path.resolve(), read_keys(path)  # a link stays one
+
+    def replace(
+        self,
+        periods: list[KeyPeriod],
+        shredded: "list[ShreddedPeriod] | tuple[ShreddedPeriod, ...]",
+    ) -> Keys:
+        """Put a file with these periods in the place of this one, and return its keys."""
+        keys = Keys.of(
+            periods,
+            persons=self.keys.person,
+            tombstone=self.keys.tombstone,
+            shredded=shredded,
+        )
+        folder, owner = self._path.parent, self._path.stat()
+        descriptor, fresh = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+                file.write(yaml.safe_dump(_document(keys), sort_keys=False))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(fresh).replace(self._path)
+        except BaseException:
+            Path(fresh).unlink(missing_ok=True)
+            raise
+        handle = os.open(folder, os.O_RDONLY)
+        os.fsync(handle)  # or a crash may bring the old file back
+        os.close(handle)
+        return keys
+
+
+@contextmanager
+def _change(path: Path) -> Iterator[_File]:
+    """Wait for other writers, so that no key that one of them adds is lost."""
+    if provider_of(path) is not None:
+        message = f"{path} is no file: rotate and shred its keys where the provider keeps them"
+        raise AffectstreamError(message)
+    read_keys(path)
+    try:
+        lock = os.open(path.resolve().parent, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield _File(path)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        message = f"cannot change {path} ({error.strerror}): make its folder one you may write to"
+        raise AffectstreamError(message) from error
+
+
+def _document(keys: Keys) -> dict[str, object]:
+    periods = [
+        {"since": each.since.isoformat(), "key": each.key.hex()} | _region(each.region)
+        for each in keys.periods
+    ]
+    shredded = [
+        {"since": each.since.isoformat(), "check": each.check} | _region(each.region)
+        for each in keys.shredded
+    ]
+    staying = {"persons": keys.person.hex(), "tombstone": keys.tombstone.hex()}
+    return {"periods": periods, **staying, **({"shredded": shredded} if shredded else {})}
+
+
+def _region(region: str | None) -> dict[str, str]:
+    return {"region": region} if region else {}

@@ -1,0 +1,1 @@
+"""What keeps other users of the machine out of a job: a token, and mutual TLS."""
