@@ -186,7 +186,8 @@ def _place(error: ValidationError) -> tuple[str | int, ...]:
 
 def first_problem(error: ValidationError) -> str:
     """Return where the first problem is and what it is, such as ``rules.0.verdict: …``."""
-    where, said = ".".join(map(str, _place(error))), error.errors()[0]["msg"]
+    where = ".".join(map(str, _place(error)))
+    said = error.errors()[0]["msg"].removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
 
 

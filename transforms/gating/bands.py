@@ -28,7 +28,8 @@ class Bands:
     """The strictest age band ever told of each person, as of event time.
 
     Every process has the same, since all read the same ledger and topics to their end. A word of a
-    guardian counts whatever it says; any other only where it says that the person is a minor.
+    guardian counts unless the age is unknown; any other only where it says that the person is a
+    minor.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,8 @@ class Bands:
         guardian = pc.fill_null(pc.equal(rows["given_by"], "guardian"), False)
         band = pc.index_in(rows["age_band"], pa.array(_BY_PROTECTION))
         minor = pc.is_in(rows["age_band"], _MINORS)
-        told = pc.and_(band.is_valid(), pc.or_(guardian, minor))
+        sure = pc.and_(band.is_valid(), pc.not_equal(rows["age_band"], "unknown"))
+        told = pc.fill_null(pc.and_(sure, pc.or_(guardian, minor)), False)
         if not pc.any(told).as_py():
             return
         micros = (rows[name].cast(pa.int64()) for name in ("event_time", "recorded_at"))

@@ -93,6 +93,11 @@ def test_a_guardian_corrects_a_band() -> None:
     words += [said(20, given_by="guardian", ageband="adult"), said(20)]
     told = Consents(words)
     assert codes(told, face(5), face(15), face(25)) == [MINOR, MINOR, None]
+    unsure = Consents([said(0, **GUARDIAN), said(20, given_by="guardian", ageband="unknown")])
+    assert codes(unsure, face(25), text(26)) == [MINOR, None]
+    assert dict(Gate(POLICY, unsure).batch(pseudonymous(text(26))))[MAIN][
+        "age_band"
+    ].to_pylist() == ["child"]
     hers = Consents([said(0, **GUARDIAN), said(20, ageband="adult")])
     assert codes(hers, face(25)) == [MINOR], "an adult's word about herself corrects nothing"
 
