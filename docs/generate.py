@@ -1,5 +1,6 @@
 """Writes the pages of the reference that follow from the code; mkdocs runs it at each build."""
 
+import datetime as dt
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,12 +10,16 @@ import mkdocs_gen_files
 from tabulate import tabulate
 
 from pipelines import config_reference
+from pipelines.config import POLICIES
 from pipelines.observe.catalogue import API, LIVE
 from pipelines.tables.analyst_views import VIEWS, View, tables_of
 from pipelines.tables.dictionary import Entry, dictionary, markdown
 from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
 from schemas.table import Table
 from schemas.tables import TABLES
+from transforms.gating.classes import protected_classes
+from transforms.gating.policy import read_policy
+from transforms.gating.rules import DIMENSIONS, Conditions, Rule
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "model_serving" / "weights"
@@ -72,6 +77,61 @@ def codes_page() -> str:
         table = _table(rows, ["code", "what it means", "what to do"])
         parts += [f"## {title}", introduction, table]
     return "\n\n".join(parts)
+
+
+def policy_page() -> str:
+    """Return the shipped policy: its rules in order, what it asks of consents, the classes."""
+    policy = read_policy(POLICIES / "gate.yaml")
+    rules = [
+        [str(number), rule.code or "allowed", rule.article, _conditions(rule), _days(rule)]
+        for number, rule in enumerate(policy.rules, 1)
+    ]
+    needs = [[rule.needs, rule.article, _conditions(rule), _days(rule)] for rule in policy.consent]
+    classes = [
+        [name, f"`{each.scenario}`", ", ".join(each.words), ", ".join(each.parts)]
+        for name, each in protected_classes().items()
+    ]
+    lists = [[name.replace("_", " "), _names(getattr(policy, name))] for name in DIMENSIONS]
+    return "\n\n".join(
+        [
+            "# Policy",
+            f"The policy table that ships, `{policy.version}`. Not legal advice. The first rule "
+            "that matches decides; what no list names is refused. Days are those of event time, "
+            "and of record time, too, where that is more than a minute later.",
+            _table(lists, ["dimension", "listed"]),
+            "## Rules",
+            _table(rules, ["rule", "verdict", "article", "for", "days"]),
+            "## Consent",
+            "What a grant must be: of a *guardian*, with a notice of its own (*release*), or one "
+            "that names purpose and modality themselves (*separate*).",
+            _table(needs, ["needs", "article", "for", "days"]),
+            "## Classes",
+            "What reads as a class by its scenario, purpose or scene is judged as the class's "
+            "scenario, too.",
+            _table(classes, ["class", "judged as", "whole words", "anywhere in a name"]),
+        ]
+    )
+
+
+def _conditions(rule: Conditions) -> str:
+    named = {name.replace("_", " "): getattr(rule, name) for name in DIMENSIONS}
+    named |= {"purposes but": rule.not_purposes}
+    told = [f"{name}: {_names(values)}" for name, values in named.items() if values]
+    told += ["biometric"] if rule.biometric else []
+    if isinstance(rule, Rule):
+        told += ["without a notice"] if rule.noticed is False else []
+        told += [f"unless on record: {_names(rule.unless)}"] if rule.unless else []
+    return "; ".join(told) or "everything"
+
+
+def _names(names: frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _days(rule: Conditions) -> str:
+    since = f"from {rule.since}" if rule.since > dt.date.min else ""
+    until = f"to {rule.until}" if rule.until < dt.date.max else ""
+    return f"{since} {until}".strip() or "all"
 
 
 def metrics_page() -> str:
@@ -162,6 +222,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/tables.md": tables_page(),
         "reference/codes.md": codes_page(),
+        "reference/policy.md": policy_page(),
         "reference/metrics.md": metrics_page(),
         "reference/commands.md": commands_page(),
         "reference/configuration.md": configuration_page(),

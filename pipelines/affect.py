@@ -81,7 +81,13 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
     known = read_recorded_consents if config.log else ConsentFeed
     consents = functools.partial(known, config)
     stream = rows.take(
-        stream | GateByPolicy(policy=config.policy, consents=consents, scenarios=config.scenarios)
+        stream
+        | GateByPolicy(
+            policy=config.policy,
+            consents=consents,
+            scenarios=config.scenarios,
+            evidence=config.evidence,
+        )
     )
     stream = rows.take(stream | FetchMedia(rules=config.media))
     stream = rows.take(stream | ScrubText())

@@ -110,6 +110,10 @@ class Config(Settings):
     scenarios: Path = Field(
         default=POLICIES / "scenarios.yaml", description="Scenario policy: what follows when"
     )
+    evidence: Path | None = Field(
+        default=None,
+        description="Evidence for the policy's exceptions and duties: a YAML file",
+    )
     windows: Windows = Windows()
     models: Models = Models()
     media: Media = Media()
@@ -159,8 +163,9 @@ class Config(Settings):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings that a row may depend on."""
-        unused = set() if self.signatures.keys else {"signatures"}
-        text = self.model_dump_json(exclude=_NOT_OF_A_RUN | unused)
+        given = {"signatures": self.signatures.keys, "evidence": self.evidence}
+        absent = {name for name, value in given.items() if not value}  # so ids of runs stay
+        text = self.model_dump_json(exclude=_NOT_OF_A_RUN | absent)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

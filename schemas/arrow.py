@@ -1,6 +1,6 @@
 """Helpers on Arrow record batches, the element of every collection, and on their columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -85,3 +85,28 @@ def replace_rows(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Arr
     mask = np.zeros(len(column), dtype=bool)
     mask[rows] = True
     return pc.replace_with_mask(column, pa.array(mask), values)
+
+
+Line = tuple[list[int], list[int]]
+"""Times in µs, ascending, and what holds from each on."""
+
+
+def as_of(line: np.ndarray, lines: Sequence[Line], micros: np.ndarray, before: int) -> np.ndarray:
+    """Return what holds on each row's line at its time, ``before`` where nothing holds yet.
+
+    ``line`` (n,) are indices into ``lines``, ``micros`` (n,) the times. Of two values that begin at
+    once the last holds.
+    """
+    owner = np.repeat(np.arange(len(lines)), [len(times) for times, _ in lines])
+    times = np.array([time for times, _ in lines for time in times], np.int64)
+    values = np.array([value for _, values in lines for value in values], np.int64)
+    if not len(times):
+        return np.full(len(line), before)
+    # One number stands for line and time: the time by its rank among all of them.
+    ranked = np.unique(times)
+    at = owner * len(ranked) + np.searchsorted(ranked, times)
+    rank = np.searchsorted(ranked, micros, side="right") - 1
+    place = np.searchsorted(at, line * len(ranked) + rank, side="right") - 1
+    found = place >= 0
+    found[found] = owner[place[found]] == line[found]
+    return np.where(found, values[place], before)

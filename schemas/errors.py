@@ -82,6 +82,11 @@ class DeadLetterCode(_Code):
         "Ask whom it names. If it is theirs, send it signed, or erase with `affectstream erase`; "
         "if not, a signed grant opens the gate again.",
     )
+    GRANT_NEEDS_GUARDIAN = (
+        "grant_needs_guardian",
+        "A child granted consent itself; the grant counts for nothing.",
+        'Ask the guardian, and send the grant with `"given_by": "guardian"`.',
+    )
     ID_REUSED = (
         "id_reused",
         "The event's id already stands for other content of the same subject and minute.",
@@ -266,6 +271,11 @@ class RefusalCode(_Code):
         "A law prohibits this use; `article` names it.",
         "Stop sending such events: consent does not make them lawful.",
     )
+    EVIDENCE_MISSING = (
+        "evidence_missing",
+        "The law allows this only with evidence that is not on record; `article` names the law.",
+        "Write the evidence into the file that the setting `evidence` names, or stop this use.",
+    )
     MINOR_BIOMETRIC = (
         "minor_biometric",
         "Voice, face or motion of a person who is, or may be, a minor.",
@@ -275,6 +285,12 @@ class RefusalCode(_Code):
         "consent_unknown",
         "No consent of this subject to this purpose and modality is on record.",
         "Ask the subject, and send the answer to `governance.consent` before the first event.",
+    )
+    CONSENT_INSUFFICIENT = (
+        "consent_insufficient",
+        "There is a consent, but not such as `article` asks for: of a guardian, with a notice of "
+        "its own, or by the names of purpose and modality.",
+        "Ask again as the article says, and send that grant to `governance.consent`.",
     )
     CONSENT_WITHDRAWN = (
         "consent_withdrawn",

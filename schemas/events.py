@@ -60,6 +60,12 @@ GOVERNANCE_KINDS = tuple(TOPICS[topic] for topic in GOVERNANCE)
 AHEAD_S: Final = 60.0
 """An event whose time is further ahead of its record's is dead-lettered: its clock is wrong."""
 
+BEHIND_S: Final = 60.0
+"""What is recorded so much later than its event time is judged as of both times: an event by the
+law and the consents of both, and a grant holds from its record on. Events of a live job come within
+``kafka.delay_s`` and ``windows.lateness_s``, 62 s unless they are set; one that comes later loses
+nothing where law and consent were the same all along."""
+
 EVENT_TYPES = MappingProxyType({kind: f"{topic}.v1" for topic, kind in TOPICS.items()})
 """Kind → the CloudEvents ``type`` that its topic carries."""
 
@@ -103,15 +109,14 @@ PAYLOADS: Mapping[str, Columns] = MappingProxyType(
             ("purposes_given", pa.int32()),
             ("modalities_given", pa.int32()),
             ("suspends", pa.bool_()),
-            ("recorded_at", TIME),
+            ("given_by", pa.string()),
         ),
-        "erasure": (("reason", pa.string()), ("recorded_at", TIME)),
+        "erasure": (("reason", pa.string()),),
     }
 )
 """Kind → payload columns of its EVENT batch.
 
-``recorded_at`` is the record's own time: of what a subject said twice, that which was recorded last
-holds. ``suspends`` marks a prohibition that only closes the gate, see ``gating.governance``.
+``suspends`` marks a prohibition that only closes the gate, see ``gating.governance``.
 ``details`` is a JSON object of the context's other fields, see ``decoding.payloads``.
 """
 
@@ -120,7 +125,8 @@ def event_schema(kind: str) -> pa.Schema:
     """Schema of an EVENT batch of this kind as decoded: raw subject and session id still in it.
 
     ``content`` is a masked checksum of what the event says: its value, and the attributes that a
-    recogniser, the gate or a window looks at.
+    recogniser, the gate or a window looks at. ``recorded_at`` is the record's own time, null where
+    it has none; of session events it ends at the gate.
     """
     return _schema(kind, [("subject", pa.string()), ("session_id", pa.string())])
 
@@ -142,6 +148,7 @@ def _schema(kind: str, who: list[tuple[str, pa.DataType]]) -> pa.Schema:
         ("content", pa.int64()),
         ("event_type", pa.string()),
         ("event_time", TIME),
+        ("recorded_at", TIME),
         *who,
         *CONTEXT_COLUMNS,
         *_EVENT_COLUMNS,

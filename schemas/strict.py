@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -24,15 +24,46 @@ Kind = TypeVar("Kind", bound=Frozen)
 
 
 def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
-    """Read the file as a ``kind``; AffectstreamError says why it is not ``what``."""
+    """Read the file as a ``kind``; AffectstreamError says why it is not ``what``, and the line."""
     try:
         return kind.model_validate(parse_yaml(read_text(path)))
     except ValidationError as error:
-        reason = first_problem(error)
+        reason = explain_invalid(error, path)
+    except yaml.MarkedYAMLError as error:
+        reason = _explain_unreadable(error)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
     message = f"{path} is not {what}: {reason}"
     raise AffectstreamError(message)
+
+
+def explain_invalid(error: ValidationError, path: Path) -> str:
+    """Return the first problem of a file's values, with the line that it stands in."""
+    return f"line {line_of(read_text(path), _place(error))}: {first_problem(error)}"
+
+
+def line_of(text: str, place: Sequence[str | int]) -> int:
+    """Return the line of a YAML text in which the value stands to which these names lead.
+
+    Where the text has not all of them, it is the line of the last that it has.
+    """
+    node, line = yaml.compose(text, _StrictLoader), 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _explain_unreadable(error: yaml.MarkedYAMLError) -> str:
+    said = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+    mark = error.problem_mark or error.context_mark
+    return said if mark is None else f"line {mark.line + 1}: {said}"
 
 
 def read_text(path: Path) -> str:
@@ -97,11 +128,12 @@ class _StrictLoader(yaml.SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None and twice != "<<":
-            message = f"`{twice}` stands twice: remove one of them"
-            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen and key.value != "<<":
+                message = f"`{key.value}` stands twice: remove one of them"
+                raise yaml.constructor.ConstructorError(None, None, message, key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -138,11 +170,24 @@ def parse_yaml(text: str) -> Any:
         raise yaml.YAMLError(str(error)) from error
 
 
+class PlacedError(ValueError):
+    """Values that do not fit each other; ``place`` are the names that lead to the wrong one."""
+
+    def __init__(self, message: str, *place: str | int) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+def _place(error: ValidationError) -> tuple[str | int, ...]:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    return (*first["loc"], *(cause.place if isinstance(cause, PlacedError) else ()))
+
+
 def first_problem(error: ValidationError) -> str:
     """Return where the first problem is and what it is, such as ``rules.0.verdict: …``."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    where, said = ".".join(map(str, _place(error))), error.errors()[0]["msg"]
+    return f"{where}: {said}" if where else said
 
 
 def suggest(unknown: str, known: Iterable[str]) -> str:

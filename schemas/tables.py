@@ -30,7 +30,7 @@ _PRIOR_SUBJECT = "the subject's reference under the key before, in the week afte
 _PRIOR_SESSION = "the session's reference under the key before, likewise"
 _CONTEXT = [
     column("scene_id", pa.string(), "scene of the virtual world"),
-    column("scenario", pa.string(), "kind of scene: game, social, learning, support, work"),
+    column("scenario", pa.string(), "kind of scene, such as game, social, learning, support, work"),
     column("purpose", pa.string(), "purpose of processing that the event names"),
     column("region", pa.string(), "legal region of the subject"),
     column("age_band", pa.string(), "child, teen, adult or unknown"),
@@ -167,6 +167,8 @@ CONSENT_LEDGER = pa.schema(
         column("event_time", TIME, "from when it holds, UTC"),
         column("recorded_at", TIME, "when it was recorded, UTC: the later word holds"),
         column("notice_id", pa.string(), "notice that the subject saw"),
+        column("age_band", pa.string(), "the person's as the record told it; null where not", 2),
+        column("given_by", pa.string(), "self or guardian, of a grant; null where not told", 2),
         _DATE,
     ]
 )

@@ -1,10 +1,10 @@
 """GateByPolicy: law and consent before any inference; what is unknown is refused."""
 
+import datetime as dt
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -13,94 +13,148 @@ import pyarrow.compute as pc
 
 from schemas.arrow import fill_schema, number_distinct, take_rows
 from schemas.errors import RefusalCode
-from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS
+from schemas.events import BEHIND_S, GOVERNANCE_KINDS, PERSON_COLUMNS
 from schemas.ids import stable_ids
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
-from transforms.gating.consent import GRANTED, WITHDRAWN, ledger_rows
-from transforms.gating.policy import Case, Policy, read_policy
+from transforms.gating.classes import classes_of
+from transforms.gating.consent import GRANTED, WITHDRAWN, Consents, Verdicts, ledger_rows
+from transforms.gating.policy import Policy, Verdict, read_policy
+from transforms.gating.rules import Case
 from transforms.stage import Outputs, run_stage
 
-NO_NOTICE = "EU AI Act Art. 50(3)"
 NO_CONSENT = "GDPR Art. 6 and 9"
 TO_BE_FORGOTTEN = "GDPR Art. 17"
 _WHOSE = ("subject_ref", "session_ref", "scene_id")
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
+_ENDING = [*(name for name, _ in PERSON_COLUMNS), "recorded_at"]
+"""Columns that only the gate looks at."""
+_BEHIND_US: Final = int(BEHIND_S * 1e6)
+_DAY_US: Final = 86_400_000_000
+_EPOCH: Final = dt.date(1970, 1, 1)
+_BEFORE_ALL: Final = -(2**62)
 
 
 class Asked(Protocol):
     """What knows the consents: the ledger of a log, or one that follows its topic."""
 
-    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray: ...
+    def consult(self, judge: Callable[[Consents], Verdicts]) -> Verdicts: ...
     def erased_until(self, events: pa.RecordBatch) -> np.ndarray: ...
 
 
-@dataclass(frozen=True, slots=True)
 class Gate:
     """Policy and consents together; stateless, so media never enter a keyed shuffle."""
 
-    policy: Policy
-    consents: Asked
+    def __init__(self, policy: Policy, consents: Asked) -> None:
+        self._policy, self._consents = policy, consents
+        self._verdict: Callable[[Case], Verdict] = functools.lru_cache(4_096)(policy.verdict)
 
     def batch(self, events: pa.RecordBatch) -> Tagged:
         """Split a pseudonymous batch into what may go on and REFUSALS rows.
 
         Consent and erasure events are not gated: they become CONSENT_LEDGER rows, and dead letters
-        of names that nobody knows. What goes on no longer says whose consent counts.
+        of what does not count. What goes on no longer says whose consent counts, and has the age
+        band as which it was judged.
         """
         kind = kind_of(events)
-        erased = self.consents.erased_until(events)
         if kind in GOVERNANCE_KINDS:
+            erased = self._consents.erased_until(events)
             events = take_rows(events, _recorded_us(events) > erased)
-            rows, ignored = ledger_rows(events, self.policy.purposes)
+            rows, ignored = ledger_rows(events, self._policy.purposes)
             return [(LEDGER, rows), *([] if ignored is None else [(DEAD, ignored)])]
-        codes = np.full(events.num_rows, None, object)
-        articles = np.full(events.num_rows, None, object)
-        closed = self._by_consent(events, kind, codes, articles)
-        self._by_policy(events, kind, codes, articles)
-        notice = pc.utf8_trim_whitespace(events["notice_id"])
-        unnoticed = pc.fill_null(pc.equal(notice, ""), True)
-        mask = unnoticed.to_numpy(zero_copy_only=False)
-        codes[mask], articles[mask] = RefusalCode.NOTICE_MISSING, NO_NOTICE
-        gone = closed & (erased >= 0)
-        codes[gone], articles[gone] = RefusalCode.ERASED, TO_BE_FORGOTTEN
+        judged = self._consents.consult(functools.partial(self._judge, events))
+        codes, articles, bands = judged
         refused = codes != None  # noqa: E711  element-wise
-        allowed = events.drop_columns([name for name, _ in PERSON_COLUMNS])
+        place = events.schema.get_field_index("age_band")
+        events = events.set_column(place, events.schema.field(place), bands)
+        allowed = events.drop_columns(_ENDING)
         if not refused.any():
             return [(MAIN, allowed)]
         rows = take_rows(events, refused)
+        gone = codes[refused] == RefusalCode.ERASED
         if gone.any():
-            rows = _without_person(rows, gone[refused])
+            rows = _without_person(rows, gone)
         return [
             (MAIN, take_rows(allowed, ~refused)),
             (REFUSED, self._refusals(rows, kind, codes[refused], articles[refused])),
         ]
 
+    def _judge(self, events: pa.RecordBatch, consents: Consents) -> Verdicts:
+        """Judge each event as of its time, and as of its record's time where that is long after it.
+
+        So what is sent with an old time neither uses a consent that was withdrawn since nor comes
+        before a law. A log holds the times of its records: a replay judges as the live job did.
+        """
+        found = self._judge_as_of(events, consents)
+        late = _micros(events, "recorded_at") - _micros(events, "event_time") > _BEHIND_US
+        late &= found.codes == None  # noqa: E711  element-wise
+        if late.any():
+            rows = take_rows(events, late)
+            place = rows.schema.get_field_index("event_time")
+            rows = rows.set_column(place, rows.schema.field(place), rows["recorded_at"])
+            found.codes[late], found.articles[late], _ = self._judge_as_of(rows, consents)
+        return found
+
+    def _judge_as_of(self, events: pa.RecordBatch, consents: Consents) -> Verdicts:
+        """Judge by consent and policy as of ``event_time``; the policy's refusal comes first."""
+        bands = consents.bands(events)
+        number, verdicts = self._by_policy(events, bands)
+        codes, articles = np.full((2, events.num_rows), None, object)
+        found = Verdicts(codes, articles, bands)
+        lacking = self._by_consent(events, consents, number, verdicts, found)
+        for code, verdict in enumerate(verdicts):
+            if verdict.refusal is not None:
+                same = number == code
+                found.codes[same], found.articles[same] = verdict.refusal
+        gone = lacking & (consents.erased_until(events) >= 0)
+        found.codes[gone], found.articles[gone] = RefusalCode.ERASED, TO_BE_FORGOTTEN
+        return found
+
     def _by_consent(
-        self, events: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
+        self,
+        events: pa.RecordBatch,
+        consents: Consents,
+        number: np.ndarray,
+        verdicts: list[Verdict],
+        found: Verdicts,
     ) -> np.ndarray:
-        """Refuse what nobody consented to; return which rows that are."""
+        """Note in ``found`` whose consent is lacking, or another than asked; return which rows."""
+        kind = kind_of(events)
         modality = _CONSENT_OF.get(kind, kind)
-        said = self.consents.ask(events, modality)
-        codes[said == WITHDRAWN] = RefusalCode.CONSENT_WITHDRAWN
-        codes[(said != WITHDRAWN) & (said != GRANTED)] = RefusalCode.CONSENT_UNKNOWN
-        articles[said != GRANTED] = NO_CONSENT
-        return said != GRANTED
+        needs = np.array([verdict.needs for verdict in verdicts], np.int64)[number]
+        said = consents.ask(events, modality, needs)
+        lacking = said != GRANTED
+        if not lacking.any():
+            return lacking
+        found.codes[lacking] = RefusalCode.CONSENT_UNKNOWN
+        found.codes[said == WITHDRAWN] = RefusalCode.CONSENT_WITHDRAWN
+        found.articles[lacking] = NO_CONSENT
+        wanting = lacking & (needs > 0)
+        if wanting.any():  # perhaps there is a consent, though not such a one
+            wanting[wanting] = consents.ask(take_rows(events, wanting), modality) == GRANTED
+            found.codes[wanting] = RefusalCode.CONSENT_INSUFFICIENT
+            found.articles[wanting] = [verdicts[code].basis for code in number[wanting].tolist()]
+        return lacking
 
     def _by_policy(
-        self, events: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
-    ) -> None:
-        """Judge each distinct case once; a batch has a handful."""
-        days = events["event_time"].cast(pa.date32())
-        names = ("purpose", "region", "scenario", "age_band")
-        number, rows = number_distinct(*(events[name] for name in names), days)
-        for code, first in enumerate(rows.tolist()):
-            purpose, region, scenario, age_band = (events[name][first].as_py() for name in names)
-            day = days[first].as_py()
-            case = Case(purpose, region, scenario, age_band or "unknown", kind, day)
-            if (verdict := self.policy.judge(case)) is not None:
-                same = number == code
-                codes[same], articles[same] = verdict
+        self, events: pa.RecordBatch, bands: pa.Array
+    ) -> tuple[np.ndarray, list[Verdict]]:
+        """Judge each distinct case once, a batch has a handful; return which one each row is."""
+        kind = kind_of(events)
+        scene, readings = _scene_classes(events["scene_id"])
+        days = _micros(events, "event_time") // _DAY_US
+        noticed = _noticed(events["notice_id"])
+        names = [events["purpose"], events["region"], events["scenario"], bands]
+        apart = (days * len(readings) + scene) * 2 + noticed
+        number, rows = number_distinct(*names, pa.array(apart))
+        verdicts = []
+        for first in rows.tolist():
+            purpose, region, scenario, age_band = (column[first].as_py() for column in names)
+            day = _EPOCH + dt.timedelta(days=int(days[first]))
+            known = bool(noticed[first]), readings[scene[first]]
+            case = Case(purpose, region, scenario, age_band or "unknown", kind, day, *known)
+            verdicts.append(self._verdict(case))
+        return number, verdicts
 
     def _refusals(
         self, rows: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
@@ -109,10 +163,34 @@ class Gate:
             "modality": pa.repeat(kind, rows.num_rows),
             "code": pa.array([str(code) for code in codes]),
             "article": pa.array(articles, pa.string()),
-            "policy_version": pa.repeat(self.policy.version, rows.num_rows),
+            "policy_version": pa.repeat(self._policy.version, rows.num_rows),
             "event_date": rows["event_time"].cast(pa.date32()),
         }
         return fill_schema(on_its_way(REFUSALS), columns, rows)
+
+
+def _micros(events: pa.RecordBatch, name: str) -> np.ndarray:
+    """Return times in µs; where there is none, one before all others."""
+    times = events[name].cast(pa.int64())
+    return pc.fill_null(times, _BEFORE_ALL).to_numpy(zero_copy_only=False)
+
+
+def _scene_classes(scenes: pa.Array) -> tuple[np.ndarray, list[frozenset[str]]]:
+    """Return the number of each row's protected classes, and the distinct sets of them."""
+    coded = scenes.dictionary_encode()
+    found = list(map(classes_of, coded.dictionary.to_pylist()))
+    if not any(found):
+        return np.zeros(len(scenes), np.int64), [frozenset()]
+    readings = list(dict.fromkeys([frozenset[str](), *found]))
+    places = np.array([0, *(readings.index(reading) for reading in found)])
+    return places[pc.fill_null(coded.indices, -1).to_numpy() + 1], readings
+
+
+def _noticed(notices: pa.Array) -> np.ndarray:
+    """Return which rows say which notice the subject saw."""
+    coded = notices.dictionary_encode()
+    named = [False, *(bool(notice.strip()) for notice in coded.dictionary.to_pylist())]
+    return np.array(named)[pc.fill_null(coded.indices, -1).to_numpy() + 1]
 
 
 def _recorded_us(events: pa.RecordBatch) -> np.ndarray:
@@ -141,14 +219,20 @@ class GateByPolicy(beam.PTransform):
     """Pseudonymous batches → allowed session batches, refusals, the ledger's rows, dead letters.
 
     ``consents`` is called once per worker, before the first event, and reads the ledger to its end.
-    ``scenarios`` is the scenario policy, which may say as what its scenarios are judged.
+    ``scenarios`` is the scenario policy, which may say as what its scenarios are judged, and
+    ``evidence`` a file of what is on record for the policy's exceptions and duties.
     """
 
     def __init__(
-        self, *, policy: Path, consents: Callable[[], Asked], scenarios: Path | None = None
+        self,
+        *,
+        policy: Path,
+        consents: Callable[[], Asked],
+        scenarios: Path | None = None,
+        evidence: Path | None = None,
     ) -> None:
         super().__init__()
-        self._policy = functools.partial(read_policy, policy, scenarios)
+        self._policy = functools.partial(read_policy, policy, scenarios, evidence)
         self._consents = consents
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:

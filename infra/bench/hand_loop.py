@@ -34,7 +34,9 @@ def window_by_hand(config: Config) -> int:
     length_us = int(config.windows.length_s * 1e6)
     keys = read_keys(config.keys)
     pseudonyms, ids = Pseudonyms(keys), EventIds(keys)
-    gate = Gate(read_policy(config.policy, config.scenarios), Consents(read_ledger(config)))
+    gate = Gate(
+        read_policy(config.policy, config.scenarios, config.evidence), Consents(read_ledger(config))
+    )
     held: _Held = defaultdict(list)
     waiting: list[pa.RecordBatch] = []
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipelines.serve.followed_table import FollowedTable
 from schemas.errors import BrokerAwayError
 from schemas.events import GOVERNANCE
 from schemas.stages import CONSENT_AGE, Stage
-from transforms.gating.consent import UNKNOWN, Consents
+from transforms.gating.consent import Consents, Verdicts
 
 _FRESH_S = 1.0
 """A withdrawal closes the gate within this time at most, and a window is 5 s."""
@@ -79,8 +80,7 @@ class _Follower:
         except KafkaError:
             self._forget()
             raise
-        for rows in new:
-            self._consents.add(rows)
+        self._consents.add(*new)
         self._read_at = read_at
 
     def _forget(self) -> None:
@@ -105,15 +105,15 @@ class _Follower:
             self._refresh()
             return self._consents.erased_until(events)
 
-    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
+    def consult(self, judge: Callable[[Consents], Verdicts]) -> Verdicts:
         with self._lock:
             self._refresh()
-            said = self._consents.ask(events, modality)
-            if (said == UNKNOWN).any():  # perhaps said since: look once before refusing
+            found = judge(self._consents)
+            if found.unheard:  # perhaps said since: look once before refusing
                 self.read()
-                said = self._consents.ask(events, modality)
+                found = judge(self._consents)
             _AGE_MS.update(round((time.monotonic() - self._read_at) * 1000))
-        return said
+        return found
 
 
 @lru_cache(maxsize=1)
@@ -131,9 +131,9 @@ class ConsentFeed:
     def __init__(self, config: Config) -> None:
         self._follower = _follower(config.model_dump_json())
 
-    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
-        """Return UNKNOWN, WITHDRAWN or GRANTED a row; see ``gating.consent.Consents``."""
-        return self._follower.ask(events, modality)
+    def consult(self, judge: Callable[[Consents], Verdicts]) -> Verdicts:
+        """Return what ``judge`` makes of the consents as they stand now."""
+        return self._follower.consult(judge)
 
     def erased_until(self, events: pa.RecordBatch) -> np.ndarray:
         """Return until when each row's person is erased; see ``gating.consent.Consents``."""

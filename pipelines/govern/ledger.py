@@ -103,5 +103,10 @@ def _landed(root: Root, name: str) -> list[pa.RecordBatch]:
     place, schema = f"{root}/{name}", TABLES[name].schema
     if not DeltaTable.is_deltatable(place):
         return []
-    table = DeltaTable(place).to_pyarrow_table(columns=schema.names)
-    return table.cast(schema).to_batches()
+    stands = DeltaTable(place)
+    known = [field.name for field in stands.schema().fields if field.name in schema.names]
+    table = stands.to_pyarrow_table(columns=known)
+    for field in schema:
+        if field.name not in known:  # it came later: the table gets it with its next run
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(schema.names).cast(schema).to_batches()

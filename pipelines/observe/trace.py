@@ -165,7 +165,7 @@ def _stages(config: Config, kind: str) -> Iterator[_Stage]:
     """
     keys = read_keys(config.keys)
     known = read_recorded_consents if config.log else ConsentFeed
-    policy = functools.partial(read_policy, config.policy, config.scenarios)
+    policy = functools.partial(read_policy, config.policy, config.scenarios, config.evidence)
     yield Stage.DECODE, lambda: functools.partial(decode_batch, ids=EventIds(keys)), _describe_event
     yield Stage.VALIDATE, lambda: _validate, lambda _, rows: "as expected"
     yield (

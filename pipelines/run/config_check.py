@@ -99,7 +99,8 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
         yield from _failure(lambda: read_signers(signers))
     unsound = [*_failure(lambda: read_policy(config.policy))]
     unsound += _failure(lambda: read_scenarios(config.scenarios))
-    unsound = unsound or [*_failure(lambda: read_policy(config.policy, config.scenarios))]
+    whole = functools.partial(read_policy, config.policy, config.scenarios, config.evidence)
+    unsound = unsound or [*_failure(whole)]
     yield from unsound or feed_problems(config)
     yield from _model_problems(config)
     yield from _kafka_problems(config.kafka)

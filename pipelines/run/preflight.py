@@ -44,7 +44,7 @@ def check_rules(config: Config) -> None:
     """Check that settings agree and keys fit the tables, and read the policy and the scenarios."""
     check_agreement(config)
     check_made_under(config.tables, read_keys(config.keys))
-    read_policy(config.policy, config.scenarios)
+    read_policy(config.policy, config.scenarios, config.evidence)
     if config.signatures.keys:
         read_signers(config.signatures.keys)
 

@@ -174,11 +174,13 @@ def _structured_json(attributes: Mapping[str, str], event: Event) -> bytes | Non
 
 def consent(subject: Subject, event_id: str, time_ms: int, *, granted: bool) -> Event:
     """Return the event by which a subject grants or withdraws every purpose and modality used."""
-    payload = {
+    payload: dict[str, Any] = {
         "granted": granted,
         "purposes": ["avatar_mirroring", "recommendation"],
         "modalities": list(MODALITIES),
     }
+    if granted and subject.age_band == "child":
+        payload["given_by"] = "guardian"
     return Event("consent", event_id, subject, time_ms, time_ms + 20, json_bytes(payload))
 
 

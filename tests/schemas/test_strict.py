@@ -3,9 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import Field, model_validator
 
 from schemas.errors import AffectstreamError
-from schemas.strict import Frozen, parse_yaml, read_yaml
+from schemas.strict import Frozen, PlacedError, parse_yaml, read_yaml
 
 
 class Bounds(Frozen):
@@ -76,3 +77,38 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 def test_a_number_is_one_in_base_ten_and_nothing_else(text: str, value: Any) -> None:
     found = parse_yaml(f"[{text}]")[0]
     assert (found, type(found)) == (value, type(value))
+
+
+class Shelf(Frozen):
+    books: tuple[Bounds, ...]
+    by_name: dict[str, Bounds] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _low_is_low(self) -> "Shelf":
+        for number, book in enumerate(self.books):
+            if book.low > book.high:
+                message = "low is above high"
+                raise PlacedError(message, "books", number, "low")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("books:\n- low: 1\n- low: x\n", 3, "books.1.low: Input should be a valid integer"),
+        ("books:\n- low: 1\n- high: 3\n  low: 5\n", 4, "books.1.low: .*low is above high"),
+        ("books:\n  - {low: 1,\n     hgih: 3}\n", 3, "books.0.hgih: Extra inputs"),
+        ("\n\nbooks:\n- high: 1\n", 4, "books.0.low: Field required"),
+        ("books: []\nby_name:\n  a:\n    low: 1\n  b:\n    low: x\n", 6, "by_name.b.low: "),
+        ("# nothing\n", 1, "Input should be a valid dictionary"),
+        ("by_name: {}\n", 1, "books: Field required"),
+        ("books: &all\n- low: x\nby_name: {a: *all}\n", 2, "books.0.low"),
+        ("books:\n- low: 1\n  low: 2\n", 3, "`low` stands twice"),
+        ("books:\n- low: 1\n -\n", 3, "while parsing"),
+    ],
+)
+def test_a_problem_is_told_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+    path = tmp_path / "shelf.yaml"
+    path.write_text(text)
+    with pytest.raises(AffectstreamError, match=f"is not a shelf: line {line}: .*{said}"):
+        read_yaml(path, Shelf, "a shelf")

@@ -80,13 +80,18 @@ def test_prohibitions_close_the_gate_of_a_running_job(
         assert (view.unreadable, view.repeated) == (1, 1)
         running.supervisor.until_end = True
         running.join(120)
+    with Running(config) as running:  # anew: each worker reads all consents before its first event
+        sender.texts("after a restart")
+        wait_for(lambda: bool(running.error) or rows_of(config, "observations") == people + 3, 120)
+        running.supervisor.until_end = True
+        running.join(120)
     sender.close()
 
     assert set(table(config.tables, "dead_letters")["code"].to_pylist()) == letters
     refused = table(config.tables, "refusals")["code"].to_pylist()
-    assert refused == ["consent_withdrawn"] * (len(SPELT) + 1)
-    assert len(table(config.tables, "observations")) == people + 2
+    assert refused == ["consent_withdrawn"] * 2 * (len(SPELT) + 1)
+    assert len(table(config.tables, "observations")) == people + 3
     said = table(config.tables, "consent_ledger")["action"].to_pylist()
     assert sorted(said) == ["erasure_requested"] * 3 + ["granted"] * people + ["withdrawn"] * 2
     counted = table(config.tables, "emotion_features")["n_text"].to_pylist()
-    assert sum(counted) == people + 2
+    assert sum(counted) == people + 3

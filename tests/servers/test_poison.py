@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config import Config, Kafka, load_config
+from pipelines.config import POLICIES, Config, Kafka, load_config
 from pipelines.govern.consent_feed import ConsentFeed
 from pipelines.kafka.publish import publish
 from pipelines.kafka.record import record as record_topics
@@ -24,6 +24,7 @@ from pipelines.run.replay import replay
 from pipelines.sessionlogs.sample_data import clips
 from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.modalities import MODALITIES
+from schemas.stages import REFUSED
 from schemas.tables import TABLES
 from tests.support.hosts import served
 from tests.support.live_runs import (
@@ -38,7 +39,8 @@ from tests.support.live_runs import (
 )
 from tests.support.model_folders import picky_text
 from tests.support.records import START, at, pseudonymous, raw, record
-from transforms.gating.consent import UNKNOWN
+from transforms.gate import Gate
+from transforms.gating.policy import read_policy
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 _EVENTS = 150
@@ -192,7 +194,9 @@ def test_a_broker_that_is_away_is_no_events_fault(
     create_topics(kafka, 1)
     feed = ConsentFeed(live_config(kafka, tmp_path, tmp_path, keys))
     events = pseudonymous(record("text", 1, {"text": "hi"}))
-    assert feed.ask(events, "text").tolist() == [UNKNOWN]
+    gate = Gate(read_policy(POLICIES / "gate.yaml"), feed)
+    refused = dict(gate.batch(events))[REFUSED]
+    assert refused["code"].to_pylist() == ["consent_unknown"]
     broker.process.stop(signal.SIGKILL)
     with pytest.raises(BrokerAwayError, match="the governance topics cannot be read"):
-        feed.ask(events, "text")
+        gate.batch(events)

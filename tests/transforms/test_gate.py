@@ -16,7 +16,8 @@ from schemas.tables import CONSENT_LEDGER, REFUSALS, on_its_way
 from tests.support.records import pseudonymous, record
 from transforms.gate import Gate, GateByPolicy
 from transforms.gating.consent import Consents, ledger_rows
-from transforms.gating.policy import Case, Policy, Rule, read_policy
+from transforms.gating.policy import Policy, read_policy
+from transforms.gating.rules import Case, Rule
 
 PURPOSES = read_policy(POLICIES / "gate.yaml").purposes
 
@@ -103,7 +104,8 @@ def test_an_erasure_request_closes_the_gate(policy: Policy) -> None:
 def test_minors_have_no_biometric_branch(policy: Policy, age: str | None) -> None:
     gate = Gate(policy, Consents([consent(0)]))
     assert codes(gate, face(1, ageband=age)) == ["minor_biometric"]
-    assert codes(gate, text(2, ageband=age)) == [None]
+    own = "consent_insufficient" if age == "child" else None  # whose consent is a guardian's
+    assert codes(gate, text(2, ageband=age)) == [own]
 
 
 def test_work_and_school_in_the_union(policy: Policy) -> None:
@@ -195,7 +197,11 @@ def test_a_policy_that_is_wrong_says_so(tmp_path: Path) -> None:
     whole = (POLICIES / "gate.yaml").read_text(encoding="utf-8")
     for old, new, said in (
         ("    regions: [EU]", "    regions: [Eu]", r"rule 1 names \['Eu'\]: list it in regions"),
-        ("    scenarios: [game, social, learning, support, work]\n", "", "must list its scenarios"),
+        (
+            "    scenarios: [game, social, learning, support, work, intimacy]\n",
+            "",
+            "must list its scenarios",
+        ),
         ("age_bands: [child, teen, adult, unknown]\nm", "age_bands: [adult]\nm", "in age_bands"),
         (
             "    age_bands: [child, teen, unknown]\n",

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.errors import AffectstreamError
 from schemas.events import CODE, CONTEXT_FIELDS, FIELD_NAME
-from schemas.strict import Frozen, read_yaml, suggest
+from schemas.strict import Frozen, PlacedError, read_yaml, suggest
 from schemas.vocabularies import EXPRESSIONS
 from transforms.decoding.aliases import aliases, known_name
 
@@ -93,35 +92,43 @@ class ScenarioPolicy(Frozen):
     @model_validator(mode="after")
     def _names_are_those_of_events(self) -> "ScenarioPolicy":
         """A misspelt name would have no effect: what is weighty would go to nobody."""
-        for name in (*self.scenarios, *self.judged_as):
-            check_scenario_name(name)
+        for part in ("scenarios", "judged_as"):
+            for name in getattr(self, part):
+                if problem := explain_scenario_name(name):
+                    raise PlacedError(problem, part, name)
         known = {*self.scenarios, *self.judged_as, *aliases("scenario").values()}
         for unknown in sorted(self.high_stakes - known):
             hint = suggest(unknown, known)
             message = f"high_stakes names {unknown!r}, which scenarios does not list: {hint}"
-            raise ValueError(message)
+            raise PlacedError(message, "high_stakes")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_are_for_expressions(self) -> "ScenarioPolicy":
+        if not self.scenarios:
+            message = "there is no scenario: write one with its rules"
+            raise PlacedError(message, "scenarios")
+        for name, rules in self.scenarios.items():
+            if not rules:
+                message = f"{name} has no rule: write one, or leave the scenario out"
+                raise PlacedError(message, "scenarios", name)
+            for unknown in sorted(rules.keys() - set(EXPRESSIONS)):
+                message = f"{name} has a rule for {unknown!r}, which is no expression: "
+                raise PlacedError(
+                    message + suggest(unknown, EXPRESSIONS), "scenarios", name, unknown
+                )
         return self
 
 
-def check_scenario_name(name: str) -> None:
-    """Check that events can have this scenario once other spellings have been read.
-
-    Raises:
-        ValueError: it is empty, or read as another.
-    """
+def explain_scenario_name(name: str) -> str | None:
+    """Say why no event has this scenario once other spellings were read; None where one can."""
     if not name.strip():
-        message = "a scenario has an empty name: write the name that events give"
-        raise ValueError(message)
+        return "a scenario has an empty name: write the name that events give"
     if (read_as := known_name("scenario", name)) not in (None, name):
-        message = f"events of {name!r} are read as {read_as}: write `{read_as}`"
-        raise ValueError(message)
+        return f"events of {name!r} are read as {read_as}: write `{read_as}`"
+    return None
 
 
 def read_scenarios(path: Path) -> ScenarioPolicy:
     """Read and check a scenario policy."""
-    policy = read_yaml(path, ScenarioPolicy, "a scenario policy")
-    unknown = {e for rules in policy.scenarios.values() for e in rules} - set(EXPRESSIONS)
-    if unknown:
-        message = f"{path} has rules for {sorted(unknown)}, which are no expressions"
-        raise AffectstreamError(message)
-    return policy
+    return read_yaml(path, ScenarioPolicy, "a scenario policy")

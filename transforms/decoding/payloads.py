@@ -46,7 +46,11 @@ _SHAPES = MappingProxyType(
         "motion": _object("Motion", weights=_Weights, head=_Head),
         "context": _object("Context", **dict.fromkeys(_CONTEXT, str)),
         "consent": _object(
-            "Consent", granted=bool, purposes=list[str | None], modalities=list[str | None]
+            "Consent",
+            granted=bool,
+            purposes=list[str | None],
+            modalities=list[str | None],
+            given_by=str,
         ),
         "erasure": _object("Erasure", reason=str),
     }

@@ -2,93 +2,124 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import fill_schema, number_distinct
+from schemas.arrow import Line, as_of, fill_schema, number_distinct
 from schemas.dead_letters import dead_letters
-from schemas.errors import DeadLetterCode
+from schemas.errors import DeadLetterCode, RefusalCode
 from schemas.events import PERSON_COLUMNS
 from schemas.ids import stable_ids
 from schemas.modalities import MODALITIES
 from schemas.stages import Stage, kind_of
 from schemas.tables import CONSENT_LEDGER
 from transforms.decoding.aliases import aliases, fold_spelling
+from transforms.gating.bands import Bands
 from transforms.gating.governance import ANY, END, FIRST, LISTS
 from transforms.gating.tombstones import Tombstones
+from transforms.gating.words import Word, Words, is_child
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
 _BEFORE_ALL = -1
 _KEPT = 500_000
 """Answers that a process holds: about 250 MB."""
-_IGNORED = "a grant names a purpose or a modality that nobody knows: it holds for the others alone"
+_DETAIL = {
+    DeadLetterCode.GRANT_UNKNOWN_NAME: "a grant names a purpose or a modality that nobody knows: "
+    "it holds for the others alone",
+    DeadLetterCode.GRANT_NEEDS_GUARDIAN: "a grant by a child itself: it counts for nothing",
+}
 
 
 def ledger_rows(
     events: pa.RecordBatch, purposes: frozenset[str]
 ) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
-    """Return CONSENT_LEDGER rows of a governance batch, and dead letters of what was left out.
+    """Return CONSENT_LEDGER rows of a governance batch, and dead letters of what does not count.
 
     ``events`` is a pseudonymous batch of kind consent or erasure, ``purposes`` are those that the
-    policy knows. A consent is a row for each purpose and modality, at most 6 times 5: a grant
+    policy knows. A consent is a row for each purpose and modality, at most 9 times 5: a grant
     counts only for names that are known, exactly as they are written, and a name that nobody knows
     makes a withdrawal one of all. An erasure request is one row for every purpose and modality. A
     prohibition that ``suspends`` is a row of its own kind: it closes the gate, and nothing is
-    deleted for it.
+    deleted for it. A child's own grant has its rows, since they tell of its age, and opens nothing.
     """
     kind = kind_of(events)
-    rows, named, modalities, ignored = _expand(events, kind, purposes)
+    rows, named, modalities, problems = _expand(events, kind, purposes)
     at = events.select([name for name in events.schema.names if name not in LISTS]).take(rows)
     if kind == "erasure":
         actions = pa.repeat("erasure_requested", at.num_rows)
+        given_by = pa.nulls(at.num_rows, pa.string())
     else:
         prohibited = pc.if_else(at["suspends"].fill_null(False), "suspended", "withdrawn")
         actions = pc.if_else(at["granted"], "granted", prohibited)
+        given_by = pc.if_else(at["granted"], at["given_by"], None)
     recorded = _recorded_times(at["recorded_at"], at["event_time"])
     times = [_micros(at["event_time"]), _micros(recorded)]
     people = {name: at[name].dictionary_decode() for name, _ in PERSON_COLUMNS}
+    said = _said(actions, given_by, at["age_band"])
     columns = people | {
         # Without the event's own id: of two records with one id the second may be the withdrawal.
-        "ledger_id": stable_ids(people["person_ref"], *times, named, modalities, actions),
+        "ledger_id": stable_ids(people["person_ref"], *times, named, modalities, said),
         "purpose": named,
         "modality": modalities,
         "action": actions,
+        "given_by": given_by,
         "recorded_at": recorded,
         "event_date": at["event_time"].cast(pa.date32()),
     }
-    left_out = None
-    if ignored:
-        left_out = dead_letters(
-            events.take(pa.array(ignored)),
-            stage=Stage.GATE,
-            code=DeadLetterCode.GRANT_UNKNOWN_NAME,
-            detail=_IGNORED,
-        )
-    return fill_schema(CONSENT_LEDGER, columns, at), left_out
+    return fill_schema(CONSENT_LEDGER, columns, at), _letters(events, problems)
+
+
+def _said(actions: pa.Array, given_by: pa.Array, age_band: pa.Array) -> pa.Array:
+    """Return the part of a row's id that says what was said.
+
+    A grant by a guardian or of a minor is another word than one of neither, whose id is that of
+    0.1.0.
+    """
+    guardian = pc.fill_null(pc.equal(given_by, "guardian"), False)
+    minor = pc.and_(pc.equal(actions, "granted"), pc.is_in(age_band, pa.array(["child", "teen"])))
+    by = pc.if_else(guardian, " by a guardian", "")
+    of = pc.if_else(minor, pc.fill_null(age_band, ""), "")
+    return pc.binary_join_element_wise(actions, by, of, "")
+
+
+def _letters(
+    events: pa.RecordBatch, problems: Mapping[int, DeadLetterCode]
+) -> pa.RecordBatch | None:
+    if not problems:
+        return None
+    return dead_letters(
+        events.take(pa.array(list(problems))),
+        stage=Stage.GATE,
+        code=pa.array([str(code) for code in problems.values()]),
+        detail=pa.array([_DETAIL[code] for code in problems.values()]),
+    )
 
 
 def _expand(
     events: pa.RecordBatch, kind: str, known: frozenset[str]
-) -> tuple[pa.Array, pa.Array, pa.Array, list[int]]:
-    """Return row, purpose and modality of each ledger row, and the grants with unknown names."""
+) -> tuple[pa.Array, pa.Array, pa.Array, dict[int, DeadLetterCode]]:
+    """Return row, purpose and modality of each ledger row, and what is wrong with which grants."""
     if kind == "erasure":
         every = pa.repeat(ANY, events.num_rows)
-        return pa.array(np.arange(events.num_rows)), every, every, []
+        return pa.array(np.arange(events.num_rows)), every, every, {}
     ways = frozenset(MODALITIES)
     purpose_of = {fold_spelling(name): name for name in known} | {**aliases("purpose")}
     way_of = {fold_spelling(name): name for name in ways}
     pairs: list[tuple[int, str, str]] = []
-    ignored = []
+    childs_own = _childs_own(events)
+    problems = {}
     lists = (events[name].to_pylist() for name in ("granted", *LISTS))
     for row, (granted, purposes, modalities) in enumerate(zip(*lists, strict=True)):
         if granted:
             found = _granted_names(purposes, known), _granted_names(modalities, ways)
             if not {*purposes, *modalities} <= {*found[0], *found[1]}:
-                ignored.append(row)
+                problems[row] = DeadLetterCode.GRANT_UNKNOWN_NAME
+            if childs_own[row]:
+                problems[row] = DeadLetterCode.GRANT_NEEDS_GUARDIAN
         else:
             found = (
                 _withdrawn_names(purposes, known, purpose_of),
@@ -98,7 +129,13 @@ def _expand(
     columns = zip(*pairs, strict=True) if pairs else ((), (), ())
     types = (pa.int64(), pa.string(), pa.string())
     rows, named, modes = (pa.array(c, t) for c, t in zip(columns, types, strict=True))
-    return rows, named, modes, ignored
+    return rows, named, modes, problems
+
+
+def _childs_own(events: pa.RecordBatch) -> np.ndarray:
+    """Return which consents come from a child itself."""
+    own = pc.fill_null(pc.not_equal(events["given_by"], "guardian"), True)
+    return pc.and_(own, is_child(events)).to_numpy(zero_copy_only=False)
 
 
 def _granted_names(names: Iterable[str | None], known: frozenset[str]) -> list[str]:
@@ -122,22 +159,24 @@ def _micros(times: pa.Array) -> pa.Array:
     return times.cast(pa.int64()).cast(pa.string())
 
 
-_Question = tuple[str | None, str | None, str]
-"""Person, purpose and modality."""
-
-_Answer = tuple[list[int], list[int]]
-"""Times in µs, ascending, and the verdict from each on."""
+_Question = tuple[str | None, str | None, str, int]
+"""Person, purpose, modality, and what a grant must meet: bits of NEEDS."""
 
 
-class _Word(NamedTuple):
-    """One ledger row; ``since`` and ``recorded`` are times in µs."""
+class Verdicts(NamedTuple):
+    """The code and the article of each row's refusal, both None where it may go on.
 
-    since: int
-    granted: bool
-    recorded: int
-    person: str
-    purpose: str
-    modality: str
+    ``bands`` are the age bands as which the rows were judged.
+    """
+
+    codes: np.ndarray
+    articles: np.ndarray
+    bands: pa.Array
+
+    @property
+    def unheard(self) -> bool:
+        """Whether somebody is refused only because no word of theirs is known."""
+        return bool((self.codes == RefusalCode.CONSENT_UNKNOWN).any())
 
 
 class Consents:
@@ -153,22 +192,20 @@ class Consents:
         self, ledger: Iterable[pa.RecordBatch] = (), tombstones: Tombstones | None = None
     ) -> None:
         self._tombstones = tombstones or Tombstones()
-        self._words: defaultdict[str | None, set[_Word]] = defaultdict(set)
-        self._answers: dict[_Question, _Answer] = {}
+        self._words = Words()
+        self._bands = Bands()
+        self._answers: dict[_Question, Line] = {}
         self._asked: defaultdict[str | None, list[_Question]] = defaultdict(list)
-        for rows in ledger:
-            self.add(rows)
+        self.add(*ledger)
 
-    def add(self, rows: pa.RecordBatch) -> None:
+    def add(self, *ledger: pa.RecordBatch) -> None:
         """Take CONSENT_LEDGER rows, in any order, repeated ones included."""
-        granted = pc.equal(rows["action"], "granted").to_pylist()
-        times = (rows[name].cast(pa.int64()).to_pylist() for name in ("event_time", "recorded_at"))
-        since, recorded = times
-        names = (rows[n].to_pylist() for n in ("person_ref", "purpose", "modality"))
-        words = map(_Word, since, granted, recorded, *names)
-        for fold, word in zip(rows["person_fold"].to_pylist(), words, strict=True):
-            self._words[fold].add(word)
-            for question in self._asked.pop(fold, ()):
+        if not ledger:
+            return
+        rows = pa.concat_batches(ledger)
+        self._bands.add(rows)
+        for person in self._words.add(rows) & self._asked.keys():
+            for question in self._asked.pop(person):
                 del self._answers[question]
 
     def bury(self, tombstones: Tombstones) -> None:
@@ -187,44 +224,58 @@ class Consents:
         found = np.array([-1 if time is None else time for time in (*until, None)])
         return found[folds.indices.fill_null(len(until)).to_numpy(zero_copy_only=False)]
 
-    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
-        """Return UNKNOWN, WITHDRAWN or GRANTED a row of a pseudonymous batch, at its event time."""
-        columns = [events[name] for name in ("person_ref", "purpose", "person_fold")]
-        number, first = number_distinct(columns[0].indices, columns[1])
-        people, purposes, folds = (_texts(c.take(pa.array(first))) for c in columns)
-        questions = list(zip(people, purposes, itertools.repeat(modality)))
-        known = [self._answers.get(question) for question in questions]
-        answers = [
-            answer or self._answer(question, fold)
-            for answer, question, fold in zip(known, questions, folds, strict=True)
-        ]
-        owner = np.repeat(np.arange(len(answers)), [len(times) for times, _ in answers])
-        times = np.array([time for times, _ in answers for time in times])
-        said = np.array([verdict for _, verdicts in answers for verdict in verdicts])
-        # One number stands for question and time: the time by its rank among all that are told.
-        ranked = np.unique(times)
-        at = owner * len(ranked) + np.searchsorted(ranked, times)
-        micros = events["event_time"].cast(pa.int64()).to_numpy(zero_copy_only=False)
-        rank = np.searchsorted(ranked, micros, side="right") - 1
-        place = np.searchsorted(at, number * len(ranked) + rank, side="right") - 1
-        told = place >= 0
-        told[told] = owner[place[told]] == number[told]
-        return np.where(told, said[place], UNKNOWN)
+    def consult(self, judge: "Callable[[Consents], Verdicts]") -> Verdicts:
+        """Return what ``judge`` makes of these consents."""
+        return judge(self)
 
-    def _answer(self, question: _Question, fold: str | None) -> _Answer:
+    def bands(self, events: pa.RecordBatch) -> pa.Array:
+        """Return the age band as which each row of a pseudonymous batch is judged."""
+        return self._bands.of(events)
+
+    def ask(
+        self, events: pa.RecordBatch, modality: str, needs: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return UNKNOWN, WITHDRAWN or GRANTED a row of a pseudonymous batch, at its event time.
+
+        ``needs`` (n,) are the bits of NEEDS that a grant has to meet to count.
+        """
+        columns = [events[name] for name in ("person_ref", "purpose", "person_fold")]
+        asked = [columns[0].indices, columns[1]]
+        if needs is None:
+            needs = np.zeros(events.num_rows, np.int64)
+        elif needs.any():
+            asked.append(pa.array(needs))
+        number, first = number_distinct(*asked)
+        people, purposes, folds = (_texts(c.take(pa.array(first))) for c in columns)
+        bits = needs[first].tolist()
+        questions = list(zip(people, purposes, itertools.repeat(modality), bits))
+        lines = self._lines(questions, folds)
+        micros = events["event_time"].cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return as_of(number, lines, micros, UNKNOWN)
+
+    def _lines(self, questions: Sequence[_Question], folds: Sequence[str | None]) -> list[Line]:
+        known = [self._answers.get(question) for question in questions]
+        pairs = list(zip(known, folds, strict=True))
+        self._words.take(fold for line, fold in pairs if line is None)
+        return [
+            line or self._answer(question, fold)
+            for question, (line, fold) in zip(questions, pairs, strict=True)
+        ]
+
+    def _answer(self, question: _Question, fold: str | None) -> Line:
         if len(self._answers) >= _KEPT:
             self._answers.clear()
             self._asked.clear()
-        person, purpose, modality = question
+        person, purpose, modality, needs = question
         words = [
             word
-            for word in self._words.get(fold, ())
+            for word in self._words.of(fold)
             if word.purpose in (purpose, ANY)
             and word.modality in (modality, ANY)
-            and (word.person == person or not word.granted)
+            and (not word.granted or (word.person == person and word.meets & needs == needs))
         ]
         if (until := self._tombstones.erased_until(fold)) is not None:
-            words.append(_Word(_BEFORE_ALL, False, until, "", ANY, ANY))
+            words.append(Word(_BEFORE_ALL, False, until, "", ANY, ANY, 0))
         made = self._answers[question] = _verdicts(words)
         self._asked[fold].append(question)
         return made
@@ -235,9 +286,9 @@ def _texts(column: pa.Array) -> list[str | None]:
     return (column.dictionary_decode() if coded else column).to_pylist()
 
 
-def _verdicts(words: list[_Word]) -> _Answer:
+def _verdicts(words: list[Word]) -> Line:
     """Go through words in the order in which they begin to hold; at once, a grant comes first."""
-    times, verdicts = [_BEFORE_ALL], [UNKNOWN]
+    times, verdicts = [], []
     granted = prohibited = -1  # when the latest grant since the last prohibition was recorded
     for word in sorted(words, key=lambda word: (word.since, not word.granted)):
         if word.granted:

@@ -74,7 +74,7 @@ class _Members(list[tuple[str, Any]]):
     @property
     def repeated(self) -> bool:
         """Whether a member that counts stands twice, in whatever spelling."""
-        return any(len(self.named(name)) > 1 for name in ("granted", *LISTS))
+        return any(len(self.named(name)) > 1 for name in ("granted", "givenby", *LISTS))
 
 
 def sort_governance(
@@ -146,17 +146,19 @@ _read_plain = msgspec.json.Decoder(dict[str, Any]).decode
 def _is_plain_grant(value: bytes | None) -> bool:
     """Whether a payload is a grant without doubt: most are, and the slow look takes 60 µs.
 
-    It has the three members of a consent and no other, each once, and nothing in it is escaped.
+    It has the members of a consent and no other, each once, and nothing in it is escaped.
     """
     if not value or not value.isascii() or b"\\" in value:
         return False
     if any(value.count(b'"%s"' % name.encode()) != 1 for name in ("granted", *LISTS)):
         return False
+    if value.count(b'"given_by"') > 1:
+        return False
     try:
         found = _read_plain(value)
     except (msgspec.MsgspecError, RecursionError):
         return False
-    return found.keys() == {"granted", *LISTS} and found["granted"] is True
+    return found.keys() - {"given_by"} == {"granted", *LISTS} and found["granted"] is True
 
 
 def _with_ids(kind: str, rows: list[dict[str, Any]], ids: EventIds) -> pa.RecordBatch:
@@ -177,6 +179,7 @@ def _row(
 ) -> dict[str, Any]:  # fmt: skip
     since, said = _times(attributes.get("time", []), recorded)
     regions = [known_name("region", value) for value in attributes.get("region", [])]
+    bands = {known_name("ageband", value) for value in attributes.get("ageband", [])}
     row = {name: record[name] for name in ("topic", "partition", "offset")} | {
         "id": next(iter(attributes.get("id", [])), None),
         "source": next(iter(attributes.get("source", [])), None),
@@ -184,6 +187,7 @@ def _row(
         "event_time": since,
         "recorded_at": said,
         "region": next(filter(None, regions), None),
+        "age_band": next((band for band in ("child", "teen", "adult") if band in bands), None),
     }
     if kind == "erasure":
         return row
@@ -203,7 +207,7 @@ def _read(
     whole = value[:_MOST_SUBJECTS] if type(value) is list else [value]  # a batch in JSON
     payloads = [item for item in whole if isinstance(item, _Members)]
     for item in tuple(payloads):
-        for name in ("id", "source", "subject", "time", "region"):
+        for name in ("id", "source", "subject", "time", "region", "ageband"):
             inside = [_text(found) for found in item.named(name)]
             attributes.setdefault(name, []).extend(found for found in inside if found)
         data = [_given_data(found) for found in item.named("data", "database64")]

@@ -147,7 +147,7 @@ def test_the_gate_judges_a_new_scenario_as_the_listed_one_that_it_names(policy: 
     assert read_policy(GATE, policy).judged_as == {"escape-room": "game"}
     for judged_as, said in (
         ("{learning: game}", "learning, which has rules of its own"),
-        ("{escape-room: gmae}", "names gmae for escape-room: name one of game, learning"),
+        ("{escape-room: gmae}", "names gmae for escape-room: name one of game, intimacy, learning"),
     ):
         policy.write_text(ESCAPE_ROOM.replace("{escape-room: game}", judged_as))
         with pytest.raises(AffectstreamError, match=said):

@@ -6,7 +6,8 @@ import pytest
 
 from pipelines.config import POLICIES
 from schemas.errors import RefusalCode
-from transforms.gating.policy import Case, Policy, read_policy
+from transforms.gating.policy import Policy, read_policy
+from transforms.gating.rules import Case
 
 DAY = dt.date(2026, 12, 1)
 KNOWN = Case("avatar_mirroring", "EU", "game", "adult", "voice", DAY)

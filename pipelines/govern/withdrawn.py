@@ -1,0 +1,98 @@
+"""What passed the gate before a withdrawal was known, though it happened after it: to be erased."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+
+from pipelines.config import Config
+from pipelines.govern.ledger import read_landed
+from schemas.modalities import MODALITIES
+from schemas.table import Root
+from schemas.tables import CONSENT_LEDGER, TABLES
+from transforms.gating.consent import WITHDRAWN, Consents
+
+_OF_WINDOWS = ("expression_decisions", "review_queue")
+"""Tables whose rows follow from a window: they go with it."""
+
+
+def withdrawn_rows(config: Config) -> Iterator[tuple[str, list[str]]]:
+    """Yield for each table the ids of rows of people who had withdrawn consent by the rows' time.
+
+    A row is listed where the landed ledger, as it stands now, answers by a withdrawal or an erasure
+    request: for an observation, of its subject, purpose and modality at its event time; for a
+    window, of each modality in it at the window's start or end, so that one which reaches past a
+    withdrawal is listed as a whole. Decisions and reviews go with their windows. A later grant
+    opens only what comes after it. Subjects are known by the references that the ledger has.
+    """
+    ledger = read_landed(config.tables)
+    people = _objectors(ledger)
+    if not people.num_rows:
+        return
+    asked = _Asked(Consents(ledger), people)
+    rows = _rows_of(config.tables, "observations", people, "purpose", "event_time", "modality")
+    gone = np.zeros(len(rows), bool)
+    for name in MODALITIES:
+        is_it = pc.equal(rows["modality"], name).to_numpy()
+        gone |= is_it & asked.withdrawn(rows, rows["event_time"], name)
+    yield "observations", rows["event_id"].filter(pa.array(gone)).to_pylist()
+    windows = _windows(config.tables, people, asked)
+    yield "emotion_features", windows.to_pylist()
+    for table in _OF_WINDOWS:
+        rows = _rows_of(config.tables, table, people, "window_id")
+        listed = pc.is_in(rows["window_id"], windows)
+        yield table, rows[TABLES[table].row_id].filter(listed).to_pylist()
+
+
+def _windows(root: Root, people: pa.Table, asked: "_Asked") -> pa.Array:
+    counts = [f"n_{name}" for name in MODALITIES]
+    names = ("purpose", "window_start", "window_end", *counts)
+    rows = _rows_of(root, "emotion_features", people, *names)
+    last = pc.subtract(rows["window_end"], pa.scalar(1, pa.duration("us")))
+    gone = np.zeros(len(rows), bool)
+    for name in MODALITIES:
+        within = pc.greater(rows[f"n_{name}"], 0).to_numpy()
+        for times in (rows["window_start"], last):
+            gone |= within & asked.withdrawn(rows, times, name)
+    return rows["window_id"].filter(pa.array(gone)).combine_chunks()
+
+
+class _Asked:
+    """The consents, asked by the references that land instead of those of persons."""
+
+    def __init__(self, consents: Consents, people: pa.Table) -> None:
+        self._consents, self._people = consents, people
+
+    def withdrawn(self, rows: pa.Table, times: pa.ChunkedArray, modality: str) -> np.ndarray:
+        """Return for which rows a consent to this modality was withdrawn by these times."""
+        who = pc.index_in(rows["subject_ref"], self._people["subject_ref"]).combine_chunks()
+        person = {
+            name: pa.DictionaryArray.from_arrays(who, self._people[name].combine_chunks())
+            for name in ("person_ref", "person_fold")
+        }
+        told = {"purpose": rows["purpose"].combine_chunks(), "event_time": times.combine_chunks()}
+        return self._consents.ask(pa.record_batch(person | told), modality) == WITHDRAWN
+
+
+def _objectors(ledger: list[pa.RecordBatch]) -> pa.Table:
+    """Return references of those who ever withdrew, in any spelling: one row for each subject."""
+    names = ["subject_ref", "person_ref", "person_fold"]
+    rows = pa.Table.from_batches(ledger, CONSENT_LEDGER)
+    objected = rows.filter(pc.not_equal(rows["action"], "granted"))["person_fold"]
+    theirs = rows.filter(pc.is_in(rows["person_fold"], objected.combine_chunks()))
+    found = theirs.select(names).group_by(names).aggregate([])
+    return found.filter(found["subject_ref"].is_valid())
+
+
+def _rows_of(root: Root, table: str, people: pa.Table, *names: str) -> pa.Table:
+    """Return row id, subject and these columns of the people's rows, none where no table stands."""
+    columns = list(dict.fromkeys([TABLES[table].row_id, "subject_ref", *names]))
+    place = f"{root}/{table}"
+    if not DeltaTable.is_deltatable(place):
+        return TABLES[table].schema.empty_table().select(columns)
+    theirs = ds.field("subject_ref").isin(people["subject_ref"].combine_chunks())
+    found = DeltaTable(place).to_pyarrow_dataset().to_table(columns=columns, filter=theirs)
+    return found.cast(pa.schema([TABLES[table].schema.field(name) for name in columns]))
