@@ -15,6 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.logging import disable_progress_bar
 
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
+from model_serving.gaps import GapLimit, check_gaps
 from model_serving.labels import read_outputs
 from model_serving.net import Net, check_filled
 from model_serving.threads import model_threads
@@ -171,10 +172,16 @@ class Fusion:
         return Fused(fused, best, attention, abstained)
 
 
-def load_fusion(path: Path | None = None) -> Fusion:
-    """Load the fusion model of this folder, or the shipped one, once a process."""
+def load_fusion(path: Path | None = None, gaps: GapLimit | None = None) -> Fusion:
+    """Load the fusion model of this folder, or the shipped one, once a process.
+
+    With ``gaps`` a card of which groups lie too far apart is refused, as by ``load_recogniser``.
+    """
+    folder = (path or SHIPPED).resolve()
+    if gaps is not None:
+        check_gaps(read_card(folder / CARD_FILE), gaps)
     with model_threads():
-        return _load((path or SHIPPED).resolve())
+        return _load(folder)
 
 
 @lru_cache(maxsize=4)

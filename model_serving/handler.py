@@ -13,6 +13,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
 from model_serving.front_end import Failure
+from model_serving.gaps import GapLimit
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import Estimates, Recogniser
 from schemas.arrow import fill_schema, take_rows, vector_column
@@ -64,7 +65,8 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
     ``card.json`` where the folder holds none. A model is loaded once a process, and anew between
     two batches when the folder's card was replaced (files first, the card last): a folder that is
     only half written does not fit its card, and the model at hand goes on. So it does where
-    ``licence`` is open and the new weights are for research only.
+    ``licence`` is open and the new weights are for research only, and where the groups of the new
+    card lie further apart than ``gaps`` allows.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         card: str | None = None,
         device: str = "cpu",
         licence: str = "research",
+        gaps: GapLimit | None = None,
     ) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         if modality not in MODALITIES:
@@ -83,6 +86,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         self._modality = modality
         self._source = (model, card, device)
         self._licence = licence
+        self._gaps = gaps
         self._stage = recognition_stage(modality)
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
@@ -94,7 +98,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         return Loaded(self._load())
 
     def _load(self) -> Recogniser:
-        found = load_recogniser(self._modality, *self._source)
+        found = load_recogniser(self._modality, *self._source, self._gaps)
         if self._licence == "open" and found.licence != "open":
             message = f"`licence: open` refuses {found.model_id}: its weights are for research only"
             raise AffectstreamError(message)

@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
 from model_serving.face import front_end as face
 from model_serving.front_end import FrontEnd
+from model_serving.gaps import GapLimit, check_gaps
 from model_serving.labels import read_outputs
 from model_serving.motion import front_end as motion
 from model_serving.net import check_filled
@@ -45,13 +46,19 @@ _LOADING = threading.Lock()
 _LOADED: dict[tuple[str, str, str | None, str], tuple[tuple[int, int, int], Recogniser]] = {}
 
 
-def load_recogniser(modality: str, model: str, card: str | None, device: str) -> Recogniser:
+def load_recogniser(
+    modality: str, model: str, card: str | None, device: str, gaps: GapLimit | None = None
+) -> Recogniser:
     """Return the recogniser of this model, one a process and device; a folder or hub id.
 
     A folder whose card was written anew is loaded again, and replaces what was cached.
+    With ``gaps``, as whatever estimates people does, a card of which groups lie too far apart is
+    refused; training and evaluation, which measure them, load without.
     Raises AffectstreamError where the card is missing or does not fit, a file is not the one that
     the card describes, the model can't be had, or the device is not there.
     """
+    if gaps is not None and model != CONSTANT:
+        check_gaps(read_card(_card_path(model, card)), gaps)
     source = (modality, model, card, device)
     with _LOADING, model_threads():
         stamp = _stamp(model, card)
@@ -61,9 +68,13 @@ def load_recogniser(modality: str, model: str, card: str | None, device: str) ->
         return cached[1]
 
 
+def _card_path(model: str, card: str | None) -> Path:
+    return Path(card) if card else Path(model) / CARD_FILE
+
+
 def _stamp(model: str, card: str | None) -> tuple[int, int, int]:
     """Return what changes when the card does; always the same where there is no file."""
-    path = Path(card) if card else Path(model) / CARD_FILE
+    path = _card_path(model, card)
     try:
         found = path.stat()
     except OSError:
@@ -122,7 +133,7 @@ def _net(net_class: Any, model: str, options: dict[str, Any]) -> Any:
 
 
 def _card(modality: str, model: str, card: str | None) -> ModelCard:
-    described = read_card(Path(card) if card else Path(model) / CARD_FILE)
+    described = read_card(_card_path(model, card))
     if described.modality != modality:
         message = f"model {model} is for {described.modality} by its card, not for {modality}"
         raise AffectstreamError(message)

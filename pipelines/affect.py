@@ -9,7 +9,7 @@ from apache_beam.pvalue import DoOutputsTuple
 
 from pipelines.config import Config
 from pipelines.govern.consent_feed import ConsentFeed
-from pipelines.govern.ledger import read_recorded_consents
+from pipelines.govern.ledger import read_recorded_consents, read_recorded_opt_ins
 from pipelines.kafka.clients import java_settings
 from pipelines.run.consumed import verify_consumed
 from pipelines.sinks import sinks_for
@@ -63,7 +63,7 @@ def rows_by_table(p: beam.Pipeline, config: Config) -> Rows:
     observed = observe(p, config, rows)  # OBSERVATIONS and pseudonymous context batches
     windows = observed | WindowSessions(windows=config.windows)
     # WINDOW batches: one row for each WINDOW_KEY and window
-    features = windows | FuseModalities(model=config.models.fusion)
+    features = windows | FuseModalities(model=config.models.fusion, gaps=config.models.gaps)
     decisions = rows.take(features[ON_TIME] | _decide(config))
     rows["observations"].append(observed | "Observations" >> beam.Filter(_is_observation))
     rows["emotion_features"].append(features[MAIN])
@@ -96,6 +96,7 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
             modality=modality,
             settings=config.models.recogniser(modality),
             licence=config.licence,
+            gaps=config.models.gaps,
         )
         # This modality's batches are observations from here on.
         stream = rows.take(stream | recognise)
@@ -148,8 +149,10 @@ def _decode(config: Config) -> DecodeEvents:
 
 
 def _decide(config: Config) -> DecideExpressions:
+    known = read_recorded_opt_ins if config.log else ConsentFeed
     return DecideExpressions(
         policy=config.scenarios,
         rules=config.decisions,
         landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
+        opt_ins=functools.partial(known, config),
     )

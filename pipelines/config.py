@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
+from model_serving.gaps import GapException, GapLimit
+from pipelines.access.settings import Access, Retention
 from pipelines.aggregate.settings import Aggregates
 from pipelines.govern.settings import Archive, Signatures
 from pipelines.kafka.users import Users
@@ -26,12 +28,13 @@ from schemas.settings import (
     Live,
     Media,
     ModelSettings,
+    Number,
     Online,
     Settings,
     Windows,
     expand_path,
 )
-from schemas.strict import fields_of, parse_yaml, read_text
+from schemas.strict import fields_of, parse_yaml, read_text, suggest
 
 _Section = TypeVar("_Section", bound=Settings)
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +52,8 @@ _NOT_OF_A_RUN = {
     "archive",
     "aggregates",
     "users",
+    "access",
+    "retention",
 }
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
@@ -65,6 +70,18 @@ class Models(Settings):
     face: ModelSettings = _shipped("face-compact")
     motion: ModelSettings = _shipped("motion-compact")
     fusion: Path = Field(default=WEIGHTS / "fusion", description="Folder of the fusion model")
+    max_gap: Number = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Largest gap between groups of people (0 to 1), in recall and in calibration, "
+        "on the card of a model that may run",
+    )
+    exceptions: Mapping[str, GapException] = Field(
+        default_factory=dict,
+        description="Models that may run all the same, by modality or `fusion`: each with a "
+        "`reason`, `by` whom and the day `until` which it holds; shipped ones have theirs",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -77,6 +94,20 @@ class Models(Settings):
             else value
             for name, value in given.items()
         }
+
+    @field_validator("exceptions")
+    @classmethod
+    def _name_a_model(cls, given: Mapping[str, GapException]) -> Mapping[str, GapException]:
+        known = {*MODALITIES, "fusion"}
+        for unknown in sorted(given.keys() - known):
+            message = f"{unknown!r} is no model: {suggest(unknown, known)}"
+            raise ValueError(message)
+        return given
+
+    @property
+    def gaps(self) -> GapLimit:
+        """What a card must show of groups of people for its model to run."""
+        return GapLimit(max_gap=self.max_gap, exceptions=self.exceptions)
 
     def recogniser(self, modality: str) -> ModelSettings:
         """Return the settings of this modality's recogniser."""
@@ -132,6 +163,8 @@ class Config(Settings):
     aggregates: Aggregates = Aggregates()
     signatures: Signatures = Signatures()
     users: Users = Users()
+    access: Access = Access()
+    retention: Retention = Retention()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -163,9 +196,14 @@ class Config(Settings):
     @property
     def fingerprint(self) -> str:
         """32 hex digits over all settings that a row may depend on."""
+        left_out: dict[str, Any] = dict.fromkeys(_NOT_OF_A_RUN, True)
+        left_out["models"] = {"max_gap", "exceptions"}  # they let a model run, or not
+        # Settings that came later are left out where they change nothing: runs keep their ids.
+        if self.decisions.avatar:
+            left_out["decisions"] = {"avatar"}
         given = {"signatures": self.signatures.keys, "evidence": self.evidence}
-        absent = {name for name, value in given.items() if not value}  # so ids of runs stay
-        text = self.model_dump_json(exclude=_NOT_OF_A_RUN | absent)
+        left_out |= {name: True for name, value in given.items() if not value}
+        text = self.model_dump_json(exclude=left_out)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -193,6 +231,16 @@ def load_kafka(path: Path | None, **flags: Any) -> Kafka:
 def load_users(path: Path | None) -> Users:
     """Build the names of the broker's users alone, from the same file."""
     return _load_section("users", Users, read_settings(path))
+
+
+def load_access(path: Path | None, **flags: Any) -> Access:
+    """Build the settings of who may read what alone, from the same file and flags."""
+    return _load_section("access", Access, read_settings(path, access=flags))
+
+
+def load_retention(path: Path | None) -> Retention:
+    """Build the settings of how long rows are kept alone, from the same file."""
+    return _load_section("retention", Retention, read_settings(path))
 
 
 def _load_section(name: str, kind: type[_Section], given: dict[str, Any]) -> _Section:

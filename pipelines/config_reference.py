@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ _TYPES = {
     str: "text",
     Path: "path",
     tuple: "list of texts",
+    Mapping: "names and values",
 }
 _CHOICE = "one of"
 _BOUNDS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
@@ -115,8 +116,10 @@ def _default(value: Any) -> str:
     """Return a default as it is written in YAML; paths of what ships are relative to it."""
     if value is PydanticUndefined:
         return "required"
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {given}" for name, given in value.items())
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

@@ -144,6 +144,10 @@ class Decisions(Settings):
         le=_YEAR_S,
         description="How long after its window's end a decision is valid, in seconds",
     )
+    avatar: bool = Field(
+        default=True,
+        description="Whether avatars move at all; `off` turns the mirroring of everybody off",
+    )
 
 
 class Media(Settings):

@@ -34,19 +34,26 @@ from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
 from transforms.deciding.history import NOTHING, History, Step, history_ids, prior_history_ids
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
+from transforms.gating.opt_ins import MIRRORING, KnowsOptIns, nobody_opted_in
 from transforms.stage import Outputs, count_time, stage_counters
 from transforms.window import Keyed
 
 Landed = Callable[[datetime], pa.Table]
-_MIRRORING = "avatar_mirroring"
+MayShow = Callable[[pa.Array, pa.Array], np.ndarray]
+"""Subjects and times → a mask of those who may be shown to others; see ``gating.opt_ins``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """Turns the drained windows of one shard into decisions and reviews."""
+    """Turns the drained windows of one shard into decisions and reviews.
+
+    An avatar moves only where its person may be shown to others, and nobody's does where
+    ``rules.avatar`` is off: such a decision has no weights, and its action is not to mirror.
+    """
 
     policy: ScenarioPolicy
     rules: Decisions
+    may_show: MayShow = nobody_opted_in
 
     def drain(
         self, pending: list[pa.RecordBatch], state: pa.RecordBatch | None
@@ -60,19 +67,37 @@ class Decider:
         rows = table.combine_chunks().to_batches()[0]
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
         history, ids, prior = History(self.rules, state), history_ids(rows), prior_history_ids(rows)
+        own = _text(rows["purpose"]) == MIRRORING
+        shown = self._shown(rows, own)
+        hidden = own & ~shown
         steps = [
-            history.advance(*(each.slice(start, stop - start) for each in (rows, ids, prior)))
+            history.advance(
+                rows.slice(start, stop - start),
+                ids.slice(start, stop - start),
+                prior.slice(start, stop - start),
+                hidden[start:stop],
+            )
             for start, stop in equal_runs(ends)
         ]
         step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
-        decisions = self._decisions(rows, step)
+        decisions = self._decisions(rows, step, shown, hidden)
         return decisions, self._reviews(rows, decisions), history.snapshot()
 
-    def _decisions(self, rows: pa.RecordBatch, step: Step) -> pa.RecordBatch:
+    def _shown(self, rows: pa.RecordBatch, own: np.ndarray) -> np.ndarray:
+        """Return a mask of the rows by which the person's own avatar may move."""
+        shown = np.zeros(rows.num_rows, bool)
+        if self.rules.avatar and own.any():
+            at = pa.array(np.flatnonzero(own))
+            shown[own] = self.may_show(rows["subject_ref"].take(at), rows["window_end"].take(at))
+        return shown
+
+    def _decisions(
+        self, rows: pa.RecordBatch, step: Step, shown: np.ndarray, hidden: np.ndarray
+    ) -> pa.RecordBatch:
         count = rows.num_rows
-        action, reason, reply = self._apply(rows, step)
+        action, reason, reply = self._apply(rows, step, shown, hidden)
         version = pa.repeat(self.policy.version, count)
-        mirrored = (action != "hold") & (_text(rows["purpose"]) == _MIRRORING)
+        mirrored = (action != "hold") & shown
         weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
         expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.rules.valid_s * 1e6)
         columns = {
@@ -94,20 +119,23 @@ class Decider:
         }
         return fill_schema(EXPRESSION_DECISIONS, columns, rows)
 
-    def _apply(self, rows: pa.RecordBatch, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _apply(
+        self, rows: pa.RecordBatch, step: Step, shown: np.ndarray, hidden: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return action, reason code and reply id a row."""
-        own = _text(rows["purpose"]) == _MIRRORING
-        action = np.where(own, "mirror", "observe").astype(object)
-        reason = np.full(rows.num_rows, "default", object)
+        action = np.where(shown, "mirror", "observe").astype(object)
+        unseen = "not_opted_in" if self.rules.avatar else "avatar_off"
+        reason = np.where(hidden, unseen, "default").astype(object)
         reply = np.full(rows.num_rows, None, object)
         scenario = _text(rows["scenario"])
         for name, rules in self.policy.scenarios.items():
             for expression, rule in rules.items():
-                shown = (scenario == name) & (step.held == EXPRESSIONS.index(expression))
-                ripe = shown & ((step.held_for >= rule.after) | _meets_context(rows, rule.at_once))
-                reason[shown & ~ripe] = "settling"
+                held = (scenario == name) & (step.held == EXPRESSIONS.index(expression))
+                ripe = held & ((step.held_for >= rule.after) | _meets_context(rows, rule.at_once))
+                reason[held & ~ripe] = "settling"
                 action[ripe], reason[ripe], reply[ripe] = rule.action, "scenario_rule", rule.reply
         weak = rows["abstained"].to_numpy(zero_copy_only=False) | (step.held == NOTHING)
+        action[hidden & (action == "mirror")] = "observe"  # a rule may say so too
         action[weak], reason[weak], reply[weak] = "hold", "abstained", None
         return action, reason, reply
 
@@ -173,8 +201,14 @@ class _Decide(beam.DoFn):
     LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
 
-    def __init__(self, policy: Path, rules: Decisions, landed: Landed | None) -> None:
-        self._make = functools.partial(_decider, policy, rules)
+    def __init__(
+        self,
+        policy: Path,
+        rules: Decisions,
+        landed: Landed | None,
+        opt_ins: Callable[[], KnowsOptIns] | None,
+    ) -> None:
+        self._make = functools.partial(_decider, policy, rules, opt_ins)
         self._landed = landed
 
     def setup(self) -> None:
@@ -230,23 +264,42 @@ def _by_shard(features: pa.RecordBatch) -> Keyed:
     return features["shard"][0].as_py(), features.select(_COLUMNS)
 
 
-def _decider(policy: Path, rules: Decisions) -> Decider:
-    return Decider(read_scenarios(policy), rules)
+def _decider(
+    policy: Path, rules: Decisions, opt_ins: Callable[[], KnowsOptIns] | None = None
+) -> Decider:
+    """Make what decides; the opt-ins are read once somebody's own avatar may move."""
+    if opt_ins is None:
+        return Decider(read_scenarios(policy), rules)
+    read = functools.cache(opt_ins)
+
+    def may_show(subjects: pa.Array, times: pa.Array) -> np.ndarray:
+        return read().may_show(subjects, times)
+
+    return Decider(read_scenarios(policy), rules, may_show)
 
 
 class DecideExpressions(beam.PTransform):
     """Feature batches of on-time panes → decision batches, and reviews under REVIEWS.
 
     ``landed`` gives histories to a job that has none: a time → the landed feature rows that those
-    which go on at that time follow from, of all shards.
+    which go on at that time follow from, of all shards. ``opt_ins`` is called once a worker, before
+    the first avatar moves; without it none does.
     """
 
-    def __init__(self, *, policy: Path, rules: Decisions, landed: Landed | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Path,
+        rules: Decisions,
+        landed: Landed | None = None,
+        opt_ins: Callable[[], KnowsOptIns] | None = None,
+    ) -> None:
         super().__init__()
-        self._policy, self._rules, self._landed = policy, rules, landed
+        self._policy, self._rules = policy, rules
+        self._landed, self._opt_ins = landed, opt_ins
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        decide = _Decide(self._policy, self._rules, self._landed)
+        decide = _Decide(self._policy, self._rules, self._landed, self._opt_ins)
         types = {REVIEWS: pa.RecordBatch}
         return (
             pcoll

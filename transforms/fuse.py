@@ -8,6 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from model_serving.fusion import Fusion, load_fusion
+from model_serving.gaps import GapLimit
 from schemas.arrow import fill_schema, take_rows, vector_column, vectors
 from schemas.modalities import MODALITIES
 from schemas.stages import MAIN, ON_TIME, Stage, Tagged
@@ -43,19 +44,22 @@ def fuse_batch(fusion: Fusion, windows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 class FuseModalities(beam.PTransform):
-    """WINDOW batches → feature batches, and those of on-time panes once more under ON_TIME."""
+    """WINDOW batches → feature batches, and those of on-time panes once more under ON_TIME.
 
-    def __init__(self, *, model: Path) -> None:
+    With ``gaps`` a model whose card shows groups too far apart is refused.
+    """
+
+    def __init__(self, *, model: Path, gaps: GapLimit | None = None) -> None:
         super().__init__()
-        self._model = model
+        self._model, self._gaps = model, gaps
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        make = functools.partial(_load, self._model)
+        make = functools.partial(_load, self._model, self._gaps)
         return run_stage(pcoll, Stage.FUSE, make, ON_TIME, placed=False)
 
 
-def _load(model: Path) -> Callable[[pa.RecordBatch], Tagged]:
-    fusion = load_fusion(model)
+def _load(model: Path, gaps: GapLimit | None) -> Callable[[pa.RecordBatch], Tagged]:
+    fusion = load_fusion(model, gaps)
 
     def fuse(windows: pa.RecordBatch) -> Tagged:
         features = fuse_batch(fusion, windows)

@@ -7,6 +7,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.ml.inference.base import RunInference
 
+from model_serving.gaps import GapLimit
 from model_serving.handler import Recognised, RecogniserHandler
 from model_serving.recogniser import Recogniser
 from schemas.settings import Licence, ModelSettings
@@ -19,13 +20,16 @@ from transforms.stage import Outputs, count_dead
 class IsolatingHandler(RecogniserHandler):
     """A recogniser's handler that an event costs no more than itself, whatever it makes raise."""
 
-    def __init__(self, *, modality: str, settings: ModelSettings, licence: Licence) -> None:
+    def __init__(
+        self, *, modality: str, settings: ModelSettings, licence: Licence, gaps: GapLimit | None
+    ) -> None:
         super().__init__(
             modality=modality,
             model=settings.model,
             card=settings.card,
             device=settings.device,
             licence=licence,
+            gaps=gaps,
         )
         self._isolation = Isolation(recognition_stage(modality))
 
@@ -67,14 +71,22 @@ class Recognise(beam.PTransform):
     Its payload columns end here; batches of other kinds pass as they are. So the recognisers stand
     in a row and not side by side: nothing has to be flattened, which the embedded runner would do
     by holding all observations of a log in memory (docs/adr/0004). Under an open ``licence`` the
-    workers refuse weights that are for research only.
+    workers refuse weights that are for research only, and with ``gaps`` those of which the groups
+    on the card lie too far apart.
     """
 
     def __init__(
-        self, *, modality: str, settings: ModelSettings, licence: Licence = "research"
+        self,
+        *,
+        modality: str,
+        settings: ModelSettings,
+        licence: Licence = "research",
+        gaps: GapLimit | None = None,
     ) -> None:
         super().__init__(recognition_stage(modality))
-        self._handler = IsolatingHandler(modality=modality, settings=settings, licence=licence)
+        self._handler = IsolatingHandler(
+            modality=modality, settings=settings, licence=licence, gaps=gaps
+        )
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         types = {DEAD: pa.RecordBatch}

@@ -26,6 +26,7 @@ from pipelines.backfill.rebuild import (
 )
 from pipelines.backfill.results import DayResult, Results
 from pipelines.config import Config
+from pipelines.govern.ledger import read_landed_opt_ins
 from pipelines.tables.changes import BACKFILL, REASON
 from pipelines.tables.history import earliest
 from schemas.table import PARTITION
@@ -44,8 +45,9 @@ def rebuild(
             Days before it are done.
         AffectstreamError: observations are lacking of a day that is to be written.
     """
-    fusion = load_fusion(config.models.fusion)
-    decider = Decider(read_scenarios(config.scenarios), config.decisions)
+    fusion = load_fusion(config.models.fusion, config.models.gaps)
+    may_show = read_landed_opt_ins(config).may_show
+    decider = Decider(read_scenarios(config.scenarios), config.decisions, may_show)
     histories: pa.RecordBatch | None = None
     objections = read_objections(config.tables)
     erasures = Erasures(config.tables) if write else None

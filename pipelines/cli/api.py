@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console
-from pipelines.serve.api.access import Role
 from schemas.errors import AffectstreamError
 
 commands = typer.Typer()
@@ -45,16 +44,19 @@ def serve(
 @tokens_app.command("add")
 def tokens_add(
     name: Annotated[str, typer.Argument(help="Whose token it is, for the list.")],
-    role: Annotated[Role, typer.Option(help="What it is for.")],
+    role: Annotated[str, typer.Option(help="What it is for: a role of `access.roles`.")],
     days: Annotated[float, typer.Option(min=0.001, max=3_650, help="How long it is valid.")] = 90,
     file: File = None,
     config: Settings = None,
 ) -> None:
     """Make a token and print it, this once; the file holds its hash alone."""
     _need_extra()
+    from pipelines.access.roles import read_roles
     from pipelines.serve.api.token_file import add_token
 
-    path = _settings(config, api={"tokens": file}).api.tokens
+    settings = _settings(config, api={"tokens": file})
+    path = settings.api.tokens
+    read_roles(settings.access.roles).named(role)
     typer.echo(add_token(path, name, role, timedelta(days=days)))
     console.print(f"a token for {role}, valid for {days:g} days, in {path}; it is not shown again")
 

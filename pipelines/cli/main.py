@@ -14,6 +14,7 @@ from rich.markup import escape
 from pipelines.cli import (
     aggregate,
     api,
+    audit,
     config,
     govern,
     kafka,
@@ -40,6 +41,7 @@ for room in (
     aggregate,
     serve,
     api,
+    audit,
     observe,
     models,
 ):

@@ -75,16 +75,22 @@ def dashboard(
     reviewer: Annotated[
         str | None, typer.Option(help="Name that reviews are stored under. Default: the user.")
     ] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Role that sees the page; default: `access.page_role`.")
+    ] = None,
+    config: Settings = None,
 ) -> None:
     """Serve a page over the tables: live expressions, health, reviews, explanations, erasures."""
     if find_spec("streamlit") is None:
         message = "the page needs Streamlit: pip install affectstream[dashboard]"
         raise AffectstreamError(message)
+    from pipelines.config import load_access
     from pipelines.serve.dashboard.server import serve_page
 
     console.print(f"the page: http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
     name = getpass.getuser() if reviewer is None else reviewer
-    serve_page(tables, port=port, metrics_url=metrics, reviewer=name)
+    access = load_access(config, page_role=role)
+    serve_page(tables, port=port, metrics_url=metrics, reviewer=name, access=access)
 
 
 @commands.command()

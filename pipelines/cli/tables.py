@@ -2,12 +2,21 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from pipelines.cli.app import KEYS, TABLES, Tables, Truth, TruthKeys, console
+from pipelines.cli.app import (
+    KEYS,
+    TABLES,
+    ConfiguredTables,
+    Settings,
+    Tables,
+    Truth,
+    TruthKeys,
+    console,
+)
 
 commands = typer.Typer()
 
@@ -58,6 +67,11 @@ def query(
         int,
         typer.Option(min=0, max=604_800, help="Seconds that it may take; 0 for any time."),
     ] = 60,
+    role: Annotated[
+        str | None,
+        typer.Option(help="Read as this role of `access.roles` does; the reading is logged."),
+    ] = None,
+    config: Settings = None,
 ) -> None:
     """Run SQL over the tables and the views of them that `describe` lists.
 
@@ -73,7 +87,15 @@ def query(
 
     moments = parse_asked("--as-of", as_of or [], parse_moment)
     versions = parse_asked("--changes-since", changes_since or [], parse_version)
-    found = run(tables, sql, as_of=moments, changes_since=versions, timeout_s=timeout or None)
+    limits: dict[str, Any] = {"as_of": moments, "changes_since": versions}
+    limits["timeout_s"] = timeout or None
+    if role is None:
+        found = run(tables, sql, **limits)
+    else:
+        from pipelines.access.logged_query import query_as
+        from pipelines.config import load_access
+
+        found = query_as(load_access(config), role, tables, sql, **limits)
     write_result(found, form.value, out)
 
 
@@ -115,19 +137,53 @@ def show(tables: Tables = TABLES, truth: Truth = None, keys: TruthKeys = KEYS) -
     run(tables, Console(), GroundTruth(truth, keys) if truth else None)
 
 
+class Report(StrEnum):
+    """What a report is about."""
+
+    SESSION = "session"
+    GOVERNANCE = "governance"
+
+
 @commands.command()
 def report(
-    tables: Tables = TABLES,
+    of: Annotated[
+        Report, typer.Argument(help="The tables' rows in pictures, or how they are governed.")
+    ] = Report.SESSION,
+    tables: ConfiguredTables = None,
     truth: Truth = None,
     keys: TruthKeys = KEYS,
-    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("build/report.html"),
+    out: Annotated[
+        Path | None, typer.Option(help="The file; default: build/report.html, or governance.md.")
+    ] = None,
+    config: Settings = None,
 ) -> None:
-    """Write one HTML page with pictures of what the tables hold."""
+    """Write one page: pictures of what the tables hold (HTML), or their governance (Markdown).
+
+    Governance is also printed: policy, refusals, consents, erasures, retention, models, roles and
+    the head of the audit log.
+    """
+    if of is Report.GOVERNANCE:
+        _report_governance(config, tables, out or Path("build/governance.md"))
+        return
     from pipelines.show.accuracy import GroundTruth
     from pipelines.show.report import write_report
 
     known = GroundTruth(truth, keys) if truth else None
-    console.print(f"report: {write_report(tables, out, known)}")
+    place = write_report(tables or TABLES, out or Path("build/report.html"), known)
+    console.print(f"report: {place}")
+
+
+def _report_governance(config: Path | None, tables: str | None, out: Path) -> None:
+    from datetime import UTC, datetime
+
+    from pipelines.config import load_config
+    from pipelines.show.governance import governance, print_governance, write_governance
+
+    flags = {"tables": tables} if config else {"tables": tables or TABLES, "keys": KEYS}
+    sections = governance(load_config(config, **flags))
+    print_governance(sections, Console())
+    place = write_governance(sections, out, datetime.now(UTC).date())
+    console.print(f"report: {place}")
 
 
 @commands.command()

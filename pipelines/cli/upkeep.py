@@ -41,19 +41,25 @@ def maintain(
         int, typer.Option(help="Hours for which files of old versions are kept, 1 to 87,600.")
     ] = 168,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
-    schedule: Annotated[bool, typer.Option(help="Print the retention schedule alone.")] = False,
+    schedule: Annotated[
+        bool, typer.Option(help="Print how long rows are kept, and what is deleted next, alone.")
+    ] = False,
     jars: Jars = JARS,
+    config: Settings = None,
 ) -> None:
     """Delete rows past their retention, sort and compact files, vacuum, clean the log."""
+    from pipelines.config import load_retention
     from pipelines.tables.maintain import Maintenance, print_maintained
     from pipelines.tables.maintain import maintain as run
+    from pipelines.tables.query import open_tables, standing
     from pipelines.tables.schedule import print_schedule
 
+    retention = load_retention(config) if config else None
     if schedule:
-        print_schedule(Console())
+        print_schedule(Console(), retention, open_tables(tables) if standing(tables) else {})
         return
     with _engine(engine, tables, jars) as chosen:
-        how = Maintenance(chosen, keep_hours=keep_hours, dry_run=dry_run)
+        how = Maintenance(chosen, keep_hours=keep_hours, dry_run=dry_run, retention=retention)
         done = run(tables, table or [], how, console)
     print_maintained(done, Console(), dry_run=dry_run)
 
@@ -71,12 +77,12 @@ def backfill(
         Source, typer.Option("--from", help="What they are rebuilt from.")
     ] = Source.OBSERVATIONS,
     tables: ConfiguredTables = None,
-    config: Settings = None,
     check: Annotated[
         bool, typer.Option(help="Compare with what landed; write nothing. Status 1: rows differ.")
     ] = False,
     engine: Chosen = EngineName.DELTALAKE,
     jars: Jars = JARS,
+    config: Settings = None,
 ) -> None:
     """Rebuild the features and decisions of past days from their observations."""
     from pipelines.backfill.backfill import backfill as run

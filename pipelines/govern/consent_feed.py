@@ -20,6 +20,7 @@ from schemas.errors import BrokerAwayError
 from schemas.events import GOVERNANCE
 from schemas.stages import CONSENT_AGE, Stage
 from transforms.gating.consent import Consents, Verdicts
+from transforms.gating.opt_ins import OptIns
 
 _FRESH_S = 1.0
 """A withdrawal closes the gate within this time at most, and a window is 5 s."""
@@ -33,7 +34,9 @@ class _Follower:
         self._kafka = config.kafka
         self._reader = LedgerReader.of(config)
         self._config = config
-        self._consents = Consents(read_landed(config.tables))
+        landed = read_landed(config.tables)
+        self._consents = Consents(landed)
+        self._opt_ins = OptIns(self._consents, landed)
         self._erasures, self._erasures_version = FollowedTable(config.tables, "erasures"), -1
         self._lock = threading.Lock()
         self._consumer: KafkaConsumer | None = None
@@ -66,7 +69,9 @@ class _Follower:
     def _read_erasures(self) -> None:
         table = self._erasures.newest()
         if table is not None and table.version() != self._erasures_version:
-            self._consents.bury(read_tombstones(self._config))
+            tombstones = read_tombstones(self._config)
+            self._consents.bury(tombstones)
+            self._opt_ins.bury(tombstones)
             self._erasures_version = table.version()
 
     def _read(self) -> None:
@@ -81,6 +86,8 @@ class _Follower:
             self._forget()
             raise
         self._consents.add(*new)
+        for rows in new:
+            self._opt_ins.add(rows)
         self._read_at = read_at
 
     def _forget(self) -> None:
@@ -115,6 +122,11 @@ class _Follower:
             _AGE_MS.update(round((time.monotonic() - self._read_at) * 1000))
         return found
 
+    def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
+        with self._lock:
+            self._refresh()
+            return self._opt_ins.may_show(subjects, times)
+
 
 @lru_cache(maxsize=1)
 def _follower(config: str) -> _Follower:
@@ -138,3 +150,7 @@ class ConsentFeed:
     def erased_until(self, events: pa.RecordBatch) -> np.ndarray:
         """Return until when each row's person is erased; see ``gating.consent.Consents``."""
         return self._follower.erased_until(events)
+
+    def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
+        """Return a mask of the subjects who may be shown; see ``gating.opt_ins.OptIns``."""
+        return self._follower.may_show(subjects, times)

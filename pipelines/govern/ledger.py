@@ -15,6 +15,7 @@ from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 from transforms.decoding.signatures import Signers, read_signers
 from transforms.gating.consent import Consents, ledger_rows
+from transforms.gating.opt_ins import OptIns
 from transforms.gating.policy import read_policy
 from transforms.gating.tombstones import Tombstones
 from transforms.isolation.isolate import Isolation
@@ -52,6 +53,21 @@ def read_tombstones(config: Config) -> Tombstones:
 def erasure_rows(root: Root) -> list[pa.RecordBatch]:
     """Return the ERASURES rows, those under way too; none where no such table stands."""
     return _landed(root, "erasures")
+
+
+def read_recorded_opt_ins(config: Config) -> OptIns:
+    """Return the opt-ins that are known once the whole log has been read."""
+    return _opt_ins(config, read_ledger(config))
+
+
+def read_landed_opt_ins(config: Config) -> OptIns:
+    """Return the opt-ins of the landed ledger alone, as for a backfill."""
+    return _opt_ins(config, read_landed(config.tables))
+
+
+def _opt_ins(config: Config, ledger: list[pa.RecordBatch]) -> OptIns:
+    tombstones = read_tombstones(config)
+    return OptIns(Consents(ledger, tombstones), ledger, tombstones)
 
 
 class LedgerReader:

@@ -247,7 +247,7 @@ def _window(config: Config, batch: pa.RecordBatch) -> Iterator[Step]:
     window_id = rows["window_id"][0].as_py()
     yield Step(Stage.WINDOW, _since(started), f"{where}, window_id {window_id}")
     started = time.perf_counter()
-    fused = fuse_batch(load_fusion(config.models.fusion), rows)
+    fused = fuse_batch(load_fusion(config.models.fusion, config.models.gaps), rows)
     shown = _list(_first(fused, "expression", "confidence", "valence", "arousal"))
     yield Step(Stage.FUSE, _since(started), f"of this event alone: {shown}")
     for table, columns in _LANDED_WINDOW.items():

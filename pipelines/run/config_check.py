@@ -19,13 +19,15 @@ from rich.text import Text
 from safetensors import SafetensorError, safe_open
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
+from model_serving.gaps import explain_gaps
+from pipelines.access.roles import read_roles
 from pipelines.config import Config, contradictions, explain, explain_closed_weights, read_settings
 from pipelines.serve.api.token_file import read_tokens
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
 from schemas.settings import Kafka, Live
-from schemas.strict import check_regular, read_secret
+from schemas.strict import check_regular, read_secret, suggest
 from schemas.tables import TABLES
 from transforms.deciding.scenarios import read_scenarios
 from transforms.decoding.signatures import read_signers
@@ -106,7 +108,7 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
     yield from _kafka_problems(config.kafka)
     yield from _secret_problems(config)
     yield from _store_problems(config.online.store)
-    yield from _failure(lambda: read_tokens(config.api.tokens))
+    yield from _access_problems(config)
     yield from _host_problems(config.api.host)
 
 
@@ -207,6 +209,9 @@ def _model_problems(config: Config) -> Problems:
         path = Path(card) if card else folder / CARD_FILE
         problems = [*_failure(functools.partial(_read_into, cards, name, path))]
         yield from problems or _folder_problems(name, folder, cards[name])
+    for described in cards.values():
+        if problem := explain_gaps(described, models.gaps):
+            yield problem
     if config.licence == "open" and (refusal := explain_closed_weights(cards)):
         yield refusal
 
@@ -294,6 +299,23 @@ def _store_problems(store: str) -> Problems:
             head = file.read(len(_SQLITE))
         if head and head != _SQLITE:
             yield f"`online.store` is {store}, which is no sqlite database: name another file"
+
+
+def _access_problems(config: Config) -> Problems:
+    """Yield why nobody could ask: roles or tokens that cannot be read, or that do not agree."""
+    problems = [*_failure(lambda: read_roles(config.access.roles))]
+    problems += _failure(lambda: read_tokens(config.api.tokens))
+    yield from problems or _role_problems(config)
+    yield from _place_problems(config.access.audit, "access.audit")
+
+
+def _role_problems(config: Config) -> Problems:
+    known = read_roles(config.access.roles).roles
+    asked = [("access.page_role", config.access.page_role)] if config.access.page_role else []
+    asked += [(f"token {token.id}", token.role) for token in read_tokens(config.api.tokens)]
+    for what, role in asked:
+        if role not in known:
+            yield f"{what} has the role {role!r}, which is none: {suggest(role, known)}"
 
 
 def _host_problems(host: str) -> Problems:

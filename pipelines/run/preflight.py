@@ -61,9 +61,9 @@ def load_models(models: Models) -> "dict[str, Recogniser]":
     from model_serving.fusion import load_fusion  # noqa: PLC0415
     from model_serving.loader import load_recogniser  # noqa: PLC0415
 
-    load_fusion(models.fusion)
+    load_fusion(models.fusion, models.gaps)
     chosen = {modality: models.recogniser(modality) for modality in MODALITIES}
     return {
-        modality: load_recogniser(modality, its.model, its.card, its.device)
+        modality: load_recogniser(modality, its.model, its.card, its.device, models.gaps)
         for modality, its in chosen.items()
     }

@@ -176,7 +176,7 @@ def consent(subject: Subject, event_id: str, time_ms: int, *, granted: bool) -> 
     """Return the event by which a subject grants or withdraws every purpose and modality used."""
     payload: dict[str, Any] = {
         "granted": granted,
-        "purposes": ["avatar_mirroring", "recommendation"],
+        "purposes": ["avatar_mirroring", "show_to_others", "recommendation"],
         "modalities": list(MODALITIES),
     }
     if granted and subject.age_band == "child":

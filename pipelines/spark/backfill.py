@@ -39,6 +39,7 @@ from pipelines.backfill.rebuild import (
 )
 from pipelines.backfill.results import DayResult, Results
 from pipelines.config import Config
+from pipelines.govern.ledger import read_landed_opt_ins
 from pipelines.spark.commits import folder_of, lost_races, place_of
 from pipelines.tables.changes import BACKFILL, read_changes, spark_reason
 from pipelines.tables.history import earliest
@@ -124,10 +125,10 @@ def _features(config: Config, days: Days, stand: dict[str, DataFrame]) -> DataFr
     )
     known = stand["emotion_features"]
     carried = known.where(_on(days)).select(*CARRIED, _chunk("window_start", together))
-    windows, model = config.windows, config.models.fusion
+    windows, model, gaps = config.windows, config.models.fusion, config.models.gaps
 
     def make(observed: pa.Table, carried: pa.Table) -> pa.Table:
-        features = rebuild_features(observed, windows, load_fusion(model))
+        features = rebuild_features(observed, windows, load_fusion(model, gaps))
         return _plain_lists(carry_context(features, carried))
 
     both = observed.groupBy("chunk").cogroup(carried.groupBy("chunk"))
@@ -143,7 +144,8 @@ def _decisions(
     )
     known = before.select(*DECIDED_ON).unionByName(features.select(*DECIDED_ON))
     over = known.where(col("window_end") < lit(end))
-    decider = Decider(read_scenarios(config.scenarios), config.decisions)
+    may_show = read_landed_opt_ins(config).may_show
+    decider = Decider(read_scenarios(config.scenarios), config.decisions, may_show)
 
     def make(known: pa.Table) -> pa.Table:
         decided, _ = rebuild_decisions(known.select(DECIDED_ON), decider, None)

@@ -4,7 +4,7 @@ Nothing of a view is stored. Its columns carry ``doc``, ``unit`` and ``range`` a
 tables do. All views keep ``purpose``: a window that was processed for two purposes is two rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -371,3 +371,11 @@ def tables_of(view: View) -> tuple[str, ...]:
     """Return the tables that a view reads, through other views too."""
     names = (tables_of(VIEWS[name]) if name in VIEWS else (name,) for name in view.reads)
     return tuple(dict.fromkeys(table for found in names for table in found))
+
+
+def views_for(names: Iterable[str]) -> list[View]:
+    """Return the views of these names and those that they read, each after what it reads."""
+    wanted = set(names)
+    for view in reversed(list(VIEWS.values())):
+        wanted |= set(view.reads) if view.name in wanted else set()
+    return [view for view in VIEWS.values() if view.name in wanted]

@@ -2,8 +2,8 @@
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
@@ -15,8 +15,17 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table as Grid
 
+from pipelines.access.settings import Retention
 from pipelines.tables.engine import Engine
 from pipelines.tables.query import open_tables
+from pipelines.tables.schedule import (
+    RETENTION_DAYS,
+    expired_by_modality,
+    first_kept_day,
+    limits_of,
+    own_retention,
+    properties_of,
+)
 from schemas.errors import AffectstreamError
 from schemas.strict import suggest
 from schemas.table import NO_DAY, PARTITION, Root, Table
@@ -50,7 +59,8 @@ class Work:
     """What there is to do in one table, as its files say.
 
     ``cutoff`` is the first day that is kept; the days to sort and to compact come after it.
-    ``undated`` are the files, by their paths, of expired rows of no known day.
+    ``undated`` are the files, by their paths, of expired rows of no known day. ``modalities`` are
+    those of which rows are kept for a shorter time and stand too long: the first day that is kept.
     """
 
     cutoff: dt.date | None
@@ -58,6 +68,7 @@ class Work:
     expired_rows: int
     sort: list[dt.date]
     compact: list[dt.date]
+    modalities: Mapping[str, dt.date] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +84,16 @@ class Maintained:
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """How to maintain tables: by which engine, as of when, and what vacuum keeps."""
+    """How to maintain tables: by which engine, as of when, and what vacuum keeps.
+
+    Without a ``retention`` each table is kept as long as it says itself.
+    """
 
     engine: Engine
     keep_hours: int = WEEK_H
     dry_run: bool = False
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    retention: Retention | None = None
 
 
 def maintain(
@@ -109,13 +124,17 @@ def maintain(
         return [_maintain(TABLES[name], table, how, status) for name, table in tables.items()]
 
 
-def plan(table: Table, files: pa.Table, sorted_until: dt.date | None, now: dt.datetime) -> Work:
+def plan(
+    table: Table,
+    files: pa.Table,
+    sorted_until: dt.date | None,
+    now: dt.datetime,
+    retention: Retention | None = None,
+) -> Work:
     """Say what there is to do, from the files of a table as ``get_add_actions`` lists them."""
     days = files[f"partition.{PARTITION}"].to_pylist()
     sizes, rows = files["size_bytes"].to_pylist(), files["num_records"].to_pylist()
-    cutoff = None
-    if table.retention_days is not None:
-        cutoff = now.date() - dt.timedelta(days=table.retention_days)
+    cutoff = first_kept_day(limits_of(table, retention or Retention())[0], now)
     undated = _expired_undated(files, cutoff)
     expired = {day for day in days if cutoff is not None and day < cutoff and day != NO_DAY}
     # Files of no known day are left as they were added: their age is all that tells theirs.
@@ -175,9 +194,17 @@ def _chosen(root: Root, names: Sequence[str]) -> dict[str, DeltaTable]:
 
 
 def _maintain(table: Table, stands: DeltaTable, how: Maintenance, status: Status) -> Maintained:
+    retention = how.retention or own_retention(table, stands)
     files = pa.table(stands.get_add_actions(flatten=True))
-    work = plan(table, files, _sorted_until(stands), how.clock())
+    work = plan(table, files, _sorted_until(stands), how.clock(), retention)
+    expired = expired_by_modality(table, stands, retention, how.clock())
+    work = replace(
+        work,
+        expired_rows=work.expired_rows + sum(rows for _, rows in expired.values()),
+        modalities={modality: day for modality, (day, _) in expired.items()},
+    )
     if not how.dry_run:
+        _note_retention(stands, properties_of(table, retention))
         _rewrite(table, stands, work, how.engine, status)
         status.update(f"{table.name}: vacuum")
         stands.update_incremental()
@@ -192,6 +219,21 @@ def _maintain(table: Table, stands: DeltaTable, how: Maintenance, status: Status
     return Maintained(table.name, work, files.num_rows, after, vacuumed)
 
 
+def _note_retention(stands: DeltaTable, wanted: dict[str, str]) -> None:
+    """Let the table tell how long its rows are kept; a writer's commit is then tried again."""
+    known = stands.metadata().configuration
+    whole = wanted.get(RETENTION_DAYS)
+    for name in known:
+        if name.startswith(f"{RETENTION_DAYS}.") and name not in wanted and whole is not None:
+            wanted = wanted | {name: whole}  # a property cannot be taken away
+    if wanted.items() - known.items():
+        _commit(stands, lambda: _set(stands, wanted))
+
+
+def _set(stands: DeltaTable, properties: dict[str, str]) -> None:
+    stands.alter.set_table_properties(properties, raise_if_not_exists=False)
+
+
 def _rewrite(table: Table, stands: DeltaTable, work: Work, engine: Engine, status: Status) -> None:
     if (cutoff := work.cutoff) is not None:
         status.update(f"{table.name}: rows before {cutoff}")
@@ -201,6 +243,10 @@ def _rewrite(table: Table, stands: DeltaTable, work: Work, engine: Engine, statu
         status.update(f"{table.name}: rows of no known day")
         for expired in _undated_predicates(table, stands, work.undated):
             _commit(stands, partial(engine.delete, stands, expired))
+    for modality, day in work.modalities.items():
+        status.update(f"{table.name}: {modality} before {day}")
+        earlier = f"{PARTITION} < DATE '{day}' AND {PARTITION} <> DATE '{NO_DAY}'"
+        _commit(stands, partial(engine.delete, stands, f"{earlier} AND modality = '{modality}'"))
     for day in work.sort:
         status.update(f"{table.name}: sorting {day}")
         _commit(stands, partial(engine.sort, stands, day, sort_columns(table)))

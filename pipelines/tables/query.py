@@ -9,13 +9,14 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from pipelines.tables.analyst_views import VIEWS, View, tables_of
+from pipelines.access.restricted import Reader, Shown, restrict
+from pipelines.tables.analyst_views import VIEWS, View, tables_of, views_for
 from pipelines.tables.arrow_types import plain_types
 from pipelines.tables.changes import name_of
 from pipelines.tables.statement import check_reads, named_in, per_table, tables_named_in
@@ -57,6 +58,7 @@ def query(
     as_of: AsOf | None = None,
     changes_since: ChangesSince | None = None,
     timeout_s: float | None = None,
+    reader: Reader | None = None,
 ) -> pa.Table:
     """Run one reading SQL statement over the tables under this root, and the views of them.
 
@@ -73,6 +75,7 @@ def query(
         timeout_s: seconds after which the call gives up, None for never. The engine cannot be
             interrupted: a statement that was given up, by Ctrl-C too, goes on in a thread of its
             own until it or the process ends.
+        reader: who reads, by a role; what the role does not see is not there. None sees all.
 
     A statement may take half of the machine's memory.
 
@@ -83,16 +86,32 @@ def query(
     """
     check_reads(sql)
     places = _places(root)
-    opened = {name: _open_table(places[name]) for name in tables_named_in(sql, places)}
+    if reader is not None and not (as_of is None and changes_since is None):
+        reader.check_past()
+    wanted = tables_named_in(sql, places) if reader is None else reader.needed(sql)
+    opened = {name: _open_table(places[name]) for name in wanted if name in places}
     named = list(opened)
     for name, moment in _moments(as_of, named).items():
         opened[name] = open_at(opened[name], moment)
     versions = per_table("--changes-since", changes_since, named)
-    if not versions:
-        return _run_within(timeout_s, lambda: _run(sql, opened, places))
     with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
         opened |= {n: _changes(opened[n], version, folder) for n, version in versions.items()}
-        return _run_within(timeout_s, lambda: _run(sql, opened, places, versions))
+        asked = _Asked(sql, opened, places, versions, reader, folder)
+        return _run_within(timeout_s, lambda: _run(asked))
+
+
+class _Asked(NamedTuple):
+    """A statement, the tables that it may read, and the places of all that stand.
+
+    ``changed`` are the tables that stand for their changes; ``folder`` is for the reader's tables.
+    """
+
+    sql: str
+    opened: dict[str, DeltaTable]
+    places: dict[str, str]
+    changed: Iterable[str]
+    reader: Reader | None
+    folder: str
 
 
 def _moments(as_of: AsOf | None, named: list[str]) -> dict[str, Moment]:
@@ -214,22 +233,12 @@ def _run_within(timeout_s: float | None, work: Callable[[], pa.Table]) -> pa.Tab
     return results[0]
 
 
-def _run(
-    sql: str, opened: dict[str, DeltaTable], places: dict[str, str], changed: Iterable[str] = ()
-) -> pa.Table:
-    engine = QueryBuilder(_SETTINGS)
+def _run(asked: _Asked) -> pa.Table:
     try:
-        # As a setting of the session it isn't known; it has to be a statement.
-        engine.execute(f"SET datafusion.runtime.memory_limit = '{_memory_limit()}K'").read_all()
-        for name, table in opened.items():
-            engine.register(name, table)
-        for view in _views_named_in(sql):
-            if not _hindrance(view, places, changed):
-                engine.execute(f"CREATE VIEW {view.name} AS {view.sql}").read_all()
-        result = pa.table(engine.execute(sql))
+        shown = _shown(asked)
+        result = pa.table(_engine(*shown).execute(asked.sql))
     except (DeltaError, pa.ArrowException, OSError) as error:
-        hint = _sentence(str(error))
-        message = f"the query does not run: {hint} ({_known(hint, places, changed)})"
+        message = f"the query does not run: {_explain(_sentence(str(error)), asked)}"
         raise AffectstreamError(message) from error
     if not result.num_columns:
         message = "the query returns no column: name what to select (SELECT … INTO is not read)"
@@ -237,20 +246,34 @@ def _run(
     return plain_types(result)
 
 
+def _shown(asked: _Asked) -> Shown:
+    """Return the tables and views that the statement meets."""
+    ready = {
+        name: view
+        for name, view in VIEWS.items()
+        if not _hindrance(view, asked.places, asked.changed)
+    }
+    if asked.reader is None:
+        # A name may also be that of an alias: a view that can't be had is no error until it's read.
+        views = [v for v in views_for(named_in(asked.sql, VIEWS)) if v.name in ready]
+        return Shown(asked.opened, views)
+    return restrict(asked.reader, asked.sql, asked.opened, ready, asked.folder, _engine)
+
+
+def _engine(tables: Mapping[str, DeltaTable], views: Iterable[View]) -> QueryBuilder:
+    engine = QueryBuilder(_SETTINGS)
+    # As a setting of the session it isn't known; it has to be a statement.
+    engine.execute(f"SET datafusion.runtime.memory_limit = '{_memory_limit()}K'").read_all()
+    for name, table in tables.items():
+        engine.register(name, table)
+    for view in views:
+        engine.execute(f"CREATE VIEW {view.name} AS {view.sql}").read_all()
+    return engine
+
+
 def _memory_limit() -> int:
     """Return half of the machine's memory, in KiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2048
-
-
-def _views_named_in(sql: str) -> list[View]:
-    """Return the views that a statement names and those that they read, each after what it reads.
-
-    A name may also be that of an alias: a view that cannot be had is no error until it is read.
-    """
-    wanted = set(named_in(sql, VIEWS))
-    for view in reversed(list(VIEWS.values())):
-        wanted |= set(view.reads) if view.name in wanted else set()
-    return [view for view in VIEWS.values() if view.name in wanted]
 
 
 def _hindrance(view: View, places: dict[str, str], changed: Iterable[str]) -> str | None:
@@ -267,14 +290,21 @@ def _hindrance(view: View, places: dict[str, str], changed: Iterable[str]) -> st
     return None
 
 
-def _known(hint: str, places: dict[str, str], changed: Iterable[str]) -> str:
-    """Say why the view that the engine did not find is not there, or which tables and views are."""
-    hindrances = {view.name: _hindrance(view, places, changed) for view in VIEWS.values()}
+def _explain(hint: str, asked: _Asked) -> str:
+    """Say why the engine did not run a statement, and which tables and views there are."""
+    if asked.reader is not None and (refusal := asked.reader.explain(hint, asked.sql)):
+        return refusal
+    hindrances = {
+        view.name: _hindrance(view, asked.places, asked.changed)
+        for view in VIEWS.values()
+        if asked.reader is None or view.name in asked.reader.role.tables
+    }
     for name, hindrance in hindrances.items():
         if hindrance and f".{name}' not found" in hint:
-            return hindrance
+            return f"{hint} ({hindrance})"
     ready = [name for name, hindrance in hindrances.items() if not hindrance]
-    return f"tables here: {', '.join(places)}; views: {', '.join(ready)}"
+    known = [n for n in asked.places if asked.reader is None or n in asked.reader.role.tables]
+    return f"{hint} (tables here: {', '.join(known)}; views: {', '.join(ready)})"
 
 
 def _sentence(hint: str) -> str:

@@ -18,9 +18,11 @@ from tests.support.records import raw, record
 GAZE = (Path(__file__).parent / "gaze_front_end.py.txt").read_text()
 GRANTED = {
     "granted": True,
-    "purposes": ["avatar_mirroring"],
+    "purposes": ["avatar_mirroring", "show_to_others"],
     "modalities": ["text", "motion"],
 }
+
+ALLOWED = {"reason": "its groups do not matter here", "by": "a test", "until": "9000-01-01"}
 
 
 @pytest.fixture
@@ -306,7 +308,7 @@ def test_a_modality_with_its_recogniser_touches_twelve_files(
             before=MODEL.format()
             + "config = load_config(None, log=config.log, tables=config.tables, keys=config.keys, "
             "models={**{name: {'model': 'constant'} for name in ('text', 'voice', 'face', "
-            "'motion')}, 'gaze': {'model': 'gaze'}})",
+            f"'motion')}}, 'gaze': {{'model': 'gaze'}}, 'exceptions': {{'gaze': {ALLOWED!r}}}}})",
             after="""
 from pipelines.tables.check import check_tables
 print(json.dumps([

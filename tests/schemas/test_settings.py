@@ -17,6 +17,8 @@ UNITS = {
     "_days": ("day",),
     "_rows": ("rows",),
     ".port": ("Port",),
+    "epsilon": ("ε",),
+    "delta": ("Probability",),
 }
 
 

@@ -20,11 +20,14 @@ NO_METRICS = "http://127.0.0.1:9/metrics"
 
 
 @contextmanager
-def dashboard(folder: Path, root: Path, metrics: str = NO_METRICS) -> Iterator[str]:
+def dashboard(folder: Path, root: Path, metrics: str = NO_METRICS, *more: str) -> Iterator[str]:
     """Serve the page over the tables under ``root`` and give its address."""
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "pipelines.cli.main", "dashboard", "--tables", str(root)]
+    settings = folder / "access.yaml"
+    settings.write_text(f"access: {{audit: {folder / 'audit'}}}\n")
     command += ["--port", str(port), "--metrics", metrics, "--reviewer", REVIEWER]
+    command += ["--config", str(settings), *more]
     server = Process("dashboard", folder, command, port, {"PYTHONPATH": str(ROOT)})
     server.start()
     try:

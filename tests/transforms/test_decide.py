@@ -26,7 +26,19 @@ from transforms.deciding.history import HISTORY
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
-DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions())
+
+
+def everybody(subjects: pa.Array, times: pa.Array) -> np.ndarray:
+    """Return that all of them opted in to be shown."""
+    assert len(subjects) == len(times)
+    return np.ones(len(subjects), bool)
+
+
+class Everybody:
+    may_show = staticmethod(everybody)
+
+
+DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions(), everybody)
 
 
 def feature(window: int, expression: str, *, peak: float = 0.8, subject: str = "a", **more) -> dict:
@@ -191,7 +203,7 @@ def test_a_decision_names_what_it_was_made_from_and_when_it_ends() -> None:
     assert row["event_date"] == end.date()
     assert row["policy_version"] == DECIDER.policy.version
     assert (row["window_id"], row["scene_id"], row["region"]) == ("a-0", "scene", "US")
-    brief = Decider(DECIDER.policy, Decisions(valid_s=0.25))
+    brief = Decider(DECIDER.policy, Decisions(valid_s=0.25), everybody)
     rows = [{name: feature(0, "joy").get(name) for name in EMOTION_FEATURES.names}]
     given = [pa.RecordBatch.from_pylist(rows, schema=EMOTION_FEATURES)]
     (short,) = brief.drain(given, None)[0].to_pylist()
@@ -199,7 +211,7 @@ def test_a_decision_names_what_it_was_made_from_and_when_it_ends() -> None:
 
 
 def test_decisions_of_two_policies_on_one_window_are_two_rows() -> None:
-    newer = Decider(DECIDER.policy.model_copy(update={"version": "next"}), DECIDER.rules)
+    newer = Decider(DECIDER.policy.model_copy(update={"version": "next"}), DECIDER.rules, everybody)
     rows = [feature(n, "anger", scenario="support") for n in range(2)]
     full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
     given = [pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)]
@@ -230,7 +242,7 @@ def ruled(*rows: dict[str, Any]) -> tuple[list[tuple[Any, ...]], list[tuple[str,
     """Return (action, reason, reply) of each window, and (window, reason) of each review."""
     full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
     given = [pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)]
-    out, reviews, _ = Decider(RULES, Decisions()).drain(given, None)
+    out, reviews, _ = Decider(RULES, Decisions(), everybody).drain(given, None)
     assert reviews.schema == REVIEW_QUEUE
     assert set(reviews["reviewer_decision"].to_pylist()) <= {None}
     return (
@@ -347,6 +359,7 @@ def test_the_graph_decides_in_order_and_goes_on_from_what_landed(known: int) -> 
                 policy=POLICIES / "scenarios.yaml",
                 rules=Decisions(),
                 landed=landed if known else None,
+                opt_ins=Everybody,
             )
         )
         assert_that(out[MAIN], same_rows(wanted, "decision_id"), label="decisions")

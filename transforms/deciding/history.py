@@ -81,10 +81,17 @@ class History:
         """Return the HISTORY rows that rebuild this object."""
         return self._state
 
-    def advance(self, features: pa.RecordBatch, ids: pa.Array, prior: pa.Array) -> Step:
+    def advance(
+        self,
+        features: pa.RecordBatch,
+        ids: pa.Array,
+        prior: pa.Array,
+        hidden: np.ndarray | None = None,
+    ) -> Step:
         """Take the feature rows of one window, one a history, and return what they did.
 
-        A row whose id has no history goes on from that of its ``prior`` id: keys were rotated.
+        A row whose id has no history goes on from that of its ``prior`` id: keys were rotated. Rows
+        that are ``hidden`` have no intensity at once; what is shown again begins from there.
         """
         rules = self._rules
         now = features["window_end"].cast(pa.int64()).to_numpy()
@@ -107,6 +114,8 @@ class History:
         target = np.where((held == NOTHING) | (held == _NEUTRAL), 0.0, confidence)
         last = before["intensity"].fill_null(0).to_numpy(zero_copy_only=False)
         intensity = last + np.clip(target - last, -rules.max_change, rules.max_change)
+        if hidden is not None:
+            intensity = np.where(hidden, 0.0, intensity)
 
         drifted = baseline + rules.drift * (affect - baseline)
         columns = [

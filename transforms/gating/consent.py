@@ -40,7 +40,7 @@ def ledger_rows(
     """Return CONSENT_LEDGER rows of a governance batch, and dead letters of what does not count.
 
     ``events`` is a pseudonymous batch of kind consent or erasure, ``purposes`` are those that the
-    policy knows. A consent is a row for each purpose and modality, at most 9 times 5: a grant
+    policy knows. A consent is a row for each purpose and modality, at most 10 times 5: a grant
     counts only for names that are known, exactly as they are written, and a name that nobody knows
     makes a withdrawal one of all. An erasure request is one row for every purpose and modality. A
     prohibition that ``suspends`` is a row of its own kind: it closes the gate, and nothing is

@@ -16,7 +16,6 @@ import yaml
 
 from infra.processes import ROOT, Process, free_ports
 from pipelines.config import load_config
-from pipelines.serve.api.access import Role
 from pipelines.serve.api.token_file import add_token
 from pipelines.serve.follow import Changes, Position
 from pipelines.serve.online import COLUMNS
@@ -65,13 +64,14 @@ def _server(folder: Path, names: list[str]) -> Iterator[tuple[int, str, int]]:
     (port,) = free_ports(1)
     store, tokens = folder / "online.sqlite", folder / "tokens.json"
     _fill(Online(store=str(store)), names)
-    token = add_token(tokens, "bench", Role.ANALYST, timedelta(days=1))
+    token = add_token(tokens, "bench", "analyst", timedelta(days=1))
     config = load_config(
         None,
         tables=folder / "tables",
         keys=folder / "keys.yaml",
         online={"store": str(store)},
         api={"port": port, "tokens": tokens, "requests_per_s": 1e6},
+        access={"audit": folder / "audit"},
     )
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import getpass
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -19,12 +20,22 @@ from rich.console import Console
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
+from pipelines.access.audit import AuditLog, Entry
+from pipelines.access.audit_writer import AuditWriter
+from pipelines.access.roles import Grant, read_roles
 from pipelines.config import Config
 from pipelines.observe.catalogue import API
 from pipelines.observe.exporter import Exporter
-from pipelines.serve.api.access import Purposes, Resource
-from pipelines.serve.api.bodies import Decision, Explanation, Features, History, encode, respond
-from pipelines.serve.api.guard import Guard, RateLimit, purposes_for
+from pipelines.serve.api.bodies import (
+    Decision,
+    Explanation,
+    Features,
+    History,
+    encode,
+    respond,
+    without_hidden,
+)
+from pipelines.serve.api.guard import Guard, RateLimit, purposes_for, role_for
 from pipelines.serve.api.landed import HISTORY, LandedRows
 from pipelines.serve.api.online import Lookups
 from pipelines.serve.api.problems import MEDIA_TYPE, Problem, ProblemBody, ProblemError, answer
@@ -69,8 +80,10 @@ class Service:
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC) + offset
         self.settings = config.api
         self.lookups = Lookups(config.online, config.api.timeout_s, self.now)
-        self.landed = LandedRows(config.tables)
+        self.roles = read_roles(config.access.roles)
+        self.landed = LandedRows(config.tables, self.now)
         self.exporter = Exporter(API)
+        self.audit = AuditWriter(AuditLog(config.access.audit, config.access.audit_days))
         self._threads = ThreadPoolExecutor(_THREADS, "tables")
         self._waiting = 0
         self._ready_at = float("-inf")
@@ -80,6 +93,7 @@ class Service:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.lookups.close()
         self.exporter.close()
+        self.audit.close()
 
     async def ask_tables(self, question: Callable[[], Result]) -> Result:
         """Return the answer of a question to the tables.
@@ -116,14 +130,22 @@ class Service:
             self._ready_at = now
 
     async def newest(
-        self, request: Request, table: str, resource: Resource, who: str, purpose: str | None
+        self, request: Request, table: str, page: str, who: str, purpose: str | None
     ) -> Response:
         """Answer with a subject's newest row of a table."""
-        purposes = purposes_for(request.state.caller, resource, purpose)
-        entry = await self.lookups.find(table, who, purposes)
-        if entry is None:
+        role = role_for(self.roles, request.state.caller, page)
+        grant = role.tables[table]
+        entry = await self.lookups.find(table, who, purposes_for(role, page, purpose))
+        # A decision is served until it expires; only windows have an age of their own.
+        if entry is None or not _is_young(grant, entry.window_end, self.now()):
             raise ProblemError(Problem.SUBJECT_UNKNOWN)
-        return respond(request, entry.row)
+        request.state.rows = 1
+        body = entry.row if grant.columns_whole else without_hidden(grant, entry.row)
+        return respond(request, body)
+
+
+def _is_young(grant: Grant, end_us: int, now: datetime) -> bool:
+    return grant.max_age_s is None or end_us / 1e6 + grant.max_age_s > now.timestamp()
 
 
 def build_app(service: Service) -> FastAPI:
@@ -159,8 +181,7 @@ def _add_lookups(app: FastAPI, service: Service) -> None:
     )
     async def latest(request: Request, subject_ref: Subject, purpose: Purpose = None) -> Response:
         """Return the newest features of a subject that have not expired."""
-        resource = Resource.LATEST
-        return await service.newest(request, "emotion_features", resource, subject_ref, purpose)
+        return await service.newest(request, "emotion_features", "latest", subject_ref, purpose)
 
     @app.get(
         "/v1/subjects/{subject_ref}/decision",
@@ -169,8 +190,9 @@ def _add_lookups(app: FastAPI, service: Service) -> None:
     )
     async def decision(request: Request, subject_ref: Subject, purpose: Purpose = None) -> Response:
         """Return the newest decision on a subject that has not expired."""
-        resource = Resource.DECISION
-        return await service.newest(request, "expression_decisions", resource, subject_ref, purpose)
+        return await service.newest(
+            request, "expression_decisions", "decision", subject_ref, purpose
+        )
 
 
 class HistoryQuery(BaseModel):
@@ -207,12 +229,16 @@ def _add_landed(app: FastAPI, service: Service) -> None:
         request: Request, subject_ref: Subject, query: Annotated[HistoryQuery, Query()]
     ) -> Response:
         """Return what has landed of a subject, page by page in the order of time."""
-        purposes = purposes_for(request.state.caller, Resource.HISTORY, query.purpose)
+        role = role_for(service.roles, request.state.caller, "history")
+        purposes = purposes_for(role, "history", query.purpose)
         span = _span(service, query.since, query.until)
         table, limit = HISTORY[query.of], min(query.limit, service.settings.page_rows)
         page = await service.ask_tables(
-            lambda: service.landed.history(table, subject_ref, purposes, span, limit, query.after)
+            lambda: service.landed.history(
+                table, subject_ref, role.tables[table], purposes, span, limit, query.after
+            )
         )
+        request.state.rows = len(page.rows)
         return respond(request, encode({"rows": page.rows, "next": page.next}))
 
     @app.get(
@@ -224,12 +250,14 @@ def _add_landed(app: FastAPI, service: Service) -> None:
         request: Request, subject_ref: Subject, decision_id: DecisionId
     ) -> Response:
         """Return why a decision was made: its window, its observations, its rule and models."""
-        purposes: Purposes = purposes_for(request.state.caller, Resource.EXPLANATION, None)
+        role = role_for(service.roles, request.state.caller, "explanation")
+        purposes = purposes_for(role, "explanation", None)
         found = await service.ask_tables(
-            lambda: service.landed.explanation(subject_ref, decision_id, purposes)
+            lambda: service.landed.explanation(subject_ref, decision_id, role, purposes)
         )
         if found is None:
             raise ProblemError(Problem.DECISION_UNKNOWN)
+        request.state.rows = 1 + (found["window"] is not None) + len(found["observations"])
         return respond(request, encode(found))
 
 
@@ -270,7 +298,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", name="metrics", responses=only, response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         """Return the metrics of this process in Prometheus' text format."""
-        purposes_for(request.state.caller, Resource.METRICS, None)
+        role_for(service.roles, request.state.caller, "metrics")
         return PlainTextResponse(service.exporter.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -312,7 +340,8 @@ def _document_tokens(app: FastAPI) -> None:
 def guarded(config: Config, service: Service) -> Guard:
     """Return the whole ASGI application."""
     limit = RateLimit(config.api.requests_per_s)
-    return Guard(build_app(service), Tokens(config.api.tokens), limit, service.exporter)
+    tokens = Tokens(config.api.tokens)
+    return Guard(build_app(service), tokens, limit, service.exporter, service.audit)
 
 
 def serve(config: Config, console: Console) -> None:
@@ -320,10 +349,12 @@ def serve(config: Config, console: Console) -> None:
 
     Raises:
         AffectstreamError: there is neither a store nor a table, the address cannot be listened on,
-            or the file of tokens is none.
+            the file of tokens is none, or the audit log cannot be written.
     """
     _check_places(config)
     host, port = config.api.host, config.api.port
+    started = Entry(datetime.now(UTC), getpass.getuser(), "", "api", "started")
+    AuditLog(config.access.audit, config.access.audit_days).append([started])
     if not read_tokens(config.api.tokens):
         console.print(f"{config.api.tokens} holds no token yet: make one with tokens add")
     try:

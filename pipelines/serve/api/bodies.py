@@ -10,6 +10,7 @@ from pydantic import Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipelines.access.roles import Grant
 from pipelines.serve.api.landed import HISTORY, LONG, OBSERVED
 from pipelines.serve.online import COLUMNS
 from schemas.tables import TABLES
@@ -33,6 +34,12 @@ def respond(request: Request, body: bytes) -> Response:
 def encode(value: Any) -> bytes:
     """Return a value as JSON, numbers to four digits as in the online store."""
     return _encode(_rounded(value))
+
+
+def without_hidden(grant: Grant, body: bytes) -> bytes:
+    """Return the JSON of a row with null for what a grant does not show."""
+    row: dict[str, Any] = msgspec.json.decode(body)
+    return _encode({name: value if grant.shows(name) else None for name, value in row.items()})
 
 
 def _rounded(value: Any) -> Any:

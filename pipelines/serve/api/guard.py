@@ -1,17 +1,22 @@
-"""What stands before every page: who asks, how often, and what is counted of it."""
+"""What stands before every page: who asks, how often, and what is counted and logged of it."""
 
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.access.audit import Entry
+from pipelines.access.audit_writer import AuditWriter
+from pipelines.access.roles import Purposes, Role, Roles
 from pipelines.observe.catalogue import API_BUSY, API_REQUESTS
 from pipelines.observe.exporter import Exporter
-from pipelines.serve.api.access import RIGHTS, Purposes, Resource
 from pipelines.serve.api.problems import Problem, ProblemError, answer
 from pipelines.serve.api.tokens import Caller, Tokens
 
@@ -19,6 +24,9 @@ OPEN: Mapping[str, str] = MappingProxyType(
     {"/health": "health", "/ready": "ready", "/openapi.json": "openapi"}
 )
 """Pages that need no token: they hold nothing of anybody."""
+_PEOPLE = "/v1/"
+"""How the paths of pages begin that hold something of somebody."""
+_REF = re.compile(r"[0-9a-f]{32}")
 _FRAMES = 8
 _LOG = logging.getLogger(__name__)
 
@@ -40,13 +48,21 @@ class RateLimit:
 
 
 class Guard:
-    """ASGI middleware: finds the caller, limits the rate, counts, and answers what fails.
+    """ASGI middleware: finds the caller, limits the rate, counts, logs, and answers what fails.
 
     It stands before the framework, whose dependencies would cost three times as much a request.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, limit: RateLimit, exporter: Exporter) -> None:
-        self._app, self._tokens, self._limit, self._exporter = app, tokens, limit, exporter
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Tokens,
+        limit: RateLimit,
+        exporter: Exporter,
+        audit: AuditWriter,
+    ) -> None:
+        self._app, self._tokens, self._limit = app, tokens, limit
+        self._exporter, self._audit = exporter, audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on with its caller in the scope's state."""
@@ -78,6 +94,7 @@ class Guard:
         name = str(getattr(route, "name", OPEN.get(scope["path"], "none")))
         self._exporter.add(API_REQUESTS, 1, name, str(status))
         self._exporter.add(API_BUSY, time.perf_counter() - started, name)
+        self._log(scope, name, status)
 
     def _admit(self, scope: Scope) -> Caller:
         if scope["method"] != "GET":
@@ -85,19 +102,51 @@ class Guard:
         caller = self._tokens.caller(Headers(scope=scope).get("authorization"))
         if not self._limit.take(caller.token):
             raise ProblemError(Problem.RATE_LIMITED)
+        if scope["path"].startswith(_PEOPLE) and not self._audit.ready:
+            raise ProblemError(Problem.AUDIT_AWAY)
         return caller
 
+    def _log(self, scope: Scope, page: str, status: int | None) -> None:
+        """Log what somebody with a token asked about people, and how it ended."""
+        state: dict[str, Any] = scope.get("state", {})
+        caller: Caller | None = state.get("caller")
+        if caller is None or not scope["path"].startswith(_PEOPLE):
+            return
+        # What is no pseudonym may be somebody's name: it was refused, and is not noted.
+        subject = str(scope.get("path_params", {}).get("subject_ref"))
+        self._audit.add(
+            Entry(
+                at=datetime.now(UTC),
+                who=f"{caller.name} ({caller.token})",
+                role=caller.role,
+                via="api",
+                what=page,
+                subjects=(subject,) if _REF.fullmatch(subject) else (),
+                rows=state.get("rows", 0),
+                outcome=str(status),
+            )
+        )
 
-def purposes_for(caller: Caller, resource: Resource, asked: str | None) -> Purposes:
-    """Return the purposes whose rows this caller gets of a resource; None for all.
+
+def role_for(roles: Roles, caller: Caller, page: str) -> Role:
+    """Return the caller's role.
 
     Raises:
-        ProblemError: the role may not ask for it, or not for this purpose.
+        ProblemError: there is no such role, or it may not ask for this page.
     """
-    rights = RIGHTS[caller.role]
-    if resource not in rights:
+    role = roles.roles.get(caller.role)
+    if role is None or page not in role.api:
         raise ProblemError(Problem.ROLE_REFUSED)
-    allowed = rights[resource]
+    return role
+
+
+def purposes_for(role: Role, page: str, asked: str | None) -> Purposes:
+    """Return the purposes whose rows a role gets of a page; None for all.
+
+    Raises:
+        ProblemError: it may not see the purpose that was asked for.
+    """
+    allowed = role.purposes(page)
     if asked is None:
         return allowed
     if allowed is not None and asked not in allowed:

@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -12,10 +12,10 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
-from pipelines.serve.api.access import Purposes
+from pipelines.access.roles import API_PAGES, Grant, Purposes, Role
 from pipelines.serve.api.problems import Problem, ProblemError
 from pipelines.serve.followed_table import FollowedTable
-from pipelines.serve.literals import same, text
+from pipelines.serve.literals import moment, same, text
 from pipelines.serve.online import COLUMNS
 from pipelines.tables.arrow_types import plain_types
 from schemas.table import PARTITION, Root
@@ -32,7 +32,6 @@ OBSERVED = (
 _READ = (*HISTORY.values(), "observations")
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _DAY = timedelta(days=1)
-_EPOCH = datetime.fromtimestamp(0, UTC)
 _FAILURES = (DeltaError, pa.ArrowException, OSError)
 
 
@@ -49,8 +48,9 @@ class LandedRows:
     A pyarrow dataset would take 2 s to open where a table has 1,800 small files.
     """
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, now: Callable[[], datetime]) -> None:
         self._tables = {name: FollowedTable(root, name) for name in _READ}
+        self._now = now
         self._lock = threading.Lock()
 
     def check(self) -> None:
@@ -70,6 +70,7 @@ class LandedRows:
         self,
         table: str,
         subject_ref: str,
+        grant: Grant,
         purposes: Purposes,
         span: tuple[datetime, datetime],
         limit: int,
@@ -77,65 +78,89 @@ class LandedRows:
     ) -> Page:
         """Return rows of a subject whose windows ended within the span, at most ``limit``.
 
+        Columns that the grant does not show are null.
+
         Raises:
             ProblemError: the cursor is none, or the tables cannot be read.
         """
         row_id = TABLES[table].row_id
         where = [
             f"subject_ref = {_text(subject_ref)}",
-            f"window_end >= {_time(span[0])} AND window_end < {_time(span[1])}",
+            f"window_end >= {moment(span[0])} AND window_end < {moment(span[1])}",
             *_on_days(*span),
             *_of_purposes(purposes),
+            *grant.conditions(COLUMNS[table], self._now()),
         ]
         if after is not None:
             end, last = _read_cursor(after)
             where.append(
-                f"(window_end > {_time(end)} OR "
-                f"(window_end = {_time(end)} AND {row_id} > {_text(last)}))"
+                f"(window_end > {moment(end)} OR "
+                f"(window_end = {moment(end)} AND {row_id} > {_text(last)}))"
             )
         columns = [name for name in COLUMNS[table] if name not in LONG]
         order = f"ORDER BY window_end, {row_id} LIMIT {limit + 1}"
         rows = self._select(table, columns, where, order)
+        shown = [_blank(grant, row) for row in rows[:limit]]
         if len(rows) <= limit:
-            return Page(rows, None)
+            return Page(shown, None)
         last_row = rows[limit - 1]
-        return Page(rows[:limit], _cursor(last_row["window_end"], last_row[row_id]))
+        return Page(shown, _cursor(last_row["window_end"], last_row[row_id]))
 
     def explanation(
-        self, subject_ref: str, decision_id: str, purposes: Purposes
+        self, subject_ref: str, decision_id: str, role: Role, purposes: Purposes
     ) -> dict[str, Any] | None:
         """Return a decision with its window and observations, None where there is none.
+
+        Columns that the role does not see are null.
 
         Raises:
             ProblemError: the tables cannot be read.
         """
         mine = f"subject_ref = {_text(subject_ref)}"
+        grants = [role.tables[name] for name in API_PAGES["explanation"]]
         found = self._select(
             "expression_decisions",
             COLUMNS["expression_decisions"],
-            [mine, f"decision_id = {_text(decision_id)}", *_of_purposes(purposes)],
+            [
+                mine,
+                f"decision_id = {_text(decision_id)}",
+                *_of_purposes(purposes),
+                *grants[0].conditions(COLUMNS["expression_decisions"], self._now()),
+            ],
         )
         if not found:
             return None
         decision = found[0]
-        window = self._window(mine, decision)
-        observations = [] if window is None else self._observations(mine, window)
-        return {"decision": decision, "window": window, "observations": observations}
+        window = self._window(mine, decision, grants[1])
+        observations = [] if window is None else self._observations(mine, window, grants[2])
+        return {
+            "decision": _blank(grants[0], decision),
+            "window": None if window is None else _blank(grants[1], window),
+            "observations": [_blank(grants[2], row) for row in observations],
+        }
 
-    def _window(self, mine: str, decision: dict[str, Any]) -> dict[str, Any] | None:
-        end = decision["window_end"]
-        where = [mine, f"window_id = {_text(decision['window_id'])}", *_on_days(end, end)]
-        found = self._select("emotion_features", COLUMNS["emotion_features"], where)
+    def _window(self, mine: str, decision: dict[str, Any], grant: Grant) -> dict[str, Any] | None:
+        end, columns = decision["window_end"], COLUMNS["emotion_features"]
+        where = [
+            mine,
+            f"window_id = {_text(decision['window_id'])}",
+            *_on_days(end, end),
+            *grant.conditions(columns, self._now()),
+        ]
+        found = self._select("emotion_features", columns, where)
         return found[0] if found else None
 
-    def _observations(self, mine: str, window: dict[str, Any]) -> list[dict[str, Any]]:
+    def _observations(
+        self, mine: str, window: dict[str, Any], grant: Grant
+    ) -> list[dict[str, Any]]:
         start, end = window["window_start"], window["window_end"]
         parts = ("session_ref", "purpose", "scenario", "age_band")
         where = [
             mine,
             *(same(name, window[name]) for name in parts),
-            f"event_time >= {_time(start)} AND event_time < {_time(end)}",
+            f"event_time >= {moment(start)} AND event_time < {moment(end)}",
             *_on_days(start, end),
+            *grant.conditions(TABLES["observations"].schema.names, self._now()),
         ]
         return self._select("observations", OBSERVED, where, "ORDER BY event_time, event_id")
 
@@ -174,17 +199,16 @@ class LandedRows:
             self._tables[name].forget()
 
 
+def _blank(grant: Grant, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without what the grant does not show."""
+    return {name: value if grant.shows(name) else None for name, value in row.items()}
+
+
 def _text(value: str) -> str:
     """Return an id as a literal of SQL; only ids get so far."""
     if not _ID.fullmatch(value):
         raise ProblemError(Problem.QUERY_WRONG)
     return text(value)
-
-
-def _time(value: datetime) -> str:
-    """Return a time as a literal of SQL; one of text would end in 2262, as nanoseconds do."""
-    micros = (value - _EPOCH) // timedelta(microseconds=1)
-    return f"""arrow_cast({micros}, 'Timestamp(Microsecond, Some("UTC"))')"""
 
 
 def _on_days(start: datetime, end: datetime) -> list[str]:

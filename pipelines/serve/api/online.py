@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from pipelines.serve.api.access import Purposes
+from pipelines.access.roles import Purposes
 from pipelines.serve.api.problems import Problem, ProblemError
 from pipelines.serve.online import Entry, OnlineStore, StoreAwayError, newest
 from pipelines.serve.stores import open_online

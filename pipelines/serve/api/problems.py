@@ -41,6 +41,11 @@ class Problem(StrEnum):
     RATE_LIMITED = ("rate_limited", 429, "Too many requests with this token: wait a moment.")
     INTERNAL = ("internal", 500, "The server failed; its log says where.")
     STORE_AWAY = ("store_away", 503, "The online store does not answer: try again soon.")
+    AUDIT_AWAY = (
+        "audit_away",
+        503,
+        "It cannot be logged who reads what, so nothing is answered: see the server's own log.",
+    )
     TABLES_AWAY = ("tables_away", 503, "The tables cannot be read: try again soon.")
     BUSY = ("busy", 503, "Too many questions to the tables at once: try again soon.")
     TIME_OUT = ("time_out", 504, "The answer took too long: ask for less at a time.")

@@ -14,7 +14,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pipelines.serve.api.access import Role
 from schemas.errors import AffectstreamError
 from schemas.strict import check_regular
 
@@ -26,7 +25,7 @@ class Token(msgspec.Struct, frozen=True):
 
     id: str
     name: str
-    role: Role
+    role: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,63}$")]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     expires: Annotated[datetime, Meta(tz=True)]
 
@@ -54,7 +53,7 @@ def read_tokens(path: Path) -> list[Token]:
         raise AffectstreamError(message) from error
 
 
-def add_token(path: Path, name: str, role: Role, valid: timedelta) -> str:
+def add_token(path: Path, name: str, role: str, valid: timedelta) -> str:
     """Add a token to the file and return it; nobody can read it there.
 
     Raises:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.serve.api.access import Role
 from pipelines.serve.api.problems import Problem, ProblemError
 from pipelines.serve.api.token_file import PREFIX, read_tokens
 from schemas.errors import AffectstreamError
@@ -21,10 +20,11 @@ _NOBODY = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks."""
+    """Who asks: id and name of the token, and its role."""
 
     token: str
-    role: Role
+    name: str
+    role: str
 
 
 class Tokens:
@@ -63,7 +63,7 @@ class Tokens:
             raise ProblemError(Problem.TOKEN_INVALID)
         if token.expires <= self._now():
             raise ProblemError(Problem.TOKEN_EXPIRED)
-        return Caller(token.id, token.role)
+        return Caller(token.id, token.name, token.role)
 
     def _refresh(self) -> None:
         if self._clock() - self._checked_at < _CHECK_EVERY_S:

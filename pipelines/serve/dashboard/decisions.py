@@ -13,7 +13,7 @@ from schemas.modalities import MODALITIES
 from schemas.table import PARTITION
 
 _DECISIONS = 100
-_REASONS = ("default", "settling", "scenario_rule", "abstained")
+_REASONS = (*("default", "settling", "scenario_rule", "abstained", "not_opted_in", "avatar_off"),)
 _PARTS = ("purpose", "scenario", "age_band")
 
 
@@ -78,6 +78,7 @@ def show_explanation(page: Page, decision_id: str) -> None:
         st.info(page.say("decision_gone"))
         return
     decision = found.iloc[0]
+    page.note("explanation", decision["subject_ref"])
     _show_rule(page, decision)
     features = page.reader.rows(
         f"SELECT {page.reader.present('emotion_features', *_FEATURES)} FROM emotion_features "

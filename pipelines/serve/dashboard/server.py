@@ -6,6 +6,8 @@ from pathlib import Path
 
 from streamlit.web import bootstrap
 
+from pipelines.access.roles import read_roles
+from pipelines.access.settings import Access
 from schemas.errors import AffectstreamError
 from schemas.table import Root
 
@@ -34,17 +36,19 @@ after each look would take four times as long as the look itself. The colours of
 least 4.5 to 1 against their page."""
 
 
-def serve_page(root: Root, *, port: int, metrics_url: str, reviewer: str) -> None:
+def serve_page(root: Root, *, port: int, metrics_url: str, reviewer: str, access: Access) -> None:
     """Serve the page on 127.0.0.1 until SIGTERM or Ctrl-C.
 
     Raises:
-        AffectstreamError: the port is taken.
+        AffectstreamError: the port is taken, there is no such role, or it sees no view.
     """
+    _check_role(access)
     _check_port(port)
     logging.getLogger("streamlit").setLevel(logging.ERROR)
     options = _OPTIONS | {"server.port": port}
     bootstrap.load_config_options(options)
-    bootstrap.run(str(_SCRIPT), False, [str(root), metrics_url, reviewer], options)
+    arguments = [str(root), metrics_url, reviewer, access.model_dump_json()]
+    bootstrap.run(str(_SCRIPT), False, arguments, options)
 
 
 def _check_port(port: int) -> None:
@@ -56,3 +60,13 @@ def _check_port(port: int) -> None:
     except OSError as error:
         message = f"nothing can listen on {HOST}:{port} ({error.strerror}): give another --port"
         raise AffectstreamError(message) from error
+
+
+def _check_role(access: Access) -> None:
+    """Raise where there is no such role, or nothing that could be shown to it."""
+    if access.page_role is None:
+        return
+    role = read_roles(access.roles).named(access.page_role)
+    if not role.page:
+        message = f"role {access.page_role} sees no view of the page: give another --role"
+        raise AffectstreamError(message)

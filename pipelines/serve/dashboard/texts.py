@@ -25,6 +25,12 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             "不得作为对个人有重大影响的决定的唯一依据。时间为协调世界时（UTC）。",
         ),
         "language": Text("Language / 语言", "语言 / Language"),
+        "audit_away": Text(
+            "The log of who reads what cannot be written in {folder}, so nothing is shown: make "
+            "room, or name another folder as `access.audit`.",
+            "无法在 {folder} 写入读取记录，因此不显示任何内容："
+            "请腾出空间，或在 `access.audit` 指定其他文件夹。",
+        ),
         "nothing": Text("No row in this span yet.", "此时段内尚无数据。"),
         "as_table": Text("As a table", "以表格显示"),
         "version": Text("{table}, version {version}", "{table}，版本 {version}"),
@@ -180,6 +186,15 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "reason_abstained": Text(
             "The model abstained, or no expression is established yet, so nothing is done.",
             "模型弃权，或尚未确定表情，因此不采取动作。",
+        ),
+        "reason_not_opted_in": Text(
+            "The subject has not opted in to be shown to others, so that their avatar does not "
+            "mirror anything.",
+            "主体未选择向他人展示，因此其虚拟形象不作任何模仿。",
+        ),
+        "reason_avatar_off": Text(
+            "The mirroring of avatars is turned off (`decisions.avatar`).",
+            "虚拟形象的模仿已关闭（`decisions.avatar`）。",
         ),
         # reviews
         "reviews": Text("Review queue", "复核队列"),

@@ -22,12 +22,17 @@ _REF = 8
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a view is shown with; ``metrics_url`` is where a live job's supervisor may answer."""
+    """What a view is shown with.
+
+    ``metrics_url`` is where a live job's supervisor may answer; ``note`` logs what is looked at,
+    and the subjects whose rows these are.
+    """
 
     reader: Reader
     say: Speaker
     metrics_url: str
     reviewer: str
+    note: Callable[..., None]
 
 
 def show_refreshed(view: Callable[[Page], None], page: Page, every_s: float | None) -> None:

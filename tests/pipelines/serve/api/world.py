@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from deltalake import write_deltalake
 from starlette.testclient import TestClient
 
+from pipelines.access.roles import read_roles
+from pipelines.access.settings import ROLES
 from pipelines.config import Config, load_config
-from pipelines.serve.api.access import Role
 from pipelines.serve.api.app import Service, guarded
 from pipelines.serve.api.problems import MEDIA_TYPE
 from pipelines.serve.api.token_file import add_token
@@ -85,7 +86,7 @@ def fill_store(root: Path, settings: Online) -> None:
             store.write(rows)
 
 
-def api_config(folder: Path, **api: Any) -> Config:
+def api_config(folder: Path, *, access: dict[str, Any] | None = None, **api: Any) -> Config:
     """The settings of a server whose clock stands at the end of the last window."""
     offset = (NOW - datetime.now(UTC)).total_seconds()
     settings = {"tokens": folder / "tokens.json", "requests_per_s": 100_000.0} | api
@@ -96,6 +97,7 @@ def api_config(folder: Path, **api: Any) -> Config:
         kafka={"clock_offset_s": offset},
         online={"store": str(folder / "online.sqlite")},
         api=settings,
+        access={"audit": folder / "audit"} | (access or {}),
     )
 
 
@@ -106,7 +108,9 @@ def bearer(token: str) -> dict[str, str]:
 def tokens_of_all_roles(path: Path) -> dict[str, dict[str, str]]:
     """Return role → the headers of a caller who has it."""
     valid = timedelta(days=1)
-    return {str(role): bearer(add_token(path, f"a {role}", role, valid)) for role in Role}
+    return {
+        role: bearer(add_token(path, f"a {role}", role, valid)) for role in read_roles(ROLES).roles
+    }
 
 
 @contextmanager

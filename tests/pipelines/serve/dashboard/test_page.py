@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from infra.processes import HOST, free_ports
+from pipelines.access.audit import read_entries
 from pipelines.observe import catalogue
 from pipelines.observe.exporter import Exporter
 from pipelines.tables.query import query
@@ -355,3 +356,19 @@ def _write_until_shown(root: Path, found: Visit) -> None:
     landed = query(root, sql).to_pylist()[0]
     found.metric("Newest window ended", f"{landed['newest']:%H:%M:%S}")
     found.metric("Windows", str(landed["n"]))
+
+
+def test_a_role_sees_its_views_alone_and_what_is_looked_at_is_logged(
+    world: Path, browser: Browser, tmp_path: Path
+) -> None:
+    with dashboard(tmp_path, world, NO_METRICS, "--role", "operator") as address:
+        context = profile(browser)
+        found = visit(context, address)
+        found.heading("Stream health")
+        found.cell("bad_json")
+        links = found.page.get_by_role("link").all_inner_texts()
+        assert not {"Live", "Decisions", "Review queue"} & set(links)
+        assert "joy" not in found.page.content()
+        context.close()
+    noted = [(e["who"], e["role"], e["what"]) for e in read_entries(tmp_path / "audit")]
+    assert noted == [(REVIEWER, "operator", "health")]

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.access.roles import Grant, Role, read_roles
+from pipelines.access.settings import ROLES
 from pipelines.serve.dashboard.reader import Reader, moment
 from pipelines.serve.literals import text
 from schemas.errors import AffectstreamError
+from schemas.tables import TABLES
 from tests.support.clock import Clock
 from tests.support.served import BEGIN, feature, land, review
 from transforms.landing.prepare import prepare_tables
@@ -158,3 +161,31 @@ def test_a_table_that_cannot_be_read_is_one_sentence(
     ) as e:
         reader.rows("SELECT valence FROM emotion_features", "emotion_features")
     assert "\n" not in str(e.value)
+
+
+def test_a_role_reads_its_tables_and_columns_alone(tmp_path: Path) -> None:
+    prepare_tables(tmp_path)
+    land(tmp_path, "emotion_features", feature("ann", 0), feature("bob", 0))
+    land(tmp_path, "review_queue", review("ann", 0))
+    operator = Reader(tmp_path, role=read_roles(ROLES).named("operator"))
+    names = "SELECT subject_ref, expression, valence, window_end FROM emotion_features"
+    rows = operator.rows(names, "emotion_features")
+    assert rows["window_end"].notna().all()
+    assert rows[["subject_ref", "expression", "valence"]].isna().all(axis=None)
+    counted = "SELECT count(DISTINCT subject_ref) AS n, avg(valence) AS v FROM emotion_features"
+    assert operator.rows(counted, "emotion_features")["n"][0] == 0
+    assert operator.rows("SELECT * FROM review_queue", "review_queue").empty
+    assert operator.version("review_queue") is None
+    assert (operator.count("review_queue"), operator.days("review_queue")) == (0, [])
+    officer = Reader(tmp_path, role=read_roles(ROLES).named("officer"))
+    assert len(officer.rows("SELECT * FROM review_queue", "review_queue")) == 1
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_any_column_of_any_table_can_be_hidden(tmp_path: Path, name: str) -> None:
+    """Some have names that SQL knows too, such as offset."""
+    prepare_tables(tmp_path)
+    hidden = TABLES[name].row_id
+    role = Role(description="d", page=frozenset({"live"}), tables={name: Grant(without=(hidden,))})
+    found = Reader(tmp_path, role=role).rows(f"SELECT * FROM {name}", name)
+    assert list(found.columns) == TABLES[name].schema.names

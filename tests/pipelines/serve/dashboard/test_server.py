@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pipelines.access.settings import Access
 from pipelines.cli.main import app
 from pipelines.serve.dashboard.server import HOST, serve_page
 from pipelines.tables.query import query
@@ -30,7 +31,7 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(AffectstreamError, match=f"nothing can listen on .*:{port} .* --port"):
-            serve_page(tmp_path, port=port, metrics_url="", reviewer="dana")
+            serve_page(tmp_path, port=port, metrics_url="", reviewer="dana", access=Access())
 
 
 def test_a_review_is_stored_by_a_command_too(tmp_path: Path) -> None:
@@ -41,3 +42,11 @@ def test_a_review_is_stored_by_a_command_too(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.exception
     stored = query(tmp_path, "SELECT reviewer_decision, reviewed_by FROM review_queue")
     assert stored.to_pylist() == [{"reviewer_decision": "unclear", "reviewed_by": "eve"}]
+
+
+def test_a_role_that_sees_no_view_is_a_sentence(tmp_path: Path) -> None:
+    for role, said in (("king", "there is no role 'king'"), ("recommender", "sees no view")):
+        with pytest.raises(AffectstreamError, match=said):
+            serve_page(
+                tmp_path, port=1, metrics_url="", reviewer="dana", access=Access(page_role=role)
+            )

@@ -1,0 +1,1 @@
+"""Who may read what, as data, and the log of who did."""
