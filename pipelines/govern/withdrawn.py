@@ -26,9 +26,11 @@ def withdrawn_rows(config: Config) -> Iterator[tuple[str, list[str]]]:
     request: for an observation, of its subject, purpose and modality at its event time; for a
     window, of each modality in it at the window's start or end, so that one which reaches past a
     withdrawal is listed as a whole. Decisions and reviews go with their windows. A later grant
-    opens only what comes after it. Subjects are known by the references that the ledger has.
+    opens only what comes after it. Subjects are known by the references that the ledger has. What
+    nobody signed where sources sign, and so only suspends, lists nothing: its time may be forged.
     """
-    ledger = read_landed(config.tables)
+    landed = read_landed(config.tables)
+    ledger = [rows.filter(pc.not_equal(rows["action"], "suspended")) for rows in landed]
     people = _objectors(ledger)
     if not people.num_rows:
         return

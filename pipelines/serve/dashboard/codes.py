@@ -25,6 +25,8 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "signature_unknown_key": "授权的签名密钥不属于其 source。",
         "signature_invalid": "授权的签名格式有误，或与属性和负载不符。",
         "prohibition_unsigned": "撤回或删除请求没有可靠的签名：只暂停处理，不删除任何内容。",
+        "key_shredded": "事件所属时段的密钥已被 affectstream keys shred 移除。",
+        "erased": "主体已被删除且此后未再同意；该行不指明是谁。",
         "id_reused": "事件的 id 在同一主体、同一分钟内已用于其他内容。",
         "null_value": "记录没有值。",
         "bad_headers": "id 或 source 缺失或为空，或属性不是 UTF-8，或重复且取值不同。",

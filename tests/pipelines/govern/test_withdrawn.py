@@ -19,12 +19,13 @@ GRANT = {"granted": True, "purposes": PURPOSES, "modalities": ["text", "motion"]
 TABLES = ("observations", "emotion_features", "expression_decisions", "review_queue")
 
 
-def replayed(folder: Path, name: str, keys: Path, *rows: dict[str, Any]) -> Config:
+def replayed(folder: Path, name: str, keys: Path, *rows: dict[str, Any], **settings: Any) -> Config:
     log = folder / name
     log.mkdir()
     numbered = [row | {"offset": number} for number, row in enumerate(rows)]
     pq.write_table(pa.Table.from_batches([raw(*numbered)]), log / "part-0.parquet")
-    config = load_config(None, log=log, tables=folder / "tables", keys=keys, models=CONSTANT)
+    given = {"log": log, "tables": folder / "tables", "keys": keys, "models": CONSTANT}
+    config = load_config(None, **given | settings)
     replay(config, QUIET)
     return config
 
@@ -88,6 +89,21 @@ def test_rows_from_the_withdrawal_on_are_listed_in_every_table(
     assert {row["review_id"] for row in reviews if row["window_id"] in
             set(found["emotion_features"])} == set(found["review_queue"])  # fmt: skip
     assert found["review_queue"], "support is a scenario of high stakes"
+
+
+@pytest.mark.parametrize("kind", ["consent", "erasure"])
+def test_what_nobody_signed_lists_nothing_whenever_it_says_it_was(
+    config: Config, tmp_path: Path, keys: Path, kind: str
+) -> None:
+    """A forged withdrawal, dated back to before the rows, would otherwise delete all of them."""
+    settings = {"signatures": {"keys": tmp_path / "signers.json"}}
+    (tmp_path / "signers.json").write_text('{"sources": {}}')
+    forged = record(kind, 8, {}, subject="ann", time="2001-01-01T00:00:00Z")
+    replayed(tmp_path, "forged", keys, forged, **settings)
+    assert "suspended" in table(config.tables, "consent_ledger")["action"].to_pylist()
+    assert listed(config) == {}
+    replayed(tmp_path, "believed", keys, forged)
+    assert len(listed(config)["observations"]) == 40
 
 
 def test_of_one_modality_and_until_a_new_grant(config: Config, tmp_path: Path, keys: Path) -> None:
