@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
+from pipelines.govern.landing import Landing
 from pipelines.observe.settings import Observe
 from pipelines.serve.api.settings import Api
 from schemas.errors import AffectstreamError
@@ -108,6 +109,7 @@ class Config(Settings):
     online: Online = Online()
     observe: Observe = Observe()
     api: Api = Api()
+    landing: Landing = Landing()
 
     @field_validator("tables", mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
 from transforms.gating.consent import GRANTED, WITHDRAWN, ledger_rows
 from transforms.gating.policy import Case, Policy, read_policy
+from transforms.gating.unlisted import hide_unlisted
 from transforms.stage import Outputs, run_stage
 
 NO_NOTICE = "EU AI Act Art. 50(3)"
@@ -47,7 +48,7 @@ class Gate:
         kind = kind_of(events)
         if kind in GOVERNANCE_KINDS:
             rows, ignored = ledger_rows(events, self.policy.purposes)
-            return [(LEDGER, rows), *([] if ignored is None else [(DEAD, ignored)])]
+            return [(LEDGER, hide_unlisted(rows, self.policy)), *([] if ignored is None else [(DEAD, ignored)])]
         codes = np.full(events.num_rows, None, object)
         articles = np.full(events.num_rows, None, object)
         self._by_consent(events, kind, codes, articles)
@@ -100,7 +101,7 @@ class Gate:
             "policy_version": pa.repeat(self.policy.version, rows.num_rows),
             "event_date": rows["event_time"].cast(pa.date32()),
         }
-        return fill_schema(on_its_way(REFUSALS), columns, rows)
+        return hide_unlisted(fill_schema(on_its_way(REFUSALS), columns, rows), self.policy)
 
 
 class GateByPolicy(beam.PTransform):

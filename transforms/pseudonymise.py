@@ -16,6 +16,7 @@ from schemas.ids import unambiguous_text
 from schemas.keys import KeyPeriod, period_of, read_keys
 from schemas.stages import MAIN, Stage, Tagged, kind_of
 from transforms.gating.governance import fold
+from transforms.pseudonymising.fields import FreeFields
 from transforms.stage import Outputs, run_stage
 
 _CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB
@@ -31,11 +32,12 @@ class Pseudonyms:
     """
 
     periods: tuple[KeyPeriod, ...]
+    fields: FreeFields = field(default_factory=FreeFields)
     _known: dict[tuple[str, int, str, str], str] = field(default_factory=dict)
     _people: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with keyed references for the raw ids."""
+        """Return the batch with keyed references for the raw ids, and without free text."""
         periods = period_of(self.periods, events["event_time"])
         region = events["region"].dictionary_encode(null_encoding="encode")
         people = events["subject"].dictionary_encode()
@@ -48,7 +50,9 @@ class Pseudonyms:
             ),
             "person_ref": _recode(people.indices, [exact for exact, _ in known]),
             "person_fold": _recode(people.indices, [folded for _, folded in known]),
-        }
+        } | self.fields.replace(
+            events, lambda what, value: self._column(what, periods, region, value.dictionary_encode())
+        )
         return fill_schema(pseudonymous_schema(kind_of(events)), replaced, events)
 
     def _person(self, name: str) -> tuple[str, str]:
@@ -96,16 +100,19 @@ def _recode(codes: pa.Array, values: list[str]) -> pa.Array:
 
 
 class Pseudonymise(beam.PTransform):
-    """EVENT batches → pseudonymous EVENT batches, and dead letters."""
+    """EVENT batches → pseudonymous EVENT batches, and dead letters.
 
-    def __init__(self, *, keys: Path) -> None:
+    Scenes that match a pattern of ``public_scenes`` keep their names.
+    """
+
+    def __init__(self, *, keys: Path, public_scenes: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._keys = keys
+        self._load = functools.partial(_load, keys, public_scenes)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, Stage.PSEUDONYMISE, functools.partial(_load, self._keys))
+        return run_stage(pcoll, Stage.PSEUDONYMISE, self._load)
 
 
-def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
-    pseudonyms = Pseudonyms(read_keys(keys))
+def _load(keys: Path, public_scenes: tuple[str, ...]) -> Callable[[pa.RecordBatch], Tagged]:
+    pseudonyms = Pseudonyms(read_keys(keys), FreeFields(public_scenes))
     return lambda batch: [(MAIN, pseudonyms.batch(batch))]

@@ -19,13 +19,16 @@ from transforms.stage import Outputs, count_dead
 class IsolatingHandler(RecogniserHandler):
     """A recogniser's handler that an event costs no more than itself, whatever it makes raise."""
 
-    def __init__(self, *, modality: str, settings: ModelSettings, licence: Licence) -> None:
+    def __init__(
+        self, *, modality: str, settings: ModelSettings, licence: Licence, embeddings_for: tuple[str, ...]
+    ) -> None:
         super().__init__(
             modality=modality,
             model=settings.model,
             card=settings.card,
             device=settings.device,
             licence=licence,
+            embeddings_for=embeddings_for,
         )
         self._isolation = Isolation(recognition_stage(modality))
 
@@ -67,14 +70,22 @@ class Recognise(beam.PTransform):
     Its payload columns end here; batches of other kinds pass as they are. So the recognisers stand
     in a row and not side by side: nothing has to be flattened, which the embedded runner would do
     by holding all observations of a log in memory (docs/adr/0004). Under an open ``licence`` the
-    workers refuse weights that are for research only.
+    workers refuse weights that are for research only. Embeddings go on for the purposes
+    ``embeddings_for`` alone.
     """
 
     def __init__(
-        self, *, modality: str, settings: ModelSettings, licence: Licence = "research"
+        self,
+        *,
+        modality: str,
+        settings: ModelSettings,
+        licence: Licence = "research",
+        embeddings_for: tuple[str, ...] = (),
     ) -> None:
         super().__init__(recognition_stage(modality))
-        self._handler = IsolatingHandler(modality=modality, settings=settings, licence=licence)
+        self._handler = IsolatingHandler(
+            modality=modality, settings=settings, licence=licence, embeddings_for=embeddings_for
+        )
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
         types = {DEAD: pa.RecordBatch}

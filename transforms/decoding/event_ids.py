@@ -49,6 +49,11 @@ class EventIds:
         made = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)
         return _hex(made[:, :16]), made[:, 16:].copy().view("<u4")[:, 0] & _POSITIVE
 
+    def pseudonym(self, what: str, name: str) -> str:
+        """Return a keyed stand-in for a name that nobody knows, such as ``topic-`` and 16 digits."""
+        digest = blake2b(name.encode(), digest_size=8, key=self._keys[0], person=what.encode())
+        return f"{what}-{digest.hexdigest()}"
+
 
 def _hex(rows: np.ndarray) -> pa.Array:
     """Return bytes (n, 16) as strings of 32 digits."""
