@@ -1,7 +1,7 @@
 """Coarse scores: what a recogniser says of one event, in steps that tell no text from another.
 
 Whoever has the weights can compute the scores of every text that they think of. Seven exact numbers
-told which of 10,000 door codes was said; a dozen possible vectors do not (docs/adr/0021).
+told which of 10,000 door codes was said; a dozen possible vectors do not (docs/adr/0020).
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from model_serving.recogniser import Estimates
 
 STEPS: Final = 5
 """A score is rounded to a multiple of one over this, before the seven are made to sum to 1 again."""
-_LEAST: Final = 0.15
+_LEAST: Final = 0.06
 """Steps that a score of zero stands for: fusion takes logarithms."""
 _FIRST: Final = 0.1
 """Steps by which the most probable expression is ahead of others that were rounded to the same."""
@@ -42,9 +42,10 @@ def near_edge(scores: np.ndarray) -> np.ndarray:
 
 
 def coarsen(estimates: Estimates, again: Callable[[int], Estimates]) -> Estimates:
-    """Return the estimates with coarse scores, from which valence and arousal follow.
+    """Return the estimates with coarse scores.
 
-    ``again`` estimates one row of the batch by itself: those near an edge are, so that they round
+    A model's own valence and arousal do not go on, which would tell more than the scores: they
+    follow from these. ``again`` estimates one row of the batch by itself: those near an edge are, so that they round
     to the same in whatever company they come.
     """
     scores, spent = estimates.scores.copy(), estimates.forward_us

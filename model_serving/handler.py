@@ -177,8 +177,7 @@ def observations(
     flat = quality.is_valid().to_numpy(zero_copy_only=False) & (confidence < _FLAT)
     abstained = (confidence < np.float32(model.threshold)) | flat  # a card may name no threshold
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
-    circumplex = scores @ CIRCUMPLEX if estimates.circumplex is None else estimates.circumplex
-    circumplex = np.clip(circumplex, -1.0, 1.0)
+    circumplex = np.clip(scores @ CIRCUMPLEX, -1.0, 1.0)
     own = pc.is_in(rows["purpose"], pa.array(sorted(embeddings_for), pa.string()))
     hidden = ~own.to_numpy(zero_copy_only=False)
     columns = {

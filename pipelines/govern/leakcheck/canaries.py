@@ -44,15 +44,17 @@ PAYLOADS_SENT: Final[Mapping[str, dict[str, Any]]] = MappingProxyType(
 )
 """Kind → what else its payload says; media have none."""
 
-_ALLOWED_AS: Final = frozenset({"plain", "upper case", "reversed"})
+_CODES: Final = frozenset({*((TOPIC_OF["context"], name) for name in CONTEXT_FIELDS)}) | {
+    (TOPIC_OF["consent"], "noticeid")
+}
+"""Topic and field of what lands where it is a code that names nobody by any rule."""
+_AS_CODES: Final = frozenset({"plain", "upper case", "reversed", "JSON escapes"})
+"""Encodings that leave a token a code; a JSON parser undoes its own escapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A token, and where it was put: ``allowed`` where the schema lets it land.
-
-    That is a context field with a plain code, which any code is that names nobody by any rule.
-    """
+    """A token, and where it was put."""
 
     token: str
     topic: str
@@ -61,7 +63,8 @@ class Canary:
 
     @property
     def allowed(self) -> bool:
-        return self.place in CONTEXT_FIELDS and self.encoding in _ALLOWED_AS
+        """Whether its field and form let it land: as a code of a context field or a notice."""
+        return (self.topic, self.place) in _CODES and self.encoding in _AS_CODES
 
 
 @dataclass(slots=True)

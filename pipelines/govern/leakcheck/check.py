@@ -97,12 +97,12 @@ def _commands(config: Path, written: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield each command that writes or prints what has landed, under a name."""
     tables = ["--tables", str(written / "tables")]
     yield "replay", ["replay", "--config", str(config)]
-    yield "feed", ["feed", "--config", str(config), "--start", "snapshot", "--until-end"]
+    yield "feed", ["feed", "--config", str(config), "--from", "snapshot", "--until-end"]
     yield "show", ["show", *tables]
     yield "report", ["report", *tables, "--out", str(written / "report.html")]
     for table in ("dead_letters", "refusals", "consent_ledger", "emotion_features"):
         yield f"query {table}", ["query", f"SELECT * FROM {table}", *tables, "--format", "csv"]
-        yield f"describe {table}", ["describe", table, *tables]
+    yield "describe", ["describe", "emotion_features", *tables]
 
 
 def _run(name: str, command: Sequence[str], written: Path) -> None:

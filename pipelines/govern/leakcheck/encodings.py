@@ -69,6 +69,8 @@ def _views(data: bytes, depth: int) -> Iterator[bytes]:
 
 def _decoded(data: bytes) -> Iterator[bytes]:
     """Yield what the encoded parts of these bytes mean, each kind as one piece."""
+    if b"\x00" in data:  # texts in UTF-16
+        yield data.replace(b"\x00", b"")
     if b"%" in data and (unquoted := unquote_to_bytes(data)) != data:
         yield unquoted
     if (unescaped := _ESCAPE.sub(lambda code: bytes.fromhex(code[1].decode()), data)) != data:
