@@ -13,6 +13,7 @@ setup(
     package_data={
         "schemas": ["expectations/*/*.json", "json/*.json", "json/feed/*.json", "policies/*.yaml"],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
+        "pipelines.govern.erasure": ["*.jinja"],
         "pipelines.show": ["*.jinja"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*", "face/*"],
     },

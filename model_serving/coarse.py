@@ -13,7 +13,7 @@ import numpy as np
 from model_serving.recogniser import Estimates
 
 STEPS: Final = 5
-"""A score is rounded to a multiple of one over this, before the seven are made to sum to 1 again."""
+"""A score is rounded to a multiple of one over this; then the seven are made to sum to 1 again."""
 _LEAST: Final = 0.06
 """Steps that a score of zero stands for: fusion takes logarithms."""
 _FIRST: Final = 0.1
@@ -44,9 +44,9 @@ def near_edge(scores: np.ndarray) -> np.ndarray:
 def coarsen(estimates: Estimates, again: Callable[[int], Estimates]) -> Estimates:
     """Return the estimates with coarse scores.
 
-    A model's own valence and arousal do not go on, which would tell more than the scores: they
-    follow from these. ``again`` estimates one row of the batch by itself: those near an edge are, so that they round
-    to the same in whatever company they come.
+    A model's own valence and arousal do not go on, since they would tell more than the scores that
+    these follow from. ``again`` estimates one row of the batch by itself: those near an edge are,
+    so that they round to the same in whatever company they come.
     """
     scores, spent = estimates.scores.copy(), estimates.forward_us
     for place in np.flatnonzero(near_edge(scores)).tolist():

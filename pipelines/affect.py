@@ -33,8 +33,8 @@ from transforms.stage import Outputs
 from transforms.validate import ValidateEvents
 from transforms.window import WindowSessions
 
-_BESIDE_THE_GRAPH = {"runs"}
-"""Tables that are written by whoever runs the graph, after it."""
+_BESIDE_THE_GRAPH = {"runs", "erasures"}
+"""Tables that no stage has rows of."""
 
 
 class Rows(defaultdict[str, list[beam.PCollection]]):

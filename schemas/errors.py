@@ -88,6 +88,11 @@ class DeadLetterCode(_Code):
         "Set the clock of the device that sends; to publish an old log beside a live job, use "
         "`affectstream publish --retime`.",
     )
+    KEY_SHREDDED = (
+        "key_shredded",
+        "The event is of a time whose key was removed by `affectstream keys shred`.",
+        "Nothing: rows that refer to nobody would be made. Leave such records out of the log.",
+    )
     LATE = (
         "late",
         "The event came after its window and the allowed lateness had passed in its partition.",
@@ -199,6 +204,11 @@ class QualityCode(_Code):
 class RefusalCode(_Code):
     """Why the gate turned an event away; a policy refusal is never retried."""
 
+    ERASED = (
+        "erased",
+        "The subject was erased, and has not consented since; the row does not say who it is.",
+        "Stop sending events of that person, or send a consent that was given after the erasure.",
+    )
     NOTICE_MISSING = (
         "notice_missing",
         "The event does not say which notice the subject saw.",

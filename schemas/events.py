@@ -78,6 +78,14 @@ CODED = pa.dictionary(pa.int32(), pa.string())
 PERSON_COLUMNS = [("person_ref", CODED), ("person_fold", CODED)]
 """Coded alike, a code a spelling, since few people stand in a batch."""
 
+PRIOR_COLUMNS = [("prior_subject_ref", pa.string()), ("prior_session_ref", pa.string())]
+"""The references under the key before the event's own, for a week after keys were rotated.
+
+They lead a history on over a rotation, and land with features so that rows can be joined."""
+
+SHARD_COLUMN = ("shard_hash", pa.uint16())
+"""Says in which shard a subject is, whatever key period: 16 bits, which name nobody."""
+
 PAYLOADS: Mapping[str, Columns] = MappingProxyType(
     {modality.name: modality.columns for modality in MODALITIES.values()}
     | {
@@ -121,8 +129,8 @@ def pseudonymous_schema(kind: str) -> pa.Schema:
     ``person_ref`` and ``person_fold`` say whose consent counts, and end at the gate: a person is
     the same in every region and spelling, and under every key period.
     """
-    references = [("subject_ref", pa.string()), ("session_ref", pa.string())]
-    return _schema(kind, [*references, *PERSON_COLUMNS])
+    references = [("subject_ref", pa.string()), ("session_ref", pa.string()), *PRIOR_COLUMNS]
+    return _schema(kind, [*references, SHARD_COLUMN, *PERSON_COLUMNS])
 
 
 def _schema(kind: str, who: list[tuple[str, pa.DataType]]) -> pa.Schema:

@@ -35,7 +35,12 @@ _CONTEXT = [
 ]
 _EXPRESSION = [
     column("vocabulary", pa.string(), "vocabulary and version of the scores"),
-    column("scores", _SCORES, f"calibrated probabilities of {_ORDER}, in coarse steps; sum 1", range="0 to 1"),
+    column(
+        "scores",
+        _SCORES,
+        f"calibrated probabilities of {_ORDER}, in coarse steps; sum 1",
+        range="0 to 1",
+    ),
     column("expression", pa.string(), "most probable shown expression; null where abstained"),
     column("confidence", pa.float32(), "calibrated probability of that expression, 0-1"),
     column("abstained", pa.bool_(), "true where the confidence is under the model's threshold"),
@@ -86,9 +91,18 @@ EMOTION_FEATURES = pa.schema(
         ],
         *_EXPRESSION,
         column("attention", pa.list_(pa.float32(), len(MODALITIES)), _ATTENTION, range="0 to 1"),
-        column("activity", pa.string(), "code of the last activity that the context told, or null"),
-        column("game_result", pa.string(), "code of the last game result that the context told, or null"),
-        column("lesson_state", pa.string(), "code of the last lesson state that the context told, or null", 2),
+        column("activity", pa.string(), "code of the last activity that context told"),
+        column(
+            "game_result",
+            pa.string(),
+            "code of the last game result that context told",
+        ),
+        column(
+            "lesson_state",
+            pa.string(),
+            "code of the last lesson state that context told",
+            2,
+        ),
         column("model_id", pa.string(), "name and version of the fusion model"),
         _DATE,
     ]
@@ -222,6 +236,24 @@ RUNS = pa.schema(
     ]
 )
 
+ERASURES = pa.schema(
+    [
+        column("erasure_id", pa.string(), "row id: chosen by chance, so that it tells nothing"),
+        column("tombstone", pa.string(), "keyed hash of the person, under a key of its own"),
+        column("erased_until", TIME, "what was recorded of the person until then is gone, UTC"),
+        column("requested_at", TIME, "when it was asked for, UTC"),
+        column("completed_at", TIME, "when nothing was left, UTC; null where it is under way"),
+        column("rows_deleted", pa.int64(), "rows deleted from all tables", unit="rows"),
+        column("files_deleted", pa.int64(), "files deleted for all of this run", unit="files"),
+        column("tables", pa.string(), "JSON: table → rows deleted"),
+        column("versions", pa.string(), "JSON: table → version from which on it has none of them"),
+        column(
+            "places", pa.string(), "JSON: folders and stores that were searched, and nothing found"
+        ),
+        _DATE,
+    ]
+)
+
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
@@ -306,6 +338,15 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 retention_days=365,
                 retention_reason="what ran on what, under which settings: AI Act 12",
                 pruned_by="run_id",
+            ),
+            Table(
+                name="erasures",
+                description="who was erased, by a hash that no other table has; when, and where",
+                schema=ERASURES,
+                owner="privacy",
+                retention_days=None,
+                retention_reason="an erasure is proved and holds: GDPR 5(2), 17",
+                time="requested_at",
             ),
         )
     }

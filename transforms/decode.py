@@ -25,10 +25,10 @@ from schemas.events import (
     event_schema,
     record_times,
 )
-from schemas.keys import read_keys
 from schemas.stages import DEAD, MAIN, Stage, Tagged
 from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked
+from transforms.decoding.followed_keys import FollowedKeys
 from transforms.decoding.headers import read_headers
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
 from transforms.gating.governance import sort_governance
@@ -44,6 +44,7 @@ _DETAIL = {
     DeadLetterCode.BAD_TIME: "the time attribute is no RFC 3339 time with a zone, of 1000 to 8999, "
     "or the record's own time is none of those years",
     DeadLetterCode.CLOCK_AHEAD: f"the event's time is {AHEAD_S:.0f} s ahead of its record's",
+    DeadLetterCode.KEY_SHREDDED: "the key of that time was removed: nobody can be referred to",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
@@ -76,7 +77,8 @@ class DecodeEvents(beam.PTransform):
 
 
 def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
-    return functools.partial(decode_batch, ids=EventIds(read_keys(keys)))
+    ids = FollowedKeys(keys, EventIds)
+    return lambda batch: decode_batch(batch, ids.newest())
 
 
 class _Attributes(NamedTuple):
@@ -177,6 +179,9 @@ def _assemble(
     impossible &= kind not in GOVERNANCE_KINDS
     known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
     named = _non_empty(attributes["id"]) & _non_empty(attributes["source"])
+    keyless = ids.shredded(times, attributes["region"])
+    keyless &= kind not in GOVERNANCE_KINDS  # a withdrawal of any time counts
+    problems[read & keyless] = DeadLetterCode.KEY_SHREDDED
     problems[read & (_nulls(times) | impossible)] = DeadLetterCode.BAD_TIME
     problems[read & _ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
     problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
@@ -184,8 +189,9 @@ def _assemble(
     columns = {column: attributes[name] for name, column in COLUMN_OF.items()}
     columns |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}
     subject, source, given = (attributes[name] for name in ("subject", "source", "id"))
-    made, bits = ids.of(kind, subject, source, given, times)
-    columns |= {"event_id": pc.if_else(pa.array(named), made, None), "event_time": times}
+    made, bits = ids.of(kind, subject, source, given, times, attributes["region"])
+    columns |= {"event_id": pc.if_else(pa.array(named & ~keyless), made, None)}
+    columns |= {"event_time": times}
     columns |= {"content": masked(_checksums(data, attributes), bits)}
     columns |= {"recorded_at": recorded, **payload}
     bad = problems != None  # noqa: E711  element-wise

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from schemas.arrow import fill_schema, number_distinct, take_rows
 from schemas.errors import RefusalCode
 from schemas.events import GOVERNANCE_KINDS, PERSON_COLUMNS
+from schemas.ids import stable_ids
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
 from transforms.gating.consent import GRANTED, WITHDRAWN, ledger_rows
@@ -23,6 +24,8 @@ from transforms.stage import Outputs, run_stage
 
 NO_NOTICE = "EU AI Act Art. 50(3)"
 NO_CONSENT = "GDPR Art. 6 and 9"
+TO_BE_FORGOTTEN = "GDPR Art. 17"
+_WHOSE = ("subject_ref", "session_ref", "scene_id")
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
 
 
@@ -30,6 +33,7 @@ class Asked(Protocol):
     """What knows the consents: the ledger of a log, or one that follows its topic."""
 
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray: ...
+    def erased_until(self, events: pa.RecordBatch) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +50,31 @@ class Gate:
         of names that nobody knows. What goes on no longer says whose consent counts.
         """
         kind = kind_of(events)
+        erased = self.consents.erased_until(events)
         if kind in GOVERNANCE_KINDS:
+            events = take_rows(events, _recorded_us(events) > erased)
             rows, ignored = ledger_rows(events, self.policy.purposes)
-            return [(LEDGER, hide_unlisted(rows, self.policy)), *([] if ignored is None else [(DEAD, ignored)])]
+            return [
+                (LEDGER, hide_unlisted(rows, self.policy)),
+                *([] if ignored is None else [(DEAD, ignored)]),
+            ]
         codes = np.full(events.num_rows, None, object)
         articles = np.full(events.num_rows, None, object)
-        self._by_consent(events, kind, codes, articles)
+        closed = self._by_consent(events, kind, codes, articles)
         self._by_policy(events, kind, codes, articles)
         notice = pc.utf8_trim_whitespace(events["notice_id"])
         unnoticed = pc.fill_null(pc.equal(notice, ""), True)
         mask = unnoticed.to_numpy(zero_copy_only=False)
         codes[mask], articles[mask] = RefusalCode.NOTICE_MISSING, NO_NOTICE
+        gone = closed & (erased >= 0)
+        codes[gone], articles[gone] = RefusalCode.ERASED, TO_BE_FORGOTTEN
         refused = codes != None  # noqa: E711  element-wise
         allowed = events.drop_columns([name for name, _ in PERSON_COLUMNS])
         if not refused.any():
             return [(MAIN, allowed)]
         rows = take_rows(events, refused)
+        if gone.any():
+            rows = _without_person(rows, gone[refused])
         return [
             (MAIN, take_rows(allowed, ~refused)),
             (REFUSED, self._refusals(rows, kind, codes[refused], articles[refused])),
@@ -69,12 +82,14 @@ class Gate:
 
     def _by_consent(
         self, events: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
-    ) -> None:
+    ) -> np.ndarray:
+        """Refuse what nobody consented to; return which rows that are."""
         modality = _CONSENT_OF.get(kind, kind)
         said = self.consents.ask(events, modality)
         codes[said == WITHDRAWN] = RefusalCode.CONSENT_WITHDRAWN
         codes[(said != WITHDRAWN) & (said != GRANTED)] = RefusalCode.CONSENT_UNKNOWN
         articles[said != GRANTED] = NO_CONSENT
+        return said != GRANTED
 
     def _by_policy(
         self, events: pa.RecordBatch, kind: str, codes: np.ndarray, articles: np.ndarray
@@ -102,6 +117,28 @@ class Gate:
             "event_date": rows["event_time"].cast(pa.date32()),
         }
         return hide_unlisted(fill_schema(on_its_way(REFUSALS), columns, rows), self.policy)
+
+
+def _recorded_us(events: pa.RecordBatch) -> np.ndarray:
+    """Return when governance events were recorded, in µs, or else when they say they were made."""
+    recorded = pc.coalesce(events["recorded_at"], events["event_time"])
+    return recorded.cast(pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def _without_person(events: pa.RecordBatch, gone: np.ndarray) -> pa.RecordBatch:
+    """Return the rows with nothing that tells whose the marked ones are.
+
+    A row id is hashed once more: it may have been that of a row which was erased.
+    """
+    hidden = {
+        "event_id": stable_ids("erased", events["event_id"]),
+        "content": pa.array(np.zeros(len(gone), np.int64)),
+    } | {name: pa.nulls(len(gone), pa.string()) for name in _WHOSE}
+    for name, instead in hidden.items():
+        place = events.schema.get_field_index(name)
+        column = pc.if_else(pa.array(gone), instead, events[name])
+        events = events.set_column(place, events.schema.field(name), column)
+    return events
 
 
 class GateByPolicy(beam.PTransform):

@@ -2,8 +2,7 @@
 
 import functools
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import apache_beam as beam
@@ -13,8 +12,9 @@ import pyarrow as pa
 from schemas.arrow import fill_schema, number_distinct
 from schemas.events import pseudonymous_schema
 from schemas.ids import unambiguous_text
-from schemas.keys import KeyPeriod, period_of, read_keys
+from schemas.keys import Keys, periods_of
 from schemas.stages import MAIN, Stage, Tagged, kind_of
+from transforms.decoding.followed_keys import FollowedKeys
 from transforms.gating.governance import fold
 from transforms.pseudonymising.fields import FreeFields
 from transforms.stage import Outputs, run_stage
@@ -22,75 +22,108 @@ from transforms.stage import Outputs, run_stage
 _CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB
 
 
-@dataclass(slots=True)
 class Pseudonyms:
     """Keyed references of subjects, sessions and persons.
 
     A reference is HMAC-SHA256 under the key of the event's period, over kind of id, region and
-    id, cut to 128 bits (32 hex digits). Those of persons have no region, and the first key alone:
-    a consent must be found again in every region and under every later key.
+    id, cut to 128 bits (32 hex digits). Those of persons have no region, and a key that stays: a
+    consent must be found again in every region and under every later key.
     """
 
-    periods: tuple[KeyPeriod, ...]
-    fields: FreeFields = field(default_factory=FreeFields)
-    _known: dict[tuple[str, int, str, str], str] = field(default_factory=dict)
-    _people: dict[str, tuple[str, str]] = field(default_factory=dict)
+    def __init__(self, keys: Keys, fields: FreeFields | None = None) -> None:
+        self._keys = keys
+        self._fields = fields or FreeFields()
+        self._secrets = (*(period.key for period in keys.periods), keys.person)
+        self._of_persons = len(keys.periods)
+        self._known: dict[tuple[str, int, str, str], str] = {}
+        self._people: dict[str, tuple[str, str]] = {}
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with keyed references for the raw ids, and without free text."""
-        periods = period_of(self.periods, events["event_time"])
+        own, prior = periods_of(self._keys, events["event_time"], events["region"])
+        # Only consents and erasures come from a time whose key was shredded.
+        own = np.maximum(own, 0)
         region = events["region"].dictionary_encode(null_encoding="encode")
         people = events["subject"].dictionary_encode()
-        names = people.dictionary.to_pylist()
-        known = [self._person(name) for name in names]
+        sessions = events["session_id"].dictionary_encode()
+        known = [self.person(name) for name in people.dictionary.to_pylist()]
         replaced = {
-            "subject_ref": self._column("subject", periods, region, people),
-            "session_ref": self._column(
-                "session", periods, region, events["session_id"].dictionary_encode()
-            ),
+            "subject_ref": self._column("subject", own, region, people),
+            "session_ref": self._column("session", own, region, sessions),
+            "prior_subject_ref": self._column("subject", prior, region, people),
+            "prior_session_ref": self._column("session", prior, region, sessions),
+            "shard_hash": self._shard_hashes(region, people),
             "person_ref": _recode(people.indices, [exact for exact, _ in known]),
             "person_fold": _recode(people.indices, [folded for _, folded in known]),
-        } | self.fields.replace(
-            events, lambda what, value: self._column(what, periods, region, value.dictionary_encode())
+        } | self._fields.replace(
+            events, lambda what, value: self._column(what, own, region, value.dictionary_encode())
         )
         return fill_schema(pseudonymous_schema(kind_of(events)), replaced, events)
 
-    def _person(self, name: str) -> tuple[str, str]:
+    def person(self, subject: str) -> tuple[str, str]:
         """Return the references of exactly this subject id, and of all that fold to the same."""
-        if (known := self._people.get(name)) is not None:
+        if (known := self._people.get(subject)) is not None:
             return known
         if len(self._people) >= _CACHE_LIMIT:
             self._people.clear()
-        folded = self._reference("person, folded", 0, "", fold(name))
-        made = self._people[name] = self._reference("person", 0, "", name), folded
+        folded = self._reference("person, folded", self._of_persons, "", fold(subject))
+        exact = self._reference("person", self._of_persons, "", subject)
+        made = self._people[subject] = exact, folded
         return made
+
+    def references(self, subject: str, regions: Iterable[str]) -> set[str]:
+        """Return every ``subject_ref`` of this id, under any key, in these regions and in none."""
+        return {
+            self._reference("subject", period, region, subject)
+            for period in range(len(self._keys.periods))
+            for region in {"", *regions}
+        }
 
     def _column(
         self, what: str, periods: np.ndarray, region: pa.Array, value: pa.Array
     ) -> pa.Array:
-        """Return a reference a row; a null value has none."""
+        """Return a reference a row; a null value, and one without a period (-1), has none."""
+        if (periods < 0).all():
+            return pa.nulls(len(periods), pa.string())
         names, places = [*value.dictionary.to_pylist(), None], region.dictionary.to_pylist()
         name = value.indices.fill_null(len(names) - 1).to_numpy().astype(np.int64)
-        code = (name * len(places) + region.indices.to_numpy()) * len(self.periods) + periods
+        code = (name * len(places) + region.indices.to_numpy()) * self._of_persons + periods
+        code[periods < 0] = -1
         number, first = number_distinct(pa.array(code))
         wheres = region.indices.to_numpy()[first].tolist()
         asked = zip(periods[first].tolist(), wheres, name[first].tolist(), strict=True)
         references = [
             None
-            if (raw := names[who]) is None
+            if key < 0 or (raw := names[who]) is None
             else self._reference(what, key, places[at] or "", raw)
             for key, at, who in asked
         ]
         return pa.array(references, pa.string()).take(pa.array(number))
 
-    def _reference(self, what: str, period: int, region: str, identity: str) -> str:
-        name = (what, period, region, identity)
+    def _shard_hashes(self, region: pa.Array, people: pa.Array) -> pa.Array:
+        """Return 16 bits a row that no rotation changes: a history stays in its shard."""
+        number, first = number_distinct(people.indices, region.indices)
+        names, places = people.dictionary.to_pylist(), region.dictionary.to_pylist()
+        whos = people.indices.take(pa.array(first)).to_pylist()
+        wheres = region.indices.to_numpy()[first].tolist()
+        hashes = [
+            0
+            if who is None
+            else int(
+                self._reference("subject", self._of_persons, places[at] or "", names[who])[4:8], 16
+            )
+            for who, at in zip(whos, wheres, strict=True)
+        ]
+        return pa.array(hashes, pa.uint16()).take(pa.array(number))
+
+    def _reference(self, what: str, key: int, region: str, identity: str) -> str:
+        name = (what, key, region, identity)
         if (known := self._known.get(name)) is not None:
             return known
         if len(self._known) >= _CACHE_LIMIT:
             self._known.clear()
         message = unambiguous_text(what, region, identity)
-        made = hmac.digest(self.periods[period].key, message, "sha256").hex()[:32]
+        made = hmac.digest(self._secrets[key], message, "sha256").hex()[:32]
         self._known[name] = made
         return made
 
@@ -114,5 +147,6 @@ class Pseudonymise(beam.PTransform):
 
 
 def _load(keys: Path, public_scenes: tuple[str, ...]) -> Callable[[pa.RecordBatch], Tagged]:
-    pseudonyms = Pseudonyms(read_keys(keys), FreeFields(public_scenes))
-    return lambda batch: [(MAIN, pseudonyms.batch(batch))]
+    make = functools.partial(Pseudonyms, fields=FreeFields(public_scenes))
+    pseudonyms = FollowedKeys(keys, make)
+    return lambda batch: [(MAIN, pseudonyms.newest().batch(batch))]

@@ -20,7 +20,12 @@ class IsolatingHandler(RecogniserHandler):
     """A recogniser's handler that an event costs no more than itself, whatever it makes raise."""
 
     def __init__(
-        self, *, modality: str, settings: ModelSettings, licence: Licence, embeddings_for: tuple[str, ...]
+        self,
+        *,
+        modality: str,
+        settings: ModelSettings,
+        licence: Licence,
+        embeddings_for: tuple[str, ...],
     ) -> None:
         super().__init__(
             modality=modality,

@@ -4,6 +4,7 @@ import csv
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from infra.bench.loads import commits_of
 from infra.processes import BUILD
 from pipelines.config import Config
 from pipelines.kafka.publish import publish
+from pipelines.serve.feed import feeding
 from pipelines.sessionlogs.bench_log import write_bench_log
 from tests.support.live_runs import CONSTANT, QUIET, Running, memory_by_role_mb, servers, wait_for
 
@@ -45,12 +47,17 @@ class Sample:
     watermark_delay_s: float
 
 
-def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
+def latency(folder: Path, rate: int, minutes: float, *, feed: bool = False) -> dict[str, float]:
     """Publish in real time at this rate; measure window closed → row committed.
 
-    A window is closed when the clock has passed its end and the allowed out-of-orderness.
+    A window is closed when the clock has passed its end and the allowed out-of-orderness. With
+    ``feed``, what lands goes to the topic and the online store at the same time.
     """
-    with servers(folder, CONSTANT) as (_, config), Running(config) as running:
+    with (
+        servers(folder, CONSTANT) as (_, config),
+        feeding(_handed_on(config, folder), QUIET) if feed else nullcontext(),
+        Running(config) as running,
+    ):
         log = write_bench_log(folder / "log", int(rate * minutes * 60), rate=rate).folder
         paced = {"speed": 1.0, "retime": True, "console": QUIET}
         producer = threading.Thread(target=publish, args=(log, config.kafka), kwargs=paced)
@@ -72,6 +79,13 @@ def latency(folder: Path, rate: int, minutes: float) -> dict[str, float]:
         **trends(samples),
         **counted,
     }
+
+
+def _handed_on(config: Config, folder: Path) -> Config:
+    """Return the settings with a store of this run's own, and its load's purpose."""
+    feed = config.feed.model_copy(update={"purposes": ("avatar_mirroring",)})
+    online = config.online.model_copy(update={"store": str(folder / "online.sqlite")})
+    return config.model_copy(update={"feed": feed, "online": online})
 
 
 def longest(found: dict[str, float], record: dict[str, float]) -> dict[str, float]:

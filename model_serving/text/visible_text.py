@@ -67,8 +67,9 @@ _NUMBER = (
     rf"{_NUMERAL}(?:[ .,:/_\-]{{0,2}}{_NUMERAL}){{3,}}"
     rf"|(?i:\b{_NUMBER_WORD}(?:[ ,\-]{{1,2}}{_NUMBER_WORD}){{3,}}\b)"
 )
-"""Four digits and more, in any script or spelt out: a code, a year, the end of a phone number. Fewer
-are left: 666, 233 and 520 are what Chinese texts say them for."""
+"""Four digits and more, in any script or spelt out: a code, a year, the end of a phone number.
+
+Fewer are left: 666, 233 and 520 are what Chinese texts say them for."""
 _ANY_NUMBER: Final = "0000"
 """What a recogniser reads for each: no estimate tells one of 10,000 door codes from another."""
 
@@ -109,8 +110,8 @@ def _strip_marks(match: regex.Match[str]) -> str:
 def text_for_model(text: pa.Array) -> pa.Array:
     """Return a string column as a recogniser should read it: visible, without placeholders and #.
 
-    Numbers of four digits and more are all the same to it. No training row has a placeholder, and a word behind # is a piece of its own: an angry line
-    became neutral by two handles before it.
+    Numbers of four digits and more are all the same to it. No training row has a placeholder, and a
+    word behind # is a piece of its own: an angry line became neutral by two handles before it.
     """
     text = strip_invisible(text)
     if len(rows := match_rows(text, _NUMBER)):

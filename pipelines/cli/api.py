@@ -68,7 +68,9 @@ def tokens_list(file: File = None, config: Settings = None) -> None:
 
     grid = Table("id", "name", "role", "expires", box=None, padding=(0, 2, 0, 0))
     for token in read_tokens(_settings(config, api={"tokens": file}).api.tokens):
-        grid.add_row(token.id, safe_text(token.name), token.role, f"{token.expires:%Y-%m-%d %H:%M} UTC")
+        grid.add_row(
+            token.id, safe_text(token.name), token.role, f"{token.expires:%Y-%m-%d %H:%M} UTC"
+        )
     Console().print(grid)
 
 

@@ -11,12 +11,24 @@ import warnings
 
 from rich.markup import escape
 
-from pipelines.cli import api, config, kafka, leakcheck, models, observe, run, serve, tables, upkeep
+from pipelines.cli import (
+    api,
+    config,
+    govern,
+    kafka,
+    leakcheck,
+    models,
+    observe,
+    run,
+    serve,
+    tables,
+    upkeep,
+)
 from pipelines.cli.app import app, console
 from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
 
-for room in (run, config, kafka, tables, upkeep, serve, api, observe, models, leakcheck):
+for room in (run, config, kafka, tables, upkeep, govern, leakcheck, serve, api, observe, models):
     app.add_typer(room.commands)
 
 

@@ -7,12 +7,14 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
+from deltalake.exceptions import DeltaError
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
 from pipelines.config import Config
-from pipelines.govern.ledger import LedgerReader, read_landed
+from pipelines.govern.ledger import LedgerReader, read_landed, read_tombstones
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
+from pipelines.serve.followed_table import FollowedTable
 from schemas.errors import BrokerAwayError
 from schemas.events import GOVERNANCE
 from schemas.stages import CONSENT_AGE, Stage
@@ -29,7 +31,9 @@ class _Follower:
     def __init__(self, config: Config) -> None:
         self._kafka = config.kafka
         self._reader = LedgerReader.of(config)
+        self._config = config
         self._consents = Consents(read_landed(config.tables))
+        self._erasures, self._erasures_version = FollowedTable(config.tables, "erasures"), -1
         self._lock = threading.Lock()
         self._consumer: KafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
@@ -37,7 +41,7 @@ class _Follower:
         self.read()
 
     def read(self) -> None:
-        """Read the governance topics to their present end.
+        """Read the governance topics to their present end, and who was erased.
 
         Where the login is refused the password may be another one by now: it is read again once.
 
@@ -52,6 +56,17 @@ class _Follower:
         except KafkaError as error:
             message = f"the governance topics cannot be read: {error}"
             raise BrokerAwayError(message) from error
+        try:
+            self._read_erasures()
+        except (DeltaError, pa.ArrowException, OSError) as error:
+            message = f"it cannot be read who was erased: {error}"
+            raise BrokerAwayError(message) from error
+
+    def _read_erasures(self) -> None:
+        table = self._erasures.newest()
+        if table is not None and table.version() != self._erasures_version:
+            self._consents.bury(read_tombstones(self._config))
+            self._erasures_version = table.version()
 
     def _read(self) -> None:
         try:
@@ -81,10 +96,18 @@ class _Follower:
             consumer.assign(found)
             self._partitions = found
 
+    def _refresh(self) -> None:
+        if time.monotonic() - self._read_at > _FRESH_S:
+            self.read()
+
+    def erased_until(self, events: pa.RecordBatch) -> np.ndarray:
+        with self._lock:
+            self._refresh()
+            return self._consents.erased_until(events)
+
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         with self._lock:
-            if time.monotonic() - self._read_at > _FRESH_S:
-                self.read()
+            self._refresh()
             said = self._consents.ask(events, modality)
             if (said == UNKNOWN).any():  # perhaps said since: look once before refusing
                 self.read()
@@ -111,3 +134,7 @@ class ConsentFeed:
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         """Return UNKNOWN, WITHDRAWN or GRANTED a row; see ``gating.consent.Consents``."""
         return self._follower.ask(events, modality)
+
+    def erased_until(self, events: pa.RecordBatch) -> np.ndarray:
+        """Return until when each row's person is erased; see ``gating.consent.Consents``."""
+        return self._follower.erased_until(events)

@@ -10,11 +10,12 @@ from schemas.events import GOVERNANCE
 from schemas.keys import read_keys
 from schemas.stages import MAIN, Tagged, kind_of
 from schemas.table import Root
-from schemas.tables import CONSENT_LEDGER
+from schemas.tables import TABLES
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 from transforms.gating.consent import Consents, ledger_rows
 from transforms.gating.policy import read_policy
+from transforms.gating.tombstones import Tombstones
 from transforms.isolation.isolate import Isolation
 from transforms.pseudonymise import Pseudonyms
 from transforms.sources.recorded import read_topics
@@ -34,7 +35,17 @@ def read_ledger(config: Config) -> list[pa.RecordBatch]:
 
 def read_recorded_consents(config: Config) -> Consents:
     """Return the consents that are known once the whole log has been read."""
-    return Consents(read_ledger(config))
+    return Consents(read_ledger(config), read_tombstones(config))
+
+
+def read_tombstones(config: Config) -> Tombstones:
+    """Return the tombstones of everybody whose erasure was begun."""
+    return Tombstones.of(read_keys(config.keys).tombstone, erasure_rows(config.tables))
+
+
+def erasure_rows(root: Root) -> list[pa.RecordBatch]:
+    """Return the ERASURES rows, those under way too; none where no such table stands."""
+    return _landed(root, "erasures")
 
 
 class LedgerReader:
@@ -71,8 +82,12 @@ class LedgerReader:
 
 def read_landed(root: Root) -> list[pa.RecordBatch]:
     """Return the rows of the landed ledger."""
-    path = f"{root}/consent_ledger"
-    if not DeltaTable.is_deltatable(path):
+    return _landed(root, "consent_ledger")
+
+
+def _landed(root: Root, name: str) -> list[pa.RecordBatch]:
+    place, schema = f"{root}/{name}", TABLES[name].schema
+    if not DeltaTable.is_deltatable(place):
         return []
-    table = DeltaTable(path).to_pyarrow_table(columns=CONSENT_LEDGER.names)
-    return table.cast(CONSENT_LEDGER).to_batches()
+    table = DeltaTable(place).to_pyarrow_table(columns=schema.names)
+    return table.cast(schema).to_batches()

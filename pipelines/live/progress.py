@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
 from pipelines.kafka.clients import partitions_of, reader_settings
 from pipelines.live.partitions import Counts
+from pipelines.tables.arrow_types import rows_with
 from schemas.errors import DeadLetterCode
 from schemas.events import TOPICS
 from schemas.settings import Kafka
@@ -102,6 +102,6 @@ class UnreadableRecords:
             return self.count
         if now - self._counted_at >= _COUNT_EVERY_S:
             self._version, self._counted_at = letters.version(), now
-            code = pc.field("code") == str(DeadLetterCode.GOVERNANCE_UNREADABLE)
-            self.count = letters.to_pyarrow_dataset().count_rows(filter=code)
+            code = str(DeadLetterCode.GOVERNANCE_UNREADABLE)
+            self.count = rows_with(letters, "code", [code], []).num_rows
         return self.count

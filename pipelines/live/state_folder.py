@@ -74,6 +74,20 @@ def hold_state_folder(state: Path) -> Iterator[None]:
         yield
 
 
+def is_held(state: Path) -> bool:
+    """Tell whether a supervisor runs with this folder."""
+    try:
+        lock = (state / _LOCK).open("r")
+    except FileNotFoundError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
 def note_driver(state: Path, pid: int) -> None:
     """Write down which process leads the job's process group."""
     known = {"boot": _boot_id(), "pid": pid, "started": _start_ticks(pid)}

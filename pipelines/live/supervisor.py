@@ -29,6 +29,7 @@ from pipelines.observe.logs import write_logs
 from pipelines.serve.feed import feeding
 from pipelines.tables.compaction import CompactedTables
 from schemas.errors import AffectstreamError, BrokerAwayError, LogEvent
+from schemas.keys import provider_of
 from transforms.landing.repair import repair_tables
 
 _LOCAL = "[local]"
@@ -296,7 +297,8 @@ def _with_own_group(config: Config) -> Config:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
         group = f"{config.kafka.group}.{path.read_text(encoding='utf-8')}"
-    absolute = {"tables": _absolute(config.tables), "keys": config.keys.absolute()}
+    keys = config.keys if provider_of(config.keys) is not None else config.keys.absolute()
+    absolute = {"tables": _absolute(config.tables), "keys": keys}
     files = {
         name: path.absolute()
         for name in ("ca_file", "password_file")

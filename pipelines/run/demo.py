@@ -26,9 +26,7 @@ def demo(out: Path, console: Console, progress: Console) -> None:
         write_keys(keys)
     truth = GroundTruth(session / "truth.parquet", keys)
     scenes = {"public_scenes": sorted({subject.scene for subject in SUBJECTS})}
-    settings = load_config(
-        None, log=session / "log", tables=tables, keys=keys, landing=scenes
-    )
+    settings = load_config(None, log=session / "log", tables=tables, keys=keys, landing=scenes)
     done = replay(settings, progress)
     show(tables, console, truth)
     console.print(f"{ABOUT}\n")

@@ -239,7 +239,9 @@ def feed(
     Raises:
         AffectstreamError: a sink can take no more; the others went on until it was told.
     """
-    feeds = start_feeds(config, start=start, say=lambda text: console.print(safe_text(text), soft_wrap=True))
+    feeds = start_feeds(
+        config, start=start, say=lambda text: console.print(safe_text(text), soft_wrap=True)
+    )
 
     def stop(*_: object) -> None:
         for each in feeds:

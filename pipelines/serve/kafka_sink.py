@@ -79,7 +79,7 @@ class KafkaSink:
             AffectstreamError: what stands there is no position.
         """
         with self._explained(opened=False):
-            self._positions = self._read_positions()
+            self._positions = read_positions(self._kafka, self._name)
         return self._positions
 
     def write(self, changes: Changes) -> int:
@@ -123,23 +123,6 @@ class KafkaSink:
         except (KafkaError, OSError):
             return
 
-    def _read_positions(self) -> dict[str, Position]:
-        place = TopicPartition(FEED_POSITION, 0)
-        found: dict[str, Position] = {}
-        with closing(KafkaConsumer(**reader_settings(self._kafka))) as consumer:
-            consumer.assign([place])
-            consumer.seek_to_beginning(place)
-            for batch in read_to_end(consumer, [place]):
-                mine = batch.filter(pc.starts_with(batch["key"], f"{self._name}/"))
-                for value in mine["value"].to_pylist():
-                    try:
-                        said = json.loads(value)
-                        found[said["table"]] = Position(str(said["table_id"]), int(said["version"]))
-                    except (ValueError, TypeError, KeyError) as error:
-                        message = f"topic {FEED_POSITION} holds what is no position; {START_ANEW}"
-                        raise AffectstreamError(message) from error
-        return found
-
     def _ids_by_subject(self) -> dict[str, list[str]]:
         """Return the ids that the topic holds of each subject since its last tombstone."""
         found: dict[str, list[str]] = {}
@@ -173,6 +156,32 @@ class KafkaSink:
             if opened or isinstance(error, BrokerAwayError):
                 raise AwayError(str(error)) from error
             raise
+
+
+def read_positions(kafka: Kafka, name: str) -> dict[str, Position]:
+    """Return how far the feed of this name was fed, by table; nothing where there is none.
+
+    Raises:
+        KafkaError: the broker does not answer, or refuses.
+        AffectstreamError: what stands there is no position.
+    """
+    place = TopicPartition(FEED_POSITION, 0)
+    found: dict[str, Position] = {}
+    with closing(KafkaConsumer(**reader_settings(kafka))) as consumer:
+        if not partitions_of(consumer, [FEED_POSITION]):
+            return found
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        for batch in read_to_end(consumer, [place]):
+            mine = batch.filter(pc.starts_with(batch["key"], f"{name}/"))
+            for value in mine["value"].to_pylist():
+                try:
+                    said = json.loads(value)
+                    found[said["table"]] = Position(str(said["table_id"]), int(said["version"]))
+                except (ValueError, TypeError, KeyError) as error:
+                    message = f"topic {FEED_POSITION} holds what is no position; {START_ANEW}"
+                    raise AffectstreamError(message) from error
+    return found
 
 
 def _erasure_headers(subject: str, changes: Changes) -> list[tuple[str, bytes]]:

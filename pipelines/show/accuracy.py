@@ -30,9 +30,11 @@ from schemas.modalities import MODALITIES
 from schemas.table import Root
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import history_ids
+from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds
 
 _RAW_IDS = ("subject", "source", "id")
+_REGION = "region"
 _TRUTH_COLUMNS = (*_RAW_IDS, "event_time", "expression", "kind", "lang", "corpus")
 _STAND_IN = "stand_in"  # a truth may lack it: then nothing stands in
 _CURVE_POINTS = 50
@@ -178,7 +180,7 @@ def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
         raise AffectstreamError(message)
     try:
         stored = pq.ParquetDataset(path)
-        optional = [_STAND_IN] if _STAND_IN in stored.schema.names else []
+        optional = [name for name in (_STAND_IN, _REGION) if name in stored.schema.names]
         table = stored.read(columns=[*_TRUTH_COLUMNS, *optional])
     except (pa.ArrowException, OSError) as error:
         columns = ", ".join(_TRUTH_COLUMNS)
@@ -188,9 +190,9 @@ def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
     parts = [table.filter(pc.equal(table["kind"], kind)) for kind in kinds]
     made = [_event_ids(part, kind, ids) for part, kind in zip(parts, kinds, strict=True)]
     frame = pa.concat_tables([table.slice(0, 0), *parts]).to_pandas()
-    frame = frame if optional else frame.assign(**{_STAND_IN: None})
+    frame = frame if _STAND_IN in optional else frame.assign(**{_STAND_IN: None})
     known = {name: position for position, name in enumerate(EXPRESSIONS)}
-    frame = frame.drop(columns=[*_RAW_IDS, "event_time"]).assign(
+    frame = frame.drop(columns=[*_RAW_IDS, "event_time", _REGION], errors="ignore").assign(
         event_id=np.concatenate([np.array([], object), *made]), true=frame["expression"].map(known)
     )
     frame = frame.drop(columns="expression").dropna(subset="true")
@@ -199,7 +201,11 @@ def _read_truth(path: Path, ids: EventIds) -> pd.DataFrame:
 
 def _event_ids(rows: pa.Table, kind: str, ids: EventIds) -> np.ndarray:
     subject, source, given = (rows[n].cast(pa.string()).combine_chunks() for n in _RAW_IDS)
-    made, _ = ids.of(kind, subject, source, given, rows["event_time"].cast(TIME).combine_chunks())
+    times = rows["event_time"].cast(TIME).combine_chunks()
+    region = pa.nulls(len(rows), pa.string())
+    if _REGION in rows.column_names:
+        region = canonical(_REGION, rows[_REGION].cast(pa.string()).combine_chunks())
+    made, _ = ids.of(kind, subject, source, given, times, region)
     return np.asarray(made.to_numpy(zero_copy_only=False))
 
 

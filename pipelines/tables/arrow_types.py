@@ -1,6 +1,10 @@
 """Arrow types as every reader knows them."""
 
+from collections.abc import Iterable
+
 import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 _VIEWS = {
     pa.string_view(): pa.string(),
@@ -14,6 +18,23 @@ def plain_types(table: pa.Table) -> pa.Table:
     """Return the table with string and binary views as the types that every reader knows."""
     fields = [field.with_type(_plain(field.type)) for field in table.schema]
     return table.cast(pa.schema(fields))
+
+
+def rows_with(
+    table: DeltaTable, column: str, texts: Iterable[str], columns: Iterable[str]
+) -> pa.Table:
+    """Return these columns of the rows that have one of the texts in a column.
+
+    Batch by batch, and not by a filter of the dataset: a merge writes texts as views, and Arrow
+    knows no comparison of a text with a view.
+    """
+    wanted, names = pa.array(sorted(texts), pa.string()), list(dict.fromkeys((column, *columns)))
+    dataset = table.to_pyarrow_dataset()
+    found = [plain_types(dataset.schema.empty_table().select(names))]
+    for batch in dataset.to_batches(columns=names):
+        rows = plain_types(pa.table(batch))
+        found.append(rows.filter(pc.is_in(rows[column], wanted)))
+    return pa.concat_tables(found)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -1,6 +1,7 @@
 """A record that makes a worker die, or raise, each time: the live job sets it aside and goes on."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -168,7 +169,7 @@ def test_keys_that_are_gone_end_the_job_and_condemn_no_record(
     kafka: Kafka, jars: Path, keys: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "keys.yaml"
-    own.write_bytes(keys.read_bytes())
+    shutil.copy(keys, own)
     config = live_config(kafka, jars, tmp_path, own, models=CONSTANT)
     rows = [record("text", n, {"text": "hi"}) for n in range(1, _EVENTS)]
     publish(write_log(tmp_path / "log", rows), kafka, console=QUIET)

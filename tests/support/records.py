@@ -2,14 +2,17 @@
 
 import base64
 import datetime as dt
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import yaml
 from kafka import KafkaProducer
 
 from schemas.events import EVENT_TYPES, RAW, TOPIC_OF
-from schemas.keys import KeyPeriod
+from schemas.keys import KeyPeriod, Keys
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 from transforms.pseudonymise import Pseudonyms
@@ -102,8 +105,27 @@ def raw(*rows: dict[str, Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(rows), schema=RAW)
 
 
-PERIODS = (KeyPeriod.model_validate({"since": "2020-01-01T00:00:00Z", "key": "a" * 64}),)
-PSEUDONYMS, IDS = Pseudonyms(PERIODS), EventIds(PERIODS)
+def period(since: str, name: str, region: str | None = None) -> KeyPeriod:
+    """A key period whose key follows from a name."""
+    key = hashlib.sha256(name.encode()).hexdigest()
+    return KeyPeriod.model_validate({"since": since, "key": key, "region": region})
+
+
+KEYS = Keys.of([period("2020-01-01T00:00:00Z", "first")])
+PSEUDONYMS, IDS = Pseudonyms(KEYS), EventIds(KEYS)
+
+
+def write_key_file(path: Path, *periods: KeyPeriod, **members: Any) -> Path:
+    """Write these periods as a key file, of old or with more members, with the right mode."""
+    listed = [
+        {"since": each.since.isoformat(), "key": each.key.hex()}
+        | ({"region": each.region} if each.region else {})
+        for each in periods
+    ]
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(yaml.safe_dump({"periods": listed} | members))
+    return path
 
 
 def decoded(*rows: dict[str, Any]) -> pa.RecordBatch:

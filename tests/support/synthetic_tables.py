@@ -15,7 +15,7 @@ from schemas.ids import stable_ids
 from schemas.modalities import MODALITIES
 from schemas.tables import TABLES
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VOCABULARY
-from tests.support.records import IDS, PERIODS
+from tests.support.records import IDS, KEYS, write_key_file
 
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 LENGTH = timedelta(seconds=5)
@@ -43,7 +43,8 @@ def ref(text: str) -> str:
 
 def event_id(raw_id: str, subject: str, at: datetime, kind: str) -> str:
     raw = (pa.array([value]) for value in (subject, SOURCE, raw_id))
-    return IDS.of(kind, *raw, pa.array([at], TIME))[0][0].as_py()
+    made, _ = IDS.of(kind, *raw, pa.array([at], TIME), pa.nulls(1, pa.string()))
+    return made[0].as_py()
 
 
 def expression_columns(expression: str, confidence: float, threshold: float) -> dict[str, object]:
@@ -204,10 +205,7 @@ def write_truth(path: Path, rows: list[dict[str, object]]) -> GroundTruth:
 
 def ground_truth(path: Path) -> GroundTruth:
     """The truth at this path, and the keys that the ids of these tables are made with."""
-    keys = path.with_name("keys.yaml")
-    since, key = PERIODS[0].since.isoformat(), PERIODS[0].key.hex()
-    keys.write_text(f"periods: [{{since: {since}, key: '{key}'}}]")
-    return GroundTruth(path, keys)
+    return GroundTruth(path, write_key_file(path.with_name("keys.yaml"), *KEYS.periods))
 
 
 STAGES = {

@@ -1,7 +1,6 @@
 """Row ids of events: keyed, and bound to subject, kind and time."""
 
 import hmac
-from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.ids import unambiguous
-from schemas.keys import KeyPeriod, period_of
+from schemas.keys import Keys, periods_of
 
 ID_SPAN_US: Final = 60_000_000
 """An event's id is good for a minute of event time: the same in another minute is another event.
@@ -25,13 +24,21 @@ _POSITIVE: Final = np.uint32(0x7FFFFFFF)
 class EventIds:
     """Makes the ids; keys are those of the pseudonyms, each for the event times of its period."""
 
-    def __init__(self, periods: Sequence[KeyPeriod]) -> None:
-        self._periods = periods
-        self._keys = [hmac.digest(period.key, b"event ids", "sha256") for period in periods]
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._secrets = [hmac.digest(p.key, b"event ids", "sha256") for p in keys.periods]
+        self._names = hmac.digest(keys.person, b"names", "sha256")
+
+    def shredded(self, times: pa.Array, regions: pa.Array) -> np.ndarray:
+        """Return which rows are of a time whose key was removed, so that no id can be made."""
+        if not self._keys.shredded:
+            return np.zeros(len(times), bool)
+        return periods_of(self._keys, times, regions)[0] < 0
 
     def of(
-        self, kind: str, subject: pa.Array, source: pa.Array, given: pa.Array, times: pa.Array
-    ) -> tuple[pa.Array, np.ndarray]:
+        self, kind: str, subject: pa.Array, source: pa.Array, given: pa.Array, times: pa.Array,
+        regions: pa.Array,
+    ) -> tuple[pa.Array, np.ndarray]:  # fmt: skip
         """Return the ids of events of one kind (32 hex digits), and 31 secret bits for each.
 
         An id is keyed BLAKE2b-128 over kind, subject, source, the id that the producer gave, and
@@ -40,9 +47,10 @@ class EventIds:
         """
         minutes = pc.divide(times.cast(pa.int64()), ID_SPAN_US).cast(pa.string())
         rows = unambiguous(subject, source, given, minutes).to_pylist()
-        hashes = [blake2b(digest_size=20, key=key, person=kind.encode()) for key in self._keys]
+        hashes = [blake2b(digest_size=20, key=key, person=kind.encode()) for key in self._secrets]
         digests = []
-        for row, period in zip(rows, period_of(self._periods, times).tolist(), strict=True):
+        periods = np.maximum(periods_of(self._keys, times, regions)[0], 0)
+        for row, period in zip(rows, periods.tolist(), strict=True):
             digest = hashes[period].copy()
             digest.update(row)
             digests.append(digest.digest())
@@ -50,8 +58,8 @@ class EventIds:
         return _hex(made[:, :16]), made[:, 16:].copy().view("<u4")[:, 0] & _POSITIVE
 
     def pseudonym(self, what: str, name: str) -> str:
-        """Return a keyed stand-in for a name that nobody knows, such as ``topic-`` and 16 digits."""
-        digest = blake2b(name.encode(), digest_size=8, key=self._keys[0], person=what.encode())
+        """Return a keyed stand-in for an unknown name, such as ``topic-`` and 16 digits."""
+        digest = blake2b(name.encode(), digest_size=8, key=self._names, person=what.encode())
         return f"{what}-{digest.hexdigest()}"
 
 

@@ -19,8 +19,10 @@ from schemas.stages import Stage, kind_of
 from schemas.tables import CONSENT_LEDGER
 from transforms.decoding.aliases import aliases, fold_spelling
 from transforms.gating.governance import ANY, END, FIRST, LISTS
+from transforms.gating.tombstones import Tombstones
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
+_BEFORE_ALL = -1
 _KEPT = 500_000
 """Answers that a process holds: about 250 MB."""
 _IGNORED = "a grant names a purpose or a modality that nobody knows: it holds for the others alone"
@@ -141,10 +143,13 @@ class Consents:
     A grant counts for the person who is spelt exactly so, a prohibition for whoever folds to the
     same. The gate is open from a grant on that both holds since after, and was not recorded before,
     each prohibition that holds by then. It is enough to look at the times at which a word begins to
-    hold; between them nothing changes.
+    hold; between them nothing changes. An erasure prohibits for all time before and after it.
     """
 
-    def __init__(self, ledger: Iterable[pa.RecordBatch] = ()) -> None:
+    def __init__(
+        self, ledger: Iterable[pa.RecordBatch] = (), tombstones: Tombstones | None = None
+    ) -> None:
+        self._tombstones = tombstones or Tombstones(b"")
         self._words: defaultdict[str | None, set[_Word]] = defaultdict(set)
         self._answers: dict[_Question, _Answer] = {}
         self._asked: defaultdict[str | None, list[_Question]] = defaultdict(list)
@@ -162,6 +167,22 @@ class Consents:
             self._words[fold].add(word)
             for question in self._asked.pop(fold, ()):
                 del self._answers[question]
+
+    def bury(self, tombstones: Tombstones) -> None:
+        """Take these tombstones in place of those before."""
+        if tombstones != self._tombstones:
+            self._tombstones = tombstones
+            self._answers.clear()
+            self._asked.clear()
+
+    def erased_until(self, events: pa.RecordBatch) -> np.ndarray:
+        """Return a row until when its person is erased, in µs since 1970; -1: not at all."""
+        if not self._tombstones:
+            return np.full(events.num_rows, -1)
+        folds = events["person_fold"].dictionary_encode()
+        until = [self._tombstones.erased_until(fold) for fold in folds.dictionary.to_pylist()]
+        found = np.array([-1 if time is None else time for time in (*until, None)])
+        return found[folds.indices.fill_null(len(until)).to_numpy(zero_copy_only=False)]
 
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         """Return UNKNOWN, WITHDRAWN or GRANTED a row of a pseudonymous batch, at its event time."""
@@ -199,6 +220,8 @@ class Consents:
             and word.modality in (modality, ANY)
             and (word.person == person or not word.granted)
         ]
+        if (until := self._tombstones.erased_until(fold)) is not None:
+            words.append(_Word(_BEFORE_ALL, False, until, "", ANY, ANY))
         made = self._answers[question] = _verdicts(words)
         self._asked[fold].append(question)
         return made
@@ -211,7 +234,7 @@ def _texts(column: pa.Array) -> list[str | None]:
 
 def _verdicts(words: list[_Word]) -> _Answer:
     """Go through words in the order in which they begin to hold; at once, a grant comes first."""
-    times, verdicts = [-1], [UNKNOWN]
+    times, verdicts = [_BEFORE_ALL], [UNKNOWN]
     granted = prohibited = -1  # when the latest grant since the last prohibition was recorded
     for word in sorted(words, key=lambda word: (word.since, not word.granted)):
         if word.granted:

@@ -117,7 +117,8 @@ def _with_ids(kind: str, rows: list[dict[str, Any]], ids: EventIds) -> pa.Record
     """Return EVENT rows; the id is null where the record gave none."""
     events = pa.RecordBatch.from_pylist(rows, event_schema(kind))
     source, given = (pa.array([row[n] for row in rows], pa.string()) for n in ("source", "id"))
-    made, _ = ids.of(kind, events["subject"], source, given, events["event_time"])
+    who, when, where = (events[name] for name in ("subject", "event_time", "region"))
+    made, _ = ids.of(kind, who, source, given, when, where)
     named = pc.and_(source.is_valid(), given.is_valid())
     place = events.schema.get_field_index("event_id")
     field = events.schema.field(place)

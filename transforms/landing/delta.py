@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import DeltaError
 
 from schemas.table import PARTITION, Root
 from schemas.tables import TABLES
@@ -81,7 +82,12 @@ class TableWriter:
             return self._landed(given, first, before, chosen.num_rows)
 
         place, refresh = self._table.table_uri, self._table.update_incremental
-        return retry_commit(commit, place, "commits", refresh)
+        try:
+            return retry_commit(commit, place, "commits", refresh)
+        except (DeltaError, OSError):
+            # An erasure deletes the files and log entries of the version that this stands at.
+            refresh()
+            return retry_commit(commit, place, "commits", refresh)
 
     def _first(self, rows: pa.Table) -> np.ndarray | None:
         """Return the place of one row an id, None where no id came twice.

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -75,7 +74,7 @@ class FreeFields:
         if (known := self._judged.get(asked)) is None:
             if len(self._judged) >= _CACHE_LIMIT:
                 self._judged.clear()
-            known = self._judged[asked] = is_plain_code(*asked[:1], asked[1:])
+            known = self._judged[asked] = is_plain_code(value, asked[1:])
         return known
 
     def _details(self, column: pa.Array, *own: pa.Array) -> pa.Array:
@@ -98,4 +97,3 @@ def _name(what: str, column: pa.Array, keyed: Keyed) -> pa.Array:
     """Return pseudonyms such as ``scene-`` and 16 hex digits; a null has none."""
     digits = pc.binary_slice(keyed(what, column).cast(pa.binary()), 0, DIGITS).cast(pa.string())
     return pc.binary_join_element_wise(what, digits, "-")
-

@@ -1,1 +1,1 @@
-"""What the law asks for, measured."""
+"""Benchmarks of what protects people and the stream; each module measures one part of it."""

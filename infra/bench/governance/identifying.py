@@ -18,6 +18,9 @@ from pipelines.config import WEIGHTS
 from schemas.events import TIME, pseudonymous_schema
 from transforms.scrub import scrub
 
+Recognise = Callable[[pa.RecordBatch], pa.RecordBatch]
+"""What makes observations of text events."""
+
 CODES: Final = tuple(f"{number:04}" for number in range(10_000))
 CODE_SENTENCES: Final = {
     "en": "my door code is {}",
@@ -32,10 +35,12 @@ NAME_SENTENCES: Final = {
     "de": "Ich vermisse {} so sehr",
     "es": "me da miedo {}",
 }
-_HEADS = "al be ca da el fa ga ha in jo ka le ma na ol pa ra sa ta vi".split()
-_MIDDLES = "ri la mo ne ti sha lu vi de ro na ke li ma so ya be ho ni ta".split()
-_TAILS = "na ra s n lia nne ck a us el io y ton ine ard sha rt x lla m d on ie th".split() + ["l"]
-NAMES: Final = tuple((h + m + t).title() for h in _HEADS for m in _MIDDLES for t in _TAILS)
+_HEADS = "al be ca da el fa ga ha in jo ka le ma na ol pa ra sa ta vi"
+_MIDDLES = "ri la mo ne ti sha lu vi de ro na ke li ma so ya be ho ni ta"
+_TAILS = "na ra s n lia nne ck a us el io y ton ine ard sha rt x lla m d on ie th l"
+NAMES: Final = tuple(
+    (h + m + t).title() for h in _HEADS.split() for m in _MIDDLES.split() for t in _TAILS.split()
+)
 _FAMILY = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹"
 _GIVEN = "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超霞平刚"
 CHINESE_NAMES: Final = tuple(f + a + b for f in _FAMILY for a in _GIVEN for b in _GIVEN)[:10_000]
@@ -49,7 +54,9 @@ def candidates(language: str) -> tuple[str, ...]:
     return CHINESE_NAMES if language == "zh" else NAMES
 
 
-def land(sentences: Sequence[str], recognise: Callable[[pa.RecordBatch], pa.RecordBatch]) -> list[str]:
+def land(
+    sentences: Sequence[str], recognise: Callable[[pa.RecordBatch], pa.RecordBatch]
+) -> list[str]:
     """Return what lands of each sentence said by one person at one time, as text."""
     rows = recognise(events(scrub(pa.array(sentences, pa.string()))))
     return [str(row) for row in rows.select(list(LANDED)).to_pylist()]
@@ -63,7 +70,9 @@ def events(texts: pa.Array) -> pa.RecordBatch:
     return pa.record_batch(given, schema=schema)
 
 
-def recogniser(folder: Path = WEIGHTS / "text-compact") -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+def recogniser(
+    folder: Path = WEIGHTS / "text-compact",
+) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     """Return the stage that recognises texts with these weights."""
     handler = RecogniserHandler(modality="text", model=str(folder))
     model: Recogniser = handler.load_model().model

@@ -1,4 +1,4 @@
-"""Whether what lands of clips tells who spoke: fifteen clips of each voice, linked to fifteen others.
+"""Whether what lands of clips tells who spoke: fifteen of each voice, linked to fifteen others.
 
 By the embeddings, which landed once, most of 24 speakers are; chance is one of them.
 """
@@ -23,7 +23,9 @@ _PURPOSE: Final = "research"
 _SPLITS: Final = 20
 
 
-def landed_of_speakers(data: Path, embeddings_for: tuple[str, ...] = ()) -> dict[str, pa.RecordBatch]:
+def landed_of_speakers(
+    data: Path, embeddings_for: tuple[str, ...] = ()
+) -> dict[str, pa.RecordBatch]:
     """Return what lands of 30 clips of each RAVDESS actor, in an order drawn once."""
     audio = data / "audio"
     manifest = pd.read_csv(audio / "manifest.csv", dtype=str)

@@ -1,1 +1,1 @@
-"""The leak check: unique tokens through every field, and a search for them in all that is written."""
+"""The leak check: tokens through every field, and a search for them in all that is written."""

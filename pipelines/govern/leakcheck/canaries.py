@@ -113,7 +113,7 @@ class CanaryLog:
 
     def _consent(self, subject: bytes) -> None:
         headers = self._attributes("consent") | {"subject": subject}
-        headers["time"] = _rfc3339(self.start)
+        headers["time"] = _rfc3339(self.start).encode()
         self._row(TOPIC_OF["consent"], subject, _as_headers(headers), _payload("consent"))
 
     def _attributes(self, kind: str) -> dict[str, bytes]:
@@ -135,9 +135,7 @@ class CanaryLog:
             return value if place == "media" else _picture(value)
         return _payload(kind, place, value)
 
-    def _row(
-        self, topic: str, key: bytes, headers: list[dict[str, Any]], value: bytes
-    ) -> None:
+    def _row(self, topic: str, key: bytes, headers: list[dict[str, Any]], value: bytes) -> None:
         self.rows.append(
             {
                 "topic": topic, "partition": 0, "offset": len(self.rows),
@@ -218,7 +216,14 @@ def _clip(comment: bytes) -> bytes:
         clip.writeframes(bytes(range(1, 251)) * 64)
     padded = comment + b"\x00" * (len(comment) % 2)
     size = len(padded).to_bytes(4, "little")
-    return file.getvalue() + b"LIST" + (len(padded) + 12).to_bytes(4, "little") + b"INFOICMT" + size + padded
+    return (
+        file.getvalue()
+        + b"LIST"
+        + (len(padded) + 12).to_bytes(4, "little")
+        + b"INFOICMT"
+        + size
+        + padded
+    )
 
 
 def _picture(comment: bytes) -> bytes:

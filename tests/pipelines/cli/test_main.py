@@ -1,6 +1,7 @@
 """The commands as a person runs them, in a process of their own."""
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -67,7 +68,7 @@ def test_a_broken_world_is_one_sentence(
     session: Path, tmp_path: Path, change: dict[str, str], said: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "keys.yaml").write_text((session / "keys.yaml").read_text())
+    shutil.copy(session / "keys.yaml", tmp_path)
     config = tmp_path / "config.yaml"
     config.write_text(change.get("config", ""))
     log = change.get("log", session / "session" / "log")

@@ -65,7 +65,7 @@ def one(problems: list[str], *said: str) -> None:
     ("change", "said"),
     [
         ({"log": "nowhere"}, ["nowhere is not a recorded log", "needs to be a folder"]),
-        ({"keys": "nowhere"}, ["no key file at nowhere", "affectstream config --new-keys"]),
+        ({"keys": "nowhere"}, ["no key file at nowhere", "affectstream keys create nowhere"]),
         ({"policy": "nowhere"}, ["nowhere is not a policy table"]),
         ({"scenarios": "nowhere"}, ["nowhere is not a scenario policy"]),
         (

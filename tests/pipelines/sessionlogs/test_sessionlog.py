@@ -109,7 +109,7 @@ def check_offsets(raw: pa.Table) -> None:
 def check_truth(log: SessionLog, raw: pa.Table) -> None:
     events, _ = decoded(raw)
     truth = truth_of(log)
-    names = ("subject", "source", "id", "event_time")
+    names = ("subject", "source", "id", "event_time", "region")
     kinds = truth["kind"].unique().to_pylist()
     by_kind = [truth.filter(pc.equal(truth["kind"], kind)) for kind in kinds]
     truth = pa.concat_tables(by_kind)

@@ -30,6 +30,7 @@ def released(tmp_path: Path) -> Config:
     """A copy of what 0.1.0 wrote from its log, and the settings that it did so with."""
     shutil.copytree(RELEASED, tmp_path / "released")
     here = tmp_path / "released"
+    (here / "keys.yaml").chmod(0o600)  # git keeps no more than who may execute
     return load_config(
         here / "config.yaml", log=here / "log", tables=here / "tables", keys=here / "keys.yaml"
     )

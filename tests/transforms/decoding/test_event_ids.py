@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from schemas.keys import KeyPeriod
-from tests.support.records import IDS, decoded, raw, record
+from schemas.keys import Keys, ShreddedPeriod, fingerprint
+from tests.support.records import IDS, KEYS, decoded, period, raw, record
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 
@@ -36,8 +36,8 @@ def test_ids_are_of_all_that_names_an_event_and_of_nothing_else() -> None:
 
 
 def test_ids_are_keyed_by_the_period_of_event_time() -> None:
-    late = KeyPeriod.model_validate({"since": "2026-09-01T10:00:30Z", "key": "b" * 64})
-    both = EventIds([*IDS._periods, late])
+    late = period("2026-09-01T10:00:30Z", "second")
+    both = EventIds(Keys.of([*KEYS.periods, late]))
     rows = raw(text(1), text(31, id="text-1"))
 
     def made(ids: EventIds) -> list[str]:
@@ -45,7 +45,31 @@ def test_ids_are_keyed_by_the_period_of_event_time() -> None:
 
     assert made(IDS)[0] == made(IDS)[1], "the same minute"
     assert made(both)[0] == made(IDS)[0]
-    assert made(both)[1] == made(EventIds([late]))[1] != made(IDS)[1]
+    assert made(both)[1] == made(EventIds(Keys.of([late])))[1] != made(IDS)[1]
+
+
+def test_ids_of_a_region_with_keys_of_its_own_need_those_keys() -> None:
+    own = period("2020-01-01T00:00:00Z", "of the EU", "EU")
+    both = EventIds(Keys.of([*KEYS.periods, own]))
+    rows = raw(text(1), text(1, region="EU"), text(1, region="eu"), text(1, region=None))
+    (here, there, spelt, nowhere) = next(iter(decode_batch(rows, both)))[1]["event_id"].to_pylist()
+    assert here == nowhere == decoded(text(1))["event_id"][0].as_py()
+    assert there == spelt != here
+
+
+def test_events_of_a_shredded_period_are_dead_letters_and_withdrawals_count() -> None:
+    gone = {"since": "2020-01-01T00:00:00Z", "check": fingerprint(KEYS.periods[0].key)}
+    late = period("2026-09-01T10:00:30Z", "second")
+    shredded = [ShreddedPeriod.model_validate(gone)]
+    ids = EventIds(Keys.of([late], persons=KEYS.person, shredded=shredded))
+    (_, alive), (_, dead) = decode_batch(raw(text(1), text(31), text(2, time="never")), ids)
+    assert alive["offset"].to_pylist() == [31]
+    letters = {row["offset"]: row["code"] for row in dead.to_pylist()}
+    assert letters == {1: "key_shredded", 2: "bad_time"}
+    assert dead["event_id"].to_pylist()[0] is None, "another key would make another id"
+    withdrawn = record("consent", 1, {"granted": False})
+    ((_, rows),) = decode_batch(raw(withdrawn), ids)
+    assert rows["granted"].to_pylist() == [False]
 
 
 @pytest.mark.parametrize("change", [{"id": ""}, {"id": None}, {"source": ""}, {"source": None}])

@@ -50,9 +50,7 @@ def in_statistics(place: Path) -> set[str]:
         else:
             continue
         found |= {
-            field.name
-            for field in pq_schema(place)
-            if f"{field.name}.text.".encode() in data
+            field.name for field in pq_schema(place) if f"{field.name}.text.".encode() in data
         }
     return found
 
@@ -94,8 +92,8 @@ def test_what_any_writer_leaves_has_no_statistics_of_texts(name: str, tmp_path: 
     engine.delete(stands, f"{table.row_id} = '{table.row_id}.text.2'")
     stands.update_incremental()
     stands.create_checkpoint()
-    # Beside what lookups need, the log holds the ids that a predicate named, which are keyed hashes,
-    # and the change feed's files say what kind of change they are.
+    # Beside what lookups need, the log holds the ids that a predicate named, which are keyed, and
+    # the change feed's files say what kind of change they are.
     named = {table.row_id, "_change_type", table.subject, table.lookup_column}
     assert in_statistics(place) <= named
     assert len(stands.to_pyarrow_table()) == 2, "and rows are found as before"

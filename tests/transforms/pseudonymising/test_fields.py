@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 
 from schemas.events import CONTEXT_FIELDS
-from tests.support.records import PERIODS, decoded, record
+from schemas.keys import Keys
+from tests.support.records import KEYS, decoded, period, record
 from transforms.pseudonymise import Pseudonyms
 from transforms.pseudonymising.fields import FreeFields
 from transforms.sources.recorded import MAX_ROWS
@@ -14,12 +15,12 @@ HELLO = {"text": "hello", "lang": "en"}
 
 def scenes(*names: str | None, public: tuple[str, ...] = (), **changes: str) -> list[str | None]:
     rows = [record("text", n, HELLO, sceneid=name, **changes) for n, name in enumerate(names)]
-    batch = Pseudonyms(PERIODS, FreeFields(public)).batch(decoded(*rows))
+    batch = Pseudonyms(KEYS, FreeFields(public)).batch(decoded(*rows))
     return batch["scene_id"].to_pylist()
 
 
 def context(payload: dict, **changes: str) -> dict:
-    batch = Pseudonyms(PERIODS).batch(decoded(record("context", 1, payload, **changes)))
+    batch = Pseudonyms(KEYS).batch(decoded(record("context", 1, payload, **changes)))
     (row,) = batch.select([*CONTEXT_FIELDS, "details"]).to_pylist()
     return row
 
@@ -31,7 +32,7 @@ def test_a_scene_lands_as_a_keyed_pseudonym_that_is_the_same_in_every_run() -> N
     assert first.startswith("scene-")
     assert len(first) == len("scene-") + 16
     assert scenes("lobby") == [first]
-    other = Pseudonyms((PERIODS[0].model_copy(update={"key": b"b" * 32}),))
+    other = Pseudonyms(Keys.of([period("2020-01-01T00:00:00Z", "another")]))
     assert other.batch(decoded(record("text", 1, HELLO, sceneid="lobby")))["scene_id"][0] != first
     assert scenes("lobby", region="EU") != [first], "as a session's reference"
 
@@ -50,7 +51,11 @@ def test_a_null_scene_stays_null_where_scenes_are_public() -> None:
 def test_context_fields_are_plain_codes_or_nothing() -> None:
     said = {"activity": "duel", "game_result": "lost", "lesson_state": "review"}
     assert context(said | {"door": "open"}) == said | {"details": '{"door":"open"}'}
-    free = {"activity": "met bob at the bar", "game_result": "alice", "lesson_state": "139-12345678"}
+    free = {
+        "activity": "met bob at the bar",
+        "game_result": "alice",
+        "lesson_state": "139-12345678",
+    }
     assert context(free) == dict.fromkeys([*CONTEXT_FIELDS, "details"])
     told = {"door": "open", "by": "alice-2", "at": "session-1", "call": "5550123456"}
     assert context(told)["details"] == '{"door":"open"}'
@@ -61,7 +66,7 @@ def test_a_notice_of_a_consent_is_a_plain_code_or_a_pseudonym() -> None:
 
     def notice(name: str) -> str:
         batch = decoded(record("consent", 1, grant, noticeid=name))
-        return Pseudonyms(PERIODS).batch(batch)["notice_id"][0].as_py()
+        return Pseudonyms(KEYS).batch(batch)["notice_id"][0].as_py()
 
     assert notice("notice-2026-11") == "notice-2026-11"
     assert notice("for alice@example.com").startswith("notice-")

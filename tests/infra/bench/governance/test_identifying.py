@@ -40,6 +40,7 @@ from transforms.scrub import scrub
 from transforms.window import split_by_shard, to_window_input, window_rows
 
 TRIALS = 400
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 recognise = cache(recogniser)
 
 
@@ -91,10 +92,8 @@ def test_no_door_code_is_found_among_10_000(language: str) -> None:
         lambda code: code.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")),
         lambda code: code.translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")),
         lambda code: code.translate(str.maketrans("0123456789", "𝟎𝟏𝟐𝟑𝟒𝟓𝟔𝟕𝟖𝟗")),
-        lambda code: "\u200b".join(code),
-        lambda code: " ".join(
-            "zero one two three four five six seven eight nine".split()[int(c)] for c in code
-        ),
+        "\u200b".join,
+        lambda code: " ".join(WORDS[int(digit)] for digit in code),
     ],
     ids=str,
 )
@@ -110,7 +109,7 @@ def test_short_numbers_are_read_as_they_are() -> None:
 
 @pytest.mark.parametrize("language", NAME_SENTENCES)
 def test_names_among_10_000_fall_into_a_few_rows(language: str) -> None:
-    """A name that moves an estimate by a step cannot be hidden by rounding: 30 guesses in 10,000."""
+    """A name that moves an estimate by a step is not hidden by rounding: 30 guesses in 10,000."""
     sentence, names = NAME_SENTENCES[language], candidates(language)
     landed = land([sentence.format(name) for name in names], recognise())
     assert len(set(names)) == 10_000
@@ -138,12 +137,16 @@ def test_what_follows_from_one_event_tells_no_more_than_its_observation() -> Non
     held = [piece for _, _, piece in split_by_shard(to_window_input(rows), 1, 5_000_000)]
     windows = window_rows(held, START, END, late=False)
     features = fuse_batch(load_fusion(), windows)
-    decider = Decider(read_scenarios(WEIGHTS.parents[1] / "schemas/policies/scenarios.yaml"), Decisions())
+    decider = Decider(
+        read_scenarios(WEIGHTS.parents[1] / "schemas/policies/scenarios.yaml"), Decisions()
+    )
     pending = features.append_column("details", windows["details"])
     decisions, reviews, _ = decider.drain([pending], None)
     observed = distinct(rows, LANDED)
     assert 1 < observed < 30
-    assert distinct(features, ["scores", "confidence", "valence", "arousal", "attention"]) <= observed
+    assert (
+        distinct(features, ["scores", "confidence", "valence", "arousal", "attention"]) <= observed
+    )
     said = ["expression", "confidence", "valence_shift", "arousal_shift", "action", "intensity"]
     assert distinct(decisions, [*said, "avatar_weights", "reason", "reply_id"]) <= observed
     assert distinct(reviews, ["confidence", "reason"]) <= observed

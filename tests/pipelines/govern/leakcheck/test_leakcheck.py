@@ -71,7 +71,9 @@ def test_every_attribute_and_field_of_every_kind_has_a_canary() -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> LeakCheck:
     out = tmp_path_factory.mktemp("leak") / "check"
-    return check_leaks(out, encodings=("plain", "base64", "JSON escapes", "UTF-16"), models=CONSTANT)
+    return check_leaks(
+        out, encodings=("plain", "base64", "JSON escapes", "UTF-16"), models=CONSTANT
+    )
 
 
 def test_no_token_lands_that_no_schema_allows(found: LeakCheck) -> None:

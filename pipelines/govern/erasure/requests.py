@@ -1,0 +1,96 @@
+"""Erasure requests as they were recorded: in the topic ``governance.erasure``, or in a log."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from kafka import KafkaConsumer
+
+from pipelines.config import Config
+from pipelines.govern.erasure.erase import Request
+from pipelines.govern.erasure.people import find_people
+from pipelines.govern.ledger import erasure_rows, read_landed
+from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
+from pipelines.kafka.reasons import explain_kafka_error
+from schemas.events import TOPIC_OF
+from schemas.keys import Keys
+from schemas.stages import MAIN, kind_of
+from transforms.decode import decode_batch
+from transforms.decoding.event_ids import EventIds
+from transforms.gating.tombstones import Tombstones
+from transforms.sources.recorded import read_topics
+
+_KIND = "erasure"
+
+
+def open_requests(config: Config, keys: Keys) -> list[Request]:
+    """Return the requests that no erasure has completed, the last one of each subject.
+
+    Who consented anew since the request is erased up to it, everybody else wholly.
+
+    Raises:
+        AffectstreamError: the broker does not answer.
+    """
+    asked: dict[str, datetime] = {}
+    ids = EventIds(keys)
+    for raw in _records(config):
+        for tag, events in decode_batch(raw, ids):
+            if tag == MAIN and events.num_rows and kind_of(events) == _KIND:
+                for subject, time in _named(events):
+                    asked[subject] = max(time, asked.get(subject, time))
+    people = find_people(config, keys, list(asked))
+    done = Tombstones.of(keys.tombstone, _completed(config))
+    granted = _last_grants(config)
+    requests = []
+    for subject, time in asked.items():
+        fold = people[subject].fold
+        until = done.erased_until(fold)
+        if until is None or until < _micros(time):
+            anew = granted.get(fold)
+            requests.append(Request(subject, time if anew and anew > time else None))
+    return requests
+
+
+def _records(config: Config) -> Iterator[pa.RecordBatch]:
+    topics = [TOPIC_OF[_KIND]]
+    if config.log is not None:
+        yield from read_topics(config.log, topics)
+        return
+    with (
+        explain_kafka_error(config.kafka),
+        closing(KafkaConsumer(**reader_settings(config.kafka))) as consumer,
+    ):
+        places = partitions_of(consumer, topics)
+        consumer.assign(places)
+        consumer.seek_to_beginning(*places)
+        yield from read_to_end(consumer, places)
+
+
+def _named(events: pa.RecordBatch) -> Iterable[tuple[str, datetime]]:
+    recorded = pc.coalesce(events["recorded_at"], events["event_time"])
+    pairs = zip(events["subject"].to_pylist(), recorded.to_pylist(), strict=True)
+    return ((subject, time) for subject, time in pairs if subject)
+
+
+def _completed(config: Config) -> Iterator[pa.RecordBatch]:
+    for rows in erasure_rows(config.tables):
+        yield rows.filter(pc.is_valid(rows["completed_at"]))
+
+
+def _last_grants(config: Config) -> dict[str, datetime]:
+    """Return by person when the last consent was recorded."""
+    found: dict[str, datetime] = {}
+    for rows in read_landed(config.tables):
+        grants = rows.filter(pc.equal(rows["action"], "granted"))
+        pairs = zip(
+            grants["person_fold"].to_pylist(), grants["recorded_at"].to_pylist(), strict=True
+        )
+        for fold, time in pairs:
+            found[fold] = max(time, found.get(fold, time))
+    return found
+
+
+def _micros(time: datetime) -> int:
+    return round(time.timestamp() * 1_000_000)
