@@ -59,7 +59,7 @@ def _whole_steps(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def coarsen(estimates: Estimates, again: Callable[[int], Estimates]) -> Estimates:
-    """Return the estimates with coarse scores.
+    """Return the estimates with coarse scores; abstention is judged by the exact ones.
 
     A model's own valence and arousal do not go on, since they would tell more than the scores that
     these follow from. ``again`` estimates one row of the batch by itself: those near an edge are,
@@ -71,7 +71,13 @@ def coarsen(estimates: Estimates, again: Callable[[int], Estimates]) -> Estimate
         if len(alone.rows):
             scores[place] = alone.scores[0]
         spent += alone.forward_us
-    return replace(estimates, scores=round_scores(scores), forward_us=spent, circumplex=None)
+    return replace(
+        estimates,
+        scores=round_scores(scores),
+        forward_us=spent,
+        circumplex=None,
+        confidence=scores.max(axis=1, initial=0.0),
+    )
 
 
 def _behind(scores: np.ndarray) -> np.ndarray:

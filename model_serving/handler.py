@@ -173,9 +173,10 @@ def observations(
     count = rows.num_rows
     scores = estimates.scores.astype(np.float32)
     confidence = scores.max(axis=1, initial=0.0)
+    judged = confidence if estimates.confidence is None else estimates.confidence.astype(np.float32)
     quality = pa.array(estimates.codes or [None] * count, pa.string())
-    flat = quality.is_valid().to_numpy(zero_copy_only=False) & (confidence < _FLAT)
-    abstained = (confidence < np.float32(model.threshold)) | flat  # a card may name no threshold
+    flat = quality.is_valid().to_numpy(zero_copy_only=False) & (judged < _FLAT)
+    abstained = (judged < np.float32(model.threshold)) | flat  # a card may name no threshold
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
     circumplex = np.clip(scores @ CIRCUMPLEX, -1.0, 1.0)
     own = pc.is_in(rows["purpose"], pa.array(sorted(embeddings_for), pa.string()))

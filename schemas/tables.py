@@ -43,7 +43,9 @@ _EXPRESSION = [
     ),
     column("expression", pa.string(), "most probable shown expression; null where abstained"),
     column("confidence", pa.float32(), "calibrated probability of that expression, 0-1"),
-    column("abstained", pa.bool_(), "true where the confidence is under the model's threshold"),
+    column(
+        "abstained", pa.bool_(), "true where the exact confidence was under the model's threshold"
+    ),
     column("valence", pa.float32(), "estimated shown valence, -1 to 1"),
     column("arousal", pa.float32(), "estimated shown arousal, -1 to 1"),
 ]

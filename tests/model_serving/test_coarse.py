@@ -69,6 +69,7 @@ def test_a_row_near_an_edge_is_judged_by_itself() -> None:
     for scores in (alone, company):
         found = coarsen(given_scores(scores), again)
         assert np.array_equal(found.scores, round_scores(alone))
+        assert found.confidence.tolist() == [0.44], "by which abstention is judged"
         assert found.forward_us == 20
     assert asked == [4, 4]
 

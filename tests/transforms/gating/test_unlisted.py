@@ -15,6 +15,9 @@ class Granted:
     def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
         return np.full(events.num_rows, GRANTED)
 
+    def erased_until(self, events: pa.RecordBatch) -> np.ndarray:
+        return np.full(events.num_rows, -1)
+
 
 def rows_of(tag: str, row: dict) -> list[dict]:
     gate = Gate(read_policy(POLICIES / "gate.yaml"), Granted())
