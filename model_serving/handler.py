@@ -2,16 +2,18 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.coders import FastPrimitivesCoder, registry
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
+from model_serving.coarse import coarsen
 from model_serving.front_end import Failure
 from model_serving.gaps import GapLimit
 from model_serving.loader import load_recogniser
@@ -67,6 +69,9 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
     only half written does not fit its card, and the model at hand goes on. So it does where
     ``licence`` is open and the new weights are for research only, and where the groups of the new
     card lie further apart than ``gaps`` allows.
+
+    What goes on of a score is coarse, see ``model_serving.coarse``, and embeddings go on for the
+    purposes ``embeddings_for`` alone.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         device: str = "cpu",
         licence: str = "research",
         gaps: GapLimit | None = None,
+        embeddings_for: Collection[str] = (),
     ) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         if modality not in MODALITIES:
@@ -87,6 +93,7 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
         self._source = (model, card, device)
         self._licence = licence
         self._gaps = gaps
+        self._embeddings_for = frozenset(embeddings_for)
         self._stage = recognition_stage(modality)
         self._rows_in = Metrics.counter(self._stage, "rows_in")
         self._rows_out = Metrics.counter(self._stage, "rows_out")
@@ -141,31 +148,43 @@ class RecogniserHandler(ModelHandler[pa.RecordBatch, Recognised, Loaded]):
 
     def recognise(self, events: pa.RecordBatch, model: Recogniser) -> Recognised:
         """Return the observations of events of the recogniser's modality, and dead letters."""
-        estimates = model.estimate(events)
+        estimates = coarsen(
+            model.estimate(events),
+            lambda row: model.estimate(take_rows(events, np.array([row], np.int64))),
+        )
         self._forward_us.inc(estimates.forward_us)
         self._rows_in.inc(events.num_rows)
         self._batches.inc()
         self._rows_out.inc(len(estimates.rows))
         return Recognised(
-            observations(events, estimates, self._modality, model),
+            observations(events, estimates, self._modality, model, self._embeddings_for),
             _dead_letters(events, estimates.failures, self._stage),
         )
 
 
 def observations(
-    events: pa.RecordBatch, estimates: Estimates, modality: str, model: Recogniser
+    events: pa.RecordBatch,
+    estimates: Estimates,
+    modality: str,
+    model: Recogniser,
+    embeddings_for: frozenset[str] = frozenset(),
 ) -> pa.RecordBatch:
-    """Return the OBSERVATIONS rows of these estimates; payload columns end here."""
+    """Return the OBSERVATIONS rows of these estimates; payload columns end here.
+
+    The embedding is null but for events whose purpose is one of ``embeddings_for``.
+    """
     rows = take_rows(events, estimates.rows)
     count = rows.num_rows
     scores = estimates.scores.astype(np.float32)
     confidence = scores.max(axis=1, initial=0.0)
+    judged = confidence if estimates.confidence is None else estimates.confidence.astype(np.float32)
     quality = pa.array(estimates.codes or [None] * count, pa.string())
-    flat = quality.is_valid().to_numpy(zero_copy_only=False) & (confidence < _FLAT)
-    abstained = (confidence < np.float32(model.threshold)) | flat  # a card may name no threshold
+    flat = quality.is_valid().to_numpy(zero_copy_only=False) & (judged < _FLAT)
+    abstained = (judged < np.float32(model.threshold)) | flat  # a card may name no threshold
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
-    circumplex = scores @ CIRCUMPLEX if estimates.circumplex is None else estimates.circumplex
-    circumplex = np.clip(circumplex, -1.0, 1.0)
+    circumplex = np.clip(scores @ CIRCUMPLEX, -1.0, 1.0)
+    own = pc.is_in(rows["purpose"], pa.array(sorted(embeddings_for), pa.string()))
+    hidden = ~own.to_numpy(zero_copy_only=False)
     columns = {
         "modality": pa.repeat(modality, count),
         "vocabulary": pa.repeat(model.vocabulary, count),
@@ -176,7 +195,7 @@ def observations(
         "valence": pa.array(circumplex[:, 0], pa.float32()),
         "arousal": pa.array(circumplex[:, 1], pa.float32()),
         "quality": quality,
-        "embedding": vector_column(estimates.embeddings),
+        "embedding": vector_column(np.where(hidden[:, None], 0, estimates.embeddings), hidden),
         "model_id": pa.repeat(model.model_id, count),
         "event_date": rows["event_time"].cast(pa.date32()),
     }

@@ -28,6 +28,7 @@ class Estimates:
 
     ``codes`` gives what lowered each row's confidence, or None; it is empty where nothing did.
     ``circumplex`` (n, 2) is valence and arousal in [-1, 1] where the model gives them itself.
+    ``confidence`` (n,) is what abstention is judged by, the largest score where it is None.
     """
 
     rows: np.ndarray
@@ -37,6 +38,7 @@ class Estimates:
     forward_us: int = 0
     circumplex: np.ndarray | None = None
     codes: tuple[QualityCode | None, ...] = ()
+    confidence: np.ndarray | None = None
 
 
 class Recogniser(Protocol):

@@ -77,7 +77,9 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
     stream = rows.take(raw | _decode(config))  # EVENT batches of one kind each
     stream = rows.take(stream | ValidateEvents())
     stream = rows.take(stream | SieveLate())
-    stream = rows.take(stream | Pseudonymise(keys=config.keys))
+    stream = rows.take(
+        stream | Pseudonymise(keys=config.keys, public_scenes=config.landing.public_scenes)
+    )
     known = read_recorded_consents if config.log else ConsentFeed
     consents = functools.partial(known, config)
     stream = rows.take(
@@ -97,6 +99,7 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
             settings=config.models.recogniser(modality),
             licence=config.licence,
             gaps=config.models.gaps,
+            embeddings_for=config.landing.embeddings_for,
         )
         # This modality's batches are observations from here on.
         stream = rows.take(stream | recognise)

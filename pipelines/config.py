@@ -14,6 +14,7 @@ from model_serving.card import CARD_FILE, CONSTANT, ModelCard, read_card
 from model_serving.gaps import GapException, GapLimit
 from pipelines.access.settings import Access, Retention
 from pipelines.aggregate.settings import Aggregates
+from pipelines.govern.landing import Landing
 from pipelines.govern.settings import Archive, Signatures
 from pipelines.kafka.users import Users
 from pipelines.observe.settings import Observe
@@ -165,6 +166,7 @@ class Config(Settings):
     users: Users = Users()
     access: Access = Access()
     retention: Retention = Retention()
+    landing: Landing = Landing()
 
     @field_validator("tables", mode="before")
     @classmethod

@@ -68,10 +68,11 @@ def vectors(column: pa.Array, width: int) -> np.ndarray:
     return out
 
 
-def vector_column(rows: np.ndarray) -> pa.FixedSizeListArray:
-    """Return an (n, width) array as a fixed-size list column of float32."""
+def vector_column(rows: np.ndarray, null: np.ndarray | None = None) -> pa.FixedSizeListArray:
+    """Return an (n, width) array as a fixed-size list column of float32, null where the mask is."""
     flat = pa.array(np.ascontiguousarray(rows, dtype=np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+    mask = None if null is None else pa.array(null)
+    return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1], mask=mask)
 
 
 def match_rows(text: pa.Array, pattern: str) -> np.ndarray:

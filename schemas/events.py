@@ -84,6 +84,9 @@ CODED = pa.dictionary(pa.int32(), pa.string())
 PERSON_COLUMNS = [("person_ref", CODED), ("person_fold", CODED)]
 """Coded alike, a code a spelling, since few people stand in a batch."""
 
+SCENE_CLASSES = ("scene_classes", CODED)
+"""The protected classes as which the scene's name reads, between spaces; the name itself ends."""
+
 PRIOR_COLUMNS = [("prior_subject_ref", pa.string()), ("prior_session_ref", pa.string())]
 """The references under the key before the event's own, for a week after keys were rotated.
 
@@ -138,7 +141,7 @@ def pseudonymous_schema(kind: str) -> pa.Schema:
     the same in every region and spelling, and under every key period.
     """
     references = [("subject_ref", pa.string()), ("session_ref", pa.string()), *PRIOR_COLUMNS]
-    return _schema(kind, [*references, SHARD_COLUMN, *PERSON_COLUMNS])
+    return _schema(kind, [*references, SHARD_COLUMN, *PERSON_COLUMNS, SCENE_CLASSES])
 
 
 def _schema(kind: str, who: list[tuple[str, pa.DataType]]) -> pa.Schema:

@@ -87,6 +87,30 @@ class Table:
         return self.time or self.pruned_by
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns that hold strings: ids, codes and names."""
+        return tuple(field.name for field in self.schema if pa.types.is_string(field.type))
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The columns whose least and largest value files and log may tell.
+
+        They are numbers and times, and of texts those that lookups need: the subject, and the one
+        that lookups of rows are limited by.
+        """
+        sought = {self.subject, self.lookup_column}
+        return tuple(
+            field.name
+            for field in self.schema
+            if field.name in sought
+            or not (
+                pa.types.is_string(field.type)
+                or pa.types.is_nested(field.type)
+                or field.name == PARTITION
+            )
+        )
+
+    @property
     def revised(self) -> bool:
         """Whether a later row may replace one with the same id."""
         return "revision" in self.schema.names

@@ -29,7 +29,7 @@ _SUBJECT = [
 _PRIOR_SUBJECT = "the subject's reference under the key before, in the week after a rotation"
 _PRIOR_SESSION = "the session's reference under the key before, likewise"
 _CONTEXT = [
-    column("scene_id", pa.string(), "scene of the virtual world"),
+    column("scene_id", pa.string(), "public name of the scene, or a keyed pseudonym of it"),
     column("scenario", pa.string(), "kind of scene, such as game, social, learning, support, work"),
     column("purpose", pa.string(), "purpose of processing that the event names"),
     column("region", pa.string(), "legal region of the subject"),
@@ -37,10 +37,17 @@ _CONTEXT = [
 ]
 _EXPRESSION = [
     column("vocabulary", pa.string(), "vocabulary and version of the scores"),
-    column("scores", _SCORES, f"calibrated probabilities of {_ORDER}; sum 1", range="0 to 1"),
+    column(
+        "scores",
+        _SCORES,
+        f"calibrated probabilities of {_ORDER}, in coarse steps; sum 1",
+        range="0 to 1",
+    ),
     column("expression", pa.string(), "most probable shown expression; null where abstained"),
     column("confidence", pa.float32(), "calibrated probability of that expression, 0-1"),
-    column("abstained", pa.bool_(), "true where the confidence is under the model's threshold"),
+    column(
+        "abstained", pa.bool_(), "true where the exact confidence was under the model's threshold"
+    ),
     column("valence", pa.float32(), "estimated shown valence, -1 to 1"),
     column("arousal", pa.float32(), "estimated shown arousal, -1 to 1"),
 ]
@@ -57,7 +64,11 @@ OBSERVATIONS = pa.schema(
         column("modality", pa.string(), "text, voice, face or motion"),
         *_EXPRESSION,
         column("quality", pa.string(), "what lowered the confidence: a stable code, or null"),
-        column("embedding", pa.list_(pa.float32(), EMBEDDING_WIDTH), "projected model state"),
+        column(
+            "embedding",
+            pa.list_(pa.float32(), EMBEDDING_WIDTH),
+            "projected model state; null but for the purposes of `landing.embeddings_for`",
+        ),
         column("model_id", pa.string(), "name and version of the recogniser"),
         _CONTENT,
         _DATE,
@@ -84,9 +95,18 @@ EMOTION_FEATURES = pa.schema(
         ],
         *_EXPRESSION,
         column("attention", pa.list_(pa.float32(), len(MODALITIES)), _ATTENTION, range="0 to 1"),
-        column("activity", pa.string(), "last activity that the scene's context told, or null"),
-        column("game_result", pa.string(), "last game result that the context told, or null"),
-        column("lesson_state", pa.string(), "last lesson state that the context told, or null", 2),
+        column("activity", pa.string(), "code of the last activity that context told"),
+        column(
+            "game_result",
+            pa.string(),
+            "code of the last game result that context told",
+        ),
+        column(
+            "lesson_state",
+            pa.string(),
+            "code of the last lesson state that context told",
+            2,
+        ),
         column("model_id", pa.string(), "name and version of the fusion model"),
         column("prior_subject_ref", pa.string(), _PRIOR_SUBJECT, 3),
         column("prior_session_ref", pa.string(), _PRIOR_SESSION, 3),
@@ -126,7 +146,7 @@ DEAD_LETTERS = pa.schema(
         ),
         column("stage", pa.string(), "stage that could not go on"),
         column("code", pa.string(), "stable code, see schemas.errors.DeadLetterCode"),
-        column("topic", pa.string(), "topic of the source record"),
+        column("topic", pa.string(), "topic of the source record; keyed where nobody knows it"),
         column("partition", pa.int32(), "partition of the source record"),
         column("offset", pa.int64(), "offset of the source record"),
         column("event_id", pa.string(), "keyed id of the event; null where it told none"),
@@ -166,7 +186,7 @@ CONSENT_LEDGER = pa.schema(
         column("action", pa.string(), "granted, withdrawn, suspended or erasure_requested"),
         column("event_time", TIME, "from when it holds, UTC"),
         column("recorded_at", TIME, "when it was recorded, UTC: the later word holds"),
-        column("notice_id", pa.string(), "notice that the subject saw"),
+        column("notice_id", pa.string(), "notice that the subject saw: its code, or keyed"),
         column("age_band", pa.string(), "the person's as the record told it; null where not", 2),
         column("given_by", pa.string(), "self or guardian, of a grant; null where not told", 2),
         _DATE,

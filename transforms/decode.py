@@ -118,6 +118,8 @@ def decode_batch(raw: pa.RecordBatch, ids: EventIds, signers: Signers | None = N
         mine = codes == code
         if topic not in TOPICS:
             rows = take_rows(plain, mine)
+            hidden = pa.repeat(ids.pseudonym("topic", topic or ""), rows.num_rows)
+            rows = rows.set_column(rows.schema.get_field_index("topic"), "topic", hidden)
             yield DEAD, _dead(rows, _all(rows, DeadLetterCode.UNKNOWN_TOPIC))
         elif TOPICS[topic] in GOVERNANCE_KINDS:
             rows = take_rows(raw, mine)

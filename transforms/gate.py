@@ -13,21 +13,21 @@ import pyarrow.compute as pc
 
 from schemas.arrow import fill_schema, number_distinct, take_rows
 from schemas.errors import RefusalCode
-from schemas.events import BEHIND_S, GOVERNANCE_KINDS, PERSON_COLUMNS
+from schemas.events import BEHIND_S, GOVERNANCE_KINDS, PERSON_COLUMNS, SCENE_CLASSES
 from schemas.ids import stable_ids
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
-from transforms.gating.classes import classes_of
 from transforms.gating.consent import GRANTED, WITHDRAWN, Consents, Verdicts, ledger_rows
 from transforms.gating.policy import Policy, Verdict, read_policy
 from transforms.gating.rules import Case
+from transforms.gating.unlisted import hide_unlisted
 from transforms.stage import Outputs, run_stage
 
 NO_CONSENT = "GDPR Art. 6 and 9"
 TO_BE_FORGOTTEN = "GDPR Art. 17"
 _WHOSE = ("subject_ref", "session_ref", "scene_id")
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
-_ENDING = [*(name for name, _ in PERSON_COLUMNS), "recorded_at"]
+_ENDING = [*(name for name, _ in (*PERSON_COLUMNS, SCENE_CLASSES)), "recorded_at"]
 """Columns that only the gate looks at."""
 _BEHIND_US: Final = int(BEHIND_S * 1e6)
 _DAY_US: Final = 86_400_000_000
@@ -61,7 +61,10 @@ class Gate:
             erased = self._consents.erased_until(events)
             events = take_rows(events, _recorded_us(events) > erased)
             rows, ignored = ledger_rows(events, self._policy.purposes)
-            return [(LEDGER, rows), *([] if ignored is None else [(DEAD, ignored)])]
+            return [
+                (LEDGER, hide_unlisted(rows, self._policy)),
+                *([] if ignored is None else [(DEAD, ignored)]),
+            ]
         judged = self._consents.consult(functools.partial(self._judge, events))
         codes, articles, bands = judged
         refused = codes != None  # noqa: E711  element-wise
@@ -141,7 +144,7 @@ class Gate:
     ) -> tuple[np.ndarray, list[Verdict]]:
         """Judge each distinct case once, a batch has a handful; return which one each row is."""
         kind = kind_of(events)
-        scene, readings = _scene_classes(events["scene_id"])
+        scene, readings = _scene_classes(events["scene_classes"])
         days = _micros(events, "event_time") // _DAY_US
         noticed = _noticed(events["notice_id"])
         names = [events["purpose"], events["region"], events["scenario"], bands]
@@ -166,7 +169,7 @@ class Gate:
             "policy_version": pa.repeat(self._policy.version, rows.num_rows),
             "event_date": rows["event_time"].cast(pa.date32()),
         }
-        return fill_schema(on_its_way(REFUSALS), columns, rows)
+        return hide_unlisted(fill_schema(on_its_way(REFUSALS), columns, rows), self._policy)
 
 
 def _micros(events: pa.RecordBatch, name: str) -> np.ndarray:
@@ -177,13 +180,11 @@ def _micros(events: pa.RecordBatch, name: str) -> np.ndarray:
 
 def _scene_classes(scenes: pa.Array) -> tuple[np.ndarray, list[frozenset[str]]]:
     """Return the number of each row's protected classes, and the distinct sets of them."""
-    coded = scenes.dictionary_encode()
-    found = list(map(classes_of, coded.dictionary.to_pylist()))
-    if not any(found):
-        return np.zeros(len(scenes), np.int64), [frozenset()]
-    readings = list(dict.fromkeys([frozenset[str](), *found]))
-    places = np.array([0, *(readings.index(reading) for reading in found)])
-    return places[pc.fill_null(coded.indices, -1).to_numpy() + 1], readings
+    readings = [
+        frozenset[str](),
+        *(frozenset(names.split()) for names in scenes.dictionary.to_pylist()),
+    ]
+    return pc.fill_null(scenes.indices, -1).to_numpy() + 1, readings
 
 
 def _noticed(notices: pa.Array) -> np.ndarray:

@@ -16,7 +16,9 @@ from schemas.ids import unambiguous_text
 from schemas.keys import Keys, periods_of
 from schemas.stages import MAIN, Stage, Tagged, kind_of
 from transforms.decoding.followed_keys import FollowedKeys
+from transforms.gating.classes import classes_of
 from transforms.gating.governance import fold
+from transforms.pseudonymising.fields import FreeFields
 from transforms.stage import Outputs, run_stage
 
 _CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB
@@ -37,8 +39,9 @@ class Pseudonyms:
     consent must be found again in every region and under every later key.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, fields: FreeFields | None = None) -> None:
         self._keys = keys
+        self._fields = fields or FreeFields()
         self._secrets = (*(period.key for period in keys.periods), keys.person)
         self._of_persons = len(keys.periods)
         self._known: dict[tuple[str, int, str, str], str] = {}
@@ -46,7 +49,7 @@ class Pseudonyms:
         self._shards: dict[tuple[str, str | None], int] = {}
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with keyed references for the raw ids."""
+        """Return the batch with keyed references for the raw ids, and without free text."""
         own, prior = periods_of(self._keys, events["event_time"], events["region"])
         # Only consents and erasures come from a time whose key was shredded.
         own = np.maximum(own, 0)
@@ -63,7 +66,13 @@ class Pseudonyms:
             "shard_hash": self._shard_hashes(subjects),
             "person_ref": _recode(people.indices, [exact for exact, _ in known]),
             "person_fold": _recode(people.indices, [folded for _, folded in known]),
-        }
+            "scene_classes": _scene_classes(events["scene_id"]),
+        } | self._fields.replace(
+            events,
+            lambda what, value: self._column(
+                what, self._distinct(own, region, value.dictionary_encode())
+            ),
+        )
         return fill_schema(pseudonymous_schema(kind_of(events)), replaced, events)
 
     def person(self, subject: str) -> tuple[str, str]:
@@ -134,17 +143,29 @@ def _recode(codes: pa.Array, values: list[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(codes, pa.array(values, pa.string()))
 
 
-class Pseudonymise(beam.PTransform):
-    """EVENT batches → pseudonymous EVENT batches, and dead letters."""
+def _scene_classes(scenes: pa.Array) -> pa.Array:
+    """Return what the gate has to know of a scene's name, which ends here: its classes."""
+    coded = scenes.dictionary_encode()
+    return _recode(
+        coded.indices, [" ".join(sorted(classes_of(name))) for name in coded.dictionary.to_pylist()]
+    )
 
-    def __init__(self, *, keys: Path) -> None:
+
+class Pseudonymise(beam.PTransform):
+    """EVENT batches → pseudonymous EVENT batches, and dead letters.
+
+    Scenes that match a pattern of ``public_scenes`` keep their names.
+    """
+
+    def __init__(self, *, keys: Path, public_scenes: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._keys = keys
+        self._load = functools.partial(_load, keys, public_scenes)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        return run_stage(pcoll, Stage.PSEUDONYMISE, functools.partial(_load, self._keys))
+        return run_stage(pcoll, Stage.PSEUDONYMISE, self._load)
 
 
-def _load(keys: Path) -> Callable[[pa.RecordBatch], Tagged]:
-    pseudonyms = FollowedKeys(keys, Pseudonyms)
+def _load(keys: Path, public_scenes: tuple[str, ...]) -> Callable[[pa.RecordBatch], Tagged]:
+    make = functools.partial(Pseudonyms, fields=FreeFields(public_scenes))
+    pseudonyms = FollowedKeys(keys, make)
     return lambda batch: [(MAIN, pseudonyms.newest().batch(batch))]

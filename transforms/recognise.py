@@ -21,7 +21,13 @@ class IsolatingHandler(RecogniserHandler):
     """A recogniser's handler that an event costs no more than itself, whatever it makes raise."""
 
     def __init__(
-        self, *, modality: str, settings: ModelSettings, licence: Licence, gaps: GapLimit | None
+        self,
+        *,
+        modality: str,
+        settings: ModelSettings,
+        licence: Licence,
+        gaps: GapLimit | None,
+        embeddings_for: tuple[str, ...],
     ) -> None:
         super().__init__(
             modality=modality,
@@ -30,6 +36,7 @@ class IsolatingHandler(RecogniserHandler):
             device=settings.device,
             licence=licence,
             gaps=gaps,
+            embeddings_for=embeddings_for,
         )
         self._isolation = Isolation(recognition_stage(modality))
 
@@ -72,7 +79,7 @@ class Recognise(beam.PTransform):
     in a row and not side by side: nothing has to be flattened, which the embedded runner would do
     by holding all observations of a log in memory (docs/adr/0004). Under an open ``licence`` the
     workers refuse weights that are for research only, and with ``gaps`` those of which the groups
-    on the card lie too far apart.
+    on the card lie too far apart. Embeddings go on for the purposes ``embeddings_for`` alone.
     """
 
     def __init__(
@@ -82,10 +89,15 @@ class Recognise(beam.PTransform):
         settings: ModelSettings,
         licence: Licence = "research",
         gaps: GapLimit | None = None,
+        embeddings_for: tuple[str, ...] = (),
     ) -> None:
         super().__init__(recognition_stage(modality))
         self._handler = IsolatingHandler(
-            modality=modality, settings=settings, licence=licence, gaps=gaps
+            modality=modality,
+            settings=settings,
+            licence=licence,
+            gaps=gaps,
+            embeddings_for=embeddings_for,
         )
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:

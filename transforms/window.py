@@ -28,7 +28,7 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming, WindowedValue
 
 from schemas.arrow import equal_runs, number_distinct, take_rows, vector_column, vectors
-from schemas.events import CODE, CONTEXT_FIELDS, HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
+from schemas.events import CONTEXT_FIELDS, HELD, SESSION_COLUMNS, TIME, WINDOW, WINDOW_KEY
 from schemas.ids import first_half, stable_ids
 from schemas.modalities import MODALITIES
 from schemas.settings import Windows
@@ -63,8 +63,6 @@ def to_window_input(batch: pa.RecordBatch) -> pa.RecordBatch:
     names = {
         name: batch[name] if name in known else pa.nulls(count, pa.string()) for name in _NAMES
     }
-    codes = pc.match_substring_regex(names["lesson_state"], f"^{CODE}$")
-    names["lesson_state"] = pc.if_else(codes, names["lesson_state"], None)  # a text does not land
     own = {name: batch[name] for name in ("event_id", "event_time", "content")}
     shard = batch["shard_hash"] if "shard_hash" in known else pa.repeat(_ONE_SHARD, count)
     own |= {"shard_hash": shard, "modality": modality, "scores": scores}

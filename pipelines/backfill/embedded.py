@@ -33,6 +33,7 @@ from schemas.table import PARTITION
 from schemas.tables import TABLES
 from transforms.decide import Decider
 from transforms.deciding.scenarios import read_scenarios
+from transforms.landing.layout import file_properties
 
 
 def rebuild(
@@ -138,4 +139,5 @@ def _replace(name: str, day: dt.date, rows: pa.Table, table: DeltaTable) -> None
         mode="overwrite",
         predicate=f"{PARTITION} = '{day}'",
         commit_properties=CommitProperties(custom_metadata={REASON: BACKFILL}),
+        writer_properties=file_properties(known),
     )

@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as Grid
 
+from pipelines.show.escapes import safe_text
+
 _SHOWN = 10
 
 
@@ -37,7 +39,7 @@ def print_results(results: Results, console: Console, *, wrote: bool) -> None:
     shown = 0
     for (name, _), result in results.items():
         for row in result.examples.to_pylist()[: _SHOWN - shown]:
-            console.print(f"{name} {row['row_id']}: {row['what']}", soft_wrap=True)
+            console.print(safe_text(f"{name} {row['row_id']}: {row['what']}"), soft_wrap=True)
             shown += 1
     total = sum(result.differ for result in results.values())
     if total > shown:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console
+from pipelines.show.escapes import safe_text
 from schemas.errors import AffectstreamError
 
 commands = typer.Typer()
@@ -69,7 +70,9 @@ def tokens_list(file: File = None, config: Settings = None) -> None:
 
     grid = Table("id", "name", "role", "expires", box=None, padding=(0, 2, 0, 0))
     for token in read_tokens(_settings(config, api={"tokens": file}).api.tokens):
-        grid.add_row(token.id, token.name, token.role, f"{token.expires:%Y-%m-%d %H:%M} UTC")
+        grid.add_row(
+            token.id, safe_text(token.name), token.role, f"{token.expires:%Y-%m-%d %H:%M} UTC"
+        )
     Console().print(grid)
 
 
@@ -85,7 +88,7 @@ def tokens_revoke(
 
     path = _settings(config, api={"tokens": file}).api.tokens
     token = revoke_token(path, identity)
-    console.print(f"{token.name}'s token {identity} is no longer in {path}")
+    console.print(safe_text(f"{token.name}'s token {identity} is no longer in {path}"))
 
 
 def _need_extra() -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.app import Bootstrap, ConfiguredTables, Keys, Settings
+from pipelines.show.escapes import escape_controls
 
 commands = typer.Typer()
 
@@ -33,5 +34,5 @@ def trace(
     grid.add_column("verdict", overflow="fold")
     for step in run(settings, parse_place(record)):
         took = "–" if step.milliseconds is None else f"{step.milliseconds:.1f}"
-        grid.add_row(*map(Text, (step.stage, took, step.verdict)))
+        grid.add_row(*(Text(escape_controls(cell)) for cell in (step.stage, took, step.verdict)))
     Console().print(grid)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipelines.live.flink_rest import Health
 from pipelines.live.progress import ReadProgress
+from pipelines.show.escapes import safe_text
 from schemas.errors import LogEvent, log_fields
 
 _LINE_EVERY_S = 10.0
@@ -76,7 +77,7 @@ class Screen:
             level = logging.INFO if event in _CALM else logging.WARNING
             _LOG.log(level, event, extra=log_fields(event, **values))
         else:
-            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+            self._console.print(safe_text(text), soft_wrap=True)
 
     def show(self, view: View) -> None:
         """Show the newest view."""

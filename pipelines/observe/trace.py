@@ -42,6 +42,7 @@ from transforms.gate import Gate
 from transforms.gating.policy import read_policy
 from transforms.isolation.deaths import Place
 from transforms.pseudonymise import Pseudonyms
+from transforms.pseudonymising.fields import FreeFields
 from transforms.scrub import scrub_events
 from transforms.sources.recorded import log_files
 from transforms.validate import validate_batch
@@ -163,14 +164,14 @@ def _stages(config: Config, kind: str) -> Iterator[_Stage]:
 
     The windows and what follows are left to ``_window``.
     """
-    keys = read_keys(config.keys)
+    keys, fields = read_keys(config.keys), FreeFields(config.landing.public_scenes)
     known = read_recorded_consents if config.log else ConsentFeed
     policy = functools.partial(read_policy, config.policy, config.scenarios, config.evidence)
     yield Stage.DECODE, lambda: functools.partial(decode_batch, ids=EventIds(keys)), _describe_event
     yield Stage.VALIDATE, lambda: _validate, lambda _, rows: "as expected"
     yield (
         Stage.PSEUDONYMISE,
-        lambda: lambda b: [(MAIN, Pseudonyms(keys).batch(b))],
+        lambda: lambda b: [(MAIN, Pseudonyms(keys, fields).batch(b))],
         _describe_references,
     )
     yield Stage.GATE, lambda: Gate(policy(), known(config)).batch, lambda _, rows: "allowed"
@@ -198,6 +199,7 @@ def _recogniser(config: Config, modality: str) -> Callable[[pa.RecordBatch], Tag
         card=chosen.card,
         device=chosen.device,
         licence=config.licence,
+        embeddings_for=config.landing.embeddings_for,
     )
     loaded = handler.load_model().model
 

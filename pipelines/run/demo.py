@@ -6,7 +6,7 @@ from rich.console import Console
 
 from pipelines.config import load_config
 from pipelines.run.replay import replay
-from pipelines.sessionlogs.sample import ABOUT, write_sample
+from pipelines.sessionlogs.sample import ABOUT, SUBJECTS, write_sample
 from pipelines.show.accuracy import GroundTruth
 from pipelines.show.report import write_report
 from pipelines.show.screen import show
@@ -25,7 +25,8 @@ def demo(out: Path, console: Console, progress: Console) -> None:
     if not keys.exists():
         write_keys(keys)
     truth = GroundTruth(session / "truth.parquet", keys)
-    settings = load_config(None, log=session / "log", tables=tables, keys=keys)
+    scenes = {"public_scenes": sorted({subject.scene for subject in SUBJECTS})}
+    settings = load_config(None, log=session / "log", tables=tables, keys=keys, landing=scenes)
     done = replay(settings, progress)
     show(tables, console, truth)
     console.print(f"{ABOUT}\n")

@@ -21,6 +21,7 @@ from pipelines.serve.follow import AwayError, Changes, Follower, LostPositionErr
 from pipelines.serve.kafka_sink import KafkaSink
 from pipelines.serve.online_sink import OnlineSink
 from pipelines.serve.webhook_sink import WebhookSink
+from pipelines.show.escapes import safe_text
 from schemas.errors import AffectstreamError
 from schemas.events import TIME
 from schemas.tables import TABLES
@@ -211,7 +212,7 @@ def start_feeds(
 @contextmanager
 def feeding(config: Config, console: Console) -> Iterator[list[SinkFeed]]:
     """Feed while the block runs; at its end hand on what has landed, for a minute at most."""
-    feeds = start_feeds(config, say=lambda text: console.print(text, highlight=False))
+    feeds = start_feeds(config, say=lambda text: console.print(safe_text(text), soft_wrap=True))
     try:
         yield feeds
     finally:
@@ -226,7 +227,8 @@ def feeding(config: Config, console: Console) -> Iterator[list[SinkFeed]]:
                     f"{_LAST_S:.0f} s: the next start goes on from its position"
                 )
             elif feed.progress.failed:
-                console.print(f"the feed to {feed.progress.sink} had ended: {feed.progress.failed}")
+                ended = f"the feed to {feed.progress.sink} had ended: {feed.progress.failed}"
+                console.print(safe_text(ended), soft_wrap=True)
 
 
 def feed(
@@ -237,7 +239,9 @@ def feed(
     Raises:
         AffectstreamError: a sink can take no more; the others went on until it was told.
     """
-    feeds = start_feeds(config, start=start, say=lambda text: console.print(text, highlight=False))
+    feeds = start_feeds(
+        config, start=start, say=lambda text: console.print(safe_text(text), soft_wrap=True)
+    )
 
     def stop(*_: object) -> None:
         for each in feeds:

@@ -12,6 +12,7 @@ from schemas.errors import AffectstreamError
 from schemas.table import PARTITION, Root
 from schemas.tables import REVIEW_QUEUE, TABLES
 from schemas.vocabularies import REVIEWER_DECISIONS
+from transforms.landing.layout import file_properties
 from transforms.landing.prepare import prepare_table
 from transforms.landing.retry import retry_commit
 
@@ -90,6 +91,7 @@ def _merge(table: DeltaTable, row: pa.Table, day: date) -> int:
                 predicate=f"t.{PARTITION} IN ('{day}') AND {matched}",
                 source_alias="s",
                 target_alias="t",
+                writer_properties=file_properties(TABLES["review_queue"]),
             )
             .when_matched_update(
                 {name: f"s.{name}" for name in _SAID},

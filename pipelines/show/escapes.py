@@ -8,6 +8,8 @@ import json
 import unicodedata
 from collections.abc import Callable
 
+from rich.text import Text
+
 _ACTING = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 """Unicode categories: controls, formats (bidirectional, zero-width), private use, half surrogates,
 line and paragraph separators."""
@@ -20,6 +22,11 @@ def escape_controls(text: str, keep: str = "") -> str:
     Characters in ``keep`` stay as they are.
     """
     return _replace(text, keep, lambda character: ascii(character)[1:-1])
+
+
+def safe_text(text: str) -> Text:
+    """Return a text for a console: nothing in it acts there, and nothing is read as markup."""
+    return Text(escape_controls(text, keep="\n"))
 
 
 def escape_in_json(document: str) -> str:

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.show import pictures
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
+from pipelines.show.escapes import escape_controls
 from pipelines.show.screen import histories
 from pipelines.tables.query import tables
 from pipelines.tables.views import losses, stages_of_last_run, windows_with_decisions
@@ -59,7 +60,7 @@ def write_report(root: Root, out: Path, truth: GroundTruth | None = None) -> Pat
     page = _TEMPLATES.get_template("report.html.jinja").render(sections=sections)
     part = out.with_name(f"{out.name}.part")
     try:
-        part.write_text(page, encoding="utf-8")
+        part.write_text(escape_controls(page, keep="\n"), encoding="utf-8")
         part.replace(out)
     except OSError as error:
         message = f"cannot write {out}: {error.strerror}; give a file in a folder that exists"

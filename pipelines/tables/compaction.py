@@ -10,6 +10,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.table import Root, Table
 from schemas.tables import TABLES
+from transforms.landing.layout import file_statistics
 
 COMPACT_AFTER = 150
 """Commits after which a table is compacted: one costs 12 ms below 100 files, 95 ms at 1,000."""
@@ -33,8 +34,13 @@ def file_layout(table: Table) -> WriterProperties:
         compression="SNAPPY",
         max_row_group_size=65_536,
         data_page_row_count_limit=8_192,
-        column_properties=columns | {table.row_id: plain},
+        column_properties=columns | file_statistics(table) | {table.row_id: _bare_id(table)},
     )
+
+
+def _bare_id(table: Table) -> ColumnProperties:
+    known = table.row_id in table.statistics
+    return ColumnProperties(dictionary_enabled=False, statistics_enabled=None if known else "NONE")
 
 
 @dataclass(slots=True)

@@ -50,7 +50,7 @@ class DeltalakeEngine:
 
     def delete(self, table: DeltaTable, expired: str) -> None:
         why = CommitProperties(custom_metadata={REASON: RETENTION})
-        table.delete(expired, commit_properties=why)
+        table.delete(expired, commit_properties=why, writer_properties=_layout(table))
 
     def vacuum(self, table: DeltaTable, keep_hours: int) -> None:
         table.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)

@@ -159,7 +159,7 @@ def test_a_job_loses_no_row_while_its_model_is_swapped(live: Path, tmp_path: Pat
         assert ids == sorted(ids)
         assert ids.count("tiny-text@2") in {90, 93}  # Beam holds one element back to batch it
         sad = scores(found[-1])[:, SADNESS]
-        assert (sad > 0.9).all()  # by the new weights
+        assert (sad > 0.8).all()  # by the new weights: all steps that there are
 
     pipeline = beam.Pipeline(runner=FnApiRunner())
     recognised = (

@@ -14,8 +14,6 @@ from transforms.decoding.aliases import aliases, known_name
 
 MOST_WINDOWS: Final = 10_000  # 14 hours of windows of 5 s
 _ACTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_TEXT: Final = r"[^\x00-\x1f\x7f]{1,%d}"
-_TOLD: Final = {"activity": _TEXT % 128, "game_result": _TEXT % 64}  # as events/context.json has it
 
 
 class Rule(Frozen):
@@ -72,8 +70,8 @@ def _explain_unseen(name: Any, value: Any) -> str | None:
         return f"{name!r} is no name of a context field: write it as `door_2`"
     if isinstance(value, bool):
         return f'YAML reads the value of {name} as {value}: quote what events say, such as "true"'
-    if isinstance(value, str) and not re.fullmatch(_TOLD.get(name, CODE), value):
-        return f"{name} is never {value!r}: write a value that fits {_TOLD.get(name, CODE)}"
+    if isinstance(value, str) and not re.fullmatch(CODE, value):
+        return f"{name} is never {value!r}: write a value that fits {CODE}"
     return None
 
 

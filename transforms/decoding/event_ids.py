@@ -27,6 +27,7 @@ class EventIds:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._secrets = [hmac.digest(p.key, b"event ids", "sha256") for p in keys.periods]
+        self._names = hmac.digest(keys.person, b"names", "sha256")
 
     def shredded(self, times: pa.Array, regions: pa.Array) -> np.ndarray:
         """Return which rows are of a time whose key was removed, so that no id can be made."""
@@ -55,6 +56,11 @@ class EventIds:
             digests.append(digest.digest())
         made = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)
         return _hex(made[:, :16]), made[:, 16:].copy().view("<u4")[:, 0] & _POSITIVE
+
+    def pseudonym(self, what: str, name: str) -> str:
+        """Return a keyed stand-in for an unknown name, such as ``topic-`` and 16 digits."""
+        digest = blake2b(name.encode(), digest_size=8, key=self._names, person=what.encode())
+        return f"{what}-{digest.hexdigest()}"
 
 
 def _hex(rows: np.ndarray) -> pa.Array:

@@ -12,6 +12,7 @@ from deltalake.exceptions import DeltaError
 from schemas.table import PARTITION, Root
 from schemas.tables import TABLES
 from transforms.decoding.event_ids import ID_SPAN_US
+from transforms.landing.layout import file_properties
 from transforms.landing.retry import retry_commit
 
 _APP = "affectstream"
@@ -49,6 +50,7 @@ class TableWriter:
         self._schema = pa.schema([field.remove_metadata() for field in known.schema])
         self._id, self._along = known.row_id, known.lookup_column
         self._revised, self._events = known.revised, known.of_events
+        self._layout = file_properties(known)
         self._recent: _Recent | None = None
         if remember_s is not None and known.time:
             span = _ID_SPAN if self._events else timedelta(0)
@@ -173,7 +175,13 @@ class TableWriter:
         version = (self._table.transaction_version(_APP) or 0) + 1
         properties = CommitProperties(app_transactions=[Transaction(_APP, version)])
         if not merge:
-            write_deltalake(self._table, rows, mode="append", commit_properties=properties)
+            write_deltalake(
+                self._table,
+                rows,
+                mode="append",
+                commit_properties=properties,
+                writer_properties=self._layout,
+            )
             return
         days = ", ".join(f"'{day}'" for day in pc.unique(rows[PARTITION]).to_pylist())
         (
@@ -183,6 +191,7 @@ class TableWriter:
                 source_alias="s",
                 target_alias="t",
                 commit_properties=properties,
+                writer_properties=self._layout,
             )
             .when_matched_update_all(predicate="s.revision > t.revision")
             .when_not_matched_insert_all()

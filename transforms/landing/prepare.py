@@ -15,6 +15,7 @@ from schemas.strict import make_private_folder
 from schemas.table import FIRST_VERSION, PARTITION, Root, Table, since
 from schemas.tables import TABLES
 from transforms.landing.features import unwritable_features
+from transforms.landing.layout import log_statistics
 from transforms.landing.repair import repair_tables, unwritable_error
 from transforms.landing.retry import retry_commit
 
@@ -31,7 +32,7 @@ def prepare_tables(root: Root) -> None:
     A folder that is created for them is its owner's alone; who may enter one that stands is not
     changed.
     A column that was added since a table was written is added to it, null in the rows that stand,
-    and its change feed is turned on.
+    its change feed is turned on, and texts are left out of the statistics of its log.
     Rows of a day that no reader can open are repaired, see ``landing.repair``.
 
     Raises:
@@ -156,7 +157,7 @@ def _create(place: str, table: Table) -> DeltaTable:
             schema=table.schema,
             partition_by=[PARTITION],
             mode="ignore",
-            configuration=_CHANGE_FEED,
+            configuration={**_CHANGE_FEED, **log_statistics(table)},
         )
 
     return retry_commit(create, place, "attempts to create it")
@@ -178,6 +179,8 @@ def _evolve(table: Table, stands: DeltaTable) -> None:
             version = {SCHEMA_VERSION: str(table.version)}
             _set(stands, version)
         properties = stands.metadata().configuration
+        if (hidden := log_statistics(table)).items() - properties.items():
+            _set(stands, dict(hidden))
         if _CHANGE_FEED.items() - properties.items():
             _set(stands, _CHANGE_FEED)
             properties = {}

@@ -9,6 +9,7 @@ from deltalake.exceptions import DeltaError
 from schemas.errors import AffectstreamError
 from schemas.table import NO_DAY, PARTITION, Root
 from schemas.tables import TABLES
+from transforms.landing.layout import file_properties
 from transforms.landing.retry import retry_commit
 
 _LOG = logging.getLogger(__name__)
@@ -48,7 +49,11 @@ def _repair(table: DeltaTable, name: str) -> None:
     def move() -> None:
         if not (days := unsound_days(table)):
             return
-        done = table.update({PARTITION: f"CAST('{NO_DAY}' AS DATE)"}, predicate=_UNSOUND)
+        done = table.update(
+            {PARTITION: f"CAST('{NO_DAY}' AS DATE)"},
+            predicate=_UNSOUND,
+            writer_properties=file_properties(TABLES[name]),
+        )
         _LOG.error(
             "repaired table %s: %d of its rows had days that no calendar has (%s), taken from "
             "Kafka times that are none, and nothing could be written any more; now they have %s",

@@ -15,6 +15,7 @@ from pipelines.tables.query import standing
 from schemas.events import TIME
 from schemas.table import Root, Table
 from schemas.tables import TABLES
+from transforms.landing.layout import file_properties
 from transforms.landing.retry import retry_commit
 
 _FIRST = "observations"
@@ -124,7 +125,10 @@ def _letters(root: Root, events: set[str]) -> Iterator[PersonRows]:
 
 def _delete(place: str, rows: PersonRows) -> int:
     table = DeltaTable(place)
-    why = CommitProperties(custom_metadata={REASON: ERASURE})
+    why, layout = (
+        CommitProperties(custom_metadata={REASON: ERASURE}),
+        file_properties(TABLES[rows.table]),
+    )
 
     def commit() -> int:
         merged = table.merge(
@@ -133,6 +137,7 @@ def _delete(place: str, rows: PersonRows) -> int:
             source_alias="s",
             target_alias="t",
             commit_properties=why,
+            writer_properties=layout,
         )
         merged.when_matched_delete().execute()
         return table.version()

@@ -3,17 +3,27 @@
 import csv
 import io
 import json
+import logging
 import unicodedata
+from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pipelines.serve.api.access import Role
 from rich.console import Console
 
 from pipelines.cli import main
-from pipelines.show.escapes import escape_controls, escape_csv_cell, escape_in_json
+from pipelines.live.screen import Screen
+from pipelines.observe.logs import JsonLines
+from pipelines.serve.api.token_file import add_token, read_tokens
+from pipelines.show.escapes import escape_controls, escape_csv_cell, escape_in_json, safe_text
 from pipelines.show.screen import show
 from pipelines.tables.dictionary import describe, markdown
-from tests.support.served import decision, feature, land
+from schemas.errors import LogEvent
+from tests.support.records import raw, record
+from tests.support.served import BEGIN, decision, feature, land, review
 from transforms.landing.prepare import prepare_tables
 
 HOSTILE = "\x1b]0;pwn\x07\x1b[2J\u202e\u200b\x9b2J\r|x"
@@ -131,3 +141,82 @@ def test_an_error_that_quotes_a_text_of_an_event_does_not_act(
     said = capsys.readouterr().err
     assert acting(said) == set()
     assert "pwn" in said
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    """Run a command whatever its exit status is."""
+    monkeypatch.setattr("sys.argv", ["affectstream", *map(str, arguments)])
+    with pytest.raises(SystemExit):
+        main.main()
+
+
+def test_a_trace_of_a_hostile_event_does_not_act(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It shows attributes of the event before any expectation has looked at them."""
+    (tmp_path / "log").mkdir()
+    event = record("text", 1, {"text": "x"}, purpose=HOSTILE, region=HOSTILE, scenario=HOSTILE)
+    pq.write_table(pa.Table.from_batches([raw(event)]), tmp_path / "log" / "part-0.parquet")
+    place = ("--log", tmp_path / "log", "--keys", keys, "--tables", tmp_path / "tables")
+    printed(monkeypatch, "trace", "session.text/0/1", *place)
+    out = capsys.readouterr().out
+    assert "pwn" in out
+    assert acting(out) == set()
+
+
+def test_tokens_and_their_revocation_print_nothing_that_acts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tokens.json"
+    add_token(path, f"{HOSTILE}[red]", Role.RECOMMENDER, timedelta(days=1))
+    printed(monkeypatch, "tokens", "list", "--file", path)
+    printed(monkeypatch, "tokens", "revoke", read_tokens(path)[0].id, "--file", path)
+    said = capsys.readouterr()
+    assert "pwn" in said.out
+    assert "[red]" in said.err.replace("\n", "")
+    assert acting(said.out + said.err) == set()
+
+
+def test_dead_letters_refusals_and_reviews_of_hostile_rows_do_not_act(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_tables(tmp_path)
+    now = BEGIN.date()
+    letter = {"dead_letter_id": "a", "stage": HOSTILE, "code": HOSTILE, "topic": HOSTILE}
+    letter |= {"detail": HOSTILE, "partition": 0, "offset": 1, "event_date": now}
+    land(tmp_path, "dead_letters", letter)
+    refused = {"event_id": "b", "code": HOSTILE, "article": HOSTILE, "purpose": HOSTILE}
+    refused |= {"content": 1, "event_time": BEGIN, "event_date": now, "modality": HOSTILE}
+    land(tmp_path, "refusals", refused | {"subject_ref": "0" * 32, "offset": 0})
+    land(tmp_path, "review_queue", review("ann", 0, reviewed_by=HOSTILE, reason=HOSTILE))
+    commands = [("show",), ("tables",), ("check", "--docs", tmp_path / "docs")]
+    commands += [("describe", name) for name in ("dead_letters", "refusals", "review_queue")]
+    commands += [
+        ("query", f"SELECT * FROM {name}", "--format", form)
+        for name in ("dead_letters", "refusals", "review_queue")
+        for form in ("table", "csv", "json")
+    ]
+    for command in commands:
+        printed(monkeypatch, *command, "--tables", tmp_path)
+        said = capsys.readouterr()
+        assert acting(said.out + said.err) == set(), command
+    printed(monkeypatch, "report", "--tables", tmp_path, "--out", tmp_path / "report.html")
+    assert acting((tmp_path / "report.html").read_text()) - {"\t"} == set()
+
+
+def test_what_a_feed_and_a_live_job_say_does_not_act() -> None:
+    console = Console(file=io.StringIO(), width=400)
+    console.print(safe_text(f"{HOSTILE}[red]"), soft_wrap=True)
+    Screen(console).note(f"restarts: {HOSTILE}", LogEvent.JOB_RESTARTING)
+    out = console.file.getvalue()
+    assert "[red]" in out
+    assert out.count("pwn") == 2
+    assert acting(out) == set()
+
+
+def test_a_line_of_a_structured_log_does_not_act() -> None:
+    entry = logging.LogRecord("x", logging.ERROR, "f.py", 1, "message", None, None)
+    entry.event, entry.fields = LogEvent.MODEL_KEPT, {"reason": HOSTILE}
+    line = JsonLines().format(entry)
+    assert acting(line) == set()
+    assert json.loads(line)["reason"] == HOSTILE

@@ -1,0 +1,1 @@
+"""The leak check: tokens through every field, and a search for them in all that is written."""

@@ -1,0 +1,1 @@
+"""What Pseudonymise is made of."""
