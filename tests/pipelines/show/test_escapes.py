@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pipelines.serve.api.access import Role
 from rich.console import Console
 
 from pipelines.cli import main
@@ -168,7 +167,7 @@ def test_tokens_and_their_revocation_print_nothing_that_acts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "tokens.json"
-    add_token(path, f"{HOSTILE}[red]", Role.RECOMMENDER, timedelta(days=1))
+    add_token(path, f"{HOSTILE}[red]", "recommender", timedelta(days=1))
     printed(monkeypatch, "tokens", "list", "--file", path)
     printed(monkeypatch, "tokens", "revoke", read_tokens(path)[0].id, "--file", path)
     said = capsys.readouterr()

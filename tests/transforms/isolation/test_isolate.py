@@ -18,7 +18,7 @@ from schemas.errors import AffectstreamError, BrokenStageError
 from schemas.stages import DEAD, MAIN, Tagged
 from tests.support.records import IDS, PSEUDONYMS, pseudonymous, raw, record
 from transforms.gate import GateByPolicy
-from transforms.gating.consent import GRANTED
+from transforms.gating.consent import GRANTED, Consents
 from transforms.isolation.isolate import MOST, ROWS_EACH, Isolation
 from transforms.stage import RunStage
 
@@ -195,13 +195,16 @@ def _raising(_: pa.RecordBatch) -> Tagged:
     raise ValueError(message)
 
 
-class Moody:
+class Moody(Consents):
     """Consents of which one subject's cannot be told."""
 
     def __init__(self) -> None:
+        super().__init__()
         (self.subject,) = set(_of_bob()["subject_ref"].to_pylist())
 
-    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
+    def ask(
+        self, events: pa.RecordBatch, modality: str, needs: np.ndarray | None = None
+    ) -> np.ndarray:
         assert modality == "text"
         if self.subject in events["subject_ref"].to_pylist():
             message = "no word of bob"

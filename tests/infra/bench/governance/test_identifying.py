@@ -95,7 +95,6 @@ def test_no_door_code_is_found_among_10_000(language: str) -> None:
         "\u200b".join,
         lambda code: " ".join(WORDS[int(digit)] for digit in code),
     ],
-    ids=str,
 )
 def test_a_recogniser_reads_all_numbers_of_four_digits_alike(write) -> None:
     texts = pa.array([f"my code is {write(code)}, ok" for code in CODES[::7]])
