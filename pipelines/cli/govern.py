@@ -30,6 +30,10 @@ def erase(
     requests: Annotated[
         bool, typer.Option("--requests", help="All open requests of governance.erasure.")
     ] = False,
+    withdrawn: Annotated[
+        bool,
+        typer.Option("--withdrawn", help="Only what passed after a withdrawal, of everybody."),
+    ] = False,
     tables: ConfiguredTables = None,
     keys: Keys = None,
     config: Settings = None,
@@ -47,13 +51,18 @@ def erase(
 ) -> None:
     """Erase persons from tables, logs, feeds and stores, and prove that nothing is left."""
     from pipelines.govern.erasure.certificate import write_certificate
-    from pipelines.govern.erasure.erase import How, Request
+    from pipelines.govern.erasure.erase import How, Request, erase_withdrawn
     from pipelines.govern.erasure.erase import erase as run
     from pipelines.govern.erasure.report import print_proofs
     from pipelines.govern.erasure.requests import open_requests
     from schemas.keys import read_keys
 
     settings = _settings(config, tables, keys)
+    how = How(given_up=given_up or (), patience_s=patience)
+    if withdrawn:
+        gone = erase_withdrawn(settings, console, how)
+        console.print(f"{gone.total():,} rows from after a withdrawal deleted", highlight=False)
+        return
     secret = read_keys(settings.keys)
     lines = subjects.read().splitlines() if subjects else []
     named = [*(subject or []), *(line for line in lines if line.strip())]
@@ -72,7 +81,6 @@ def erase(
             abort=True,
             err=True,
         )
-    how = How(given_up=given_up or (), patience_s=patience)
     proofs = run(settings, secret, wanted, console, how)
     print_proofs(proofs, Console())
     if certificate:

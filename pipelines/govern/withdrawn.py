@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from pipelines.config import Config
 from pipelines.govern.ledger import read_landed
+from pipelines.tables.arrow_types import rows_with
 from schemas.modalities import MODALITIES
 from schemas.table import Root
 from schemas.tables import CONSENT_LEDGER, TABLES
@@ -95,6 +95,6 @@ def _rows_of(root: Root, table: str, people: pa.Table, *names: str) -> pa.Table:
     place = f"{root}/{table}"
     if not DeltaTable.is_deltatable(place):
         return TABLES[table].schema.empty_table().select(columns)
-    theirs = ds.field("subject_ref").isin(people["subject_ref"].combine_chunks())
-    found = DeltaTable(place).to_pyarrow_dataset().to_table(columns=columns, filter=theirs)
+    theirs = people["subject_ref"].to_pylist()
+    found = rows_with(DeltaTable(place), "subject_ref", theirs, columns).select(columns)
     return found.cast(pa.schema([TABLES[table].schema.field(name) for name in columns]))

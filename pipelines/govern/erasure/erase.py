@@ -14,9 +14,10 @@ from pipelines.govern.archive import shred
 from pipelines.govern.erasure.files import UNDER_WAY_S, drop_old_files
 from pipelines.govern.erasure.people import Person, all_references, find_people
 from pipelines.govern.erasure.proof import Proof, begin, note
-from pipelines.govern.erasure.rows import delete_rows, find_rows
+from pipelines.govern.erasure.rows import delete_rows, find_rows, rows_by_id
 from pipelines.govern.erasure.search import files_that_name, local_files_that_name
 from pipelines.govern.erasure.sinks import behind, erase_online, store_files
+from pipelines.govern.withdrawn import withdrawn_rows
 from pipelines.live.state_folder import is_held
 from pipelines.tables.query import standing
 from schemas.errors import AffectstreamError
@@ -136,6 +137,26 @@ def erase(
     ]
     note(config.tables, proofs)
     return proofs
+
+
+def erase_withdrawn(config: Config, console: Console, how: How | None = None) -> Counter[str]:
+    """Delete what passed the gate after a withdrawal that was not known yet; count it by table.
+
+    The persons stay: what they agreed to before it, or since, is kept. Feeds and store take it as
+    they take an erasure, and learn of later windows anew.
+
+    Raises:
+        AffectstreamError: something cannot be finished now, and what to do.
+    """
+    how = how or How()
+    found = [rows_by_id(name, ids) for name, ids in withdrawn_rows(config) if ids]
+    with console.status("deleting rows") as status:
+        run = _Erasure(config, (), {}, {}, set().union(*(rows.ids for rows in found)))
+        run.versions |= delete_rows(config.tables, found)
+        if found:
+            _wait_for_sinks(run, how, status)
+            _drop_and_search(run, how, status)
+    return Counter({rows.table: len(rows.ids) for rows in found})
 
 
 def _begin(

@@ -1,7 +1,7 @@
 """The rows of persons: found, counted and deleted, table by table."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -63,6 +63,12 @@ def find_rows(root: Root, people: Iterable[Person], until: Mapping[str, int]) ->
     if _LETTERS in names and events:
         found += _letters(root, events)
     return found
+
+
+def rows_by_id(name: str, ids: Sequence[str]) -> PersonRows:
+    """Return rows of a table that are known by their ids, whoever they are of."""
+    keys, row_id = pa.table({"ref": pa.array(ids, pa.string())}), TABLES[name].row_id
+    return PersonRows(name, frozenset(ids), Counter(), keys, f"t.{row_id} = s.ref")
 
 
 def delete_rows(root: Root, found: Iterable[PersonRows]) -> dict[str, int]:

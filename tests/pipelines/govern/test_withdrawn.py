@@ -8,10 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.config import Config, load_config
+from pipelines.govern.erasure.erase import erase_withdrawn
 from pipelines.govern.withdrawn import withdrawn_rows
 from pipelines.run.replay import replay
+from schemas.tables import TABLES as TABLES_OF
 from tests.support.live_runs import CONSTANT, QUIET, table
 from tests.support.records import at, raw, record
+from tests.support.secret_scan import that_hold
 
 FRAME = {"weights": {"jawOpen": 0.5}, "head": {}}
 PURPOSES = ["research", "avatar_mirroring"]
@@ -127,3 +130,25 @@ def test_an_erasure_request_lists_all_that_comes_after_it(
     found = listed(config)
     assert len(found["observations"]) == 20
     assert len(found["emotion_features"]) == 4
+
+
+def test_erasing_them_leaves_no_byte_of_them_and_all_others(
+    config: Config, tmp_path: Path, keys: Path
+) -> None:
+    said = {"granted": False, "purposes": ["avatar_mirroring"], "modalities": ["*"]}
+    replayed(tmp_path, "after", keys, record("consent", 8, said, subject="ann"))
+    found = listed(config)
+    gone = {row_id for ids in found.values() for row_id in ids}
+    names = {name: TABLES_OF[name].row_id for name in TABLES}
+    kept = {
+        name: set(table(config.tables, name)[row_id].to_pylist()) - gone
+        for name, row_id in names.items()
+    }
+    assert that_hold(tmp_path / "tables", gone)
+    counts = erase_withdrawn(config, QUIET)
+    assert counts == {name: len(ids) for name, ids in found.items() if ids}
+    assert that_hold(tmp_path / "tables", gone) == set()
+    for name, row_id in names.items():
+        assert set(table(config.tables, name)[row_id].to_pylist()) == kept[name]
+    assert not any(listed(config).values())
+    assert erase_withdrawn(config, QUIET).total() == 0
