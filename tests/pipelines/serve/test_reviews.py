@@ -17,7 +17,7 @@ from tests.support.served import BEGIN, land, review
 from transforms.landing.prepare import prepare_tables
 
 DAY = BEGIN.date()
-NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+NOW = datetime(2090, 11, 30, 12, tzinfo=UTC)
 RELEASED = Path(__file__).parents[2] / "data" / "released-0.1.0" / "tables"
 
 

@@ -17,7 +17,8 @@ from schemas.errors import AffectstreamError
 from tests.support.served import BEGIN, land, subject
 from transforms.landing.prepare import prepare_tables
 
-NOW = BEGIN + dt.timedelta(days=1)
+NOW = dt.datetime(2026, 12, 1, 10, tzinfo=dt.UTC)
+"""A day before laws of which the policy knows the date; rows are of another time."""
 HOSTILE = "GDPR | \x1b[2J \u202e art"
 
 

@@ -102,7 +102,7 @@ def test_a_time_holds_for_every_table_that_the_statement_reads(root: Path) -> No
         (datetime(2200, 1, 1, tzinfo=UTC), "lies in the future"),
         (datetime.fromisoformat("0001-01-01T00:00+14:00"), r"as of 0001-01-01T00:00:00\+14:00: it"),
         (datetime.fromisoformat("9999-12-31T23:00-14:00"), "-14:00 lies in the future"),
-        (datetime.fromisoformat("2026-11-30T10:00"), "has no zone"),
+        (datetime.fromisoformat("2090-11-30T10:00"), "has no zone"),
         ({"runs": 0}, "names runs, but the statement reads emotion_features"),
     ],
 )

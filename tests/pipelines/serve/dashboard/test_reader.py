@@ -105,7 +105,7 @@ def test_days_and_their_ends_come_from_the_log(
     other = {"window_start": later, "window_end": later, "event_date": later.date()}
     land(tmp_path, "emotion_features", feature("ann", 3), feature("bob", 0, **other))
     clock.now += 1
-    assert reader.days("emotion_features") == [date(2026, 12, 1), date(2026, 11, 30)]
+    assert reader.days("emotion_features") == [date(2090, 12, 1), date(2090, 11, 30)]
     assert reader.end("emotion_features", BEGIN.date()) == BEGIN + timedelta(seconds=15)
     assert reader.end("emotion_features", date(2020, 1, 1)) is None
     assert reader.count("emotion_features") == 2

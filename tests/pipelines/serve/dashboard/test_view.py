@@ -47,7 +47,7 @@ def test_a_share_of_nothing_is_no_share() -> None:
 def test_a_selection_reads_only_the_days_that_it_spans() -> None:
     where = Selection(BEGIN.date(), BEGIN, 5, ("it's",), ("s", "w")).where("window_start")
     assert where == (
-        "event_date BETWEEN DATE '2026-11-30' AND DATE '2026-11-30' "
-        "AND window_start >= TIMESTAMP '2026-11-30T10:00:00.000000Z' "
+        "event_date BETWEEN DATE '2090-11-30' AND DATE '2090-11-30' "
+        "AND window_start >= TIMESTAMP '2090-11-30T10:00:00.000000Z' "
         "AND scene_id = 'it''s' AND session_ref = 's' AND subject_ref = 'w'"
     )
