@@ -58,6 +58,7 @@ ROWS_MEAN = {
     "review_queue": "for a person to judge",
     "dead_letters": "stage, code, place",
     "runs": "a replay, its time by stage",
+    "erasures": "the proof that nothing is left",
 }
 WIDTH, STAGE_X, STAGE_W, BUS_X, TABLE_X, TABLE_W = 920, 110, 370, 516, 572, 328
 BOX_H, STEP, PART_GAP, TOP = 36, 46, 16, 92
@@ -112,8 +113,11 @@ def draw() -> str:
         'marker-end="url(#dead)"/>'
     )
     parts.append(_box(TABLE_X, dead_y, TABLE_W, "lost", "dead_letters", ROWS_MEAN["dead_letters"]))
+    # What no stage fills stands in the corner.
     parts.append(_box(STAGE_X, dead_y, STAGE_W, "table", "runs", ROWS_MEAN["runs"]))
-    return _page(int(dead_y + BOX_H + 20), parts)
+    beside_y = dead_y + STEP
+    parts.append(_box(STAGE_X, beside_y, STAGE_W, "table", "erasures", ROWS_MEAN["erasures"]))
+    return _page(int(beside_y + BOX_H + 20), parts)
 
 
 def _sources() -> list[str]:

@@ -21,6 +21,7 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "unknown_event_type": "CloudEvents 的 type 与主题不符。",
         "governance_unreadable": "同意或删除记录未指明任何人，或指明了超过 16 人。",
         "grant_unknown_name": "授权列出了未知的目的或模态；其余部分有效。",
+        "grant_needs_guardian": "儿童自行作出的授权不生效，须由监护人授权。",
         "signature_missing": "授权没有签名，而配置要求签名。",
         "signature_unknown_key": "授权的签名密钥不属于其 source。",
         "signature_invalid": "授权的签名格式有误，或与属性和负载不符。",
@@ -53,6 +54,8 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "modality_unknown": "策略未列出该模态。",
         "purpose_prohibited": "法律禁止此用途；article 列出所依据的法律。",
         "minor_biometric": "主体是或可能是未成年人，而事件为语音、面部或动作数据。",
+        "consent_insufficient": "已有同意，但不符合所列条款的要求（如须监护人同意、单独告知或逐项指明）。",
+        "evidence_missing": "法律仅在有依据备案时才允许此用途，而备案缺失；所列条款说明了依据。",
         "consent_unknown": "没有该主体对此目的与模态的同意记录。",
         "consent_withdrawn": "主体已撤回同意或请求删除。",
         # quality
