@@ -205,6 +205,8 @@ class Config(Settings):
             left_out["decisions"] = {"avatar"}
         given = {"signatures": self.signatures.keys, "evidence": self.evidence}
         left_out |= {name: True for name, value in given.items() if not value}
+        if self.landing == Landing():
+            left_out["landing"] = True
         text = self.model_dump_json(exclude=left_out)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

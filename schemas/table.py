@@ -96,7 +96,7 @@ class Table:
         """The columns whose least and largest value files and log may tell.
 
         They are numbers and times, and of texts those that lookups need: the subject, and the one
-        that lookups of rows are limited by.
+        that lookups of rows are limited by. Spark refuses tables that name a boolean.
         """
         sought = {self.subject, self.lookup_column}
         return tuple(
@@ -105,6 +105,7 @@ class Table:
             if field.name in sought
             or not (
                 pa.types.is_string(field.type)
+                or pa.types.is_boolean(field.type)
                 or pa.types.is_nested(field.type)
                 or field.name == PARTITION
             )

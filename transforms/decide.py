@@ -39,8 +39,8 @@ from transforms.stage import Outputs, count_time, stage_counters
 from transforms.window import Keyed
 
 Landed = Callable[[datetime], pa.Table]
-MayShow = Callable[[pa.Array, pa.Array], np.ndarray]
-"""Subjects and times → a mask of those who may be shown to others; see ``gating.opt_ins``."""
+MayShow = Callable[[pa.Array, pa.Array, pa.Array], np.ndarray]
+"""Subjects, times and prior references → a mask of those who may be shown to others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ class Decider:
         shown = np.zeros(rows.num_rows, bool)
         if self.rules.avatar and own.any():
             at = pa.array(np.flatnonzero(own))
-            shown[own] = self.may_show(rows["subject_ref"].take(at), rows["window_end"].take(at))
+            names = ("subject_ref", "window_end", "prior_subject_ref")
+            shown[own] = self.may_show(*(rows[name].take(at) for name in names))
         return shown
 
     def _decisions(
@@ -272,8 +273,8 @@ def _decider(
         return Decider(read_scenarios(policy), rules)
     read = functools.cache(opt_ins)
 
-    def may_show(subjects: pa.Array, times: pa.Array) -> np.ndarray:
-        return read().may_show(subjects, times)
+    def may_show(subjects: pa.Array, times: pa.Array, prior: pa.Array) -> np.ndarray:
+        return read().may_show(subjects, times, prior)
 
     return Decider(read_scenarios(policy), rules, may_show)
 

@@ -13,7 +13,12 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
 from pipelines.config import Config
-from pipelines.govern.ledger import LedgerReader, read_landed, read_tombstones
+from pipelines.govern.ledger import (
+    LedgerReader,
+    landed_links,
+    read_landed,
+    read_tombstones,
+)
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
 from pipelines.serve.followed_table import FollowedTable
 from schemas.errors import BrokerAwayError
@@ -43,6 +48,7 @@ class _Follower:
         self._partitions: list[TopicPartition] = []
         self._read_at = 0.0
         self.read()
+        self._opt_ins.link(*landed_links(config.tables))
 
     def read(self) -> None:
         """Read the governance topics to their present end, and who was erased.
@@ -122,10 +128,10 @@ class _Follower:
             _AGE_MS.update(round((time.monotonic() - self._read_at) * 1000))
         return found
 
-    def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
+    def may_show(self, subjects: pa.Array, times: pa.Array, prior: pa.Array | None) -> np.ndarray:
         with self._lock:
             self._refresh()
-            return self._opt_ins.may_show(subjects, times)
+            return self._opt_ins.may_show(subjects, times, prior)
 
 
 @lru_cache(maxsize=1)
@@ -151,6 +157,8 @@ class ConsentFeed:
         """Return until when each row's person is erased; see ``gating.consent.Consents``."""
         return self._follower.erased_until(events)
 
-    def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
+    def may_show(
+        self, subjects: pa.Array, times: pa.Array, prior: pa.Array | None = None
+    ) -> np.ndarray:
         """Return a mask of the subjects who may be shown; see ``gating.opt_ins.OptIns``."""
-        return self._follower.may_show(subjects, times)
+        return self._follower.may_show(subjects, times, prior)

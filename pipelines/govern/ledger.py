@@ -6,6 +6,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipelines.config import Config
+from pipelines.tables.arrow_types import plain_types
 from schemas.events import GOVERNANCE
 from schemas.keys import read_keys
 from schemas.stages import MAIN, Tagged, kind_of
@@ -67,7 +68,29 @@ def read_landed_opt_ins(config: Config) -> OptIns:
 
 def _opt_ins(config: Config, ledger: list[pa.RecordBatch]) -> OptIns:
     tombstones = read_tombstones(config)
-    return OptIns(Consents(ledger, tombstones), ledger, tombstones)
+    opt_ins = OptIns(Consents(ledger, tombstones), ledger, tombstones)
+    opt_ins.link(*landed_links(config.tables))
+    return opt_ins
+
+
+def landed_links(root: Root) -> tuple[pa.Array, pa.Array]:
+    """Return references and those that they followed when keys were rotated, the oldest first."""
+    place, names = f"{root}/emotion_features", ["subject_ref", "prior_subject_ref"]
+    empty = pa.nulls(0, pa.string())
+    if not DeltaTable.is_deltatable(place):
+        return empty, empty
+    dataset = DeltaTable(place).to_pyarrow_dataset()
+    if names[1] not in dataset.schema.names:  # a table of before there were rotations
+        return empty, empty
+    found = []
+    for batch in dataset.to_batches(columns=[*names, "window_start"]):
+        rows = plain_types(pa.table(batch))
+        found.append(rows.filter(rows[names[1]].is_valid()))
+    if not found:
+        return empty, empty
+    first = pa.concat_tables(found).group_by(names).aggregate([("window_start", "min")])
+    links = first.sort_by("window_start_min").combine_chunks()
+    return links[names[0]].combine_chunks(), links[names[1]].combine_chunks()
 
 
 class LedgerReader:

@@ -235,8 +235,8 @@ def add_gaze(checkout: Checkout) -> None:
     checkout.edit(
         "schemas/policies/gate.yaml",
         (
-            "modalities: [text, voice, face, motion, context]\nrules:",
-            "modalities: [text, voice, face, motion, gaze, context]\nrules:",
+            "modalities: [text, voice, face, motion, context]\n\nrules:",
+            "modalities: [text, voice, face, motion, gaze, context]\n\nrules:",
         ),
         (
             "    modalities: [text, voice, face, motion, context]\n",

@@ -28,8 +28,9 @@ from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 
 
-def everybody(subjects: pa.Array, times: pa.Array) -> np.ndarray:
+def everybody(subjects: pa.Array, times: pa.Array, prior: pa.Array | None = None) -> np.ndarray:
     """Return that all of them opted in to be shown."""
+    del prior
     assert len(subjects) == len(times)
     return np.ones(len(subjects), bool)
 

@@ -29,16 +29,22 @@ _Person = tuple[str, str]
 class KnowsOptIns(Protocol):
     """What can be asked whether people may be shown: a ledger that was read, or a live one."""
 
-    def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
-        """Return a mask of the subjects who may be shown at these times."""
+    def may_show(
+        self, subjects: pa.Array, times: pa.Array, prior: pa.Array | None = None
+    ) -> np.ndarray:
+        """Return a mask of the subjects who may be shown at these times.
+
+        ``prior`` are the references that the subjects had before a rotation, null where none.
+        """
 
 
 class OptIns:
     """Who opted in, by pseudonym and as of event time.
 
     ``consents`` are those of the gate, which are asked whether mirroring is still permitted. A
-    pseudonym is known by the grants that were given under it: after the keys were rotated, and in
-    another region, a person opts in again. A withdrawal counts from wherever it comes.
+    pseudonym is known by the grants that were given under it, and under those that it followed when
+    keys were rotated: in another region a person opts in again. A withdrawal counts from wherever
+    it comes.
     """
 
     def __init__(
@@ -62,16 +68,26 @@ class OptIns:
         for subject, person, fold in zip(*names, strict=True):
             self._people[subject].add((person, fold))
 
+    def link(self, subjects: pa.Array, prior: pa.Array) -> None:
+        """Take references that came after others, in the order in which keys were rotated."""
+        for subject, before in zip(subjects.to_pylist(), prior.to_pylist(), strict=True):
+            if before in self._people:
+                self._people[subject] |= self._people[before]
+
     def bury(self, tombstones: Tombstones) -> None:
         """Take these tombstones in place of those before; the gate's consents take theirs apart."""
         self._shown.bury(tombstones)
 
-    def may_show(self, subjects: pa.Array, times: pa.Array) -> np.ndarray:
+    def may_show(
+        self, subjects: pa.Array, times: pa.Array, prior: pa.Array | None = None
+    ) -> np.ndarray:
         """Return a mask of the subjects who may be shown at these times.
 
         They may where mirroring is permitted for some modality, and being shown for each modality
         for which mirroring is.
         """
+        if prior is not None:
+            self.link(subjects, prior)
         who = [self._people.get(subject, set()) for subject in subjects.to_pylist()]
         rows = np.repeat(np.arange(len(who)), [len(people) for people in who])
         if not len(rows):
@@ -90,9 +106,11 @@ class OptIns:
         return (refused == 0) & (np.bincount(rows, minlength=len(who)) > 0)
 
 
-def nobody_opted_in(subjects: pa.Array, times: pa.Array) -> np.ndarray:
+def nobody_opted_in(
+    subjects: pa.Array, times: pa.Array, prior: pa.Array | None = None
+) -> np.ndarray:
     """Return what is known of opt-ins where no ledger is at hand: nobody may be shown."""
-    del times
+    del times, prior
     return np.zeros(len(subjects), bool)
 
 

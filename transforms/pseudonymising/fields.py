@@ -42,6 +42,8 @@ class FreeFields:
         columns = {"scene_id": pc.coalesce(shown, _name("scene", scene, keyed))}
         if kind == "consent":
             notice = events["notice_id"]
+            blank = pc.equal(pc.utf8_trim_whitespace(notice), "")  # that names no notice
+            notice = pc.if_else(blank, None, notice)
             shown = self._are_plain(notice, subject)
             columns["notice_id"] = pc.coalesce(shown, _name("notice", notice, keyed))
         if kind == "context":

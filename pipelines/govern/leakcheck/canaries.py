@@ -163,7 +163,7 @@ _WRITTEN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "text": ("text", "lang"),
         "motion": (),
         "context": ("scene", *CONTEXT_FIELDS, "details"),
-        "consent": ("purposes", "modalities"),
+        "consent": ("purposes", "modalities", "given_by"),
         "erasure": ("reason",),
     }
 )

@@ -172,7 +172,7 @@ def test_an_erasure_meanwhile_is_not_undone(
 def test_a_day_whose_observations_are_gone_is_left_as_it_is(config: Config) -> None:
     opened(config, "observations").delete(f"event_date = '{FIRST}'")
     version = opened(config, FEATURES).version()
-    said = f"the features of {FIRST} 23:58:25 were made of 5 observations of a subject, and 0 stand"
+    said = f"features of {FIRST} 23:58:25 were made of [1-9] observations of a subject, and 0 stand"
     with pytest.raises(AffectstreamError, match=said):
         run(config, Days(FIRST, FIRST), write=True)
     assert opened(config, FEATURES).version() == version

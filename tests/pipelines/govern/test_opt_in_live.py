@@ -26,7 +26,9 @@ def consent(number: int, granted: bool, said: dict[str, Any], **more: Any) -> di
 def send(kafka: Kafka, row: dict[str, Any]) -> None:
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
     headers = [(header["key"], header["value"]) for header in row["headers"]]
-    producer.send(row["topic"], key=row["key"], value=row["value"], headers=headers).get(timeout=30)
+    recorded = round(row["timestamp"].timestamp() * 1000)  # or the grant would be back-dated
+    sent = producer.send(row["topic"], row["value"], row["key"], headers, timestamp_ms=recorded)
+    sent.get(timeout=30)
     producer.close()
 
 

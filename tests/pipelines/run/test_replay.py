@@ -59,6 +59,7 @@ def test_every_record_is_accounted_for(sample: SessionLog, config) -> None:
     rows = {name: len(table(settings, name)) for name in TABLES}
     assert done.records == sample.records
     assert rows["runs"] == 1
+    assert rows.pop("erasures") == 0
     assert all(rows.values()), f"an empty table: {rows}"
     stages = done.stages
     decoded = stages["DecodeEvents"]["rows_out"]

@@ -208,7 +208,9 @@ def test_a_new_password_under_a_running_job_is_taken_when_it_connects_again(
 ) -> None:
     broker, secured = broker_and_user
     publish(log, secured, console=QUIET)
-    config = live_config(secured, jars, tmp_path, keys, models=CONSTANT)
+    config = live_config(
+        secured, jars, tmp_path, keys, models=CONSTANT, landing={"public_scenes": ["later"]}
+    )
     with Running(config) as running:
         wait_for(lambda: bool(running.error) or rows_of(config, "observations") >= 39)
         change_password(secured, "a third one", tmp_path)

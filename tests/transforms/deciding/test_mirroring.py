@@ -16,7 +16,8 @@ from transforms.deciding.scenarios import ScenarioPolicy
 def hidden_from(second: int):
     """Somebody who may be shown until this second."""
 
-    def may_show(subjects: pa.Array, times: pa.Array) -> np.ndarray:
+    def may_show(subjects: pa.Array, times: pa.Array, prior: pa.Array) -> np.ndarray:
+        del prior
         until = pa.scalar(START + dt.timedelta(seconds=second), times.type)
         assert len(subjects) == len(times)
         return pc.less(times, until).to_numpy(zero_copy_only=False)

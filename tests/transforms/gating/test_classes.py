@@ -186,5 +186,5 @@ def test_the_gate_looks_at_the_scene(policy: Policy, monkeypatch: pytest.MonkeyP
     found = {tag: out for tag, out in Gate(policy, consents).batch(rows)}
     assert isinstance(found[MAIN], pa.RecordBatch)
     assert found[MAIN]["offset"].to_pylist() == [1, 3, 4]
-    monkeypatch.setattr("transforms.gate.classes_of", lambda _: frozenset())
+    monkeypatch.setattr("transforms.pseudonymise.classes_of", lambda _: frozenset())
     assert passes(policy, sceneid="Classroom-7b", scenario="game"), "as it was without classes"

@@ -7,16 +7,15 @@ from pipelines.config import POLICIES
 from schemas.stages import DEAD, LEDGER, REFUSED
 from tests.support.records import pseudonymous, record
 from transforms.gate import Gate
-from transforms.gating.consent import GRANTED
+from transforms.gating.consent import GRANTED, Consents
 from transforms.gating.policy import read_policy
 
 
-class Granted:
-    def ask(self, events: pa.RecordBatch, modality: str) -> np.ndarray:
+class Granted(Consents):
+    def ask(
+        self, events: pa.RecordBatch, modality: str, needs: np.ndarray | None = None
+    ) -> np.ndarray:
         return np.full(events.num_rows, GRANTED)
-
-    def erased_until(self, events: pa.RecordBatch) -> np.ndarray:
-        return np.full(events.num_rows, -1)
 
 
 def rows_of(tag: str, row: dict) -> list[dict]:

@@ -126,6 +126,7 @@ def test_what_follows_from_one_event_tells_no_more_than_its_observation() -> Non
         "event_id": pa.array([f"{n:016x}" + "0" * 16 for n in range(count)]),
         "subject_ref": pa.array([f"{n:032x}" for n in range(count)]),
         "session_ref": pa.repeat("5" * 32, count),
+        "shard_hash": pa.array([0] * count, pa.uint16()),
         "scenario": pa.repeat("support", count),
         "purpose": pa.repeat("avatar_mirroring", count),
         "content": pa.array([0] * count, pa.int64()),
