@@ -54,7 +54,7 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "modality_unknown": "策略未列出该模态。",
         "purpose_prohibited": "法律禁止此用途；article 列出所依据的法律。",
         "minor_biometric": "主体是或可能是未成年人，而事件为语音、面部或动作数据。",
-        "consent_insufficient": "已有同意，但不符合所列条款的要求（监护人同意、单独告知或逐项指明）。",
+        "consent_insufficient": "已有同意，但不符合所列条款的要求（监护人、单独告知或逐项指明）。",
         "evidence_missing": "法律仅在有依据备案时才允许此用途，而备案缺失；所列条款说明了依据。",
         "consent_unknown": "没有该主体对此目的与模态的同意记录。",
         "consent_withdrawn": "主体已撤回同意或请求删除。",

@@ -57,7 +57,7 @@ def test_who_is_hidden_and_shown_again_moves_slowly_from_the_start() -> None:
     away = Decider(DECIDER.policy, rules, hidden_from(26))
     rows = drained(away, *(feature(n, "joy") for n in range(8)))
     assert [row["intensity"] > 0 for row in rows] == [True] * 5 + [False] * 3
-    back = Decider(DECIDER.policy, rules, lambda who, at: ~hidden_from(26)(who, at))
+    back = Decider(DECIDER.policy, rules, lambda *asked: ~hidden_from(26)(*asked))
     again = drained(back, *(feature(n, "joy") for n in range(8)))
     steps = np.diff([0.0, *(row["intensity"] for row in again)])
     assert (np.abs(steps) <= rules.max_change + 1e-6).all()
