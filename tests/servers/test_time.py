@@ -31,7 +31,7 @@ def written(folder: Path, rows: list[dict]) -> Path:
 
 def old_log(scene: str, first: int, step_s: float, folder: Path) -> Path:
     """Write a log of weeks ago: one subject's consent and 50 texts."""
-    who = {"subject": scene, "sceneid": scene}
+    who = {"subject": f"who-{scene[0]}", "sceneid": scene}
     rows = [record("consent", first, GRANTED, time=START.isoformat(), **who)]
     rows[0]["timestamp"] = START
     for number in range(50):
