@@ -90,4 +90,4 @@ def test_several_at_once_are_one_commit_and_a_writer_goes_on(
     versions = [DeltaTable(f"{tmp_path}/{name}").version() for name in TABLES]
     prepare_tables(tmp_path)
     assert [DeltaTable(f"{tmp_path}/{name}").version() for name in TABLES] == versions
-    assert not caplog.messages
+    assert not [each for each in caplog.records if each.name.startswith("transforms")]
