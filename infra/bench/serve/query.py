@@ -103,7 +103,9 @@ def _day(rng: np.random.Generator, day: int, rows: int) -> pa.Table:
         **{name: _same(value, rows) for name, value in _CONSTANT.items()},
         PARTITION: _same(date, rows),
     }
-    return pa.table([columns[name] for name in EMOTION_FEATURES.names], schema=EMOTION_FEATURES)
+    absent = {field.name: pa.nulls(rows, field.type) for field in EMOTION_FEATURES}  # no rotation
+    whole = absent | columns
+    return pa.table([whole[name] for name in EMOTION_FEATURES.names], schema=EMOTION_FEATURES)
 
 
 _CONSTANT = {
