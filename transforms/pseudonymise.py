@@ -144,11 +144,14 @@ def _recode(codes: pa.Array, values: list[str]) -> pa.Array:
 
 
 def _scene_classes(scenes: pa.Array) -> pa.Array:
-    """Return what the gate has to know of a scene's name, which ends here: its classes."""
+    """Return what the gate has to know of a scene's name, which ends here: its classes.
+
+    Coded once a set of classes, so that scenes which are judged alike are one case.
+    """
     coded = scenes.dictionary_encode()
-    return _recode(
-        coded.indices, [" ".join(sorted(classes_of(name))) for name in coded.dictionary.to_pylist()]
-    )
+    names = [" ".join(sorted(classes_of(name))) for name in coded.dictionary.to_pylist()]
+    classes = pa.array(names, pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(classes.indices.take(coded.indices), classes.dictionary)
 
 
 class Pseudonymise(beam.PTransform):
