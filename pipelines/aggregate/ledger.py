@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipelines.aggregate.accounting import appearing_epsilon, epsilon_of
 from pipelines.aggregate.settings import Aggregates
+from pipelines.serve.online_sqlite import transaction
 from schemas.errors import AffectstreamError
 from schemas.strict import suggest
 from schemas.table import Root
@@ -119,7 +120,7 @@ class Ledger:
             AffectstreamError: it would cost more than the budget has left.
         """
         key = (self._audience, asked.table_id, asked.version, asked.question)
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._db):
             if found := self._db.execute(_FIND, key).fetchone():
                 return int(found[0]), True
             self._check_budget(rho, threshold_delta)
@@ -174,16 +175,6 @@ class Ledger:
             "answered"
         )
         raise AffectstreamError(message)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

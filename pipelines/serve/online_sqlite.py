@@ -35,6 +35,18 @@ DELETE FROM latest WHERE "table" = ? AND subject_ref NOT IN (SELECT subject_ref 
 _FIND = 'SELECT * FROM latest WHERE subject_ref = ? AND "table" = ?'
 
 
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Write all of a block or nothing, with no other writer from its beginning on."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
 class SqliteStore:
     """Rows in a file in WAL mode; what is erased is overwritten in it, and in its log."""
 
@@ -69,7 +81,7 @@ class SqliteStore:
 
     def write(self, changes: Changes) -> None:
         """Take in what is new and forget whom it says, with its position, all or nothing."""
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._db):
             self._forget(changes.erased)
             if changes.standing is not None:
                 self._forget_others(changes.table, changes.standing)
@@ -80,7 +92,7 @@ class SqliteStore:
 
     def take(self, rows: Iterable[Entry]) -> None:
         """Take in rows that have grown and are no changes of a follower's: no position moves."""
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._db):
             self._db.executemany(_TAKE, rows)
 
     def find(self, table: str, subject_ref: str) -> list[Entry]:
@@ -90,7 +102,7 @@ class SqliteStore:
 
     def erase(self, subjects: Iterable[str]) -> None:
         """Forget all that is held of these subjects, and overwrite it."""
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._db):
             self._forget(subjects)
         self._truncate_log()
 
@@ -118,16 +130,6 @@ class SqliteStore:
     def _truncate_log(self) -> None:
         with self._explained():
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
