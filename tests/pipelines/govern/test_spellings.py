@@ -58,7 +58,8 @@ def erased(config: Config, *named: str, exact: bool = False) -> None:
 def config(tmp_path: Path, keys: Path) -> Config:
     return replayed(
         tmp_path, "log", keys,
-        record("consent", 0, GRANT, subject="Alice"), *says("Alice", "US", 1), *says("Alice", "EU", 31),
+        record("consent", 0, GRANT, subject="Alice"),
+        *says("Alice", "US", 1), *says("Alice", "EU", 31),
         record("consent", 0, GRANT, subject="dave", id="d1"), *says("dave", "US", 61),
         record("consent", 0, GRANT, subject="Dave", id="d2"), *says("Dave", "US", 61),
         live={"state": tmp_path / "state"},
@@ -79,10 +80,8 @@ def test_another_spelling_is_erased_under_every_key(tmp_path: Path) -> None:
         period((START + dt.timedelta(days=1)).isoformat(), "second"),
     )
     later = [
-        row
-        | {"timestamp": late}
-        | record("text", 8 * 86_400 + n, {"text": "well"}, subject="Alice")
-        for n, row in enumerate(says("Alice", "US", 1))
+        record("text", 8 * 86_400 + n, {"text": "well"}, subject="Alice") | {"timestamp": late}
+        for n in range(3)
     ]
     config = replayed(
         tmp_path, "log", keys, record("consent", 0, GRANT, subject="Alice"),
