@@ -12,9 +12,14 @@ from rich.console import Console
 from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Keys, Settings, console
 from schemas.errors import AffectstreamError
 
+_NAMED = 5
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipelines.config import Config
     from pipelines.govern.archive import Vault
+    from pipelines.govern.erasure.erase import Request
 
 commands = typer.Typer()
 
@@ -93,7 +98,7 @@ def erase(
             wanted += [Request(each, until[named_as]) for each in spellings]
     if not yes:
         typer.confirm(
-            f"Erase {len(wanted)} from {settings.tables}? This cannot be undone.",
+            f"Erase {_some(wanted)} from {settings.tables}? This cannot be undone.",
             abort=True,
             err=True,
         )
@@ -102,6 +107,11 @@ def erase(
     if certificate:
         write_certificate(certificate, proofs)
         console.print(f"certificate: {certificate}")
+
+
+def _some(wanted: "Sequence[Request]") -> str:
+    names = [repr(each.subject) for each in wanted]
+    return ", ".join(names) if len(names) <= _NAMED else f"{len(names):,} persons"
 
 
 archive = typer.Typer(no_args_is_help=True, help="Past days, sealed under a key of each person.")

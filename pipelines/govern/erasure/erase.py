@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from deltalake import DeltaTable
 from rich.console import Console
 from rich.status import Status
 
@@ -115,30 +116,45 @@ def erase(
     people = list({person.tombstone: person for person in named.values()}.values())
     with console.status("noting the erasure") as status:
         run = _Erasure(config, people, *_begin(config, named, requests))
-        status.update("deleting rows")
-        run.delete(first=True)
-        if is_held(config.live.state):
-            held_s = config.reach_s + 3 * config.live.checkpoint_s + _SLACK_S
-            _wait(held_s, status, "a job runs, until it has let go of open windows")
-            run.delete(first=False)
-        if _wait_for_runs(run, how, status):
-            run.delete(first=False)
-        _wait_for_sinks(run, how, status)
-        shred(config.archive.vault, keys.tombstone, all_references(people))
-        erase_online(config, all_references(people))  # the newest rows of some come again
-        files, places = _drop_and_search(run, how, status)
-        run.delete(first=True, ledger=True)
-        _wait_for_sinks(run, how, status)
-        files += _drop_and_search(run, how, status, ledger=True)[0]
+        try:
+            return _carry_out(run, keys, how, status)
+        except AffectstreamError as error:
+            message = (
+                f"{error}; the erasure is begun and not completed: the gate is closed, so run the "
+                "same command again"
+            )
+            raise AffectstreamError(message) from error
+
+
+def _carry_out(run: _Erasure, keys: Keys, how: How, status: Status) -> list[Proof]:
+    """Do all that follows the tombstones, and return the proofs."""
+    config, people = run.config, run.people
+    status.update("deleting rows")
+    run.delete(first=True)
+    if is_held(config.live.state):
+        held_s = config.reach_s + 3 * config.live.checkpoint_s + _SLACK_S
+        _wait(held_s, status, "a job runs, until it has let go of open windows")
+        run.delete(first=False)
+    if _wait_for_runs(run, how, status):
+        run.delete(first=False)
+    _wait_for_sinks(run, how, status)
+    shred(config.archive.vault, keys.tombstone, all_references(people))
+    erase_online(config, all_references(people))  # the newest rows of some come again
+    files, places = _drop_and_search(run, how, status)
+    run.delete(first=True, ledger=True)
+    _wait_for_sinks(run, how, status)
+    files += _drop_and_search(run, how, status, ledger=True)[0]
+    if config.archive.vault is not None and config.archive.vault.exists():
+        places.append(f"{config.archive.vault} (keys of the archive destroyed)")
+    tables = standing(config.tables)
+    versions = {name: DeltaTable(place).version() for name, place in tables.items()} | run.versions
     now = datetime.now(UTC)
     proofs = [
         replace(
             proof,
             completed_at=now,
             files_deleted=files,
-            versions={
-                name: version for name, version in run.versions.items() if name in proof.tables
-            },
+            versions={name: version for name, version in versions.items() if name in proof.tables},
             places=places,
         )
         for proof in run.proofs.values()
@@ -202,8 +218,8 @@ def _wait_for_sinks(run: _Erasure, how: How, status: Status) -> None:
     while late := behind(run.config, run.versions, how.given_up):
         if time.monotonic() > end:
             message = (
-                f"{'; '.join(late)}: start `affectstream feed`, or `live --feed`, then run this "
-                "again; a sink that is no longer used is named with --given-up"
+                f"{'; '.join(late)}: start `affectstream feed`, or `live --feed`; a sink that is "
+                "no longer used is named with --given-up"
             )
             raise AffectstreamError(message)
         status.update(f"waiting for the feeds: {'; '.join(late)}")
@@ -219,8 +235,8 @@ def _wait_for_runs(run: _Erasure, how: How, status: Status) -> bool:
     while is_written(run.config.tables):
         if time.monotonic() > end:
             message = (
-                f"a replay or backfill writes to {run.config.tables}: when it has ended, run this "
-                "again; the gate is closed already"
+                f"a replay or backfill writes to {run.config.tables}: wait until it has ended, or "
+                "longer by --patience"
             )
             raise AffectstreamError(message)
         waited = True
@@ -265,7 +281,6 @@ def _left_over(files: Sequence[str]) -> str:
     shown = ", ".join(files[:_MOST_SHOWN])
     more = f" and {len(files) - _MOST_SHOWN} more" if len(files) > _MOST_SHOWN else ""
     return (
-        f"rows are deleted and the gate is closed, but {shown}{more} still name the person: "
-        "checkpoints change while the job runs (start it, or delete the state of a job that will "
-        "not go on); then run this again"
+        f"rows are deleted, but {shown}{more} still name the person: checkpoints change while the "
+        "job runs (start it, or delete the state of a job that will not go on)"
     )
