@@ -1,7 +1,7 @@
 """A consent that is signed by the service that asked for it, sent to Kafka.
 
     python examples/sign_consent.py keys          # makes consent-key.pem, prints the signing keys
-    python examples/sign_consent.py send alice    # signs and sends alice's consent to 127.0.0.1:9092
+    python examples/sign_consent.py send alice    # signs, sends to 127.0.0.1:9092
     python examples/sign_consent.py send alice broker.example:9092
 
 The job checks it where its configuration names the printed keys: `signatures: {keys: …}`. Nothing
