@@ -9,11 +9,12 @@ import base64
 import binascii
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.events import CODE
 from transforms.scrub import scrub
@@ -40,33 +41,47 @@ _SPOKEN: Final = (
 )
 
 
-def is_plain_code(value: str, own: Iterable[str] = ()) -> bool:
-    """Tell whether this is a code, and nothing in it names a person by any rule.
+def are_plain_codes(asked: Sequence[tuple[str, ...]]) -> list[bool]:
+    """Tell for each value whether it is a code, and nothing in it names a person by any rule.
 
-    ``own`` are the raw ids of the event, which may not stand in it in any spelling.
+    Behind a value stand the raw ids of its event, which may not be in it in any spelling. All are
+    asked at once: the rules of ScrubText take a millisecond a call, and 10 µs a value.
     """
+    plain = [_looks_plain(value, own) for value, *own in asked]
+    left = [value for (value, *_), fine in zip(asked, plain, strict=True) if fine]
+    clean = iter(_without_personal_data(left))
+    return [fine and next(clean) for fine in plain]
+
+
+def _looks_plain(value: str, own: Sequence[str]) -> bool:
     if not _CODE.fullmatch(value) or _count_digits(value) > MOST_DIGITS:
         return False
     texts = [value, *_decode(value)]
     if any(_names(text, identity) for identity in own for text in texts):
         return False
     words = [value, *re.split("[_.-]", value)]
-    if any(len(word) >= _LEAST_CODED and any(_decode(word)) for word in words):
-        return False
-    return not _holds_personal_data(value)
+    return not any(len(word) >= _LEAST_CODED and any(_decode(word)) for word in words)
 
 
 def _count_digits(value: str) -> int:
     return sum(map(str.isdigit, _DATE.sub("", value, count=1)))
 
 
-def _holds_personal_data(value: str) -> bool:
-    """Apply the rules of ScrubText to the code as it is, and as it is meant to be read aloud."""
-    meant = value
+def _without_personal_data(values: Sequence[str]) -> list[bool]:
+    """Apply the rules of ScrubText to codes as they are, and as they are meant to be read aloud."""
+    if not values:
+        return []
+    spaced = [re.sub("[_-]", " ", value) for value in values]
+    read = pa.array([*values, *map(_spoken, values), *spaced])
+    same = pc.equal(scrub(read), read).to_numpy(zero_copy_only=False)
+    clean: list[bool] = same.reshape(3, -1).all(axis=0).tolist()
+    return clean
+
+
+def _spoken(value: str) -> str:
     for pattern, sign in _SPOKEN:
-        meant = pattern.sub(sign, meant)
-    read = pa.array([value, meant, re.sub("[_-]", " ", value)])
-    return not scrub(read).equals(read)
+        value = pattern.sub(sign, value)
+    return value
 
 
 def _names(text: str, identity: str) -> bool:

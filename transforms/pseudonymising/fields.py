@@ -7,7 +7,7 @@ null, as free text does (docs/adr/0016 and 0020).
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Final
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from schemas.events import CONTEXT_FIELDS
 from schemas.stages import kind_of
-from transforms.pseudonymising.codes import is_plain_code
+from transforms.pseudonymising.codes import are_plain_codes
 
 Keyed = Callable[[str, pa.Array], pa.Array]
 """Makes 32 hex digits of each value of a column by the secret key; the name says what they are."""
@@ -66,33 +66,38 @@ class FreeFields:
         if column.null_count == len(column):
             return column
         rows = zip(column.to_pylist(), *(ids.to_pylist() for ids in own), strict=True)
-        kept = [value if self._is_plain(value, *ids) else None for value, *ids in rows]
-        return pa.array(kept, pa.string())
-
-    def _is_plain(self, value: str | None, *own: str | None) -> bool:
-        if value is None:
-            return False
-        asked = (value, *filter(None, own))
-        if (known := self._judged.get(asked)) is None:
-            if len(self._judged) >= _CACHE_LIMIT:
-                self._judged.clear()
-            known = self._judged[asked] = is_plain_code(value, asked[1:])
-        return known
+        asked = [None if value is None else _asked(value, ids) for value, *ids in rows]
+        plain = self._judge(filter(None, asked))
+        return pa.array([each[0] if each in plain else None for each in asked], pa.string())
 
     def _details(self, column: pa.Array, *own: pa.Array) -> pa.Array:
         """Return the JSON of each row's other fields, without those that are no plain codes."""
         if column.null_count == len(column):
             return column
         rows = zip(column.to_pylist(), *(ids.to_pylist() for ids in own), strict=True)
-        kept = [None if told is None else self._plain_fields(told, *ids) for told, *ids in rows]
-        return pa.array(kept, pa.string())
+        told = [
+            {name: _asked(code, ids) for name, code in json.loads(given or "{}").items()}
+            for given, *ids in rows
+        ]
+        plain = self._judge(each for fields in told for each in fields.values())
+        kept = [
+            {name: each[0] for name, each in fields.items() if each in plain} for fields in told
+        ]
+        written = [json.dumps(fields, separators=(",", ":")) if fields else None for fields in kept]
+        return pa.array(written, pa.string())
 
-    def _plain_fields(self, told: str, *own: str | None) -> str | None:
-        fields = json.loads(told)
-        plain = {name: code for name, code in fields.items() if self._is_plain(code, *own)}
-        if len(plain) == len(fields):
-            return told
-        return json.dumps(plain, separators=(",", ":")) if plain else None
+    def _judge(self, asked: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]:
+        """Return those of these values, each with the ids of its event, that are plain codes."""
+        distinct = set(asked)
+        if len(self._judged) + len(distinct) > _CACHE_LIMIT:
+            self._judged.clear()
+        new = [each for each in distinct if each not in self._judged]
+        self._judged.update(zip(new, are_plain_codes(new), strict=True))
+        return {each for each in distinct if self._judged[each]}
+
+
+def _asked(value: str, own: Sequence[str | None]) -> tuple[str, ...]:
+    return (value, *filter(None, own))
 
 
 def _name(what: str, column: pa.Array, keyed: Keyed) -> pa.Array:
