@@ -36,6 +36,7 @@ from schemas.settings import (
     expand_path,
 )
 from schemas.strict import fields_of, parse_yaml, read_text, suggest
+from transforms.limit import Limits
 
 _Section = TypeVar("_Section", bound=Settings)
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,6 +168,7 @@ class Config(Settings):
     access: Access = Access()
     retention: Retention = Retention()
     landing: Landing = Landing()
+    limits: Limits = Limits()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -205,6 +207,8 @@ class Config(Settings):
             left_out["decisions"] = {"avatar"}
         given = {"signatures": self.signatures.keys, "evidence": self.evidence}
         left_out |= {name: True for name, value in given.items() if not value}
+        if self.limits == Limits():
+            left_out["limits"] = True
         if self.landing == Landing():
             left_out["landing"] = True
         text = self.model_dump_json(exclude=left_out)

@@ -140,6 +140,11 @@ class DeadLetterCode(_Code):
         "A value is outside what the event's expectations allow; `detail` says which, and what is.",
         "Correct the value, or change the expectation in `schemas/expectations/events`.",
     )
+    TOO_MANY_EVENTS = (
+        "too_many_events",
+        "One subject sent more events in a window than are taken.",
+        "Find out what sends so many; if they are all real, raise `limits.events_per_s`.",
+    )
     MEDIA_PLACE_REFUSED = (
         "media_place_refused",
         "`dataref` names media in a place that is not allowed.",
