@@ -29,7 +29,7 @@ def test_without_a_measure_a_record_is_found_that_costs_more(
 ) -> None:
     """Codes were judged one by one: a context event with new ones took milliseconds each."""
 
-    def one_by_one(asked: Sequence[tuple[str, ...]]) -> list[bool]:
+    def one_by_one(asked: Sequence[str]) -> list[bool]:
         return [are_plain_codes([each])[0] for each in asked]
 
     monkeypatch.setattr(fields, "are_plain_codes", one_by_one)
