@@ -1,0 +1,260 @@
+"""Mutations of a record's value: of its bytes, of the JSON in it, of its media's headers."""
+
+import random
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+from zlib import crc32
+
+from infra.bench.mutations.json_text import Members, Token, objects, parse, write
+from infra.bench.mutations.odd import odd_text, odd_token
+
+Change = Callable[[bytes, bytes, random.Random], bytes]
+"""(a value, that of another record, randomness) → another value, or the same where it is not for
+values of this kind."""
+
+
+def flip_bits(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Flip one to sixteen bits."""
+    if not value:
+        return value
+    changed = bytearray(value)
+    for _ in range(rng.randrange(1, 17)):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def truncate(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Keep the beginning, or the end."""
+    place = rng.randrange(len(value) + 1)
+    return value[:place] if rng.random() < 0.7 else value[place:]
+
+
+def splice(value: bytes, other: bytes, rng: random.Random) -> bytes:
+    """Go on as another record's value from somewhere in it."""
+    return value[: rng.randrange(len(value) + 1)] + other[rng.randrange(len(other) + 1) :]
+
+
+def insert_bytes(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Insert random bytes, zeros, or a control character."""
+    place = rng.randrange(len(value) + 1)
+    some = (rng.randbytes(rng.randrange(1, 40)), b"\0" * rng.randrange(1, 400), b"\x1b", b"\xff")
+    return value[:place] + rng.choice(some) + value[place:]
+
+
+def repeat_part(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Let a part of the value stand twice, or many times."""
+    begin, end = sorted(rng.randrange(len(value) + 1) for _ in range(2))
+    end = min(end, begin + 2_000)
+    return value[:end] + value[begin:end] * rng.choice((1, 1, 2, 50)) + value[end:]
+
+
+def drop_part(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Leave a part out."""
+    begin, end = sorted(rng.randrange(len(value) + 1) for _ in range(2))
+    return value[:begin] + value[end:]
+
+
+def wrap(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Put a byte order mark, white space, a comma or another value around it."""
+    before = (
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xfe\xff",
+        b" \n",
+        b"\0",
+        b"[",
+        b"{}",
+        b"\x0c",
+        b")]}'\n",
+    )
+    after = (b"", b"\n", b",", b"]", b"{}", b"\0", b" null", b"\x1a")
+    return rng.choice(before) + value + rng.choice(after)
+
+
+def recode(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Write a text in another encoding."""
+    with suppress(UnicodeError):
+        return value.decode().encode(
+            rng.choice(("utf-16", "utf-16-le", "utf-32", "latin-1", "gb18030"))
+        )
+    return value
+
+
+def blank(_value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Send hardly anything in its place."""
+    some = (
+        b"",
+        b" ",
+        b"null",
+        b"{}",
+        b"[]",
+        b'""',
+        b"0",
+        b"true",
+        b"RIFF",
+        b"OggS",
+        b"\x89PNG\r\n\x1a\n",
+    )
+    return rng.choice(some)
+
+
+BYTES: Final[tuple[Change, ...]] = (
+    flip_bits, truncate, splice, insert_bytes, repeat_part, drop_part, wrap, recode, blank,
+)  # fmt: skip
+
+
+def _replace(found: Members, place: int, rng: random.Random) -> None:
+    found[place] = (found[place][0], Token(odd_token(rng)))
+
+
+def _say(found: Members, place: int, rng: random.Random) -> None:
+    found[place] = (found[place][0], odd_text(rng))
+
+
+def _rename(found: Members, place: int, rng: random.Random) -> None:
+    name = found[place][0]
+    names = (
+        odd_text(rng),
+        name.upper(),
+        name.title(),
+        f" {name}",
+        f"{name}\0",
+        name.replace("_", "-"),
+    )
+    found[place] = (rng.choice(names), found[place][1])
+
+
+def _repeat(found: Members, place: int, rng: random.Random) -> None:
+    name = found[place][0] if rng.random() < 0.5 else found[place][0].upper()
+    found.insert(rng.randrange(len(found) + 1), (name, Token(odd_token(rng))))
+
+
+def _remove(found: Members, place: int, _rng: random.Random) -> None:
+    del found[place]
+
+
+def _enclose(found: Members, place: int, rng: random.Random) -> None:
+    name, value = found[place]
+    held = Members([("value", value)])
+    found[place] = (
+        name,
+        rng.choice(([value], [value, value], [], held, write(value, escape=True))),
+    )
+
+
+def _add(found: Members, _place: int, rng: random.Random) -> None:
+    for _ in range(rng.choice((1, 1, 1, 300))):
+        found.append((odd_text(rng)[:300], Token(odd_token(rng)[:300])))
+
+
+_EDITS: Final = (_replace, _replace, _say, _say, _rename, _repeat, _remove, _enclose, _add)
+
+
+def edit_json(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Change one member: its value, type, name or case; repeat it, remove it, or add others."""
+    tree = parse(value)
+    filled = [found for found in objects(tree) if found]
+    if not filled:
+        return value
+    chosen = rng.choice(filled)
+    rng.choice(_EDITS)(chosen, rng.randrange(len(chosen)), rng)
+    return write(tree, escape=rng.random() < 0.3).encode("utf-8", "surrogatepass")
+
+
+def swap_members(value: bytes, other: bytes, rng: random.Random) -> bytes:
+    """Take a member's value from another record's JSON, or from another member."""
+    tree = parse(value)
+    mine = [found for found in objects(tree) if found]
+    theirs = [found for found in objects(parse(other)) if found] or mine
+    if not mine:
+        return value
+    target, source = rng.choice(mine), rng.choice(theirs)
+    place = rng.randrange(len(target))
+    target[place] = (target[place][0], rng.choice(source)[1])
+    return write(tree).encode("utf-8", "surrogatepass")
+
+
+def damage_base64(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Damage a structured event's media: alphabet, padding, length, white space."""
+    tree = parse(value)
+    found = [
+        (members, place)
+        for members in objects(tree)
+        for place, (name, item) in enumerate(members)
+        if name == "data_base64" and isinstance(item, str)
+    ]
+    if not found:
+        return value
+    members, place = found[0]
+    text = members[place][1]
+    cut = rng.randrange(len(text) + 1)
+    forms = (
+        text.replace("+", "-").replace("/", "_"), text.rstrip("="), text + "=", text[:cut],
+        *(text[:cut] + sign + text[cut:] for sign in "\n=é"), text + text, text[::-1],
+        "data:;base64," + text, "",
+    )  # fmt: skip
+    members[place] = ("data_base64", rng.choice(forms))
+    return write(tree).encode("utf-8", "surrogatepass")
+
+
+JSON: Final[tuple[Change, ...]] = (edit_json, edit_json, edit_json, swap_members, damage_base64)
+
+_FIELDS: Final = (
+    (b"RIFF", (4, 8, 12, 16, 20, 22, 24, 28, 32, 34, 36, 40)),
+    (b"\x89PNG", (8, 12, 16, 20, 24, 25, 26, 28, 33)),
+    (b"fLaC", (4, 5, 8, 10, 12, 15, 18, 21, 22)),
+    (b"OggS", (4, 5, 6, 10, 14, 18, 22, 26, 27, 28, 36, 37, 40)),
+    (b"\xff\xd8\xff", (2, 3, 4, 6, 11, 13, 14, 20, 21)),
+)
+"""Where the numbers of media headers stand, by their magic."""
+_HEADS: Final = (
+    b"RIFF\xff\xff\xff\xffWAVE", b"RIFF\x10\0\0\0WEBP", b"\x89PNG\r\n\x1a\n", b"fLaC", b"OggS\0\2",
+    b"\xff\xd8\xff\xe0", b"GIF89a", b"ID3\4", b"BM", b"II*\0", b"\0\0\0\x18ftyp", b"RF64",
+    b"\xff\xfb",
+)  # fmt: skip
+_NUMBERS: Final = (0, 1, 2, 7, 8, 255, 256, 32_768, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+def alter_fields(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Put a number at its edges into a field of the header; a PNG's checksum fits again."""
+    places = next((found for magic, found in _FIELDS if value.startswith(magic)), (0, 1, 2, 3))
+    sound = _frame_header(value)
+    place = rng.choice(sound if sound and rng.random() < 0.6 else places)
+    width = rng.choice("BHI")
+    number = rng.choice(_NUMBERS) % (1 << 8 * struct.calcsize(width))
+    field = struct.pack(rng.choice("<>") + width, number)
+    changed = value[:place] + field + value[place + len(field) :]
+    if changed.startswith(b"\x89PNG") and rng.random() < 0.8:
+        changed = changed[:29] + struct.pack(">I", crc32(changed[12:29])) + changed[33:]
+    return changed
+
+
+def _frame_header(value: bytes) -> tuple[int, ...]:
+    """Return where a JPEG says its height, width and components; nothing for other media."""
+    if not value.startswith(b"\xff\xd8"):
+        return ()
+    frame = max(value.find(b"\xff\xc0"), value.find(b"\xff\xc2"))
+    return () if frame < 0 else (frame + 2, frame + 4, frame + 5, frame + 7, frame + 9, frame + 11)
+
+
+def change_magic(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Let the first bytes tell another format."""
+    head = rng.choice(_HEADS)
+    return head + (value[len(head) :] if rng.random() < 0.7 else value)
+
+
+def fill_body(value: bytes, _other: bytes, rng: random.Random) -> bytes:
+    """Leave the header, and fill what follows with one byte."""
+    head = rng.randrange(12, 200)
+    return value[:head] + rng.choice((b"\0", b"\xff", b"\x55")) * max(0, len(value) - head)
+
+
+MEDIA: Final[tuple[Change, ...]] = (
+    alter_fields,
+    alter_fields,
+    alter_fields,
+    change_magic,
+    fill_body,
+)
