@@ -2,7 +2,7 @@
 
 A dead letter names its record's place. Observations and refusals do not, so what decoding alone
 makes of the record tells the row: its event id and its checksum. A record of governance is looked
-up by the row ids of the ledger that it gives by itself.
+up by the ledger's row ids that each of its events gives by itself.
 
 A context event that the gate lets pass has no row: it is merged into the windows of its session,
 and a window without an observation is no row either. Such are counted: as many rows must have come
@@ -11,23 +11,30 @@ to the windows as were recognised, and these. So a lost one is seen, but not whi
 Of records with the same id and content one is enough by contract: the others are duplicates.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipelines.config import Config
-from pipelines.govern.ledger import LedgerReader, signers_of
+from pipelines.govern.ledger import signers_of
 from pipelines.run.replay import Stages
-from schemas.events import GOVERNANCE, GOVERNANCE_KINDS
+from schemas.arrow import take_rows
+from schemas.events import GOVERNANCE_KINDS
 from schemas.keys import read_keys
-from schemas.stages import MAIN, Stage, kind_of, landing_stage
+from schemas.stages import MAIN, Stage, Tagged, kind_of, landing_stage
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
+from transforms.gating.consent import ledger_rows
+from transforms.gating.policy import read_policy
 from transforms.isolation.isolate import Isolation
+from transforms.pseudonymise import Pseudonyms
 from transforms.sources.recorded import log_files, read_records
+from transforms.validate import validate_batch
 
 DUPLICATE = "duplicate"
 WINDOWED = "context in windows"
@@ -37,8 +44,10 @@ _Key = tuple[str, int]
 
 
 class _Decoded(NamedTuple):
+    """A session event's kind and key, or the ledger's row ids of a record of governance."""
+
     kind: str
-    key: _Key
+    key: _Key | frozenset[str]
 
 
 @dataclass(slots=True)
@@ -82,59 +91,68 @@ class _Landed:
             self._rows |= dict.fromkeys(zip(*_lists(rows), strict=True), table)
         self._ledger = set(_read(root, "consent_ledger", "ledger_id")["ledger_id"].to_pylist())
         self._seen: set[object] = set()
-        self._ids = EventIds(read_keys(config.keys))
-        self._reader, self._signers = LedgerReader.of(config), signers_of(config)
+        keys = read_keys(config.keys)
+        self._ids, self._pseudonyms = EventIds(keys), Pseudonyms(keys)
+        self._signers, self._purposes = signers_of(config), read_policy(config.policy).purposes
         self._isolation = Isolation("Account", watched=False)
 
     def follow(self, raw: pa.RecordBatch, found: Account) -> None:
         """Note the end of each of these records."""
         decoded = self._decode(raw)
-        places = zip(raw["topic"].to_pylist(), raw["offset"].to_pylist(), strict=True)
-        for row, (topic, offset) in enumerate(places):
+        for offset in raw["offset"].to_pylist():
             if offset in self._dead:
-                end = f"dead letter {self._dead[offset]}"
-            elif topic in GOVERNANCE:
-                end = self._of_governance(raw.slice(row, 1))
+                end: str | None = f"dead letter {self._dead[offset]}"
             else:
-                end = self._of_session(decoded.get(offset))
+                end = self._end(decoded.get(offset))
             if end:
                 found.ends[offset] = end
             else:
                 found.lost.append(offset)
 
+    def _end(self, event: _Decoded | None) -> str | None:
+        """Return where an event ended, None where nothing shows that it did."""
+        if event is None or not event.key:
+            return None
+        if isinstance(event.key, frozenset):
+            end = "consent_ledger" if event.key <= self._ledger else None
+        else:
+            end = self._rows.get(event.key)
+            if end is None and event.kind == "context":
+                return WINDOWED  # each that comes again goes to the windows, too
+        again = event.key in self._seen
+        self._seen.add(event.key)
+        return DUPLICATE if end and again else end
+
     def _decode(self, raw: pa.RecordBatch) -> dict[int, _Decoded]:
-        """Return the session events by offset."""
-        made = self._isolation.work(lambda rows: decode_batch(rows, self._ids, self._signers), raw)
-        return dict(_events(batch for tag, batch in made if tag == MAIN))
+        """Return by offset what decoding makes of each record."""
+        found: dict[int, _Decoded] = {}
+        for tag, events in self._isolation.work(self._read, raw):
+            if tag == MAIN:
+                kind = kind_of(events)
+                keys = self._ledger_ids(events) if kind in GOVERNANCE_KINDS else _keys(events)
+                found |= {offset: _Decoded(kind, key) for offset, key in keys}
+        return found
 
-    def _of_session(self, event: _Decoded | None) -> str | None:
-        if event is None:
-            return None
-        table = self._rows.get(event.key) or (WINDOWED if event.kind == "context" else None)
-        if table is None or table == WINDOWED:  # each that comes again goes to the windows too
-            return table
-        return DUPLICATE if self._known(event.key) else table
+    def _read(self, raw: pa.RecordBatch) -> Tagged:
+        """Yield session events as decoded, and those of governance as the gate gets them."""
+        for tag, events in decode_batch(raw, self._ids, self._signers):
+            if tag == MAIN and events.num_rows and kind_of(events) in GOVERNANCE_KINDS:
+                yield tag, self._pseudonyms.batch(validate_batch(events, kind_of(events))[0])
+            elif tag == MAIN:
+                yield tag, events
 
-    def _of_governance(self, raw: pa.RecordBatch) -> str | None:
-        made = self._reader.rows([raw])
-        rows = frozenset(row for batch in made for row in batch["ledger_id"].to_pylist())
-        if not rows or not rows <= self._ledger:
-            return None
-        return DUPLICATE if self._known(rows) else "consent_ledger"
-
-    def _known(self, key: object) -> bool:
-        known = key in self._seen
-        self._seen.add(key)
-        return known
+    def _ledger_ids(self, events: pa.RecordBatch) -> Iterator[tuple[int, frozenset[str]]]:
+        """Yield offsets, and the row ids that the ledger owes for the events of each."""
+        ids = defaultdict[int, set[str]](set)
+        for row, offset in enumerate(events["offset"].to_pylist()):
+            rows, _ = ledger_rows(take_rows(events, np.array([row])), self._purposes)
+            ids[offset].update(rows["ledger_id"].to_pylist())
+        yield from ((offset, frozenset(found)) for offset, found in ids.items())
 
 
-def _events(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, _Decoded]]:
-    for batch in batches:
-        kind = kind_of(batch)
-        if kind not in GOVERNANCE_KINDS:
-            columns = (batch[name].to_pylist() for name in ("offset", "event_id", "content"))
-            for offset, *key in zip(*columns, strict=True):
-                yield offset, _Decoded(kind, (key[0], key[1]))
+def _keys(events: pa.RecordBatch) -> Iterator[tuple[int, _Key]]:
+    offsets, *key = (events[name].to_pylist() for name in ("offset", "event_id", "content"))
+    return zip(offsets, zip(*key, strict=True), strict=True)
 
 
 def _read(root: str, table: str, *columns: str) -> pa.Table:
