@@ -32,6 +32,18 @@ TOKENS: Final = (
 )  # fmt: skip
 """What may stand in the place of a JSON value; not all of it is JSON."""
 
+GRANTED: Final = (
+    "true", "false", '"yes"', '"TRUE "', '"no"', '"Ｔｒｕｅ"', "1", "0", "1.0", "2", "null",
+    "[true]", '{"granted":true}', 'true,"granted":false', 'false,"Granted":true', '"ja"',
+)  # fmt: skip
+LISTS: Final = (
+    "[]", "null", '["*"]', '"*"', '["avatar_mirroring"]', '["recommendation","nothing"]',
+    '["text"]', '["Voice "]', '["text","voice","face","motion"]', '["text",null]', '[["text"]]',
+    '{"text":true}', '["avatar_mirroring","avatar_mirroring"]', '[""]', "[1]",
+    str([str(number) for number in range(300)]).replace("'", '"'),
+)  # fmt: skip
+"""What a consent may say of itself, of its purposes and of its modalities."""
+
 _DEPTHS: Final = (50, 500, 1_500, 20_000)
 _LENGTHS: Final = (1_000, 4_001, 70_000, 300_000)
 

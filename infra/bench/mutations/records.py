@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Final
 
 from infra.bench.mutations.attributes import ATTRIBUTE_MUTATIONS, Mutation
-from infra.bench.mutations.odd import STAMPS, odd_text, respell
+from infra.bench.mutations.odd import GRANTED, LISTS, STAMPS, odd_text, respell
 from infra.bench.mutations.values import BYTES, JSON, MEDIA, Change
 from pipelines.sessionlogs.cloudevents import Record
-from schemas.events import MEDIA_KINDS, TOPIC_OF, TOPICS
+from schemas.events import GOVERNANCE, MEDIA_KINDS, TOPIC_OF, TOPICS
 
 _MEDIA_TOPICS: Final = {TOPIC_OF[kind] for kind in MEDIA_KINDS}
 _UNKNOWN: Final = ("session.gaze", "governance.deletion", "Session.Text", "x", "session.text\n")
@@ -73,6 +73,14 @@ def change_key(record: Record, others: Sequence[Record], rng: random.Random) -> 
     return record._replace(key=rng.choice((None, b"", rng.choice(others).key, coded, coded)))
 
 
+def change_consent(record: Record, _others: Sequence[Record], rng: random.Random) -> Record:
+    """Say something else of a consent, in binary mode whatever the headers tell."""
+    said = {"granted": GRANTED, "purposes": LISTS, "modalities": LISTS, "given_by": ('"self"', "1")}
+    names = rng.sample(list(said), rng.randrange(len(said) + 1))
+    text = ",".join(f'"{name}":{rng.choice(said[name])}' for name in names)
+    return record._replace(value=f"{{{text}}}".encode())
+
+
 _OF_RECORDS: Final[tuple[Mutation, ...]] = (
     change_bytes, change_json, change_json, change_media, change_stamp, change_key,
 )  # fmt: skip
@@ -107,4 +115,6 @@ def _draw(record: Record, rng: random.Random) -> Mutation:
         return rng.choice(_RARE)
     if record.topic in _MEDIA_TOPICS and chance < 0.4:
         return change_media
+    if record.topic in GOVERNANCE and chance < 0.3:
+        return change_consent
     return rng.choice(_OF_RECORDS if chance < 0.55 else ATTRIBUTE_MUTATIONS)
