@@ -6,8 +6,9 @@ from contextlib import suppress
 from typing import Final
 
 from infra.bench.mutations.attributes import ATTRIBUTE_MUTATIONS, Mutation
+from infra.bench.mutations.media import MEDIA
 from infra.bench.mutations.odd import GRANTED, LISTS, STAMPS, odd_text, respell
-from infra.bench.mutations.values import BYTES, JSON, MEDIA, Change
+from infra.bench.mutations.values import BYTES, JSON, Change
 from pipelines.sessionlogs.cloudevents import Record
 from schemas.events import GOVERNANCE, MEDIA_KINDS, TOPIC_OF, TOPICS
 

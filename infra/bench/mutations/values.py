@@ -1,11 +1,9 @@
-"""Mutations of a record's value: of its bytes, of the JSON in it, of its media's headers."""
+"""Mutations of a record's value: of its bytes, and of the JSON in it."""
 
 import random
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
-from zlib import crc32
 
 from infra.bench.mutations.json_text import Members, Token, objects, parse, write
 from infra.bench.mutations.odd import odd_text, odd_token
@@ -200,61 +198,3 @@ def damage_base64(value: bytes, _other: bytes, rng: random.Random) -> bytes:
 
 
 JSON: Final[tuple[Change, ...]] = (edit_json, edit_json, edit_json, swap_members, damage_base64)
-
-_FIELDS: Final = (
-    (b"RIFF", (4, 8, 12, 16, 20, 22, 24, 28, 32, 34, 36, 40)),
-    (b"\x89PNG", (8, 12, 16, 20, 24, 25, 26, 28, 33)),
-    (b"fLaC", (4, 5, 8, 10, 12, 15, 18, 21, 22)),
-    (b"OggS", (4, 5, 6, 10, 14, 18, 22, 26, 27, 28, 36, 37, 40)),
-    (b"\xff\xd8\xff", (2, 3, 4, 6, 11, 13, 14, 20, 21)),
-)
-"""Where the numbers of media headers stand, by their magic."""
-_HEADS: Final = (
-    b"RIFF\xff\xff\xff\xffWAVE", b"RIFF\x10\0\0\0WEBP", b"\x89PNG\r\n\x1a\n", b"fLaC", b"OggS\0\2",
-    b"\xff\xd8\xff\xe0", b"GIF89a", b"ID3\4", b"BM", b"II*\0", b"\0\0\0\x18ftyp", b"RF64",
-    b"\xff\xfb",
-)  # fmt: skip
-_NUMBERS: Final = (0, 1, 2, 7, 8, 255, 256, 32_768, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
-
-
-def alter_fields(value: bytes, _other: bytes, rng: random.Random) -> bytes:
-    """Put a number at its edges into a field of the header; a PNG's checksum fits again."""
-    places = next((found for magic, found in _FIELDS if value.startswith(magic)), (0, 1, 2, 3))
-    sound = _frame_header(value)
-    place = rng.choice(sound if sound and rng.random() < 0.6 else places)
-    width = rng.choice("BHI")
-    number = rng.choice(_NUMBERS) % (1 << 8 * struct.calcsize(width))
-    field = struct.pack(rng.choice("<>") + width, number)
-    changed = value[:place] + field + value[place + len(field) :]
-    if changed.startswith(b"\x89PNG") and rng.random() < 0.8:
-        changed = changed[:29] + struct.pack(">I", crc32(changed[12:29])) + changed[33:]
-    return changed
-
-
-def _frame_header(value: bytes) -> tuple[int, ...]:
-    """Return where a JPEG says its height, width and components; nothing for other media."""
-    if not value.startswith(b"\xff\xd8"):
-        return ()
-    frame = max(value.find(b"\xff\xc0"), value.find(b"\xff\xc2"))
-    return () if frame < 0 else (frame + 2, frame + 4, frame + 5, frame + 7, frame + 9, frame + 11)
-
-
-def change_magic(value: bytes, _other: bytes, rng: random.Random) -> bytes:
-    """Let the first bytes tell another format."""
-    head = rng.choice(_HEADS)
-    return head + (value[len(head) :] if rng.random() < 0.7 else value)
-
-
-def fill_body(value: bytes, _other: bytes, rng: random.Random) -> bytes:
-    """Leave the header, and fill what follows with one byte."""
-    head = rng.randrange(12, 200)
-    return value[:head] + rng.choice((b"\0", b"\xff", b"\x55")) * max(0, len(value) - head)
-
-
-MEDIA: Final[tuple[Change, ...]] = (
-    alter_fields,
-    alter_fields,
-    alter_fields,
-    change_magic,
-    fill_body,
-)
