@@ -101,15 +101,8 @@ def _take(header: Header, others: Sequence[Record], rng: random.Random) -> list[
 
 
 def _add(header: Header, _others: Sequence[Record], rng: random.Random) -> list[Header]:
-    names = (
-        "",
-        "ce_",
-        "ce_specversion",
-        "ce_dataref",
-        "ce_signature",
-        "ce_traceparent",
-        odd_text(rng),
-    )
+    known = ("", "ce_", "ce_specversion", "ce_dataref", "ce_signature", "ce_traceparent")
+    names = (*known, odd_text(rng))
     count = rng.choice((1, 1, 1, 30, 3_000))
     more = (_header(f"{rng.choice(names)[:90]}{n or ''}", _bytes(rng)) for n in range(count))
     return [header, *more]
@@ -144,15 +137,9 @@ def change_attribute(record: Record, _others: Sequence[Record], rng: random.Rand
     return set_attribute(record, name, other)
 
 
+_FARTHER: Final = ("research", "training")
 _ALLOWED: Final = {
-    "purpose": (
-        "avatar_mirroring",
-        "show_to_others",
-        "recommendation",
-        "research",
-        "training",
-        "*",
-    ),
+    "purpose": ("avatar_mirroring", "show_to_others", "recommendation", *_FARTHER, "*"),
     "region": ("US", "EU", "CN", "US-IL", "us", "China", "DE", "OTHER", "EU,US"),
     "ageband": ("child", "teen", "adult", "unknown", "Minor", "17", "13-17"),
     "scenario": ("game", "social", "learning", "support", "work", "Schule", "game/learning"),
@@ -191,9 +178,9 @@ def switch_mode(record: Record, _others: Sequence[Record], rng: random.Random) -
     data: tuple[str, Any] = ("data", tree)
     if tree is None or rng.random() < 0.1:
         data = ("data_base64", base64.b64encode(value).decode())
-    more = (
-        [(rng.choice(("data", "data_base64")), Token(odd_token(rng)))] if rng.random() < 0.1 else []
-    )
+    more = []
+    if rng.random() < 0.1:
+        more = [(rng.choice(("data", "data_base64")), Token(odd_token(rng)))]
     text = write(Members([*said, data, *more])).encode("utf-8", "surrogatepass")
     beside = [header for header in record.headers if header["key"] != _TYPE]
     kept = rng.sample(beside, rng.randrange(len(beside) + 1)) if rng.random() < 0.3 else []

@@ -101,10 +101,5 @@ def fill_body(value: bytes, _other: bytes, rng: random.Random) -> bytes:
 
 
 MEDIA: Final[tuple[Change, ...]] = (
-    alter_fields,
-    alter_fields,
-    flip_fitting,
-    flip_fitting,
-    change_magic,
-    fill_body,
-)
+    alter_fields, alter_fields, flip_fitting, flip_fitting, change_magic, fill_body,
+)  # fmt: skip

@@ -120,9 +120,8 @@ def odd_token(rng: random.Random) -> str:
         return rng.choice(TOKENS)
     if chance < 0.95:
         depth, (begin, end) = rng.choice(_DEPTHS), rng.choice((("[", "]"), ('{"a":', "}")))
-        return (
-            begin * depth + rng.choice(("", "1")) + end * rng.choice((depth, depth, depth - 1, 0))
-        )
+        inside, ends = rng.choice(("", "1")), rng.choice((depth, depth, depth - 1, 0))
+        return begin * depth + inside + end * ends
     many = rng.choice((100, 101, 3_000, 20_000))
     return rng.choice(("[" + "0," * many + "0]", "[" + '"a",' * many + '"*"]', f'"{"x" * many}"'))
 

@@ -87,7 +87,7 @@ _OF_RECORDS: Final[tuple[Mutation, ...]] = (
 )  # fmt: skip
 _RARE: Final[tuple[Mutation, ...]] = (remove_value, take_value, change_topic)
 _LARGEST: Final = 1 << 20
-"""Bytes of a mutated record: with larger ones a run would bear fewer."""
+"""Bytes of a mutated record: larger ones would cost a run its number of records."""
 
 
 def mutate(record: Record, others: Sequence[Record], rng: random.Random) -> Record:

@@ -40,8 +40,8 @@ _ROWS: Final = 2_000
 def write_mutated(log: Path, count: int, seed: str, mix: Mapping[str, int]) -> int:
     """Write a recorded log of mutated records and some others; return how many are mutated.
 
-    There are ``count`` mutated ones, and the seed decides everything. The log begins
-    with the consents of all persons, and each record's offset is its place in it.
+    There are ``count`` mutated ones, and the seed decides everything. The log begins with the
+    consents of all persons, and each record's offset is its place in it.
     """
     log.mkdir(parents=True)
     records = mutated = 0

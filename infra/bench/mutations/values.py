@@ -56,17 +56,8 @@ def drop_part(value: bytes, _other: bytes, rng: random.Random) -> bytes:
 
 def wrap(value: bytes, _other: bytes, rng: random.Random) -> bytes:
     """Put a byte order mark, white space, a comma or another value around it."""
-    before = (
-        b"\xef\xbb\xbf",
-        b"\xff\xfe",
-        b"\xfe\xff",
-        b" \n",
-        b"\0",
-        b"[",
-        b"{}",
-        b"\x0c",
-        b")]}'\n",
-    )
+    marks = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+    before = (*marks, b" \n", b"\0", b"[", b"{}", b"\f", b")]}'\n")
     after = (b"", b"\n", b",", b"]", b"{}", b"\0", b" null", b"\x1a")
     return rng.choice(before) + value + rng.choice(after)
 
@@ -74,28 +65,15 @@ def wrap(value: bytes, _other: bytes, rng: random.Random) -> bytes:
 def recode(value: bytes, _other: bytes, rng: random.Random) -> bytes:
     """Write a text in another encoding."""
     with suppress(UnicodeError):
-        return value.decode().encode(
-            rng.choice(("utf-16", "utf-16-le", "utf-32", "latin-1", "gb18030"))
-        )
+        text, codes = value.decode(), ("utf-16", "utf-16-le", "utf-32", "latin-1", "gb18030")
+        return text.encode(rng.choice(codes))
     return value
 
 
 def blank(_value: bytes, _other: bytes, rng: random.Random) -> bytes:
     """Send hardly anything in its place."""
-    some = (
-        b"",
-        b" ",
-        b"null",
-        b"{}",
-        b"[]",
-        b'""',
-        b"0",
-        b"true",
-        b"RIFF",
-        b"OggS",
-        b"\x89PNG\r\n\x1a\n",
-    )
-    return rng.choice(some)
+    heads = (b"RIFF", b"OggS", b"\x89PNG\r\n\x1a\n")
+    return rng.choice((b"", b" ", b"null", b"{}", b"[]", b'""', b"0", b"true", *heads))
 
 
 BYTES: Final[tuple[Change, ...]] = (
@@ -113,15 +91,8 @@ def _say(found: Members, place: int, rng: random.Random) -> None:
 
 def _rename(found: Members, place: int, rng: random.Random) -> None:
     name = found[place][0]
-    names = (
-        odd_text(rng),
-        name.upper(),
-        name.title(),
-        f" {name}",
-        f"{name}\0",
-        name.replace("_", "-"),
-    )
-    found[place] = (rng.choice(names), found[place][1])
+    forms = (name.upper(), name.title(), f" {name}", f"{name}\0", name.replace("_", "-"))
+    found[place] = (rng.choice((odd_text(rng), *forms)), found[place][1])
 
 
 def _repeat(found: Members, place: int, rng: random.Random) -> None:
@@ -135,11 +106,8 @@ def _remove(found: Members, place: int, _rng: random.Random) -> None:
 
 def _enclose(found: Members, place: int, rng: random.Random) -> None:
     name, value = found[place]
-    held = Members([("value", value)])
-    found[place] = (
-        name,
-        rng.choice(([value], [value, value], [], held, write(value, escape=True))),
-    )
+    forms = ([value], [value, value], [], Members([("value", value)]), write(value, escape=True))
+    found[place] = (name, rng.choice(forms))
 
 
 def _add(found: Members, _place: int, rng: random.Random) -> None:
