@@ -1,0 +1,139 @@
+"""Faces made of characters and the platforms' names of emoji, as the emoji that mean the same.
+
+``:(``, ``T_T``, ``(╯°□°)╯︵ ┻━┻``, ``:rage:`` and ``[CQ:face,id=11]`` are one sign each to a reader, and
+some punctuation to a tokenizer. A kaomoji is judged by its parts, since nobody can list them all: what
+it throws and its brows come first, then tears, wide eyes and smiles.
+"""
+
+import re
+from typing import Final
+
+from rich.emoji import Emoji, NoEmoji
+
+GLAD, LAUGHING, SAD, ANGRY = "😊", "😂", "😭", "😡"
+STARTLED, AFRAID, LOVING, WEARY = "😲", "😱", "❤", "😒"
+
+_SIGNS = {
+    GLAD: ":) :-) =) :] :> ;) ;-) ;] :* :-* :P :-P :p :-p =P",
+    LAUGHING: ":D :-D =D :'D",
+    SAD: ":( :-( =( :[ :-[ :'( :’( :'-( ;( :<",
+    ANGRY: ">:( >:-( >:[ >:| >:/ :@ :-@ >:@",
+    LOVING: "<3 <33 <333",
+    "💔": "</3",
+    "😕": ":/ :-/ =/ :-\\",
+}
+"""Emoji → emoticons that may follow a word at once; no letter, digit or slash may follow them."""
+_WORDS = {
+    GLAD: ":3 ;P ;p xP ^^ ^_^ ^.^ ^-^ ^o^ ^w^ :^) uwu UwU owo OwO",
+    LAUGHING: ";D xD XD xDD XDD x-D X-D",
+    SAD: "D: D-: :c :-c ;_; ;-; ;w; T_T T.T T-T T^T TT_TT ToT TAT TwT QAQ QwQ Q_Q Q.Q qaq qwq QQQ orz "
+    "Orz ORZ otz OTZ",
+    ANGRY: "D:< D-:< ):< >:C >:c",
+    STARTLED: ":O :o :-O :-o =O =o o_O O_o O_O o_o o.O O.o O.O 0_0 0_o o_0",
+    WEARY: "-_- -.- -__- =_= =.= ¬_¬ :| :-| :S :s :-S :-s",
+    "😣": ">_< >.< >< >w< >o<",
+}
+"""Emoji → emoticons that stand beside no letter and no digit."""
+_ALONE = {GLAD: "(: (-: [: c:", SAD: "): )-: ]: )':"}
+"""Emoji → emoticons with nothing but space around, since brackets and colons end many a sentence."""
+_SHORTCODES: Final = {
+    "slight_smile": "🙂", "slight_frown": "🙁", "frowning2": "☹", "upside_down": "🙃",
+    "rolling_eyes": "🙄", "thinking": "🤔", "hugging": "🤗", "vomiting": "🤮", "puke": "🤮",
+    "sick": "🤢", "cursing": "🤬", "swearing": "🤬", "lol": "😂", "tears_of_joy": "😂",
+    "cry_laughing": "😂", "sadge": "😢", "sob2": "😭", "mad": "😠", "middle_finger": "🖕",
+}  # fmt: skip
+"""What Discord, Slack and Twitch call otherwise than Unicode and GitHub."""
+_QQ_FACES: Final = {
+    0: "😲", 5: "😭", 6: "☺", 9: "😭", 10: "😅", 11: "😡", 13: "😁", 14: "😊", 15: "😔", 18: "😫", 19: "🤮",
+    20: "😄", 21: "😊", 26: "😱", 28: "😄", 31: "🤬", 96: "😰", 99: "👏", 101: "😏", 106: "😢", 107: "😢",
+    109: "😘", 110: "😱", 111: "🥺", 173: "😭", 174: "😒", 177: "🤮", 180: "😲", 182: "😂",
+}  # fmt: skip
+"""Numbers of QQ's faces → emoji, those that show an expression."""
+
+_KAOMOJI = re.compile(
+    r"(?:[^\s\w()（）]|(?<![A-Za-z])[oOw]|[っつづノﾉヽΣლᕙᕦ])*[(（]{1,4}[^()（）\n]{1,16}[)）]{1,4}"
+    r"(?:[っつづノﾉლᕗᕤ]|[ow](?![A-Za-z])|\s?[^\s\w()（）,.!?，。！？、])*"
+    r"|([ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉●•´｀°˘ㆆ^＾])[_.﹏︿‿▽ωдД益皿□ᴥ口◡ᴗヮ∀]{1,3}(?:\1|[≦｀´])"
+    r"|[ㅠㅜ]{1,64}"
+)
+_FACE_LETTERS = (
+    "oOTQXxwvuVUдДωσεзΣΔοТㅁㅂㅇㅠㅜㆆ눈ಠಥ༎ロ口益皿一人囧艸灬メﾒづっつノﾉヽヘヮツシงლʘᴥᴗᗜᵔᵕꈍꐦﾟᕙᕗᕦᕤ゜"
+)
+_NO_FACE = re.compile(rf"[^\W_{_FACE_LETTERS}]|[A-Za-z]{{3}}")
+_LAUGHS = r"[▽∇∀◡‿ᴗヮᗜω]"
+_KINDS = (
+    (re.compile(r"┻|╬|益|皿|凸|ꐦ|‵|ㆆ|[>＞].{0,4}[<＜][#＃凸]"), ANGRY),
+    (re.compile(rf"[`｀ˋ](?:(?!{_LAUGHS})[^´)）]){{1,4}}[´ˊ]|ಠ|눈|¬"), ANGRY),
+    (re.compile(r"[TТ╥ಥㅠㅜ༎Q].{0,4}[TТ╥ಥㅠㅜ༎Q]|[;；].{0,4}[;；]|´[；;]|[；;][`｀]|^[ㅠㅜ]+$"), SAD),
+    (re.compile(r"ﾟ?´[Дд][`｀]ﾟ|╯︵╰|︿|﹏|╭╮|╥|ಥ|[•･][́ˊ].{1,3}[•･]?[̀ˋ]"), SAD),
+    (re.compile(rf"´(?:(?![▽∇∀◡‿ᴗヮᗜ])[^`｀)）]){{1,4}}[`｀]"), SAD),
+    (re.compile(r"[(（]{3}|[;；][^)）]{0,2}[°ﾟ゜]|[°ﾟ゜][^)）]{0,3}[;；]"), AFRAID),
+    (re.compile(rf"Σ|∑|⊙|ʘ|◉|[°ﾟ゜](?:(?!{_LAUGHS}).){{1,2}}[°ﾟ゜]|[oO0][_.ДдロoO□][oO0]|□|口"), STARTLED),
+    (re.compile(r"♡|♥|❤|з|ε"), "😘"),
+    (re.compile(rf"[\^＾≧≦◕✿ᵔᴥ◠ᵕ灬⌒ꈍ˘´]|{_LAUGHS}"), GLAD),
+    (re.compile(r"[>＞].{1,3}[<＜]"), "😣"),
+    (re.compile(r"ツ|シ"), "🤷"),
+    (re.compile(r"[-_￣一=].{0,3}[-_￣一=]|￣"), WEARY),
+)
+"""What a kaomoji has → what it means, in this order."""
+
+_SHORTCODE = re.compile(r":([A-Za-z0-9_+\-]{2,40}):")
+_QQ_FACE = re.compile(r"\[(?:CQ|mirai):face[:,](?:id=)?([0-9]{1,4})[^\[\]]{0,40}\]")
+_WORD_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+MAYBE_FACE: Final = (
+    r"[:=;：][\-'’^]?[()\[\]<>@*|/\\DPpOo3cCSs0（）]|[)(\]\[DxX][\-']?[:D]|</?3|\^|>|¬"
+    r"|[;TQqoO0\-=][_.\-]|(?i:[tq][aow][tq]|qqq|orz|otz|uwu|owo)|\[(?:CQ|mirai):face|:[A-Za-z0-9_+\-]+:"
+    r"|[(（][^()（）]{1,16}[)）]|[ㅠㅜ┻ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉´｀˘ㆆ＾]"
+)
+"""Matches, in RE2, every text in which ``name_faces`` may find something."""
+
+
+def _alternatives(table: dict[str, str]) -> str:
+    every = [sign for signs in table.values() for sign in signs.split()]
+    return "|".join(map(re.escape, sorted(every, key=len, reverse=True)))
+
+
+_EMOTICON = re.compile(
+    rf"(?:{_alternatives(_SIGNS)})(?![A-Za-z0-9/])"
+    rf"|(?<![A-Za-z0-9_)])(?:{_alternatives(_WORDS)})(?![A-Za-z0-9_(])"
+    rf"|(?<!\S)(?:{_alternatives(_ALONE)})(?!\S)"
+)
+_MEANING = {
+    sign: emoji
+    for table in (_SIGNS, _WORDS, _ALONE)
+    for emoji, signs in table.items()
+    for sign in signs.split()
+}
+_WIDE = re.compile(r"[:：]([（）])(?!\w)")
+
+
+def name_faces(text: str) -> str:
+    """Replace faces of characters, shortcodes and QQ's faces by emoji."""
+    text = _QQ_FACE.sub(lambda found: f" {_QQ_FACES.get(int(found[1]), '')} ", text)
+    text = _SHORTCODE.sub(_of_shortcode, text)
+    text = _KAOMOJI.sub(_of_kaomoji, text)
+    text = _WIDE.sub(lambda found: ":(" if found[1] == "（" else ":)", text)
+    return _EMOTICON.sub(lambda found: f" {_MEANING[found[0]]} ", text)
+
+
+def _of_shortcode(found: re.Match[str]) -> str:
+    name = found[1].lower()
+    if emoji := _SHORTCODES.get(name):
+        return f" {emoji} "
+    try:
+        return f" {Emoji(name)} "
+    except NoEmoji:
+        parts = _WORD_PARTS.findall(found[1])
+        before = found.string[: found.start()][-1:]
+        return found[0] if not parts or before.isalnum() else f" {' '.join(parts)} "
+
+
+def _of_kaomoji(found: re.Match[str]) -> str:
+    face = found[0]
+    if _NO_FACE.search(face) and "┻" not in face:
+        return face
+    for pattern, emoji in _KINDS:
+        if pattern.search(face):
+            return f" {emoji} "
+    return face

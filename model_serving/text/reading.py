@@ -1,0 +1,97 @@
+"""A text as a recogniser reads it: the writer's own words, and signs as what they mean.
+
+Quotations are somebody else's words. Mentions, placeholders and markup are nobody's: no training row
+has a placeholder, and two of them made an angry line neutral.
+"""
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from model_serving.text.canonical import canonical
+from model_serving.text.emoticons import MAYBE_FACE, name_faces
+from model_serving.text.visible_text import PLACEHOLDERS
+from schemas.arrow import match_rows, replace_rows
+
+_NUMERAL = (
+    r"[0-9〇零一二三四五六七八九\x{B2}\x{B3}\x{B9}\x{660}-\x{669}\x{6F0}-\x{6F9}\x{966}-\x{96F}"
+    r"\x{2070}-\x{2079}\x{2080}-\x{2089}\x{2460}-\x{2468}\x{FF10}-\x{FF19}\x{1D7CE}-\x{1D7FF}]"
+)
+_NUMBER_WORD = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)"
+_NUMBER = (
+    rf"{_NUMERAL}(?:[ .,:/_\-]{{0,2}}{_NUMERAL}){{3,}}"
+    rf"|(?i:\b{_NUMBER_WORD}(?:[ ,\-]{{1,2}}{_NUMBER_WORD}){{3,}}\b)"
+)
+"""Four digits and more, in any script or spelt out: a code, a year, the end of a phone number.
+
+Fewer are left: 666, 233 and 520 are what Chinese texts say them for."""
+_ANY_NUMBER: Final = "0000"
+"""What a recogniser reads for each: no estimate tells one of 10,000 door codes from another."""
+
+_NAMED = "|".join(PLACEHOLDERS)
+_DRAWN_OUT = "|".join(f"{letter}{{3}}" for letter in "abcdefghijklmnopqrstuvwxyz")
+_UNUSUAL: Final = (
+    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|//|(?i:{_DRAWN_OUT})|\[(?:CQ|mirai):|(?m:^-{{2,}}|wrote:|说[:：])|{MAYBE_FACE}"
+)
+"""Matches, in RE2, every text that may not be read as it is."""
+
+_QUOTED_BLOCK = re.compile(r"<(mx-reply|blockquote)\b[^<>]*>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_QUOTED_LINE = re.compile(r"^[ \t]*[>＞](?![:;=][\-']?[()\[\]|/@3cC<]|[_.\-wox]{0,2}[<＜]).*$", re.MULTILINE)
+_QUOTED_ABOVE = re.compile(r"\A「[^」]*」\s*\n(?:[ \t]*[\-–—]){4,}[ \t]*\n")
+_QUOTED_BELOW = re.compile(
+    r"^(?:On .{4,120} wrote:|.{2,60}写道[:：]|-{2,} ?(?:Original Message|Forwarded message|原始邮件|转发的邮件) ?-{2,})"
+    r"[ \t]*$.*|//[ \t]*(?:@|<handle>).*",
+    re.MULTILINE | re.DOTALL,
+)
+_REPLY_TO = re.compile(r"^\s*(?:RT|回复|回覆|Replying to|Re)[ \t]*(?:<handle>|@[\w.\-]{1,40})[ \t]*[:：]?")
+_MARKUP = re.compile(
+    rf"<(?:{_NAMED})>"
+    r"|<[@#!][^<>\s]{1,80}>|<t:[0-9]{1,12}(?::[tTdDfFR])?>"
+    r"|\[(?:CQ|mirai):(?!face)[^\[\]]{0,400}\]"
+    r"|</?(?:p|div|br|span|b|i|u|s|em|strong|del|at|a|img|font|code|pre|li|ul|ol)(?:\s[^<>]{0,400})?/?>"
+)
+_MARKS = re.compile(r"[#＃]|\*+|~~|\|\||`+")
+_HASHTAG = re.compile(r"[#＃]\w{2,}")
+_NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|_")
+_REPEATED_LETTER = re.compile(r"([A-Za-z])\1{2,}")
+_LEET_WORD = re.compile(r"(?<![\w$])[a-z$][a-z]*[0134570$][a-z0134570$]*(?![\w$])", re.IGNORECASE)
+_LEAST_LEET = 4  # letters: of shorter words too many are units and names, such as 3am and ps5
+_LEET: Final = str.maketrans("013457$", "oieasts")
+_SPACE = re.compile(r"\s+")
+
+
+def text_for_model(text: pa.Array) -> pa.Array:
+    """Return a string column as a recogniser should read it; numbers of four digits are alike."""
+    text = canonical(text)
+    if len(rows := match_rows(text, _UNUSUAL)):
+        found = [_read(value) for value in text.take(pa.array(rows)).to_pylist()]
+        text = replace_rows(text, rows, pa.array(found, pa.string()))
+    if len(rows := match_rows(text, _NUMBER)):
+        same = pc.replace_substring_regex(text.take(pa.array(rows)), _NUMBER, _ANY_NUMBER)
+        text = replace_rows(text, rows, same)
+    return text
+
+
+def _read(text: str) -> str:
+    own = _QUOTED_BELOW.sub("", _QUOTED_ABOVE.sub("", _QUOTED_BLOCK.sub(" ", text)))
+    own = _REPLY_TO.sub("", _QUOTED_LINE.sub("", own))
+    own = name_faces(_MARKUP.sub(" ", own))
+    own = _MARKS.sub(" ", _HASHTAG.sub(lambda tag: _NEXT_WORD.sub(" ", tag[0]), own))
+    own = _REPEATED_LETTER.sub(r"\1\1", own)
+    return own if own == text else _SPACE.sub(" ", own).strip()
+
+
+def decode_leet(text: str, words: Collection[str]) -> str:
+    """Replace h4te and n00b by the word that they look like, where it is one of ``words``."""
+    if not _LEET_WORD.search(text):
+        return text
+
+    def decoded(found: re.Match[str]) -> str:
+        word = found[0].lower().translate(_LEET)
+        is_word = len(word) >= _LEAST_LEET and word in words and found[0].lower() not in words
+        return word if is_word else found[0]
+
+    return _LEET_WORD.sub(decoded, text)

@@ -1,0 +1,104 @@
+"""A recogniser reads the writer's own words, and signs as what they mean."""
+
+import pyarrow as pa
+import pytest
+
+from model_serving.text.reading import decode_leet, text_for_model
+
+
+def read(text: str) -> str:
+    return text_for_model(pa.array([text]))[0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<handle> <handle> I hate this", "I hate this"),
+        ("so <link>!", "so !"),
+        ("#happy ＃开心# day", "happy 开心 day"),
+        ("#SoHappyToday #so_sad", "So Happy Today so sad"),
+        ("<id><phone> <email>", ""),
+        ("a < b <them>", "a < b <them>"),
+        ("<p>so <b>sad</b></p>", "so sad"),
+        ("so **very** ~~bad~~ `good`", "so very bad good"),
+        ("<@123456789> <!here> <t:1618953630:R> now", "now"),
+        ("[CQ:reply,id=12]ok[CQ:image,file=a.jpg]", "ok"),
+    ],
+)
+def test_placeholders_and_markup_are_not_read(text: str, expected: str) -> None:
+    assert read(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("> you are bad\nno", "no"),
+        (">you are bad\n>> and mad\nno", "no"),
+        ("> you are bad", ""),
+        ("「小明：好」\n- - - - - - - -\n不好", "不好"),
+        ("真气人//<handle>: 好开心", "真气人"),
+        ("转发//@小明: 好开心", "转发"),
+        ("yes\nOn Mon, Nov 30, 2026 at 6:00 PM Bob <email> wrote:\n> no", "yes"),
+        ("yes\n-----Original Message-----\nno", "yes"),
+        ("<mx-reply><blockquote>bad</blockquote></mx-reply>good", "good"),
+        ("RT <handle>: so sad", "so sad"),
+        ("回复<handle>：真好", "真好"),
+        ("1 > 2 is wrong", "1 > 2 is wrong"),
+        ("a // b", "a // b"),
+        ("他在信里写道：我很难过", "他在信里写道：我很难过"),
+    ],
+)
+def test_words_of_others_are_not_read(text: str, expected: str) -> None:
+    assert read(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("emoji", "written"),
+    [
+        ("😊", [":)", ":-)", "^_^", "(^_^)", "(◕‿◕)", "ヽ(✿ﾟ▽ﾟ)ノ", "(*^▽^*)", "≧▽≦", "(´∀｀)", "(・ω・)", "：）", "(ᵔᴥᵔ)"]),
+        ("😂", [":D", "xD", "XD", ":joy:"]),
+        ("😭", [":(", ":'(", "T_T", "QAQ", "(T_T)", "(╥﹏╥)", "(；ω；)", "(ಥ﹏ಥ)", "ㅠㅠ", ":sob:", "orz", "：（", "(´；ω；`)", "(｡•́︿•̀｡)"]),
+        ("😡", [">:(", "(╯°□°)╯︵ ┻━┻", "ಠ益ಠ", "(╬ಠ益ಠ)", "(｀Д´)", "(ノ`Д´)ノ", ":rage:", "[CQ:face,id=11]", "(╯‵□′)╯︵┻━┻", "D:<"]),
+        ("😲", ["o_O", "(⊙_⊙)", "(O_O)", "Σ(ﾟДﾟ)", ":-O"]),
+        ("😱", ["(((( ;ﾟДﾟ)))", ":scream:", "[CQ:face,id=26]"]),
+        ("❤", ["<3", ":heart:"]),
+        ("😒", ["-_-", "(-_-)", "(￣ヘ￣)"]),
+    ],
+)  # fmt: skip
+def test_faces_are_read_as_what_they_mean(emoji: str, written: list[str]) -> None:
+    assert {each: read(each) for each in written} == dict.fromkeys(written, emoji)
+    assert read(f"oh {written[0]} well") == f"oh {emoji} well"
+
+
+def test_shortcodes_that_nobody_knows_are_words() -> None:
+    assert read(":PepeSad: :so_angry:") == "Pepe Sad so angry"
+    assert read("<a:happy_dance:597590985802907658>!") == "happy dance !"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see (this): it", "at 1:30", "http://a", "std::x", "1) one", "8) eight", "a:b:c", "(for now)",
+        "注：（略）", "（一）开始", "f(x)", "option c: this", "C:/d", "a*b", "x_y_z", "(10%)", "w/o", "(?)",
+        "(to do)", "that too", "I too oT", "(2)", "5:5 (or so)",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_face_stays(text: str) -> None:
+    assert read(text) in {text, text.replace("*", " ")}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("soooooo haaappy", "soo haappy"),
+        ("I h4t3 this n00b", "I hate this noob"),
+        ("covid19 mp3 ps5 3am 10k b2b 2nd", "covid19 mp3 ps5 3am 10k b2b 2nd"),
+    ],
+)
+def test_words_drawn_out_and_in_digits(text: str, expected: str) -> None:
+    assert decode_leet(read(text), {"hate", "noob", "soo"}) == expected
+
+
+def test_rows_keep_their_place() -> None:
+    column = pa.array([None, "#a", "b", None, "> c"])
+    assert text_for_model(column.slice(1, 4)).to_pylist() == ["a", "b", None, ""]
