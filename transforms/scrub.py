@@ -72,9 +72,7 @@ ROUNDS: Final = 4
 """After so many rounds what may still hold personal data is replaced word by word. A second round
 finds something in numbers that dots join, and in none of 165,441 texts of the corpora."""
 
-MAYBE: Final = (
-    rf"{MAYBE_RULE}|{SPELT_ADDRESSES}|{INTERNET_ADDRESSES}|{NUMERALS}|{OTHER_DIGITS}"
-)
+MAYBE: Final = rf"{MAYBE_RULE}|{SPELT_ADDRESSES}|{INTERNET_ADDRESSES}|{NUMERALS}|{OTHER_DIGITS}"
 """Matches every row that any rule can change."""
 _MARKED = rf"\1{OPEN}\2{CLOSE}\3"
 _WRITTEN = [f"<{kind}>".encode() for kind in PLACEHOLDERS]

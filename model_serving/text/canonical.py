@@ -41,7 +41,9 @@ def canonical(text: pa.Array) -> pa.Array:
         return text
     plain = [_plain(value) for value in text.take(pa.array(rows)).to_pylist()]
     seen = strip_invisible(pa.array(plain, pa.string())).to_pylist()
-    return replace_rows(text, rows, pa.array([_in_one_script(value) for value in seen], pa.string()))
+    return replace_rows(
+        text, rows, pa.array([_in_one_script(value) for value in seen], pa.string())
+    )
 
 
 def _plain(text: str) -> str:

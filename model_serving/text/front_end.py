@@ -13,8 +13,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import model_serving.text.net  # noqa: F401 - registers ``mean_bert``
 from model_serving.card import ModelCard
 from model_serving.front_end import Inputs, Prepared, rows_with_payload
+from model_serving.text.emoticons import say_bare_emoji
 from model_serving.text.language import EMOJI, Language, language_share, load_identifier, name_emoji
-from model_serving.text.reading import decode_leet, text_for_model
+from model_serving.text.reading import respell, text_for_model
 from schemas.errors import QualityCode
 
 NET_CLASS = AutoModelForSequenceClassification
@@ -28,7 +29,7 @@ _DOUBT = 0.6  # below this the code of what is wrong is given
 class Reader:
     """Puts what a tokenizer has no piece for, in a text for models, into words that it has.
 
-    Emoji become their names, and a word with digits for letters the word it looks like.
+    Emoji become their names, and words drawn out or with digits for letters known ones.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -39,7 +40,8 @@ class Reader:
 
     def read(self, text: str) -> str:
         """Return the text with known words, and no more of it than can be read."""
-        return name_emoji(decode_leet(_truncate(text), self._words), self._unknown)[:_LONG_TEXT]
+        words = respell(say_bare_emoji(_truncate(text)), self._words)
+        return name_emoji(words, self._unknown)[:_LONG_TEXT]
 
     def read_all(self, texts: Sequence[str]) -> list[str]:
         """Return texts as they were written as the pipeline reads them."""

@@ -6,6 +6,7 @@ has a placeholder, and two of them made an angry line neutral.
 
 import re
 from collections.abc import Collection
+from itertools import product
 from typing import Final
 
 import pyarrow as pa
@@ -32,21 +33,24 @@ _ANY_NUMBER: Final = "0000"
 """What a recogniser reads for each: no estimate tells one of 10,000 door codes from another."""
 
 _NAMED = "|".join(PLACEHOLDERS)
-_DRAWN_OUT = "|".join(f"{letter}{{3}}" for letter in "abcdefghijklmnopqrstuvwxyz")
 _UNUSUAL: Final = (
-    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|//|(?i:{_DRAWN_OUT})|\[(?:CQ|mirai):|(?m:^-{{2,}}|wrote:|说[:：])|{MAYBE_FACE}"
+    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|//|\[(?:CQ|mirai):|(?m:^-{{2,}}|wrote:|说[:：])|{MAYBE_FACE}"
 )
 """Matches, in RE2, every text that may not be read as it is."""
 
 _QUOTED_BLOCK = re.compile(r"<(mx-reply|blockquote)\b[^<>]*>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_QUOTED_LINE = re.compile(r"^[ \t]*[>＞](?![:;=][\-']?[()\[\]|/@3cC<]|[_.\-wox]{0,2}[<＜]).*$", re.MULTILINE)
+_QUOTED_LINE = re.compile(
+    r"^[ \t]*[>＞](?![:;=][\-']?[()\[\]|/@3cC<]|[_.\-wox]{0,2}[<＜]).*$", re.MULTILINE
+)
 _QUOTED_ABOVE = re.compile(r"\A「[^」]*」\s*\n(?:[ \t]*[\-–—]){4,}[ \t]*\n")
 _QUOTED_BELOW = re.compile(
     r"^(?:On .{4,120} wrote:|.{2,60}写道[:：]|-{2,} ?(?:Original Message|Forwarded message|原始邮件|转发的邮件) ?-{2,})"
     r"[ \t]*$.*|//[ \t]*(?:@|<handle>).*",
     re.MULTILINE | re.DOTALL,
 )
-_REPLY_TO = re.compile(r"^\s*(?:RT|回复|回覆|Replying to|Re)[ \t]*(?:<handle>|@[\w.\-]{1,40})[ \t]*[:：]?")
+_REPLY_TO = re.compile(
+    r"^\s*(?:RT|回复|回覆|Replying to|Re)[ \t]*(?:<handle>|@[\w.\-]{1,40})[ \t]*[:：]?"
+)
 _MARKUP = re.compile(
     rf"<(?:{_NAMED})>"
     r"|<[@#!][^<>\s]{1,80}>|<t:[0-9]{1,12}(?::[tTdDfFR])?>"
@@ -57,6 +61,8 @@ _MARKS = re.compile(r"[#＃]|\*+|~~|\|\||`+")
 _HASHTAG = re.compile(r"[#＃]\w{2,}")
 _NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|_")
 _REPEATED_LETTER = re.compile(r"([A-Za-z])\1{2,}")
+_DRAWN_OUT_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]*?([A-Za-z])\1{2}[A-Za-z]*")
+_MOST_RUNS = 4
 _LEET_WORD = re.compile(r"(?<![\w$])[a-z$][a-z]*[0134570$][a-z0134570$]*(?![\w$])", re.IGNORECASE)
 _LEAST_LEET = 4  # letters: of shorter words too many are units and names, such as 3am and ps5
 _LEET: Final = str.maketrans("013457$", "oieasts")
@@ -80,18 +86,36 @@ def _read(text: str) -> str:
     own = _REPLY_TO.sub("", _QUOTED_LINE.sub("", own))
     own = name_faces(_MARKUP.sub(" ", own))
     own = _MARKS.sub(" ", _HASHTAG.sub(lambda tag: _NEXT_WORD.sub(" ", tag[0]), own))
-    own = _REPEATED_LETTER.sub(r"\1\1", own)
     return own if own == text else _SPACE.sub(" ", own).strip()
 
 
-def decode_leet(text: str, words: Collection[str]) -> str:
-    """Replace h4te and n00b by the word that they look like, where it is one of ``words``."""
-    if not _LEET_WORD.search(text):
-        return text
+def respell(text: str, words: Collection[str]) -> str:
+    """Return the text with words drawn out and with digits for letters as one of ``words``.
 
-    def decoded(found: re.Match[str]) -> str:
-        word = found[0].lower().translate(_LEET)
-        is_word = len(word) >= _LEAST_LEET and word in words and found[0].lower() not in words
-        return word if is_word else found[0]
+    ``soooo`` and ``h4te`` are rare pieces to a tokenizer. What resembles no word stays, but for
+    letters beyond the second in a row.
+    """
+    if _LEET_WORD.search(text):
+        text = _LEET_WORD.sub(lambda found: _without_digits(found[0], words), text)
+    if _DRAWN_OUT_WORD.search(text):
+        text = _DRAWN_OUT_WORD.sub(lambda found: _shortened(found[0], words), text)
+    return text
 
-    return _LEET_WORD.sub(decoded, text)
+
+def _without_digits(word: str, words: Collection[str]) -> str:
+    plain = word.lower().translate(_LEET)
+    is_word = len(plain) >= _LEAST_LEET and plain in words and word.lower() not in words
+    return plain if is_word else word
+
+
+def _shortened(word: str, words: Collection[str]) -> str:
+    """Return the word with each letter that stands thrice and more once or twice, as is known."""
+    parts = _REPEATED_LETTER.split(word)  # between runs, and the letter of each run
+    runs = len(parts) // 2
+    for often in product((2, 1), repeat=runs) if runs <= _MOST_RUNS else ():
+        letters = [parts[0]]
+        for run, times in enumerate(often):
+            letters += [parts[2 * run + 1] * times, parts[2 * run + 2]]
+        if (found := "".join(letters)).lower() in words:
+            return found
+    return _REPEATED_LETTER.sub(r"\1\1", word)

@@ -57,6 +57,7 @@ _DECORATION = regex.compile(
     regex.V1,
 )
 
+
 def strip_invisible(text: pa.Array) -> pa.Array:
     """Return a string column without what is not seen; a row without such a thing keeps its bytes.
 

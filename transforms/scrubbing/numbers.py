@@ -141,7 +141,10 @@ def is_counting(groups: Sequence[str]) -> bool:
     """Whether three numbers and more go on in equal steps, as in 1 2 3 4, 10 20 30 and 10 9 8."""
     if len(groups) < _LEAST_COUNTED:
         return False
-    steps = {(int(b) - int(a)) % 10 if len(a) == len(b) == 1 else int(b) - int(a) for a, b in pairwise(groups)}
+    steps = {
+        (int(b) - int(a)) % 10 if len(a) == len(b) == 1 else int(b) - int(a)
+        for a, b in pairwise(groups)
+    }
     return len(steps) == 1
 
 

@@ -54,9 +54,7 @@ _ACCOUNT = rf"(?:{_MESSENGER}|{_PLATFORM})"
 _NUMBERED = (
     r"(?i:uid|\bid|我的id|游戏id|荣耀id|学号|工号|员工号|会员号|好友代码|好友码|friend code)"
 )
-_PAYMENT = (
-    r"(?i:银行卡|卡号|信用卡|储蓄卡|card number|card no\.?|account number|account no\.?|支付宝|alipay)"
-)
+_PAYMENT = r"(?i:银行卡|卡号|信用卡|储蓄卡|card number|card no\.?|account number|account no\.?|支付宝|alipay)"
 _PAPER = r"(?i:身份证|护照|passport|\bssn|social security|\bid card)"
 # No word of it may be that of a placeholder: <phone> would make a phone of the next number.
 _CALL = (
@@ -122,7 +120,11 @@ HANDLES: Final = Rules(  # all addresses are blanked: the @ of one is not that o
     (
         Rule("handle", rf"@[0-9_]*[^0-9{_NO_NAME}](?:[.\-]?[^{_NO_NAME}])*"),
         Rule("handle", r"@[0-9]{5,20}", after=_TO),
-        Rule("handle", r"(?:[0-9_.\-]*[A-Za-z][A-Za-z0-9_.\-]*|[\x{4E00}-\x{9FFF}]+)#[0-9]{4,6}", after=_TO),
+        Rule(
+            "handle",
+            r"(?:[0-9_.\-]*[A-Za-z][A-Za-z0-9_.\-]*|[\x{4E00}-\x{9FFF}]+)#[0-9]{4,6}",
+            after=_TO,
+        ),
     ),
 )
 _KEYWORD = rf"{_QQ}|{_ACCOUNT}|{_PAPER}|{_PAYMENT}|{_NUMBERED}{_IS}[0-9０-９]"

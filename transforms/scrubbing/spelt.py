@@ -33,7 +33,9 @@ _PART = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
 _IPV4 = re.compile(rf"(?<![0-9.])(?:{_PART}\.){{3}}{_PART}(?![0-9]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f:]{3,39}(?![0-9A-Za-z:])")
 _MAC = re.compile(r"(?<![0-9A-Fa-f:\-])[0-9A-Fa-f]{2}(?:[:\-][0-9A-Fa-f]{2}){5}(?![0-9A-Fa-f:\-])")
-_VERSION = re.compile(r"(?:\bv|ver|version|版本号?|build|release|update|更新到?)[ .:：是]{0,2}\Z", re.IGNORECASE)
+_VERSION = re.compile(
+    r"(?:\bv|ver|version|版本号?|build|release|update|更新到?)[ .:：是]{0,2}\Z", re.IGNORECASE
+)
 _LEAST_IPV6 = 6  # characters: `::1` and `a::b` are signs and code
 INTERNET_ADDRESSES: Final = (
     r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]:[0-9A-Fa-f]*:|(?:[0-9A-Fa-f]{2}-){5}"

@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from model_serving.text.reading import decode_leet, text_for_model
+from model_serving.text.emoticons import say_bare_emoji
+from model_serving.text.reading import respell, text_for_model
 
 
 def read(text: str) -> str:
@@ -90,13 +91,35 @@ def test_what_only_looks_like_a_face_stays(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("soooooo haaappy", "soo haappy"),
+        ("soooooo haaappy gooood cooool helllooo", "so happy good cool hello"),
+        ("I haaate thiiis looove", "I hate this love"),
+        ("HAAAATE", "HATE"),
+        ("xaaaay zzzzz", "xaay zz"),
         ("I h4t3 this n00b", "I hate this noob"),
         ("covid19 mp3 ps5 3am 10k b2b 2nd", "covid19 mp3 ps5 3am 10k b2b 2nd"),
+        ("哈哈哈哈", "哈哈哈哈"),
     ],
 )
-def test_words_drawn_out_and_in_digits(text: str, expected: str) -> None:
-    assert decode_leet(read(text), {"hate", "noob", "soo"}) == expected
+def test_words_drawn_out_and_in_digits_become_known_ones(text: str, expected: str) -> None:
+    words = {"hate", "noob", "so", "happy", "good", "cool", "hello", "this", "love"}
+    assert respell(text, words) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("😡", "😡 angry"),
+        ("😭😭 !", "😭😭 ! sad"),
+        ("👏🏽", "👏 happy"),
+        ("❤️😂", "❤😂 happy haha"),
+        ("ok 😡", "ok 😡"),
+        ("🐶", "🐶"),
+        ("!!!", "!!!"),
+        ("", ""),
+    ],
+)
+def test_emoji_alone_are_said_in_words(text: str, expected: str) -> None:
+    assert say_bare_emoji(text) == expected
 
 
 def test_rows_keep_their_place() -> None:
