@@ -194,8 +194,8 @@ class UndecodableError(Exception):
 class QualityCode(_Code):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 
-    No speech, no face, too short a clip, a text in another language than the model's and one without
-    words of its own lower it to chance, so the recogniser abstains.
+    No speech, no face, too short a clip, a text in another language than the model's and one
+    without words of its own lower it to chance, so the recogniser abstains.
     """
 
     NO_SPEECH = ("no_speech", "Nobody speaks in the clip.", "Send clips with speech only.")

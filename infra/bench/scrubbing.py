@@ -1,8 +1,8 @@
 """How much personal data the scrubber finds: ``python -m infra.bench.scrubbing`` writes the page.
 
-Two sets of sentences in English and Chinese, in ``tests/transforms/scrubbing/sentences``: the rules may
-be tuned on the first and never on the second, which was written before anybody looked at what they
-miss.
+There are two sets of sentences, English and Chinese (``tests/transforms/scrubbing/sentences``): the
+rules may be tuned on the first, and never on the second, which was written before anybody looked at
+what they miss.
 """
 
 import re
@@ -49,7 +49,7 @@ class Judged:
 
 
 def read_sentences(path: Path) -> list[Sentence]:
-    """Read a set: a sentence in each line, what is personal in ⟦ ⟧, under the name of a language."""
+    """Read a set: a sentence in each line, what is personal in ⟦ ⟧, languages as headings."""
     found, language = [], ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("# "):
@@ -86,7 +86,7 @@ def recall(judged: Sequence[Judged]) -> float:
 
 
 def false_alarms(judged: Sequence[Judged]) -> float:
-    """Return the share of the sentences without anything personal in which something is replaced."""
+    """Return the share of sentences with nothing personal in which something is replaced."""
     plain = [each for each in judged if not each.sentence.personal]
     return sum(each.is_false_alarm for each in plain) / len(plain)
 
@@ -117,11 +117,12 @@ def _figures(judged: Sequence[Judged]) -> list[str]:
 
 _PAGE = """# {day}: what the scrubber finds
 
-`python -m infra.bench.scrubbing`. *Recall* is the share of what is personal of which no piece of four letters or
-digits is left; a *false alarm* is a sentence with nothing personal in which something is replaced. The
-first set of 300 sentences is what the rules were tuned on; its recall says
-that they work, not how well. The second was written before anybody looked at what the rules miss, and no
-rule was changed for it.
+`python -m infra.bench.scrubbing`. *Recall* is the share of what is personal of which no piece of
+four letters or digits is left. A *false alarm* is a sentence with nothing personal in which
+something is replaced. The rules were tuned on the first set, of 300 sentences: its figures say that
+they do what they are meant to. The second set was written before anybody looked at what the rules
+missed, and no rule was changed for it; but both were written by the same hand as the rules, so
+what people write in other ways is found less often.
 
 {figures}
 
@@ -131,17 +132,18 @@ rule was changed for it.
 
 ## What is looked for
 
-| kind | placeholder |
+| placeholder | kinds |
 |---|---|
-| e-mail addresses, also spelt out (`jo at example dot com`, `jo艾特example点com`, entities of HTML) | `<email>` |
-| links, domains, invitations, images in CQ codes | `<link>` |
-| `@name` on any platform, mentions by number (`<@123…>`, `[CQ:at,…]`), `u/name`, `name#1234` | `<handle>` |
-| phone numbers of national plans, in groups, one digit at a time, in Chinese numerals, keycaps, circles, other scripts and words | `<phone>` |
-| identity cards, passports, bank cards, IBANs, account names and numbers after the name of a messenger or platform, ids of users, addresses of IPv4, IPv6 and network cards | `<id>` |
+| `<email>` | addresses, also spelt out: `jo at example dot com`, `jo艾特example点com` |
+| `<link>` | links, domains, invitations; images and the like in CQ codes |
+| `<handle>` | `@name`, mentions by number (`<@123…>`, `[CQ:at,…]`), `u/name`, `name#1234` |
+| `<phone>` | numbers of national plans: in groups, digit by digit, in Chinese numerals or words |
+| `<id>` | identity and bank cards, passports, IBANs; IPv4, IPv6 and MAC addresses |
+| `<id>` | accounts and user numbers that stand after the name of a messenger or platform |
 
-Not attempted: names of people, places and schools, street addresses, birthdays, licence plates, account names
-without the name of a platform beside them, numbers split over several messages, and languages other than
-English and Chinese.
+Not attempted: names of people, places and schools, street addresses, birthdays, licence plates,
+accounts with no platform named beside them, numbers split over several messages, and what is in
+other languages than English and Chinese.
 """
 
 

@@ -2,8 +2,8 @@
 
 What cannot be seen is taken out (``visible_text``), entities of HTML become what they stand for,
 letters in a style become plain ones, look-alikes of another script in a Latin word become Latin,
-and a platform's own emoji become shortcodes, without the number that identifies them. Digits stay as
-they are written: a text in which nothing personal is found keeps them.
+and a platform's own emoji become shortcodes, without the number that identifies them. Digits stay
+as they are written: a text in which nothing personal is found keeps them.
 """
 
 import html

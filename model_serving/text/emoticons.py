@@ -1,8 +1,8 @@
 """Faces made of characters and the platforms' names of emoji, as the emoji that mean the same.
 
-``:(``, ``T_T``, ``(╯°□°)╯︵ ┻━┻``, ``:rage:`` and ``[CQ:face,id=11]`` are one sign each to a reader, and
-some punctuation to a tokenizer. A kaomoji is judged by its parts, since nobody can list them all: what
-it throws and its brows come first, then tears, wide eyes and smiles.
+``:(``, ``T_T``, ``(╯°□°)╯︵ ┻━┻``, ``:rage:`` and ``[CQ:face,id=11]`` are one sign each to a
+reader, and punctuation to a tokenizer. A kaomoji is judged by its parts, since nobody can list them
+all: what it throws and its brows come first, then tears, wide eyes and smiles.
 """
 
 import re
@@ -26,8 +26,8 @@ _SIGNS = {
 _WORDS = {
     GLAD: ":3 ;P ;p xP ^^ ^_^ ^.^ ^-^ ^o^ ^w^ :^) uwu UwU owo OwO",
     LAUGHING: ";D xD XD xDD XDD x-D X-D",
-    SAD: "D: D-: :c :-c ;_; ;-; ;w; T_T T.T T-T T^T TT_TT ToT TAT TwT QAQ QwQ Q_Q Q.Q qaq qwq QQQ orz "
-    "Orz ORZ otz OTZ",
+    SAD: "D: D-: :c :-c ;_; ;-; ;w; T_T T.T T-T T^T TT_TT ToT TAT TwT QAQ QwQ Q_Q Q.Q qaq qwq "
+    "QQQ orz Orz ORZ otz OTZ",
     ANGRY: "D:< D-:< ):< >:C >:c",
     STARTLED: ":O :o :-O :-o =O =o o_O O_o O_O o_o o.O O.o O.O 0_0 0_o o_0",
     WEARY: "-_- -.- -__- =_= =.= ¬_¬ :| :-| :S :s :-S :-s",
@@ -35,7 +35,7 @@ _WORDS = {
 }
 """Emoji → emoticons that stand beside no letter and no digit."""
 _ALONE = {GLAD: "(: (-: [: c:", SAD: "): )-: ]: )':"}
-"""Emoji → emoticons with nothing but space around, since brackets and colons end many a sentence."""
+"""Emoji → emoticons with nothing but space around: brackets and colons end many a sentence."""
 _SHORTCODES: Final = {
     "slight_smile": "🙂", "slight_frown": "🙁", "frowning2": "☹", "upside_down": "🙃",
     "rolling_eyes": "🙄", "thinking": "🤔", "hugging": "🤗", "vomiting": "🤮", "puke": "🤮",
@@ -44,9 +44,10 @@ _SHORTCODES: Final = {
 }  # fmt: skip
 """What Discord, Slack and Twitch call otherwise than Unicode and GitHub."""
 _QQ_FACES: Final = {
-    0: "😲", 5: "😭", 6: "☺", 9: "😭", 10: "😅", 11: "😡", 13: "😁", 14: "😊", 15: "😔", 18: "😫", 19: "🤮",
-    20: "😄", 21: "😊", 26: "😱", 28: "😄", 31: "🤬", 96: "😰", 99: "👏", 101: "😏", 106: "😢", 107: "😢",
-    109: "😘", 110: "😱", 111: "🥺", 173: "😭", 174: "😒", 177: "🤮", 180: "😲", 182: "😂",
+    0: "😲", 5: "😭", 6: "☺", 9: "😭", 10: "😅", 11: "😡", 13: "😁", 14: "😊", 15: "😔",
+    18: "😫", 19: "🤮", 20: "😄", 21: "😊", 26: "😱", 28: "😄", 31: "🤬", 96: "😰", 99: "👏",
+    101: "😏", 106: "😢", 107: "😢", 109: "😘", 110: "😱", 111: "🥺", 173: "😭", 174: "😒",
+    177: "🤮", 180: "😲", 182: "😂",
 }  # fmt: skip
 """Numbers of QQ's faces → emoji, those that show an expression."""
 
@@ -56,7 +57,10 @@ _KAOMOJI = re.compile(
     r"|([ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉●•´｀°˘ㆆ^＾])[_.﹏︿‿▽ωдД益皿□ᴥ口◡ᴗヮ∀]{1,3}(?:\1|[≦｀´])"
     r"|[ㅠㅜ]{1,64}"
 )
-_FACE_LETTERS = "oOTQXxwvuVUдДωσεзΣΔοТㅁㅂㅇㅠㅜㆆ눈ಠಥ༎ロ口益皿一人囧艸灬メﾒづっつノﾉヽヘヮツシงლʘᴥᴗᗜᵔᵕꈍꐦﾟᕙᕗᕦᕤ゜"
+_FACE_LETTERS = (
+    "oOTQXxwvuVUдДωσεзΣΔοТㅁㅂㅇㅠㅜㆆ눈ಠಥ༎ロ口益皿一人囧艸灬メﾒづっつノﾉヽヘヮツシ"
+    "งლʘᴥᴗᗜᵔᵕꈍꐦﾟᕙᕗᕦᕤ゜"
+)
 _NO_FACE = re.compile(rf"[^\W_{_FACE_LETTERS}]|[A-Za-z]{{3}}")
 _LAUGHS = r"[▽∇∀◡‿ᴗヮᗜω]"
 _KINDS = (

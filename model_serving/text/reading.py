@@ -1,7 +1,7 @@
 """A text as a recogniser reads it: the writer's own words, and signs as what they mean.
 
-Quotations are somebody else's words. Mentions, placeholders and markup are nobody's: no training row
-has a placeholder, and two of them made an angry line neutral.
+Quotations are somebody else's words. Mentions, placeholders and markup are nobody's: no training
+row has a placeholder, and two of them made an angry line neutral.
 """
 
 import re
@@ -44,8 +44,9 @@ _QUOTED_LINE = re.compile(
 )
 _QUOTED_ABOVE = re.compile(r"\A「[^」]*」\s*\n(?:[ \t]*[\-–—]){4,}[ \t]*\n")
 _QUOTED_BELOW = re.compile(
-    r"^(?:On .{4,120} wrote:|.{2,60}写道[:：]|-{2,} ?(?:Original Message|Forwarded message|原始邮件|转发的邮件) ?-{2,})"
-    r"[ \t]*$.*|//[ \t]*(?:@|<handle>).*",
+    r"^(?:On .{4,120} wrote:|.{2,60}写道[:：]"
+    r"|-{2,} ?(?:Original Message|Forwarded message|原始邮件|转发的邮件) ?-{2,})[ \t]*$.*"
+    r"|//[ \t]*(?:@|<handle>).*",
     re.MULTILINE | re.DOTALL,
 )
 _REPLY_TO = re.compile(

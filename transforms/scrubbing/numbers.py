@@ -131,7 +131,7 @@ def _regions(number: str) -> tuple[str, ...]:
 
 
 def _leniency(number: str) -> int:
-    """Between spaces alone the groups must be those of the plan: 1024 768 512 is a place on a map."""
+    """Ask for the plan's own groups between spaces alone: 1024 768 512 is a place on a map."""
     if re.fullmatch(r"[1-9][0-9]*(?: [0-9]+)+", number):
         return Leniency.STRICT_GROUPING
     return Leniency.VALID

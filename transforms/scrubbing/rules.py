@@ -36,10 +36,10 @@ TOP_DOMAINS: Final = (
 )
 """Top-level domains by which a name with dots, or an address spelt out, is known."""
 CHINESE_NUMERALS: Final = "〇零一二三四五六七八九幺壹贰叁肆伍陆柒捌玖"
-"""The digits in Chinese, inside of a class: 0 twice, 1 to 9, 1 on the telephone, 1 to 9 on a bill."""
+"""The digits in Chinese, for a class: 0 twice, 1 to 9, 1 on the telephone, 1 to 9 on a bill."""
 _IS = (
-    r"(?i:(?: ?(?:号码|群号|号|群|账号|帐号|同号|好友代码|好友码|user ?id|id|number|no\.?|username|name"
-    r"|handle|tag|code|#))?[吧呢啊呀]?(?: ?(?:是|为|叫|is|[:=：＝])){0,2} ?)"
+    r"(?i:(?: ?(?:号码|群号|号|群|账号|帐号|同号|好友代码|好友码|user ?id|id|number|no\.?"
+    r"|username|name|handle|tag|code|#))?[吧呢啊呀]?(?: ?(?:是|为|叫|is|[:=：＝])){0,2} ?)"
 )
 _QQ = r"(?i:qq|扣扣|企鹅|球球|加q|\bq群|\bq号)"
 _MESSENGER = (
@@ -47,14 +47,17 @@ _MESSENGER = (
     r"|whatsapp|加(?:我|个|一下|下)?(?:v|微|薇|威|卫星)|[+➕] ?(?:v|微|薇|威))"
 )
 _PLATFORM = (
-    r"(?i:\b(?:ig|tg|ins|snap|kik|psn|disc|btag|epic|skype|line id|gamertag|xbox|steam|twitch|tiktok)\b"
-    r"|battle\.?net|steam好友|抖音|快手|小红书|b站|微博|(?:my|我的|游戏|game|user|player) ?(?:id|name))"
+    r"(?i:\b(?:ig|tg|ins|snap|kik|psn|disc|btag|epic|skype|line id|gamertag|xbox|steam|twitch"
+    r"|tiktok)\b|battle\.?net|steam好友|抖音|快手|小红书|b站|微博"
+    r"|(?:my|我的|游戏|game|user|player) ?(?:id|name))"
 )
+_NUMBER_OF = r"(?i: ?(?:号码|号|账号|帐号|好友代码|好友码|id|[:=])(?: ?(?:是|为|is|[:=]))? ?)"
+_HAN = r"[\x{4E00}-\x{9FFF}]"
 _ACCOUNT = rf"(?:{_MESSENGER}|{_PLATFORM})"
 _NUMBERED = (
     r"(?i:uid|\bid|我的id|游戏id|荣耀id|学号|工号|员工号|会员号|好友代码|好友码|friend code)"
 )
-_PAYMENT = r"(?i:银行卡|卡号|信用卡|储蓄卡|card number|card no\.?|account number|account no\.?|支付宝|alipay)"
+_PAYMENT = r"(?i:银行卡|卡号|信用卡|储蓄卡|(?:card|account) (?:number|no\.?)|支付宝|alipay)"
 _PAPER = r"(?i:身份证|护照|passport|\bssn|social security|\bid card)"
 # No word of it may be that of a placeholder: <phone> would make a phone of the next number.
 _CALL = (
@@ -142,7 +145,7 @@ ACCOUNTS: Final = (
             Rule(
                 "id",
                 r"[A-Za-z][A-Za-z0-9_.\-]{4,30}[A-Za-z0-9_]|[0-9]{5,20}",
-                rf"{_ACCOUNT} ?(?i:号码|号|账号|帐号|好友代码|好友码|id|[:=])(?i: ?(?:是|为|is|[:=]))? ?",
+                _ACCOUNT + _NUMBER_OF,
             ),
             Rule("id", r"wxid_[a-z0-9]{6,30}"),
         ),

@@ -1,4 +1,4 @@
-"""Personal data that is spelt out, and internet addresses: what a pattern finds and code decides."""
+"""Personal data that is spelt out, and internet addresses: found by a pattern, decided by code."""
 
 import re
 import unicodedata
@@ -82,7 +82,7 @@ def spelt_addresses(text: str) -> Iterator[Stretch]:
 
 
 def internet_addresses(text: str) -> Iterator[Stretch]:
-    """Yield where an address of IPv4, IPv6 or a network card stands; four-part versions are none."""
+    """Yield where an address of IPv4, IPv6 or a network card stands, and no version 1.2.3.4."""
     for match in _IPV4.finditer(text):
         if not _VERSION.search(text, max(0, match.start() - 12), match.start()):
             yield match.span()
@@ -102,7 +102,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def spelt_numbers(text: str) -> Iterator[Stretch]:
-    """Yield where seven digits and more are written in words; who counts or laughs tells nothing."""
+    """Yield where seven digits and more stand in words; who counts or laughs tells no number."""
     for match in _IN_CHINESE.finditer(text):
         if not match[0].isascii() and _tells(match[0].translate(_CHINESE)):
             yield match.span()

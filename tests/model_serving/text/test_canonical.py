@@ -35,8 +35,9 @@ def test_one_form_of_many(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Я злюсь", "Δοκιμή", "μm and Ω", "第１２关，第③次……", "R&D; a&b", "5 < 6 & 7", "<b>", "😡❤️👨‍👩‍👧",
-        "ｶﾞ", "½ ™️"[:1], "это моё", "naïve café", "<:not an emoji:>",
+        "Я злюсь", "Δοκιμή", "μm and Ω", "第１２关，第③次……", "R&D; a&b", "5 < 6 & 7",
+        "<b>", "😡❤️👨‍👩‍👧",
+        "ｶﾞ", "½", "это моё", "naïve café", "<:not an emoji:>",
     ],
 )  # fmt: skip
 def test_what_is_written_so_on_purpose_stays(text: str) -> None:
