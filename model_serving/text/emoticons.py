@@ -6,6 +6,7 @@ all: what it throws and its brows come first, then tears, wide eyes and smiles.
 """
 
 import re
+import unicodedata
 from typing import Final
 
 from rich.emoji import Emoji, NoEmoji
@@ -13,29 +14,25 @@ from rich.emoji import Emoji, NoEmoji
 GLAD, LAUGHING, SAD, ANGRY = "😊", "😂", "😭", "😡"
 STARTLED, AFRAID, LOVING, WEARY = "😲", "😱", "❤", "😒"
 
-_SIGNS = {
-    GLAD: ":) :-) =) :] :> ;) ;-) ;] :* :-* :P :-P :p :-p =P",
-    LAUGHING: ":D :-D =D :'D",
-    SAD: ":( :-( =( :[ :-[ :'( :’( :'-( ;( :<",
-    ANGRY: ">:( >:-( >:[ >:| >:/ :@ :-@ >:@",
-    LOVING: "<3 <33 <333",
-    "💔": "</3",
-    "😕": ":/ :-/ =/ :-\\",
+_EMOTICONS: Final = {
+    sign: emoji
+    for emoji, signs in {
+        GLAD: ":) :-) =) :] :> ;) ;-) ;] :* :-* :P :-P :p :-p =P :3 ;P ;p xP ^^ ^_^ ^.^ ^-^ ^o^ "
+        "^w^ :^) (: (-: [: c: uwu UwU owo OwO",
+        LAUGHING: ":D :-D =D :'D ;D xD XD x-D X-D",
+        SAD: ":( :-( =( :[ :-[ :'( :’( :'-( ;( :< :c :-c ): )-: ]: )': D: D-: ;_; ;-; ;w; T_T T.T "
+        "T-T T^T TT TT_TT ToT TAT TwT QAQ QwQ Q_Q Q.Q qaq qwq QQQ orz Orz ORZ otz OTZ",
+        ANGRY: ">:( >:-( >:[ >:| >:/ :@ :-@ >:@ D:< D-:< ):< >:C >:c",
+        STARTLED: ":O :o :-O :-o =O =o o_O O_o O_O o_o o.O O.o O.O 0_0 0_o o_0",
+        WEARY: "-_- -.- -__- =_= =.= ¬_¬ :| :-| :S :s :-S :-s",
+        LOVING: "<3",
+        "💔": "</3",
+        "😕": ":/ :-/ =/ :-\\",
+        "😣": ">_< >.< >< >w< >o<",
+    }.items()
+    for sign in signs.split()
 }
-"""Emoji → emoticons that may follow a word at once; no letter, digit or slash may follow them."""
-_WORDS = {
-    GLAD: ":3 ;P ;p xP ^^ ^_^ ^.^ ^-^ ^o^ ^w^ :^) uwu UwU owo OwO",
-    LAUGHING: ";D xD XD xDD XDD x-D X-D",
-    SAD: "D: D-: :c :-c ;_; ;-; ;w; T_T T.T T-T T^T TT_TT ToT TAT TwT QAQ QwQ Q_Q Q.Q qaq qwq "
-    "QQQ orz Orz ORZ otz OTZ",
-    ANGRY: "D:< D-:< ):< >:C >:c",
-    STARTLED: ":O :o :-O :-o =O =o o_O O_o O_O o_o o.O O.o O.O 0_0 0_o o_0",
-    WEARY: "-_- -.- -__- =_= =.= ¬_¬ :| :-| :S :s :-S :-s",
-    "😣": ">_< >.< >< >w< >o<",
-}
-"""Emoji → emoticons that stand beside no letter and no digit."""
-_ALONE = {GLAD: "(: (-: [: c:", SAD: "): )-: ]: )':"}
-"""Emoji → emoticons with nothing but space around: brackets and colons end many a sentence."""
+_DRAWN_OUT = re.compile(r"([()\[\]DPpOo3@^])\1+$")
 _SHORTCODES: Final = {
     "slight_smile": "🙂", "slight_frown": "🙁", "frowning2": "☹", "upside_down": "🙃",
     "rolling_eyes": "🙄", "thinking": "🤔", "hugging": "🤗", "vomiting": "🤮", "puke": "🤮",
@@ -90,32 +87,10 @@ _QQ_FACE = re.compile(r"\[(?:CQ|mirai):face[:,](?:id=)?([0-9]{1,4})[^\[\]]{0,40}
 _WORD_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 MAYBE_FACE: Final = (
-    r"[:=;：][\-'’^]?[()\[\]<>@*|/\\DPpOo3cCSs0（）]|[)(\]\[DxX][\-']?[:D]|</?3|\^|>|¬"
-    r"|[;TQqoO0\-=][_.\-]|(?i:[tq][aow][tq]|qqq|orz|otz|uwu|owo)|\[(?:CQ|mirai):face|:[A-Za-z0-9_+\-]+:"
-    r"|[(（][^()（）]{1,16}[)）]|[ㅠㅜ┻ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉´｀˘ㆆ＾]"
+    r"\[(?:CQ|mirai):face|:[A-Za-z0-9_+\-]+:|[(（][^()（）]{1,16}[)）]|\^.{1,3}\^"
+    r"|[ㅠㅜ┻ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉´｀˘ㆆ＾]"
 )
 """Matches, in RE2, every text in which ``name_faces`` may find something."""
-
-
-def _alternatives(table: dict[str, str]) -> str:
-    every = [sign for signs in table.values() for sign in signs.split()]
-    return "|".join(map(re.escape, sorted(every, key=len, reverse=True)))
-
-
-_EMOTICON = re.compile(
-    rf"(?:{_alternatives(_SIGNS)})(?![A-Za-z0-9/])"
-    rf"|(?<![A-Za-z0-9_)])(?:{_alternatives(_WORDS)})(?![A-Za-z0-9_(])"
-    rf"|(?<!\S)(?:{_alternatives(_ALONE)})(?!\S)"
-)
-_MEANING = {
-    sign: emoji
-    for table in (_SIGNS, _WORDS, _ALONE)
-    for emoji, signs in table.items()
-    for sign in signs.split()
-}
-_WIDE = re.compile(r"[:：]([（）])(?!\w)")
-
-
 _SAID: Final = {
     emoji: word
     for word, every in {
@@ -131,30 +106,37 @@ _SAID: Final = {
 }
 """Emoji that show an expression → a word for it that every model has learnt."""
 _LETTER_OR_DIGIT = re.compile(r"\w")
-_OTHER_SIGN = re.compile("[\ufe0e\ufe0f\u200d\U0001f3fb-\U0001f3ff]")
+_ANGRY_SIGNS = "|".join(re.escape(sign) for sign, emoji in _EMOTICONS.items() if emoji == ANGRY)
+_ANGRY_FACE = re.compile(
+    rf"[{''.join(sign for sign, word in _SAID.items() if word == 'angry')}]"
+    rf"|(?<!\w)(?:{_ANGRY_SIGNS})(?!\w)"
+)
+_LONGEST_BARE = 64  # characters: emoticons alone are short
+_MODIFIER = re.compile("[\ufe0e\ufe0f\u200d\U0001f3fb-\U0001f3ff]")
 
 
-def say_bare_emoji(text: str) -> str:
-    """Return words for the emoji of a text that has no others; any other text as it is.
+def say_faces(text: str) -> str:
+    """Return words for the emoji and emoticons of a text that has no others, and for angry ones.
 
-    Beside words emoji stay: said in words, too, they cost 2 to 12 points on GoEmotions and
-    SMP2020. Alone most are rare in every corpus, and an angry face was neutral.
+    Alone most are rare in every corpus, and an angry face was neutral: 88 such texts of EmoContext
+    are read right in 99 % instead of 90. Beside words they stay, since the models learnt them so:
+    emoji said in words as well cost 2 to 12 points on GoEmotions and SMP2020, and ``:)`` made an
+    emoji 7 on GoEmotions. Anger alone gained by a word (16.5 right instead of 14.5, of 20).
     """
-    if not text or _LETTER_OR_DIGIT.search(text):
-        return text
-    words = dict.fromkeys(_SAID[sign] for sign in text if sign in _SAID)
-    if not words:
-        return text
-    return f"{_OTHER_SIGN.sub('', text)} {' '.join(words)}"
+    if len(text) <= _LONGEST_BARE:
+        tokens = unicodedata.normalize("NFKC", text).split()
+        bare = " ".join(_EMOTICONS.get(_DRAWN_OUT.sub(r"\1", token), token) for token in tokens)
+        if not _LETTER_OR_DIGIT.search(bare):
+            words = dict.fromkeys(_SAID[sign] for sign in bare if sign in _SAID)
+            return f"{_MODIFIER.sub('', bare)} {' '.join(words)}" if words else text
+    return f"{text} angry" if _ANGRY_FACE.search(text) else text
 
 
 def name_faces(text: str) -> str:
-    """Replace faces of characters, shortcodes and QQ's faces by emoji."""
+    """Replace kaomoji, shortcodes and QQ's faces by emoji."""
     text = _QQ_FACE.sub(lambda found: f" {_QQ_FACES.get(int(found[1]), '')} ", text)
     text = _SHORTCODE.sub(_of_shortcode, text)
-    text = _KAOMOJI.sub(_of_kaomoji, text)
-    text = _WIDE.sub(lambda found: ":(" if found[1] == "（" else ":)", text)
-    return _EMOTICON.sub(lambda found: f" {_MEANING[found[0]]} ", text)
+    return _KAOMOJI.sub(_of_kaomoji, text)
 
 
 def _of_shortcode(found: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import model_serving.text.net  # noqa: F401 - registers ``mean_bert``
 from model_serving.card import ModelCard
 from model_serving.front_end import Inputs, Prepared, rows_with_payload
-from model_serving.text.emoticons import say_bare_emoji
+from model_serving.text.emoticons import say_faces
 from model_serving.text.language import EMOJI, Language, language_share, load_identifier, name_emoji
 from model_serving.text.reading import respell, text_for_model
 from schemas.errors import QualityCode
@@ -40,7 +40,7 @@ class Reader:
 
     def read(self, text: str) -> str:
         """Return the text with known words, and no more of it than can be read."""
-        words = respell(say_bare_emoji(_truncate(text)), self._words)
+        words = respell(say_faces(_truncate(text)), self._words)
         return name_emoji(words, self._unknown)[:_LONG_TEXT]
 
     def read_all(self, texts: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ _ANY_NUMBER: Final = "0000"
 
 _NAMED = "|".join(PLACEHOLDERS)
 _UNUSUAL: Final = (
-    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|//|\[(?:CQ|mirai):|(?m:^-{{2,}}|wrote:|说[:：])|{MAYBE_FACE}"
+    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|\[(?:CQ|mirai):|(?m:^-{{2,}}|wrote:|说[:：])|{MAYBE_FACE}"
 )
 """Matches, in RE2, every text that may not be read as it is."""
 
@@ -45,8 +45,7 @@ _QUOTED_LINE = re.compile(
 _QUOTED_ABOVE = re.compile(r"\A「[^」]*」\s*\n(?:[ \t]*[\-–—]){4,}[ \t]*\n")
 _QUOTED_BELOW = re.compile(
     r"^(?:On .{4,120} wrote:|.{2,60}写道[:：]"
-    r"|-{2,} ?(?:Original Message|Forwarded message|原始邮件|转发的邮件) ?-{2,})[ \t]*$.*"
-    r"|//[ \t]*(?:@|<handle>).*",
+    r"|-{2,} ?(?:Original Message|Forwarded message|原始邮件|转发的邮件) ?-{2,})[ \t]*$.*",
     re.MULTILINE | re.DOTALL,
 )
 _REPLY_TO = re.compile(
@@ -65,7 +64,7 @@ _REPEATED_LETTER = re.compile(r"([A-Za-z])\1{2,}")
 _DRAWN_OUT_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]*?([A-Za-z])\1{2}[A-Za-z]*")
 _MOST_RUNS = 4
 _LEET_WORD = re.compile(r"(?<![\w$])[a-z$][a-z]*[0134570$][a-z0134570$]*(?![\w$])", re.IGNORECASE)
-_LEAST_LEET = 4  # letters: of shorter words too many are units and names, such as 3am and ps5
+_LEAST_WORD = 4  # letters: of shorter words too many are units and names, such as 3am and ps5
 _LEET: Final = str.maketrans("013457$", "oieasts")
 _SPACE = re.compile(r"\s+")
 
@@ -84,7 +83,8 @@ def text_for_model(text: pa.Array) -> pa.Array:
 
 def _read(text: str) -> str:
     own = _QUOTED_BELOW.sub("", _QUOTED_ABOVE.sub("", _QUOTED_BLOCK.sub(" ", text)))
-    own = _REPLY_TO.sub("", _QUOTED_LINE.sub("", own))
+    own = _QUOTED_LINE.sub("", own)
+    own = _REPLY_TO.sub("", own if own.strip() else text)
     own = name_faces(_MARKUP.sub(" ", own))
     own = _MARKS.sub(" ", _HASHTAG.sub(lambda tag: _NEXT_WORD.sub(" ", tag[0]), own))
     return own if own == text else _SPACE.sub(" ", own).strip()
@@ -93,8 +93,8 @@ def _read(text: str) -> str:
 def respell(text: str, words: Collection[str]) -> str:
     """Return the text with words drawn out and with digits for letters as one of ``words``.
 
-    ``soooo`` and ``h4te`` are rare pieces to a tokenizer. What resembles no word stays, but for
-    letters beyond the second in a row.
+    ``haaate`` and ``h4te`` are rare pieces to a tokenizer. What resembles no word of four letters
+    stays: ``noooo`` says more than ``no``, and the models learnt it.
     """
     if _LEET_WORD.search(text):
         text = _LEET_WORD.sub(lambda found: _without_digits(found[0], words), text)
@@ -105,18 +105,19 @@ def respell(text: str, words: Collection[str]) -> str:
 
 def _without_digits(word: str, words: Collection[str]) -> str:
     plain = word.lower().translate(_LEET)
-    is_word = len(plain) >= _LEAST_LEET and plain in words and word.lower() not in words
+    is_word = len(plain) >= _LEAST_WORD and plain in words and word.lower() not in words
     return plain if is_word else word
 
 
 def _shortened(word: str, words: Collection[str]) -> str:
-    """Return the word with each letter that stands thrice and more once or twice, as is known."""
+    """Return the known word with each letter that is repeated twice and more once or twice."""
     parts = _REPEATED_LETTER.split(word)  # between runs, and the letter of each run
     runs = len(parts) // 2
     for often in product((2, 1), repeat=runs) if runs <= _MOST_RUNS else ():
         letters = [parts[0]]
         for run, times in enumerate(often):
             letters += [parts[2 * run + 1] * times, parts[2 * run + 2]]
-        if (found := "".join(letters)).lower() in words:
+        found = "".join(letters)
+        if len(found) >= _LEAST_WORD and found.lower() in words:
             return found
-    return _REPEATED_LETTER.sub(r"\1\1", word)
+    return word

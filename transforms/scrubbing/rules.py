@@ -52,7 +52,6 @@ _PLATFORM = (
     r"|(?:my|我的|游戏|game|user|player) ?(?:id|name))"
 )
 _NUMBER_OF = r"(?i: ?(?:号码|号|账号|帐号|好友代码|好友码|id|[:=])(?: ?(?:是|为|is|[:=]))? ?)"
-_HAN = r"[\x{4E00}-\x{9FFF}]"
 _ACCOUNT = rf"(?:{_MESSENGER}|{_PLATFORM})"
 _NUMBERED = (
     r"(?i:uid|\bid|我的id|游戏id|荣耀id|学号|工号|员工号|会员号|好友代码|好友码|friend code)"
@@ -125,29 +124,30 @@ HANDLES: Final = Rules(  # all addresses are blanked: the @ of one is not that o
         Rule("handle", r"@[0-9]{5,20}", after=_TO),
         Rule(
             "handle",
-            r"(?:[0-9_.\-]*[A-Za-z][A-Za-z0-9_.\-]*|[\x{4E00}-\x{9FFF}]+)#[0-9]{4,6}",
-            after=_TO,
+            r"[0-9_.\-]*[A-Za-z][A-Za-z0-9_.\-]*#[0-9]{4,6}",
+            r"^|[^A-Za-z0-9_.\-#]",  # Weibo's topics have # on both sides: #KPL#2020
+            _TO,
         ),
     ),
 )
 _KEYWORD = rf"{_QQ}|{_ACCOUNT}|{_PAPER}|{_PAYMENT}|{_NUMBERED}{_IS}[0-9０-９]"
 _NAME_AND_DIGITS = (
-    r"(?:live:)?[A-Za-z][A-Za-z.\-]{2,30}[0-9_][A-Za-z0-9_.\-]{0,30}"
-    r"|[A-Za-z][A-Za-z]?[0-9_][A-Za-z0-9_]{2,30}"
+    r"(?:live:)?[A-Za-z][A-Za-z.\-][A-Za-z.\-]+[0-9_][A-Za-z0-9_.\-]*"
+    r"|[A-Za-z][A-Za-z]?[0-9_][A-Za-z0-9_][A-Za-z0-9_]+"
 )
 ACCOUNTS: Final = (
     Rules(rf"{_QQ}{_IS}[1-9]", (Rule("id", r"[1-9][0-9]{4,11}", _QQ + _IS, _TO),)),
     Rules(
-        rf"{_ACCOUNT}{_IS}[A-Za-z0-9]|wxid_",
+        rf"{_ACCOUNT}|wxid_",
         (
             Rule("id", _NAME_AND_DIGITS, _ACCOUNT + _IS),
             Rule("id", r"[0-9]{6,11}", _MESSENGER + _IS),
             Rule(
                 "id",
-                r"[A-Za-z][A-Za-z0-9_.\-]{4,30}[A-Za-z0-9_]|[0-9]{5,20}",
+                r"[A-Za-z][A-Za-z0-9_.\-]{4}[A-Za-z0-9_.\-]*[A-Za-z0-9_]|[0-9]{5}[0-9]*",
                 _ACCOUNT + _NUMBER_OF,
             ),
-            Rule("id", r"wxid_[a-z0-9]{6,30}"),
+            Rule("id", r"wxid_[a-z0-9]+"),
         ),
     ),
     Rules(rf"{_NUMBERED}{_IS}[0-9]", (Rule("id", r"[0-9]{6,20}", _NUMBERED + _IS, _TO),)),
@@ -163,12 +163,12 @@ ACCOUNTS: Final = (
 MENTIONS: Final = Rules(
     r"<[@#!]|(?i:<at\b)|\[(?:CQ|mirai):|(?:^|[^A-Za-z0-9_/.])/?u/",
     (
-        Rule("handle", r"<[@#][!&]?[A-Za-z0-9]{5,25}(?:\|[^<>|]{0,80})?>"),
-        Rule("handle", r"<!subteam\^[A-Za-z0-9]+(?:\|[^<>|]{0,80})?>"),
-        Rule("handle", r"(?i:<at\b)[^<>]{0,80}>[^<>]{1,80}(?i:</at>)"),
-        Rule("handle", r"\[(?:CQ|mirai):at[:,][^\[\]]{0,200}\]"),
-        Rule("link", r"\[(?:CQ|mirai):(?:[b-eg-z]|a[^t\[\]]|f[^a\[\]])[^\[\]]{0,900}\]"),
-        Rule("handle", r"/?u/[A-Za-z0-9_\-]{3,20}", r"^|[^A-Za-z0-9_/.]"),
+        Rule("handle", r"<[@#][!&]?[A-Za-z0-9]{5}[A-Za-z0-9]*(?:\|[^<>|]*)?>"),
+        Rule("handle", r"<!subteam\^[A-Za-z0-9]+(?:\|[^<>|]*)?>"),
+        Rule("handle", r"(?i:<at\b)[^<>]*>[^<>]+(?i:</at>)"),
+        Rule("handle", r"\[(?:CQ|mirai):at[:,][^\[\]]*\]"),
+        Rule("link", r"\[(?:CQ|mirai):(?:[b-eg-z]|a[^t\[\]]|f[^a\[\]])[^\[\]]*\]"),
+        Rule("handle", r"/?u/[A-Za-z0-9_\-]{3}[A-Za-z0-9_\-]*", r"^|[^A-Za-z0-9_/.]"),
     ),
 )
 DIGITS: Final = rf"[0-9](?:{_BETWEEN}[0-9]){{6}}"

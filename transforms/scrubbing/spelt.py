@@ -42,16 +42,22 @@ INTERNET_ADDRESSES: Final = (
 )
 """Matches, in RE2, every row that may have an address of IPv4, IPv6 or of a network card."""
 
-_NUMERAL = f"[0-9{CHINESE_NUMERALS}]"
+_NUMERAL = f"[{CHINESE_NUMERALS}]"
+_BETWEEN = r"[ ,.，、\-]{0,2}"
+_LEAST_MIXED = 2  # Chinese numerals among other digits: 2015一岁 is a date and a word
 _NUMBER_WORD = (
     r"(?:(?:double|triple)[ \-])?(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|[0-9])"
 )
 NUMERALS: Final = (
-    rf"{_NUMERAL}(?:[ ,.，、\-]{{0,2}}{_NUMERAL}){{{LEAST_SPELT - 1}}}"
-    rf"|(?i:\b{_NUMBER_WORD}(?:[ ,.\-]{{1,2}}{_NUMBER_WORD}){{5}})"
+    rf"{_NUMERAL}[ ,.，、\-]*{_NUMERAL}[ ,.，、\-]*{_NUMERAL}"
+    rf"|[0-9]{_NUMERAL}+[0-9]|[0-9]{{3}}{_NUMERAL}{{2}}"
+    rf"|(?i:\b{_NUMBER_WORD}[ ,.\-]+{_NUMBER_WORD}[ ,.\-]+{_NUMBER_WORD})"
 )
 """Matches, in RE2, every row that may have a number in Chinese numerals or English words."""
-_IN_CHINESE = re.compile(rf"{_NUMERAL}(?:[ ,.，、\-]{{0,2}}{_NUMERAL}){{{LEAST_SPELT - 1},}}")
+_IN_CHINESE = re.compile(
+    rf"(?<![0-9]){_NUMERAL}(?:{_BETWEEN}{_NUMERAL}){{{LEAST_SPELT - 1},}}(?![0-9])"
+    rf"|[0-9{CHINESE_NUMERALS}]{{{LEAST_SPELT},}}"
+)
 _IN_ENGLISH = re.compile(
     rf"\b{_NUMBER_WORD}(?:[ ,.\-]{{1,2}}{_NUMBER_WORD}){{5,}}\b", re.IGNORECASE
 )
@@ -104,7 +110,9 @@ def _is_ipv6(text: str) -> bool:
 def spelt_numbers(text: str) -> Iterator[Stretch]:
     """Yield where seven digits and more stand in words; who counts or laughs tells no number."""
     for match in _IN_CHINESE.finditer(text):
-        if not match[0].isascii() and _tells(match[0].translate(_CHINESE)):
+        digits = match[0].translate(_CHINESE)
+        changed = sum(a != b for a, b in zip(match[0], digits, strict=True))
+        if changed >= _LEAST_MIXED and _tells(digits):
             yield match.span()
     for match in _IN_ENGLISH.finditer(text):
         words = re.findall(r"[a-z]+|[0-9]", match[0].lower())
