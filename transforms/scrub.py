@@ -61,10 +61,12 @@ from transforms.scrubbing.spelt import (
     NUMERALS,
     OTHER_DIGITS,
     SPELT_ADDRESSES,
+    TAGS,
     ascii_digits,
     internet_addresses,
     spelt_addresses,
     spelt_numbers,
+    tags,
 )
 from transforms.stage import Outputs, run_stage
 
@@ -145,6 +147,7 @@ def _find(text: pa.Array, phones: Phones) -> Spans:
     found = [*_match_rules(text, LINKS), *_match_rules(text, EMAILS)]
     found += [_check_found(text, SPELT_ADDRESSES, spelt_addresses, "email")]
     found += _match_rules(text, MENTIONS)
+    found += [_check_found(text, TAGS, tags, "handle")]
     found += _match_rules(text, DOMAINS, _without_found(text, found))
     addresses = join_spans(found)
     handles = _match_rules(text, HANDLES, _without_found(text, found))

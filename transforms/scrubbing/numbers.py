@@ -66,7 +66,8 @@ def cards(text: str) -> Iterator[Stretch]:
     """
     for match in _CARD.finditer(text):
         number = match[0]
-        is_id = len(number) >= _LEAST_ID and len(set(number)) > 2 and not is_counting(list(number))
+        is_id = len(number) >= _LEAST_ID and text[match.start() - 1 : match.start()] != "-"
+        is_id = is_id and len(set(number)) > 2 and not is_counting(list(number))
         if is_id or (luhn.is_valid(number) and not _is_word(number)):
             yield match.span()
 

@@ -39,17 +39,18 @@ CHINESE_NUMERALS: Final = "〇零一二三四五六七八九幺壹贰叁肆伍�
 """The digits in Chinese, for a class: 0 twice, 1 to 9, 1 on the telephone, 1 to 9 on a bill."""
 _IS = (
     r"(?i:(?: ?(?:号码|群号|号|群|账号|帐号|同号|好友代码|好友码|user ?id|id|number|no\.?"
-    r"|username|name|handle|tag|code|#))?[吧呢啊呀]?(?: ?(?:是|为|叫|is|[:=：＝])){0,2} ?)"
+    r"|username|user|name|handle|tag|code|#))?[吧呢啊呀]?(?: ?(?:是|为|叫|is|[:=：＝])){0,2} ?)"
 )
-_QQ = r"(?i:qq|扣扣|企鹅|球球|加q|\bq群|\bq号)"
+_QQ = r"(?i:qq|扣扣|企鹅|🐧|球球|加q|\bq群|\bq号|\bq[:：])"
 _MESSENGER = (
-    r"(?i:微信|薇信|威信|徽信|v信|wechat|weixin|\bvx|\bwx|discord|telegram|insta(?:gram)?\b|snapchat"
-    r"|whatsapp|加(?:我|个|一下|下)?(?:v|微|薇|威|卫星)|[+➕] ?(?:v|微|薇|威))"
+    r"(?i:微[ .·]?信|薇信|威信|徽信|v信|wei ?xin|wechat|\bvx|\bwx|discord|telegram"
+    r"|insta(?:gram)?\b|snapchat|whatsapp|加 ?(?:我|个|一下|下)? ?(?:v|微|薇|威|卫星)"
+    r"|[+➕] ?(?:v|微|薇|威)|\bv[❤♥:：]|🛰)"
 )
 _PLATFORM = (
     r"(?i:\b(?:ig|tg|ins|snap|kik|psn|disc|btag|epic|skype|line id|gamertag|xbox|steam|twitch"
     r"|tiktok)\b|battle\.?net|steam好友|抖音|快手|小红书|b站|微博"
-    r"|(?:my|我的|游戏|game|user|player) ?(?:id|name))"
+    r"|(?:my|我的|游戏|game|user|player) ?(?:id|name)|\b(?:add|follow|snap|find) me\b)"
 )
 _NUMBER_OF = r"(?i: ?(?:号码|号|账号|帐号|好友代码|好友码|id|[:=])(?: ?(?:是|为|is|[:=]))? ?)"
 _ACCOUNT = rf"(?:{_MESSENGER}|{_PLATFORM})"
@@ -60,7 +61,7 @@ _PAYMENT = r"(?i:银行卡|卡号|信用卡|储蓄卡|(?:card|account) (?:number
 _PAPER = r"(?i:身份证|护照|passport|\bssn|social security|\bid card)"
 # No word of it may be that of a placeholder: <phone> would make a phone of the next number.
 _CALL = (
-    r"(?i:电话|手机|座机|致电|whatsapp"
+    r"(?i:电话|手机|座机|致电|📞|☎|📱|whatsapp"
     r"|(?:^|[^<0-9A-Za-z_])(?:call|phone|tel|mobile|cell|ring|text))"
 )
 _MONTH_DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
@@ -118,19 +119,14 @@ DOMAINS: Final = Rules(  # links and e-mail addresses are blanked: what is left,
     ),
 )
 HANDLES: Final = Rules(  # all addresses are blanked: the @ of one is not that of a handle
-    "@|#[0-9]{4}",
+    "@",
     (
         Rule("handle", rf"@[0-9_]*[^0-9{_NO_NAME}](?:[.\-]?[^{_NO_NAME}])*"),
         Rule("handle", r"@[0-9]{5,20}", after=_TO),
-        Rule(
-            "handle",
-            r"[0-9_.\-]*[A-Za-z][A-Za-z0-9_.\-]*#[0-9]{4,6}",
-            r"^|[^A-Za-z0-9_.\-#]",  # Weibo's topics have # on both sides: #KPL#2020
-            _TO,
-        ),
     ),
 )
 _KEYWORD = rf"{_QQ}|{_ACCOUNT}|{_PAPER}|{_PAYMENT}|{_NUMBERED}{_IS}[0-9０-９]"
+_SIGNS = r"[^A-Za-z0-9<.!?;。！？；\n\x01\x{3400}-\x{9FFF}]*"
 _NAME_AND_DIGITS = (
     r"(?:live:)?[A-Za-z][A-Za-z.\-][A-Za-z.\-]+[0-9_][A-Za-z0-9_.\-]*"
     r"|[A-Za-z][A-Za-z]?[0-9_][A-Za-z0-9_][A-Za-z0-9_]+"
@@ -140,7 +136,7 @@ ACCOUNTS: Final = (
     Rules(
         rf"{_ACCOUNT}|wxid_",
         (
-            Rule("id", _NAME_AND_DIGITS, _ACCOUNT + _IS),
+            Rule("id", _NAME_AND_DIGITS, _ACCOUNT + _IS + _SIGNS),
             Rule("id", r"[0-9]{6,11}", _MESSENGER + _IS),
             Rule(
                 "id",
@@ -208,7 +204,7 @@ NUMBERS: Final = Rules(
         ),
         Rule(
             "phone",
-            rf"[0-9]{{3,4}}{_SEP}[0-9]{{4}}|[0-9]{{7,11}}",
+            rf"[0-9]{{3,4}}{_SEP}[0-9]{{4}}|[0-9]{{7,11}}|[0-9](?:{_SEP}[0-9]){{6,10}}",
             rf"{_CALL}[^0-9<{BLANK}]{{0,12}}",
             _TO,
         ),
@@ -218,6 +214,7 @@ NUMBERS: Final = Rules(
             _FROM,
             r",? ?(?i:is|是)? ?(?i:my|我的?)? ?(?i:phone|cell|mobile|手机|电话)",
         ),
+        Rule("id", r"STEAM_[0-9]:[0-9]:[0-9]+"),
         Rule("id", r"(?i:sw)-[0-9]{4}-[0-9]{4}-[0-9]{4}", after=_TO),
     ),
 )

@@ -16,8 +16,8 @@ from transforms.scrubbing.spans import Stretch
 LEAST_SPELT: Final = 7
 """Digits of the shortest number that is taken for a phone number because it is spelt out."""
 
-_AT = r"(?:\s?[\[({<]\s?at\s?[\])}>]\s?|\s?艾特\s?|\s?@\s?)"
-_DOT = r"(?:\s?[\[({<]\s?dot\s?[\])}>]\s?|\sdot\s|\s?点\s?|\s?。\s?|\.)"
+_AT = r"(?:[_\-]at[_\-]|\s?[\[({<]\s?at\s?[\])}>]\s?|\s?艾特\s?|\s?@\s?)"
+_DOT = r"(?:[_\-]dot[_\-]|\s?[\[({<]\s?dot\s?[\])}>]\s?|\sdot\s|\s?点\s?|\s?。\s?|\.)"
 _NAME = r"(?<![A-Za-z0-9._+\-])[A-Za-z0-9][A-Za-z0-9._+\-]{0,63}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9\-]{0,62}"
 _END = rf"(?:{TOP_DOMAINS})(?![A-Za-z0-9])"
@@ -26,8 +26,35 @@ _ADDRESS = re.compile(
     rf"{_HOST}(?:{_DOT}{_HOST}){{0,4}}{_DOT}{_END}",
     re.IGNORECASE,
 )
-SPELT_ADDRESSES: Final = r"(?i:\bdot\b|艾特|点 ?(?:com|cn|net|org)|@[^ ]*。|[\[({<] ?at ?[\])}>])"
+SPELT_ADDRESSES: Final = (
+    r"(?i:\bdot\b|[_\-]dot[_\-]|艾特|点 ?(?:com|cn|net|org)|@[^ ]*。|[\[({<] ?at ?[\])}>])"
+)
 """Matches, in RE2, every row that may have an e-mail address spelt out."""
+
+_TAG = re.compile(r"(?<![A-Za-z0-9_.\-#])([0-9_.\-]*[A-Za-z][A-Za-z0-9_.\-]*)#[0-9]{4,6}(?![0-9])")
+_NUMBERED_THINGS: Final = frozenset(
+    [
+        "room",
+        "issue",
+        "pr",
+        "gh",
+        "bug",
+        "ticket",
+        "task",
+        "case",
+        "no",
+        "number",
+        "item",
+        "order",
+        "page",
+        "ep",
+        "episode",
+        "track",
+        "lot",
+    ]
+)
+TAGS: Final = r"[A-Za-z0-9_.\-]#[0-9]{4}"
+"""Matches, in RE2, every row that may have a name with a number; # on both sides is a topic's."""
 
 _PART = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
 _IPV4 = re.compile(rf"(?<![0-9.])(?:{_PART}\.){{3}}{_PART}(?![0-9]|\.[0-9])")
@@ -85,6 +112,13 @@ def spelt_addresses(text: str) -> Iterator[Stretch]:
     """Yield where an e-mail address is spelt out: jo at example dot com, jo艾特example点com."""
     for match in _ADDRESS.finditer(text):
         yield match.span()
+
+
+def tags(text: str) -> Iterator[Stretch]:
+    """Yield where a name with a number stands, as Discord and Battle.net give them: nova#4821."""
+    for match in _TAG.finditer(text):
+        if match[1].lower() not in _NUMBERED_THINGS:
+            yield match.span()
 
 
 def internet_addresses(text: str) -> Iterator[Stretch]:
