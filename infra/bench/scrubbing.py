@@ -142,8 +142,8 @@ what people write in other ways is found less often.
 | `<id>` | accounts and user numbers that stand after the name of a messenger or platform |
 
 Not attempted: names of people, places and schools, street addresses, birthdays, licence plates,
-accounts with no platform named beside them, numbers split over several messages, and what is in
-other languages than English and Chinese.
+accounts with no platform named beside them, text broken up letter by letter, numbers split over
+several messages, and what is in other languages than English and Chinese.
 """
 
 

@@ -34,11 +34,14 @@ _ANY_NUMBER: Final = "0000"
 
 _NAMED = "|".join(PLACEHOLDERS)
 _UNUSUAL: Final = (
-    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|\[(?:CQ|mirai):|(?m:^-{{2,}}|wrote:|说[:：])|{MAYBE_FACE}"
+    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|\[/?[A-Za-z]|(?m:^-{{2,}}|wrote:|说[:：])|{MAYBE_FACE}"
 )
 """Matches, in RE2, every text that may not be read as it is."""
 
-_QUOTED_BLOCK = re.compile(r"<(mx-reply|blockquote)\b[^<>]*>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_QUOTED_BLOCK = re.compile(
+    r"<(mx-reply|blockquote)\b[^<>]*>.*?</\1>|\[quote[^\[\]]{0,80}\].*?\[/quote\]",
+    re.DOTALL | re.IGNORECASE,
+)
 _QUOTED_LINE = re.compile(
     r"^[ \t]*[>＞](?![:;=][\-']?[()\[\]|/@3cC<]|[_.\-wox]{0,2}[<＜]).*$", re.MULTILINE
 )
@@ -56,13 +59,22 @@ _MARKUP = re.compile(
     r"|<[@#!][^<>\s]{1,80}>|<t:[0-9]{1,12}(?::[tTdDfFR])?>"
     r"|\[(?:CQ|mirai):(?!face)[^\[\]]{0,400}\]"
     r"|</?(?:p|div|br|span|b|i|u|s|em|strong|del|at|a|img|font|code|pre|li|ul|ol)(?:\s[^<>]{0,400})?/?>"
+    r"|\[/?(?:b|i|u|s|url|img|color|size|spoiler|code)(?:=[^\[\]]{0,200})?\]"
 )
-_MARKS = re.compile(r"[#＃]|\*+|~~|\|\||`+")
+_MARKS = re.compile(r"[#＃]|(?<![\w*])\*+|\*+(?![\w*])|~~|\|\||`+")  # the star of f*ck is a letter
 _HASHTAG = re.compile(r"[#＃]\w{2,}")
 _NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|_")
 _REPEATED_LETTER = re.compile(r"([A-Za-z])\1{2,}")
 _DRAWN_OUT_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]*?([A-Za-z])\1{2}[A-Za-z]*")
 _MOST_RUNS = 4
+_SPACED_OUT = re.compile(r"(?<![A-Za-z])(?:[A-Za-z][ .\-_]){3,40}[A-Za-z](?![A-Za-z])")
+_MASKED_WORD = re.compile(r"(?<![\w*])[A-Za-z]+[*#!]{1,4}[A-Za-z]+(?![\w*])")
+_MASKED: Final = [
+    "fuck", "fucks", "fucked", "fucking", "fucker", "shit", "shitty", "bullshit", "bitch",
+    "bitches", "asshole", "bastard", "dick", "cunt", "damn", "piss", "pissed", "hell", "kill",
+    "suck", "sucks", "hate",
+]  # fmt: skip
+_ALONE = frozenset("aiu")  # letters that are words by themselves
 _LEET_WORD = re.compile(r"(?<![\w$])[a-z$][a-z]*[0134570$][a-z0134570$]*(?![\w$])", re.IGNORECASE)
 _LEAST_WORD = 4  # letters: of shorter words too many are units and names, such as 3am and ps5
 _LEET: Final = str.maketrans("013457$", "oieasts")
@@ -91,7 +103,7 @@ def _read(text: str) -> str:
 
 
 def respell(text: str, words: Collection[str]) -> str:
-    """Return the text with words drawn out and with digits for letters as one of ``words``.
+    """Return the text with words drawn out, spaced out and in digits as one of ``words``.
 
     ``haaate`` and ``h4te`` are rare pieces to a tokenizer. What resembles no word of four letters
     stays: ``noooo`` says more than ``no``, and the models learnt it.
@@ -100,6 +112,10 @@ def respell(text: str, words: Collection[str]) -> str:
         text = _LEET_WORD.sub(lambda found: _without_digits(found[0], words), text)
     if _DRAWN_OUT_WORD.search(text):
         text = _DRAWN_OUT_WORD.sub(lambda found: _shortened(found[0], words), text)
+    if _MASKED_WORD.search(text):
+        text = _MASKED_WORD.sub(lambda found: _unmasked(found[0]), text)
+    if _SPACED_OUT.search(text):
+        text = _SPACED_OUT.sub(lambda found: _joined(found[0], words), text)
     return text
 
 
@@ -121,3 +137,29 @@ def _shortened(word: str, words: Collection[str]) -> str:
         if len(found) >= _LEAST_WORD and found.lower() in words:
             return found
     return word
+
+
+def _unmasked(word: str) -> str:
+    """Return ``f*ck`` and ``sh!t`` in full; a sign stands for one letter or more."""
+    pattern = re.compile(re.sub(r"[*#!]+", "[a-z]{1,4}", word.lower()))
+    return next((found for found in _MASKED if pattern.fullmatch(found)), word)
+
+
+def _joined(spaced: str, words: Collection[str]) -> str:
+    """Return ``I h a t e y o u`` as the fewest words that it can be cut into, or as it is."""
+    letters = re.sub("[^A-Za-z]", "", spaced)
+    cuts: list[tuple[str, ...] | None] = [()]
+    for end in range(1, len(letters) + 1):
+        found = [
+            (*before, letters[start:end])
+            for start, before in enumerate(cuts)
+            if before is not None and _is_word(letters[start:end].lower(), words)
+        ]
+        cuts.append(min(found, key=len) if found else None)
+    whole = cuts[-1]
+    is_text = whole is not None and max(map(len, whole)) >= _LEAST_WORD
+    return " ".join(whole) if whole is not None and is_text else spaced
+
+
+def _is_word(part: str, words: Collection[str]) -> bool:
+    return part in words if len(part) > 1 else part in _ALONE

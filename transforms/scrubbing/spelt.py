@@ -21,8 +21,9 @@ _DOT = r"(?:[_\-]dot[_\-]|\s?[\[({<]\s?dot\s?[\])}>]\s?|\sdot\s|\s?点\s?|\s?。
 _NAME = r"(?<![A-Za-z0-9._+\-])[A-Za-z0-9][A-Za-z0-9._+\-]{0,63}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9\-]{0,62}"
 _END = rf"(?:{TOP_DOMAINS})(?![A-Za-z0-9])"
+_NO_HOST = r"(?:the|this|that|a|an|my|your|our|his|her|their|every|some|all)\s"
 _ADDRESS = re.compile(
-    rf"{_NAME}(?:{_AT}|\sat\s(?!(?:the|this|that|a|an|my|your|our|his|her|their|every|some|all)\s)(?=[^.。点]+\sdot\s))"
+    rf"{_NAME}(?:{_AT}|\sat\s(?!{_NO_HOST})(?=[^.。点]{{1,80}}\sdot\s))"
     rf"{_HOST}(?:{_DOT}{_HOST}){{0,4}}{_DOT}{_END}",
     re.IGNORECASE,
 )

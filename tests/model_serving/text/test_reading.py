@@ -1,5 +1,7 @@
 """A recogniser reads the writer's own words, and signs as what they mean."""
 
+from time import process_time
+
 import pyarrow as pa
 import pytest
 
@@ -19,6 +21,8 @@ def read(text: str) -> str:
         ("#happy ＃开心# day", "happy 开心 day"),
         ("#SoHappyToday #so_sad", "So Happy Today so sad"),
         ("<id><phone> <email>", ""),
+        ("[b]so[/b] [url=x]sad[/url]", "so sad"),
+        ("a*b f*ck *sighs*", "a*b f*ck sighs"),
         ("a < b <them>", "a < b <them>"),
         ("<p>so <b>sad</b></p>", "so sad"),
         ("so **very** ~~bad~~ `good`", "so very bad good"),
@@ -40,6 +44,7 @@ def test_placeholders_and_markup_are_not_read(text: str, expected: str) -> None:
         ("yes\nOn Mon, Nov 30, 2026 at 6:00 PM Bob <email> wrote:\n> no", "yes"),
         ("yes\n-----Original Message-----\nno", "yes"),
         ("<mx-reply><blockquote>bad</blockquote></mx-reply>good", "good"),
+        ("[quote=bob]bad[/quote]good", "good"),
         ("RT <handle>: so sad", "so sad"),
         ("回复<handle>：真好", "真好"),
         ("1 > 2 is wrong", "1 > 2 is wrong"),
@@ -60,6 +65,9 @@ def test_words_of_others_are_not_read(text: str, expected: str) -> None:
         ("😡", ["(╯°□°)╯︵ ┻━┻", "ಠ益ಠ", "(╬ಠ益ಠ)", "(｀Д´)", "(ノ`Д´)ノ", "(╯‵□′)╯︵┻━┻"]),
         ("😡", [":rage:", "[CQ:face,id=11]"]),
         ("😲", ["(⊙_⊙)", "(O_O)", "Σ(ﾟДﾟ)"]),
+        ("😭", ["(；′⌒`)", "( ´･ω･)", "(｡ŏ﹏ŏ)", "o(╥﹏╥)o"]),
+        ("😊", ["(๑•̀ㅂ•́)و✧", "＼(＾▽＾)／"]),
+        ("🤷", ["¯\\_(ツ)_/¯"]),
         ("😱", ["(((( ;ﾟДﾟ)))", ":scream:", "[CQ:face,id=26]"]),
         ("❤", [":heart:"]),
         ("😒", ["(-_-)", "(￣ヘ￣)"]),
@@ -97,12 +105,15 @@ def test_what_only_looks_like_a_face_stays(text: str) -> None:
         ("HAAAATE", "HATE"),
         ("xaaaay zzzzz", "xaaaay zzzzz"),
         ("I h4t3 this n00b", "I hate this noob"),
+        ("I h a t e y o u", "I hate you"),
+        ("H A T E it, U S A", "HATE it, U S A"),
+        ("f*ck this, f**k off, sh!t, no!t", "fuck this, fuck off, shit, no!t"),
         ("covid19 mp3 ps5 3am 10k b2b 2nd", "covid19 mp3 ps5 3am 10k b2b 2nd"),
         ("哈哈哈哈", "哈哈哈哈"),
     ],
 )
 def test_words_drawn_out_and_in_digits_become_known_ones(text: str, expected: str) -> None:
-    words = {"hate", "noob", "so", "happy", "good", "cool", "hello", "this", "love"}
+    words = {"hate", "noob", "you", "so", "happy", "good", "cool", "hello", "this", "love"}
     assert respell(text, words) == expected
 
 
@@ -136,3 +147,26 @@ def test_faces_alone_are_said_in_words(text: str, expected: str) -> None:
 def test_rows_keep_their_place() -> None:
     column = pa.array([None, "#a", "b", None, "> c"])
     assert text_for_model(column.slice(1, 4)).to_pylist() == ["a", "b", None, "> c"]
+
+
+def test_no_long_text_takes_long_to_read() -> None:
+    """The worst known takes 5 times as long as an ordinary one."""
+
+    def cost(piece: str, first: str = "") -> float:
+        column, spent = pa.array([(first + piece * 4000)[:4000]]), []
+        for _ in range(3):
+            started = process_time()
+            (text,) = text_for_model(column).to_pylist()
+            respell(say_faces(text), {"hate"})
+            spent.append(process_time() - started)
+        return min(spent)
+
+    ordinary = cost("I am so happy (really) #today :smile: 你好，我很开心。 ")
+    hostile = [
+        cost("!", "(^_^)"), cost("(", "(^_^)"), cost("(a"), cost(":a"), cost("::"), cost("<p "),
+        cost("<blockquote>"), cost("[quote]"), cost("> "), cost("\n>"), cost("On a\n"),
+        cost("「", "「"),
+        cost("[CQ:"), cost("&amp;"), cost("a"), cost("ab"), cost("aaab"), cost("a4"), cost("a "),
+        cost("f*"), cost("*", "a"), cost("#a"), cost("_a"), cost("<@"), cost("ㅠ"), cost("´"),
+    ]  # fmt: skip
+    assert max(hostile) < 40 * ordinary
