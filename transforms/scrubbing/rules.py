@@ -54,8 +54,9 @@ _PLATFORM = (
 )
 _NUMBER_OF = r"(?i: ?(?:号码|号|账号|帐号|好友代码|好友码|id|[:=])(?: ?(?:是|为|is|[:=]))? ?)"
 _ACCOUNT = rf"(?:{_MESSENGER}|{_PLATFORM})"
-_NUMBERED = (
-    r"(?i:uid|\bid|我的id|游戏id|荣耀id|学号|工号|员工号|会员号|好友代码|好友码|friend code)"
+_NUMBERED = r"(?i:uid|\bid|我的id|游戏id|荣耀id|学号|工号|会员号|好友代码|好友码|friend code)"
+_ID_AND_MORE = (
+    r"(?i:uid|\bid[^A-Za-z]|我的id|游戏id|荣耀id|学号|工号|会员号|好友代码|好友码|friend code)"
 )
 _PAYMENT = r"(?i:银行卡|卡号|信用卡|储蓄卡|(?:card|account) (?:number|no\.?)|支付宝|alipay)"
 _PAPER = r"(?i:身份证|护照|passport|\bssn|social security|\bid card)"
@@ -125,7 +126,7 @@ HANDLES: Final = Rules(  # all addresses are blanked: the @ of one is not that o
         Rule("handle", r"@[0-9]{5,20}", after=_TO),
     ),
 )
-_KEYWORD = rf"{_QQ}|{_ACCOUNT}|{_PAPER}|{_PAYMENT}|{_NUMBERED}{_IS}[0-9０-９]"
+_KEYWORD = rf"{_QQ}|{_ACCOUNT}|{_PAPER}|{_PAYMENT}|{_ID_AND_MORE}"
 _SIGNS = r"[^A-Za-z0-9<.!?;。！？；\n\x01\x{3400}-\x{9FFF}]*"
 _NAME_AND_DIGITS = (
     r"(?:live:)?[A-Za-z][A-Za-z.\-][A-Za-z.\-]+[0-9_][A-Za-z0-9_.\-]*"

@@ -73,13 +73,12 @@ INTERNET_ADDRESSES: Final = (
 _NUMERAL = f"[{CHINESE_NUMERALS}]"
 _BETWEEN = r"[ ,.，、\-]{0,2}"
 _LEAST_MIXED = 2  # Chinese numerals among other digits: 2015一岁 is a date and a word
-_NUMBER_WORD = (
-    r"(?:(?:double|triple)[ \-])?(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|[0-9])"
-)
+_DIGIT_WORD = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)"
+_NUMBER_WORD = rf"(?:(?:double|triple)[ \-])?(?:{_DIGIT_WORD}|[0-9])"
 NUMERALS: Final = (
     rf"{_NUMERAL}[ ,.，、\-]*{_NUMERAL}[ ,.，、\-]*{_NUMERAL}"
     rf"|[0-9]{_NUMERAL}+[0-9]|[0-9]{{3}}{_NUMERAL}{{2}}"
-    rf"|(?i:\b{_NUMBER_WORD}[ ,.\-]+{_NUMBER_WORD}[ ,.\-]+{_NUMBER_WORD})"
+    rf"|(?i:\b{_DIGIT_WORD}[ ,.\-]+{_DIGIT_WORD}[ ,.\-]+{_DIGIT_WORD})"
 )
 """Matches, in RE2, every row that may have a number in Chinese numerals or English words."""
 _IN_CHINESE = re.compile(
