@@ -34,7 +34,7 @@ _ANY_NUMBER: Final = "0000"
 
 _NAMED = "|".join(PLACEHOLDERS)
 _UNUSUAL: Final = (
-    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|\[/?[A-Za-z]|(?m:^-{{2,}}|wrote:|说[:：])|{MAYBE_FACE}"
+    rf"[#＃<*~`|_]|(?m:^[ \t]*[>＞「])|\[/?[A-Za-z]|(?m:^-{{2,}}|wrote:|写道[:：])|{MAYBE_FACE}"
 )
 """Matches, in RE2, every text that may not be read as it is."""
 
