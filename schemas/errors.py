@@ -199,15 +199,20 @@ class UndecodableError(Exception):
 class QualityCode(_Code):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 
-    No speech, no face, too short a clip, a text in another language than the model's and one of
-    nothing but placeholders lower it to chance, so the recogniser abstains.
+    No speech, no face, too short a clip, a text in another language than the model's and one
+    without words of its own lower it to chance, so the recogniser abstains.
     """
 
     NO_SPEECH = ("no_speech", "Nobody speaks in the clip.", "Send clips with speech only.")
     TOO_SHORT = (
         "too_short",
-        "The clip, or the text without placeholders, is too short to judge.",
+        "The clip is too short to judge.",
         "Send whole utterances.",
+    )
+    EMPTY = (
+        "empty",
+        "The text has no words of the writer's: only space, links, mentions or quotations.",
+        "Send such texts or leave them out; nothing can be read in them.",
     )
     CLIPPED = ("clipped", "The speech is cut off at full scale.", "Lower the microphone's gain.")
     NOISY = ("noisy", "Noise covers the speech.", "Suppress noise before the clip is sent.")

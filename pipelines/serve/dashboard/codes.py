@@ -60,7 +60,8 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "consent_withdrawn": "主体已撤回同意或请求删除。",
         # quality
         "no_speech": "音频中没有人说话。",
-        "too_short": "音频或去除占位符后的文本过短，无法判断。",
+        "too_short": "音频过短，无法判断。",
+        "empty": "文本中没有本人的话：只有空白、链接、提及或引用。",
         "clipped": "语音削波。",
         "noisy": "噪声掩盖了语音。",
         "narrow_band": "语音缺少高频，如同电话音质。",
