@@ -30,6 +30,8 @@ from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.followed_keys import FollowedKeys
 from transforms.decoding.headers import read_headers
+from transforms.decoding.messages.modes import Modes, read_modes
+from transforms.decoding.messages.versions import find_other_schemas, find_other_specs
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
 from transforms.decoding.signatures import Signed, Signers, read_signers
 from transforms.gating.governance import sort_governance
@@ -48,6 +50,15 @@ _DETAIL = {
     DeadLetterCode.KEY_SHREDDED: "the key of that time was removed: nobody can be referred to",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
+    DeadLetterCode.BATCHED_EVENTS: "several events in one record: send each as its own",
+    DeadLetterCode.COMPRESSED_VALUE: "the value is compressed otherwise than by gzip, or its gzip "
+    "is damaged or inflates to more than 128 KiB",
+    DeadLetterCode.SCHEMA_REGISTRY_FORMAT: "after a schema registry's id comes no JSON, but Avro "
+    "or Protobuf",
+    DeadLetterCode.FORMAT_UNSUPPORTED: "the event or its data are Avro, Protobuf, XML or another "
+    "format that is not JSON",
+    DeadLetterCode.SPECVERSION_UNKNOWN: "specversion is not 1.0",
+    DeadLetterCode.DATASCHEMA_UNKNOWN: "dataschema names another major version than 1",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
     "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
@@ -56,7 +67,8 @@ _DETAIL = {
     DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends, and deletes nothing: no signature of its "
     "source makes sure that the person whom it names has asked for it",
 }
-_HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))
+_READ = (*ATTRIBUTES, "specversion")
+_HEADERS = ("content-type", *map("ce_{}".format, _READ))
 _ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)
 _FACTORS = {
     name: np.uint32(pow(31, each.checksum_power, 2**32))
@@ -97,7 +109,7 @@ class _Attributes(NamedTuple):
 
     @property
     def attributes(self) -> Columns:
-        return {name: self.columns[f"ce_{name}"] for name in ATTRIBUTES}
+        return {name: self.columns[f"ce_{name}"] for name in _READ}
 
     def of(self, rows: np.ndarray) -> "_Attributes":
         """Return what those of the rows tell in which this mask is true."""
@@ -143,6 +155,7 @@ def _decode_governance(
     kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds, signers: Signers | None
 ) -> Tagged:
     """Read grants as strictly as all events, and whatever may be a prohibition as it is."""
+    raw = _with_values(raw, read_modes(kind, raw["value"], told.columns).values)
     signed, problems = None, np.full(raw.num_rows, None, object)
     if signers is not None:
         signed, problems = _check_signatures(kind, raw, told, signers)
@@ -168,7 +181,8 @@ def _check_signatures(
     """Return what each record's signature covers, None where none holds, and then why."""
     signed: list[Signed | None] = [None] * raw.num_rows
     problems = np.full(raw.num_rows, None, object)
-    for mode, structured in _modes(told):
+    modes = read_modes(kind, raw["value"], told.columns)
+    for mode, structured in _masks(modes):
         values, beside = raw["value"].filter(pa.array(mode)).fill_null(b""), told.of(mode)
         columns, data = beside.attributes, values.to_pylist()
         if structured:
@@ -194,24 +208,30 @@ def _said_as_signed(grants: pa.RecordBatch) -> pa.RecordBatch:
     return grants.set_column(place, grants.schema.field(place), said)
 
 
-def _modes(told: _Attributes) -> Iterator[tuple[np.ndarray, bool]]:
+def _with_values(raw: pa.RecordBatch, values: pa.Array) -> pa.RecordBatch:
+    place = raw.schema.get_field_index("value")
+    return raw.set_column(place, raw.schema.field(place), values)
+
+
+def _masks(modes: Modes) -> Iterator[tuple[np.ndarray, bool]]:
     """Yield a mask of the records in structured mode, and one of the others, but no empty one."""
-    form = pc.starts_with(told.columns["content-type"], "application/cloudevents")
-    structured = form.fill_null(False).to_numpy(zero_copy_only=False)
-    both = ((structured, True), (~structured, False))
+    both = ((modes.structured, True), (~modes.structured, False))
     yield from (found for found in both if found[0].any())
 
 
 def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
-    for mode, structured in _modes(told):
+    modes = read_modes(kind, raw["value"], told.columns)
+    raw = _with_values(raw, modes.values)
+    for mode, structured in _masks(modes):
         rows, beside = take_rows(raw, mode), told.of(mode)
         if structured:
             read = decode_structured(kind, rows["value"], beside.attributes)
-            read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
         else:
             data, payload, problems = decode_payload(kind, rows["value"])
-            problems[beside.broken] = DeadLetterCode.BAD_HEADERS
             read = data, beside.attributes, payload, problems
+        unread = modes.problems[mode]
+        read[-1][unread != None] = unread[unread != None]  # noqa: E711  element-wise
+        read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
         yield from _assemble(kind, rows, ids, *read)
 
 
@@ -240,7 +260,11 @@ def _assemble(
     problems[read & keyless] = DeadLetterCode.KEY_SHREDDED
     problems[read & (_nulls(times) | impossible)] = DeadLetterCode.BAD_TIME
     problems[read & _ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
+    other = find_other_schemas(kind, attributes["dataschema"])
+    problems[read & other] = DeadLetterCode.DATASCHEMA_UNKNOWN
     problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
+    other = find_other_specs(attributes["specversion"])
+    problems[read & other] = DeadLetterCode.SPECVERSION_UNKNOWN
     problems[read & ~named] = DeadLetterCode.BAD_HEADERS
     columns = {column: attributes[name] for name, column in COLUMN_OF.items()}
     columns |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}

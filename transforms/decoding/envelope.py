@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from schemas.attributes import ATTRIBUTES
 
-READ: Final = frozenset({*ATTRIBUTES, "data", "data_base64"})
+READ: Final = frozenset({*ATTRIBUTES, "specversion", "data", "data_base64"})
 """Members that are read of an envelope."""
 
 _MEMBER: Final = rf'(?i)"(?:{"|".join(sorted(READ))})"[ \t\r\n]*:'

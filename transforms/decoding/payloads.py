@@ -1,7 +1,7 @@
 """Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from operator import attrgetter
@@ -21,6 +21,7 @@ from schemas.errors import DeadLetterCode
 from schemas.events import CODE, FIELD_NAME, PAYLOADS
 from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import find_contradictions, find_denials
+from transforms.decoding.messages.wrappings import unwrap
 
 Columns = dict[str, pa.Array]
 _Shape = TypeVar("_Shape")
@@ -61,6 +62,7 @@ _Envelope: Any = msgspec.defstruct(
     "Envelope",
     [
         *((name, str | None, None) for name in ATTRIBUTES),
+        ("specversion", str | float | None, None),
         ("data", msgspec.Raw, msgspec.Raw()),
         ("data_base64", msgspec.Raw, msgspec.Raw()),
     ],
@@ -71,6 +73,7 @@ _NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
+_ABSENT = {b"", b"null"}
 _MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 _RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
 
@@ -102,8 +105,12 @@ def decode_structured(
         name: pa.array([getattr(envelope, name) for envelope in envelopes], pa.string())
         for name in ATTRIBUTES
     }
+    versions = [envelope.specversion for envelope in envelopes]
+    attributes["specversion"] = pa.array(
+        [v if v is None else str(v) for v in versions], pa.string()
+    )
     if kind in _SHAPES:
-        data, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
+        data, absent = _given_or([_json_data(envelope) for envelope in envelopes], b"{}")
         payload, problems = parse_json(data, _SHAPES[kind])
         columns = _columns(kind, payload, data, problems)
     else:
@@ -116,6 +123,8 @@ def decode_structured(
     torn = find_contradictions(values, _members(envelopes, attributes)) | find_denials(
         attributes, headers
     )
+    if kind in _SHAPES:
+        torn |= [not {bytes(e.data), bytes(e.data_base64)} & _ABSENT for e in envelopes]
     torn &= ~unreadable
     if torn.any():
         problems[torn] = DeadLetterCode.BAD_HEADERS
@@ -131,10 +140,23 @@ def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
     return np.sum(given, axis=0) + np.array(data)
 
 
-def _given_or(raws: list[msgspec.Raw], instead: bytes) -> tuple[list[bytes], np.ndarray]:
+def _json_data(envelope: Any) -> bytes:
+    """Return an event's data: JSON as it is, in a string, beside a schema, or in base64."""
+    data = bytes(envelope.data)
+    if data in _ABSENT:
+        data = bytes(envelope.data_base64)
+    if data[:1] == b"{" and not data.startswith(b'{"schema"'):
+        return data
+    bare = unwrap(data)
+    return data if isinstance(bare, DeadLetterCode) else bare
+
+
+def _given_or(
+    raws: Iterable[msgspec.Raw | bytes], instead: bytes
+) -> tuple[list[bytes], np.ndarray]:
     values = [bytes(raw) for raw in raws]
-    absent = np.array([value in (b"", b"null") for value in values], bool)
-    return [value if value not in (b"", b"null") else instead for value in values], absent
+    absent = np.array([value in _ABSENT for value in values], bool)
+    return [value if value not in _ABSENT else instead for value in values], absent
 
 
 def parse_json(values: list[bytes], shape: type[_Shape]) -> tuple[list[_Shape], np.ndarray]:
