@@ -144,7 +144,7 @@ class DeadLetterCode(_Code):
     COMPRESSED_VALUE = (
         "compressed_value",
         "The value is compressed in a way that is not read (Zstandard, LZ4, Snappy, bzip2, xz, "
-        "ZIP), or its gzip is damaged or inflates to more than 128 KiB.",
+        "ZIP), or its gzip is damaged or inflates to more than 64 KiB.",
         "Send plain JSON, and let Kafka's client compress: `compression.type`.",
     )
     SCHEMA_REGISTRY_FORMAT = (

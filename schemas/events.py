@@ -241,18 +241,20 @@ def _ms(year: int) -> int:
 
 _FIRST_MS, _END_MS = _ms(1000), _ms(9000)
 """As for event times: no calendar here can count a day back or on from what is outside."""
+_SET_MS = _ms(2000)
 
 
 def record_times(timestamps: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """Return RAW ``timestamp`` values as TIME, and a mask of those that are no time at all.
 
-    Null, -1 (Kafka's own "none") and 0 (a clock that was never set) mean that there is none. Any
-    other value that is not of the years 1000 to 8999 marks its row and is null, too; it would
+    Null and -1 (Kafka's own "none") mean that there is none, and so do 0 and what follows until
+    2000: a clock that was never set, or seconds where milliseconds belong, since Kafka is younger.
+    Any other value that is not of the years 1000 to 8999 marks its row and is null, too; it would
     overflow as microseconds, or be a partition of a table that nothing can write to again.
     """
     ms = timestamps.cast(pa.int64())
     numbers = pc.fill_null(ms, -1).to_numpy()
-    none = (numbers == -1) | (numbers == 0)
+    none = (numbers >= -1) & (numbers < _SET_MS)
     outside = ~none & ((numbers < _FIRST_MS) | (numbers >= _END_MS))
     usable = np.where(none | outside, 0, numbers) * 1000
     return pa.array(usable, pa.int64(), mask=none | outside).cast(TIME), outside

@@ -52,7 +52,7 @@ _DETAIL = {
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
     DeadLetterCode.BATCHED_EVENTS: "several events in one record: send each as its own",
     DeadLetterCode.COMPRESSED_VALUE: "the value is compressed otherwise than by gzip, or its gzip "
-    "is damaged or inflates to more than 128 KiB",
+    "is damaged or inflates to more than 64 KiB",
     DeadLetterCode.SCHEMA_REGISTRY_FORMAT: "after a schema registry's id comes no JSON, but Avro "
     "or Protobuf",
     DeadLetterCode.FORMAT_UNSUPPORTED: "the event or its data are Avro, Protobuf, XML or another "

@@ -32,7 +32,7 @@ WRAPPED = {
     "UTF-16": PAYLOAD.decode().encode("utf-16"),
     "UTF-16 without a mark": PAYLOAD.decode().encode("utf-16-be"),
     "a registry's gzip": gzip.compress(b"\0\0\0\0\5" + PAYLOAD),
-    "white space": b" \r\n" + PAYLOAD,
+    "white space": b" \r\n" + json.dumps(PAYLOAD.decode()).encode(),
 }  # fmt: skip
 
 

@@ -59,6 +59,7 @@ def read_modes(kind: str, values: pa.Array, headers: dict[str, pa.Array]) -> Mod
     if unread.any():
         objects = pc.fill_null(pc.starts_with(values, b"{"), True)
         unread &= ~objects.to_numpy(zero_copy_only=False)
+        unread &= problems == None  # noqa: E711  element-wise
         problems[unread] = DeadLetterCode.FORMAT_UNSUPPORTED
     problems[_rows_of(types, _is_batch) & ~structured] = DeadLetterCode.BATCHED_EVENTS
     return Modes(values, structured, problems)

@@ -44,6 +44,6 @@ def _is_other(kind: str, uri: str) -> bool:
         return False
     path = uri.partition("//")[2].partition("/")[2] if "//" in uri else uri
     named = re.split(r"[/:._#?=-]", path.lower())
-    numbers = (one or other for one, other in _MAJOR.findall(path))
+    numbers = (one or other for one, other in _MAJOR.findall(path.lower()))
     versions = [int(number) for number in numbers if len(number) < 4]  # else it is a date
     return bool(versions) and versions[-1] != 1 and (kind in named or "affectstream" in named)

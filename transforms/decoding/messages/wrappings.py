@@ -9,6 +9,7 @@ at, row by row.
 import base64
 import json
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -20,11 +21,11 @@ from schemas.errors import DeadLetterCode
 
 _LAYERS: Final = 4
 """Wrappings that are taken off one value: gzip of a registry's format of a string has three."""
-LARGEST: Final = 128 << 10
-"""Bytes that a value may inflate to: of 2,048 rows 256 MiB. A motion event has 3 kB."""
+LARGEST: Final = 64 << 10
+"""Bytes that a value may inflate to: those of 8,192 rows to 512 MiB. A motion event has 3 kB."""
 _SPACE: Final = b" \t\r\n"
 _CONNECT: Final = (b'{"schema":', b'{"payload":')
-_GZIP, _ZLIB = b"\x1f\x8b", (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
+_GZIP_OR_ZLIB: Final = (b"\x1f\x8b", b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
 _COMPRESSED: Final = (
     b"\x28\xb5\x2f\xfd",  # Zstandard
     b"\x04\x22\x4d\x18",  # LZ4 frame
@@ -42,6 +43,7 @@ _BASE64: Final = (b"eyI", b"eyJ", b"eyA", b"ewo", b"ew0")
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF_16_OR_32: Final = (b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{", b"\0\0\0{", b"\0\0\xfe\xff")
 
+_Take = Callable[[bytes], bytes | DeadLetterCode | None]
 _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -93,26 +95,11 @@ def unwrap(value: bytes) -> bytes | DeadLetterCode:
 
 def _take_layer(value: bytes) -> bytes | DeadLetterCode | None:
     """Return what is inside one wrapping, None where there is none."""
-    if value.startswith(_UTF_16_OR_32):
-        return _to_utf8(value)
-    if value.startswith(_CONNECT):
-        return _take_payload(value)
-    if value.startswith((_GZIP, *_ZLIB)):
-        return inflate(value)
-    if value.startswith(_COMPRESSED):
-        return DeadLetterCode.COMPRESSED_VALUE
-    if value[:1] in {b"\0", b"\3"} and len(value) > 4:
-        return _take_schema_id(value)
-    text = value.removeprefix(_BOM).lstrip(_SPACE)
-    if text.startswith(_FORMATS):
-        return DeadLetterCode.FORMAT_UNSUPPORTED
-    if text[:1] == b"[" and b'"specversion"' in text:
-        return DeadLetterCode.BATCHED_EVENTS
-    if text[:1] == b'"':
-        return _take_string(text)
-    if text.startswith(_BASE64):
-        return _take_base64(text)
-    return text if text[:1] == b"{" and text != value else None
+    for starts, take in _WRAPPINGS:
+        if value.startswith(starts):
+            return take(value)
+    text = value.lstrip(_SPACE)
+    return text if text != value and text[:1] != b"{" else None  # an object is read as it is
 
 
 def _to_utf8(value: bytes) -> bytes | None:
@@ -142,8 +129,10 @@ def inflate(value: bytes) -> bytes | DeadLetterCode:
     return found if whole else DeadLetterCode.COMPRESSED_VALUE
 
 
-def _take_schema_id(value: bytes) -> bytes | DeadLetterCode:
+def _take_schema_id(value: bytes) -> bytes | DeadLetterCode | None:
     """Return the JSON after a schema's id: of 4 bytes, of 8 (Apicurio), or a UUID (AWS Glue)."""
+    if len(value) < 5:
+        return None
     if value[:1] == b"\3":
         inner = value[18:]
         if value[1:2] == b"\5" and isinstance(inflated := inflate(inner), bytes):
@@ -170,3 +159,22 @@ def _take_base64(text: bytes) -> bytes | None:
     except ValueError:
         return None
     return inner if inner[:1] == b"{" else None
+
+
+def _find_batch(text: bytes) -> DeadLetterCode | None:
+    return DeadLetterCode.BATCHED_EVENTS if b'"specversion"' in text else None
+
+
+_WRAPPINGS: Final[tuple[tuple[tuple[bytes, ...], _Take], ...]] = (
+    (_UTF_16_OR_32, _to_utf8),
+    ((_BOM,), lambda value: value.removeprefix(_BOM)),
+    (_CONNECT, _take_payload),
+    (_GZIP_OR_ZLIB, inflate),
+    (_COMPRESSED, lambda _: DeadLetterCode.COMPRESSED_VALUE),
+    ((b"\0", b"\3"), _take_schema_id),
+    (_FORMATS, lambda _: DeadLetterCode.FORMAT_UNSUPPORTED),
+    ((b"[",), _find_batch),
+    ((b'"',), _take_string),
+    (_BASE64, _take_base64),
+)
+"""First bytes → what takes off the wrapping that begins so."""
