@@ -235,26 +235,29 @@ context events included; CONTEXT_FIELDS are the last that the context told, and 
 """
 
 
+_ZONE = r"([Zz]|[+-]((0\d|1[0-7]):[0-5]\d|18:00))"
+RFC_3339: Final = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
+"""How event times are written that are read; the source in Java takes the same."""
+
+
 def _ms(year: int) -> int:
     return int(dt.datetime(year, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
 
 
 _FIRST_MS, _END_MS = _ms(1000), _ms(9000)
 """As for event times: no calendar here can count a day back or on from what is outside."""
-_SET_MS = _ms(2000)
 
 
 def record_times(timestamps: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """Return RAW ``timestamp`` values as TIME, and a mask of those that are no time at all.
 
-    Null and -1 (Kafka's own "none") mean that there is none, and so do 0 and what follows until
-    2000: a clock that was never set, or seconds where milliseconds belong, since Kafka is younger.
-    Any other value that is not of the years 1000 to 8999 marks its row and is null, too; it would
+    Null, -1 (Kafka's own "none") and 0 (a clock that was never set) mean that there is none. Any
+    other value that is not of the years 1000 to 8999 marks its row and is null, too; it would
     overflow as microseconds, or be a partition of a table that nothing can write to again.
     """
     ms = timestamps.cast(pa.int64())
     numbers = pc.fill_null(ms, -1).to_numpy()
-    none = (numbers >= -1) & (numbers < _SET_MS)
+    none = (numbers == -1) | (numbers == 0)
     outside = ~none & ((numbers < _FIRST_MS) | (numbers >= _END_MS))
     usable = np.where(none | outside, 0, numbers) * 1000
     return pa.array(usable, pa.int64(), mask=none | outside).cast(TIME), outside

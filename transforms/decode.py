@@ -20,6 +20,7 @@ from schemas.events import (
     EVENT_TYPES,
     GOVERNANCE_KINDS,
     MEDIA_KINDS,
+    RFC_3339,
     TIME,
     TOPICS,
     event_schema,
@@ -34,7 +35,7 @@ from transforms.decoding.messages.modes import Modes, read_modes
 from transforms.decoding.messages.versions import find_other_schemas, find_other_specs
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
 from transforms.decoding.signatures import Signed, Signers, read_signers
-from transforms.gating.governance import sort_governance
+from transforms.gating.governance import FIRST, sort_governance
 from transforms.stage import Outputs, run_stage
 
 _DETAIL = {
@@ -76,8 +77,6 @@ _FACTORS = {
     if each.checksum_power is not None
 }
 """Attribute → its factor in the content checksum."""
-_ZONE = r"([Zz]|[+-]((0\d|1[0-7]):[0-5]\d|18:00))"
-_RFC3339 = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
 
 
 class DecodeEvents(beam.PTransform):
@@ -252,6 +251,7 @@ def _assemble(
     attributes |= {name: canonical(name, attributes[name]) for name in _ALIASED}
     times = _times(attributes["time"])
     recorded, impossible = record_times(raw["timestamp"])
+    recorded = _of_set_clocks(recorded)
     impossible &= kind not in GOVERNANCE_KINDS
     known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
     named = _non_empty(attributes["id"]) & _non_empty(attributes["source"])
@@ -327,7 +327,7 @@ def _times(column: pa.Array) -> pa.Array:
     The source in Java takes the same for times, or an event would be judged late by neither; and
     more, times before 1000 and after 8999, which no calendar here can count a day back or on from.
     """
-    formed = pc.if_else(pc.match_substring_regex(column, _RFC3339), column, None)
+    formed = pc.if_else(pc.match_substring_regex(column, RFC_3339), column, None)
     try:
         return formed.cast(TIME)
     except pa.ArrowInvalid:  # nanoseconds, lower case, or no such day
@@ -343,6 +343,15 @@ def _parsed(formed: pa.Array) -> pa.Array:
             return pa.nulls(1, TIME)
         half = len(formed) // 2
         return pa.concat_arrays([_parsed(formed.slice(0, half)), _parsed(formed.slice(half))])
+
+
+def _of_set_clocks(recorded: pa.Array) -> pa.Array:
+    """Return record times without those before 2000: all events would be ahead of them.
+
+    A clock was never set, or seconds stand where milliseconds belong: Kafka is younger.
+    """
+    never = pc.less(recorded, pa.scalar(FIRST, TIME))
+    return pc.if_else(never, None, recorded)
 
 
 def _ahead(times: pa.Array, recorded: pa.Array) -> np.ndarray:

@@ -124,7 +124,10 @@ def decode_structured(
         attributes, headers
     )
     if kind in _SHAPES:
-        torn |= [not {bytes(e.data), bytes(e.data_base64)} & _ABSENT for e in envelopes]
+        both = [bool(each.data) and bool(each.data_base64) for each in envelopes]
+        for row in np.flatnonzero(both):
+            given = {bytes(envelopes[row].data), bytes(envelopes[row].data_base64)}
+            torn[row] |= not given & _ABSENT
     torn &= ~unreadable
     if torn.any():
         problems[torn] = DeadLetterCode.BAD_HEADERS

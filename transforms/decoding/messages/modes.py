@@ -19,7 +19,7 @@ from schemas.events import GOVERNANCE_KINDS, MEDIA_KINDS
 from transforms.decoding.messages.wrappings import in_other_encodings, unwrap_values
 
 _EVENTS: Final = "application/cloudevents"
-_NAMES: Final = ("ce_id", "ce_source", "ce_type", "ce_specversion")
+NAMES: Final = ("ce_id", "ce_source", "ce_type", "ce_specversion")
 """Attributes of which every event in binary mode has one."""
 _OTHER_FORMATS: Final = ("avro", "protobuf", "xml", "cbor", "msgpack", "thrift")
 
@@ -47,7 +47,7 @@ def read_modes(kind: str, values: pa.Array, headers: dict[str, pa.Array]) -> Mod
     types = headers["content-type"].dictionary_encode()
     structured = _rows_of(types, _is_structured)
     bare = np.logical_and.reduce(
-        [headers[name].is_null().to_numpy(zero_copy_only=False) for name in _NAMES]
+        [headers[name].is_null().to_numpy(zero_copy_only=False) for name in NAMES]
     )
     is_json = structured | bare if kind in MEDIA_KINDS else np.ones(len(values), bool)
     if kind in GOVERNANCE_KINDS:  # a grant is read strictly
