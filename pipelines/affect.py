@@ -150,7 +150,8 @@ def _source(config: Config) -> beam.PTransform:
 
 
 def _decode(config: Config) -> DecodeEvents:
-    return DecodeEvents(keys=config.keys, signers=config.signatures.keys)
+    signers, behind_s = config.signatures.keys, config.clocks.behind_s
+    return DecodeEvents(keys=config.keys, signers=signers, behind_s=behind_s)
 
 
 def _decide(config: Config) -> DecideExpressions:

@@ -115,6 +115,12 @@ class DeadLetterCode(_Code):
         "Set the clock of the device that sends; to publish an old log beside a live job, use "
         "`affectstream publish --retime`.",
     )
+    CLOCK_BEHIND = (
+        "clock_behind",
+        "The event's time is further behind its record's than `clocks.behind_s` allows.",
+        "Set the clock of the device that sends; if it had queued the event, raise the setting or "
+        "leave it out.",
+    )
     KEY_SHREDDED = (
         "key_shredded",
         "The event is of a time whose key was removed by `affectstream keys shred`.",

@@ -20,7 +20,6 @@ from schemas.events import (
     EVENT_TYPES,
     GOVERNANCE_KINDS,
     MEDIA_KINDS,
-    RFC_3339,
     TIME,
     TOPICS,
     event_schema,
@@ -31,11 +30,13 @@ from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.followed_keys import FollowedKeys
 from transforms.decoding.headers import read_headers
+from transforms.decoding.messages.delays import measure_delays, sieve_behind
 from transforms.decoding.messages.modes import Modes, read_modes
+from transforms.decoding.messages.times import find_ahead, of_set_clocks, read_times
 from transforms.decoding.messages.versions import find_other_schemas, find_other_specs
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
 from transforms.decoding.signatures import Signed, Signers, read_signers
-from transforms.gating.governance import FIRST, sort_governance
+from transforms.gating.governance import sort_governance
 from transforms.stage import Outputs, run_stage
 
 _DETAIL = {
@@ -84,20 +85,21 @@ class DecodeEvents(beam.PTransform):
 
     ``keys`` is the key file: an event has its row id, which is keyed, from here on. ``signers`` is
     the file of the keys that governance records are signed with; without it nobody has to sign.
+    ``behind_s`` is how many seconds an event's time may lie behind its record's, 0 for any.
     """
 
-    def __init__(self, *, keys: Path, signers: Path | None = None) -> None:
+    def __init__(self, *, keys: Path, signers: Path | None = None, behind_s: float = 0) -> None:
         super().__init__()
-        self._keys, self._signers = keys, signers
+        self._keys, self._signers, self._behind_s = keys, signers, behind_s
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        make = functools.partial(_load, self._keys, self._signers)
+        make = functools.partial(_load, self._keys, self._signers, self._behind_s)
         return run_stage(pcoll, Stage.DECODE, make)
 
 
-def _load(keys: Path, signers: Path | None) -> Callable[[pa.RecordBatch], Tagged]:
+def _load(keys: Path, signers: Path | None, behind_s: float) -> Callable[[pa.RecordBatch], Tagged]:
     ids, known = FollowedKeys(keys, EventIds), read_signers(signers) if signers else None
-    return lambda batch: decode_batch(batch, ids.newest(), known)
+    return lambda batch: sieve_behind(decode_batch(batch, ids.newest(), known), behind_s)
 
 
 class _Attributes(NamedTuple):
@@ -249,17 +251,18 @@ def _assemble(
     read = ~np.logical_and.reduce([_nulls(column) for column in attributes.values()])
     read |= problems == None  # noqa: E711  element-wise
     attributes |= {name: canonical(name, attributes[name]) for name in _ALIASED}
-    times = _times(attributes["time"])
+    times = read_times(attributes["time"])
     recorded, impossible = record_times(raw["timestamp"])
-    recorded = _of_set_clocks(recorded)
+    recorded = of_set_clocks(recorded)
     impossible &= kind not in GOVERNANCE_KINDS
+    measure_delays(attributes["source"], times, recorded, ids)
     known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
     named = _non_empty(attributes["id"]) & _non_empty(attributes["source"])
     keyless = ids.shredded(times, attributes["region"])
     keyless &= kind not in GOVERNANCE_KINDS  # a withdrawal of any time counts
     problems[read & keyless] = DeadLetterCode.KEY_SHREDDED
     problems[read & (_nulls(times) | impossible)] = DeadLetterCode.BAD_TIME
-    problems[read & _ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
+    problems[read & find_ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
     other = find_other_schemas(kind, attributes["dataschema"])
     problems[read & other] = DeadLetterCode.DATASCHEMA_UNKNOWN
     problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
@@ -319,45 +322,6 @@ def _non_empty(column: pa.Array) -> np.ndarray:
 
 def _nulls(column: pa.Array) -> np.ndarray:
     return column.is_null().to_numpy(zero_copy_only=False)
-
-
-def _times(column: pa.Array) -> pa.Array:
-    """Return RFC 3339 strings as UTC times, null where one is none, whatever stands beside it.
-
-    The source in Java takes the same for times, or an event would be judged late by neither; and
-    more, times before 1000 and after 8999, which no calendar here can count a day back or on from.
-    """
-    formed = pc.if_else(pc.match_substring_regex(column, RFC_3339), column, None)
-    try:
-        return formed.cast(TIME)
-    except pa.ArrowInvalid:  # nanoseconds, lower case, or no such day
-        return _parsed(pc.ascii_upper(pc.replace_substring_regex(formed, r"(\.\d{6})\d+", r"\1")))
-
-
-def _parsed(formed: pa.Array) -> pa.Array:
-    """Cast in halves down to the rows that are no times: one of 2,048 costs 22 casts, not 2,048."""
-    try:
-        return formed.cast(TIME)
-    except pa.ArrowInvalid:
-        if len(formed) == 1:
-            return pa.nulls(1, TIME)
-        half = len(formed) // 2
-        return pa.concat_arrays([_parsed(formed.slice(0, half)), _parsed(formed.slice(half))])
-
-
-def _of_set_clocks(recorded: pa.Array) -> pa.Array:
-    """Return record times without those before 2000: all events would be ahead of them.
-
-    A clock was never set, or seconds stand where milliseconds belong: Kafka is younger.
-    """
-    never = pc.less(recorded, pa.scalar(FIRST, TIME))
-    return pc.if_else(never, None, recorded)
-
-
-def _ahead(times: pa.Array, recorded: pa.Array) -> np.ndarray:
-    """Return which events claim to have happened well after they were recorded."""
-    limit = pc.add(recorded, pa.scalar(int(AHEAD_S * 1e6), pa.duration("us")))
-    return pc.fill_null(pc.greater(times, limit), False).to_numpy(zero_copy_only=False)
 
 
 def _all(rows: pa.RecordBatch, code: DeadLetterCode) -> np.ndarray:
