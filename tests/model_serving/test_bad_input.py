@@ -20,6 +20,7 @@ from pipelines.config import WEIGHTS
 from schemas.arrow import vector_column, vectors
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
+from schemas.media.formats import FormatCode
 from schemas.modalities import MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
 from tests.support import model_folders as folders
@@ -169,7 +170,13 @@ def _mutated(seeds, count):
 def _voices():
     wave = np.sin(np.arange(3200) * 0.1) * 0.3
     found = [_wav(wave)]
-    for form, subtype in (("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")):
+    for form, subtype in (
+        ("FLAC", "PCM_16"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("MP3", "MPEG_LAYER_III"),
+        ("AIFF", "PCM_16"),
+    ):
         file = io.BytesIO()
         soundfile.write(file, wave, 16_000, format=form, subtype=subtype)
         found.append(file.getvalue())
@@ -196,7 +203,7 @@ def _payloads(name):
         return [data.decode("utf-8", "replace") for data in found]
     if name == "voice":
         return _mutated(_voices(), MUTATIONS)
-    forms = ("PNG", "JPEG", "WEBP")
+    forms = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
     small = [_image(_noise(32, 32), form) for form in forms]
     large = [_image(_noise(128, 112), form) for form in forms]  # the detector looks for a face
     return _mutated(small, MUTATIONS - DETECTED) + _mutated(large, DETECTED)
@@ -214,7 +221,7 @@ def test_ten_thousand_mutated_payloads_give_sound_rows_or_dead_letters(name):
         assert sorted([*rows["event_id"].to_pylist(), *lost]) == sorted(
             events["event_id"].to_pylist()
         )
-        assert set(letters["code"].to_pylist()) <= set(DeadLetterCode)
+        assert set(letters["code"].to_pylist()) <= {*DeadLetterCode, *FormatCode}
         scores = vectors(rows["scores"], len(EXPRESSIONS))
         assert np.isfinite(scores).all()
         assert np.allclose(scores.sum(axis=1), 1.0, atol=1e-5)
