@@ -221,6 +221,21 @@ class QualityCode(Code):
     BLURRED = ("blurred", "The face is blurred.", "Send sharper images.")
     TURNED = ("turned", "The face is turned away.", "Send images with a face that looks forward.")
     BADLY_LIT = ("badly_lit", "The image is too dark or burnt out.", "Correct the exposure.")
+    SEVERAL_FACES = (
+        "several_faces",
+        "More than one face is in the image: nobody can tell whose was meant.",
+        "Send a crop with the subject's face alone.",
+    )
+    COVERED = (
+        "covered",
+        "Mouth or eyes are covered, as by a mask or a headset.",
+        "Send images of bare faces.",
+    )
+    ROTATED = (
+        "rotated",
+        "The face lay on its side or head, and was turned back.",
+        "Send images upright, or keep their EXIF orientation.",
+    )
     OTHER_LANGUAGE = (
         "other_language",
         "The text is in a language that the model's card does not list.",

@@ -70,7 +70,7 @@ def _common_formats(values: pa.Array) -> pa.Array:
 def _problem(kind: str, media: bytes | None, name: str) -> FormatCode | DeadLetterCode | None:
     if not media:
         return DeadLetterCode.NULL_VALUE
-    return None if name in READ[kind] else FormatCode(f"found_{name}")
+    return None if name in READ[kind] else _CODES[name]
 
 
 def unwrap(media: bytes) -> tuple[bytes, str]:
@@ -92,6 +92,7 @@ def unwrap(media: bytes) -> tuple[bytes, str]:
     return media, name if name != "unknown" else _name_unknown(media)
 
 
+_CODES: Final = {str(code).removeprefix("found_"): code for code in FormatCode}
 _FILES: Final = frozenset(
     {*(name for names in READ.values() for name in names)}
     | {str(code).removeprefix("found_") for code in FormatCode}

@@ -101,9 +101,10 @@ def decode_structured(
         for name in ATTRIBUTES
     }
     if kind in _SHAPES:
-        data, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
-        payload, problems = parse_json(data, _SHAPES[kind])
-        columns = _columns(kind, payload, data, problems)
+        given, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
+        payload, problems = parse_json(given, _SHAPES[kind])
+        columns = _columns(kind, payload, given, problems)
+        data: Sequence[bytes | None] = given
         problems[absent] = DeadLetterCode.NULL_VALUE
     else:
         encoded, wrong = encoded_media(envelopes)

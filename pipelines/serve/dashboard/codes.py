@@ -121,6 +121,9 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "blurred": "面部模糊。",
         "turned": "面部转向一侧。",
         "badly_lit": "图像过暗或过曝。",
+        "several_faces": "图像中不止一张面部，无法判断属于谁。",
+        "covered": "口部或眼部被遮挡，例如口罩或头显。",
+        "rotated": "面部横置或倒置，已被转正。",
         "other_language": "文本所用语言不在模型卡所列之中。",
         "too_long": "文本一半以上位于所读取的 64 个词元之后。",
     }
