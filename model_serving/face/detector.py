@@ -127,9 +127,9 @@ class FaceDetector(nn.Module):
         return self._score(self.rnet, 24, crops, turns)
 
     @torch.inference_mode()
-    def score_closely(self, crops: Sequence[np.ndarray], turns: Sequence[int] = (0,)) -> np.ndarray:
-        """Return the same by the third net, which takes five times as long."""
-        return self._score(self.onet, 48, crops, turns)
+    def score_closely(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the same (n,) by the third net, which takes five times as long."""
+        return self._score(self.onet, 48, crops, (0,))[:, 0]
 
     def _score(
         self, net: nn.Module, side: int, crops: Sequence[np.ndarray], turns: Sequence[int]

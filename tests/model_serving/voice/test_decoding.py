@@ -1,5 +1,6 @@
 """Sound in the containers of browsers and telephones: what it costs is bounded."""
 
+import resource
 import struct
 import sys
 import tracemalloc
@@ -10,6 +11,7 @@ import pytest
 from model_serving.voice.decoding import read_sound
 from schemas.errors import DeadLetterCode, UndecodableError
 from tests.field.media_files import make_film, make_sound
+from tests.model_serving.mutated import mutated
 
 FORMATS = ["webm opus", "mp4 aac", "mp4 opus", "aac", "mp3", "aiff"]
 
@@ -66,3 +68,17 @@ def test_what_lacks_its_package_says_how_to_get_it(
     with pytest.raises(UndecodableError, match=r"pip install affectstream\[media\]") as raised:
         read_sound(media)
     assert raised.value.code is DeadLetterCode.DECODER_MISSING
+
+
+@pytest.mark.parametrize("name", ["webm opus", "mp4 aac", "mp4 opus", "aac", "mp3", "aiff"])
+def test_mutated_recordings_give_sound_or_a_code(name: str) -> None:
+    """Whatever the bytes, no more than the limits comes out, and no more than one error."""
+    plain = make_sound(form=name, seconds=0.4)
+    for media in mutated([plain], 300):
+        try:
+            sound, rate = read_sound(media)
+        except UndecodableError:
+            continue
+        assert np.isfinite(sound).all()
+        assert 0 < len(sound) <= 15 * rate
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4_000_000  # kB
