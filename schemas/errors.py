@@ -1,7 +1,7 @@
 """Every error that a user can meet: stable codes for rows and logs, exceptions for the rest."""
 
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 
 class AffectstreamError(Exception):
@@ -16,7 +16,7 @@ class BrokenStageError(AffectstreamError):
     """A stage fails on record after record: not they are at fault."""
 
 
-class _Code(StrEnum):
+class Code(StrEnum):
     """A stable code with what it means and what to do about it; the reference page is made of it.
 
     A member is its code alone wherever it is compared, stored or printed.
@@ -33,7 +33,7 @@ class _Code(StrEnum):
         return member
 
 
-class DeadLetterCode(_Code):
+class DeadLetterCode(Code):
     """Why a record could not become an event or an observation.
 
     The codes are stable: dashboards and replays depend on them.
@@ -201,8 +201,8 @@ class DeadLetterCode(_Code):
     )
     AUDIO_UNDECODABLE = (
         "audio_undecodable",
-        "The clip is not sound WAV, FLAC or Ogg audio of up to 8 channels.",
-        "Send WAV, FLAC or Ogg (Opus, Vorbis) at a usual rate, and whole files.",
+        "The clip is broken, cut off or of an unusual codec, or has more than 8 channels.",
+        "Send WAV, FLAC, Ogg, MP3, AIFF, WebM or MP4 at a usual rate, and whole files.",
     )
     AUDIO_TOO_LONG = (
         "audio_too_long",
@@ -212,7 +212,12 @@ class DeadLetterCode(_Code):
     IMAGE_UNDECODABLE = (
         "image_undecodable",
         "The image cannot be read, or claims an absurd size.",
-        "Send whole JPEG, PNG or WebP images of at most 4096 × 4096 pixels.",
+        "Send whole JPEG, PNG, WebP, GIF, AVIF or HEIC images of at most 4096 × 4096 pixels.",
+    )
+    DECODER_MISSING = (
+        "decoder_missing",
+        "The media are of a format that this installation cannot read.",
+        "Install it on every worker, `pip install affectstream[media]`, and replay the log.",
     )
     RECOGNISER_FAILED = (
         "recogniser_failed",
@@ -235,7 +240,7 @@ class UndecodableError(Exception):
         self.code = code
 
 
-class QualityCode(_Code):
+class QualityCode(Code):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 
     No speech, no face, too short a clip, a text in another language than the model's and one
@@ -265,6 +270,21 @@ class QualityCode(_Code):
     BLURRED = ("blurred", "The face is blurred.", "Send sharper images.")
     TURNED = ("turned", "The face is turned away.", "Send images with a face that looks forward.")
     BADLY_LIT = ("badly_lit", "The image is too dark or burnt out.", "Correct the exposure.")
+    SEVERAL_FACES = (
+        "several_faces",
+        "More than one face is in the image: nobody can tell whose was meant.",
+        "Send a crop with the subject's face alone.",
+    )
+    COVERED = (
+        "covered",
+        "Mouth or eyes are covered, as by a mask or a headset.",
+        "Send images of bare faces.",
+    )
+    ROTATED = (
+        "rotated",
+        "The face lay on its side or head, and was turned back.",
+        "Send images upright, or keep their EXIF orientation.",
+    )
     OTHER_LANGUAGE = (
         "other_language",
         "The text is in a language that the model's card does not list.",
@@ -277,7 +297,7 @@ class QualityCode(_Code):
     )
 
 
-class RefusalCode(_Code):
+class RefusalCode(Code):
     """Why the gate turned an event away; a policy refusal is never retried."""
 
     ERASED = (
@@ -346,59 +366,3 @@ class RefusalCode(_Code):
         "The subject has withdrawn consent, or asked for erasure.",
         "Stop sending events of this subject; a new grant opens the gate again.",
     )
-
-
-class LogEvent(_Code):
-    """What a line of a structured log is about."""
-
-    JOB_STATUS = (
-        "job_status",
-        "State, rate, lag and watermark delay of a live job, every ten seconds.",
-        "Nothing.",
-    )
-    JOB_RESTARTING = (
-        "job_restarting",
-        "The job ended and is started again.",
-        "If it happens often, look for the error in `job.log` and `worker.log`.",
-    )
-    BROKER_AWAY = (
-        "broker_away",
-        "Kafka does not answer; the job waits for it for ten minutes.",
-        "Start the broker, or restore the network.",
-    )
-    BROKER_BACK = ("broker_back", "Kafka answers again.", "Nothing.")
-    CONSENT_UNREADABLE = (
-        "consent_unreadable",
-        "Consent or erasure records name nobody, so somebody may have withdrawn unheard.",
-        "Look up code `governance_unreadable` in `dead_letters` at once.",
-    )
-    METRICS_OFF = (
-        "metrics_off",
-        "The address of the metrics cannot be listened on; the job runs without them.",
-        "Name another `observe.port`, or 0 for no metrics.",
-    )
-    STAGE_RAISED = (
-        "stage_raised",
-        "A stage raised on some rows; they are tried again, and poison among them is set aside.",
-        "Nothing, unless `record_poison` follows.",
-    )
-    RECORD_POISON = (
-        "record_poison",
-        "A record that makes a stage raise, or workers die, was set aside as a dead letter.",
-        "Find the record by its place, and report it as a fault of that stage.",
-    )
-    MODEL_KEPT = (
-        "model_kept",
-        "A model's new files cannot be used; the job goes on with the model that it has.",
-        "See the reason; write the folder's files first, and its card last.",
-    )
-    OTHER = (
-        "other",
-        "Anything else, above all of libraries; without the values in its message.",
-        "See the plain text of the same process's log where it is not enough.",
-    )
-
-
-def log_fields(event: LogEvent, **values: Any) -> dict[str, Any]:
-    """Return the ``extra`` of a call of a logger; no value may be a payload or a raw id."""
-    return {"event": event, "fields": values}

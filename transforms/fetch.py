@@ -21,11 +21,12 @@ from schemas.arrow import fill_schema, take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import MEDIA_KINDS
+from schemas.media.formats import FormatCode, explain
 from schemas.settings import Media
 from schemas.stages import DEAD, MAIN, Stage, Tagged, kind_of
-from transforms.decoding.payloads import media_columns
+from transforms.decoding.media import read_media
 from transforms.fetching import web
-from transforms.fetching.failure import FetchError
+from transforms.fetching.failure import FetchError, check_size
 from transforms.fetching.files import read_file
 from transforms.stage import Outputs, run_stage
 
@@ -34,6 +35,9 @@ AT_ONCE = 8
 
 def fetch(uri: str, rules: Media) -> bytes:
     """Return what stands at this URI; errors never hold the URI, which may name a person."""
+    if uri[:5].lower() == "data:":  # the media themselves, as a URL
+        check_size(len(uri), rules.max_bytes)
+        return uri.encode()
     try:
         parts = urlsplit(uri)
         place = next((p for p in map(urlsplit, rules.places) if _within(parts, p)), None)
@@ -109,8 +113,7 @@ def _fetch_few(
     lost = np.array([isinstance(item, FetchError) for item in found], bool)
     if not lost.all():
         media = [item for item in found if isinstance(item, bytes)]
-        columns = media_columns(pa.array(media, pa.binary()))
-        yield MAIN, fill_schema(batch.schema, columns, take_rows(batch, ~lost))
+        yield from _check_formats(take_rows(batch, ~lost), media)
     if failed:
         yield (
             DEAD,
@@ -119,6 +122,26 @@ def _fetch_few(
                 stage=Stage.FETCH,
                 code=pa.array([str(error.code) for error in failed]),
                 detail=pa.array([str(error) for error in failed]),
+            ),
+        )
+
+
+def _check_formats(batch: pa.RecordBatch, media: list[bytes]) -> Tagged:
+    """Yield the rows with their media, and dead letters of what is no media of their kind."""
+    _, columns, problems = read_media(kind_of(batch), pa.array(media, pa.binary()))
+    bad = problems != None  # noqa: E711  element-wise
+    if not bad.all():
+        yield MAIN, take_rows(fill_schema(batch.schema, columns, batch), ~bad)
+    if bad.any():
+        codes = problems[bad]
+        details = [explain(c) if isinstance(c, FormatCode) else "the file is empty" for c in codes]
+        yield (
+            DEAD,
+            dead_letters(
+                take_rows(batch, bad),
+                stage=Stage.FETCH,
+                code=pa.array([str(code) for code in codes]),
+                detail=pa.array(details),
             ),
         )
 

@@ -1,0 +1,1 @@
+"""What structured logs hold."""
