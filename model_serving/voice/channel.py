@@ -9,7 +9,7 @@ import numpy as np
 
 from model_serving.voice.activity import RATE
 
-MEASURES: Final = ("band", "noise", "clipping", "steps", "background", "voices")
+MEASURES: Final = ("band", "muffled", "noise", "clipping", "steps", "background", "voices")
 SEVERAL: Final = 2.0
 """The measure of ``voices`` where the channels are of several people."""
 
@@ -19,8 +19,9 @@ _VOICE = 0.01  # of the power that is reached in so many: a frame below it is a 
 _LONG_ENOUGH = 0.8  # seconds: a syllable alone has no pause to hear noise in
 _TAIL = 10**-4.5  # of the voice's power lies above its band's edge; -39 dB above 5 kHz is usual
 _WIDE, _NARROW = 6_500.0, 5_000.0  # Hz; 7,400 of a hundredth of the corpora's clips
+_DULL, _MUFFLED = 3_200.0, 2_500.0  # Hz; a telephone has 3,400
 _LOW_NOISE, _LOUD_NOISE = -15.0, -9.0  # dB of the voice
-_PEAKED, _CLIPPED = 2.0, 1.8  # crest factors: least of the corpora, and of clipped speech
+_PEAKED, _CLIPPED = 2.0, 1.85  # crest factors: least of the corpora, and of clipped speech
 _ENOUGH_STEPS, _FEW_STEPS = 6.0, 4.4  # bits of the samples' values
 _QUICK, _SLOW = (
     6.5,
@@ -33,13 +34,14 @@ _HUM_BANDS = 12  # of 513
 
 
 def measure_channel(wave: np.ndarray, steps: int, *, several: bool = False) -> np.ndarray:
-    """Return the ``MEASURES`` (6,) of a 16 kHz waveform whose file had so many sample values."""
+    """Return the ``MEASURES`` (7,) of a 16 kHz waveform whose file had so many sample values."""
     powers = powers_of(wave)
     voiced = mark_voiced(powers.sum(axis=1))
     noise = noise_level(powers) if len(wave) >= _LONG_ENOUGH * RATE else -np.inf
     edge = band_edge(powers[voiced])
     found = (
         np.log2(_WIDE / edge) / np.log2(_WIDE / _NARROW),
+        np.log2(_DULL / edge) / np.log2(_DULL / _MUFFLED),
         (noise - _LOW_NOISE) / (_LOUD_NOISE - _LOW_NOISE),
         (_PEAKED - crest_factor(wave)) / (_PEAKED - _CLIPPED),
         (_ENOUGH_STEPS - np.log2(max(steps, 1))) / (_ENOUGH_STEPS - _FEW_STEPS),

@@ -19,6 +19,7 @@ _ENOUGH_STEPS: Final = 2**6
 _CODES: Final[Mapping[str, QualityCode]] = MappingProxyType(
     {
         "band": QualityCode.NARROW_BAND,
+        "muffled": QualityCode.NARROW_BAND,
         "noise": QualityCode.NOISY,
         "clipping": QualityCode.CLIPPED,
         "steps": QualityCode.COARSE,
@@ -29,6 +30,7 @@ _CODES: Final[Mapping[str, QualityCode]] = MappingProxyType(
 UNCALIBRATED: Final[Mapping[str, float]] = MappingProxyType(
     {
         "band": 0.2,
+        "muffled": 0.3,
         "noise": 0.7,
         "clipping": 1.3,
         "steps": 0.6,
@@ -105,7 +107,7 @@ def _judge(
 
 
 def _worst(wave: np.ndarray, found: np.ndarray) -> QualityCode | None:
-    """Return the code of the largest of the measures (6,) that reach 1.
+    """Return the code of the largest of the measures (7,) that reach 1.
 
     Whatever else is wrong fills the gaps of speech too, so ``background`` is named where it is all.
     """

@@ -9,13 +9,13 @@ from scipy.optimize import minimize
 from model_serving.calibration import apply_calibration
 from model_serving.card import Calibration
 from model_serving.training.heads import SHARED, columns
-from model_serving.training.voice.channels import KINDS, RATE, disturb
+from model_serving.training.voice.channels import HARSH, KINDS, RATE, disturb
 from model_serving.training.voice.data import HEADS, Clips, targets
 from model_serving.voice.channel import MEASURES, SEVERAL, measure_channel
 from model_serving.voice.waveforms import finish, remove_drift
 from schemas.vocabularies import EXPRESSIONS
 
-_DRAWS: Final = 2  # of each kind of channel for each clip
+_HARSH_DRAWS: Final = 4  # of each kind that no clip is trained on, beside one of each other kind
 _SHRINK: Final = 1e-3
 _SEED: Final = 23
 
@@ -27,13 +27,13 @@ def fit_channel_weights(answer: Answer, clips: Clips, calibration: Calibration) 
     """Return what each measure takes from the log of a clip's share, for the card.
 
     The least negative log-likelihood of the calibrated answers to these clips as they are, behind
-    each kind of channel and behind several of them, each answer mixed with chance by its share;
-    and where two people speak, of whom either may have been judged.
+    each kind of channel and behind harsher ones than training draws, each answer mixed with
+    chance by its share; and where two people speak, of whom either may have been judged.
     """
-    kinds = [*(kind for kind, _ in KINDS), disturb, _leave]
+    kinds = [*HARSH * _HARSH_DRAWS, *(kind for kind, _ in KINDS), disturb, _leave]
     chances, measures, labels = [], [], []
     truth = targets(clips)[:, columns(HEADS, SHARED.name)].argmax(axis=1)
-    for number, kind in enumerate(kinds * _DRAWS):
+    for number, kind in enumerate(kinds):
         rng = np.random.default_rng([_SEED, number])
         waves = [np.asarray(kind(wave, rng), np.float32) for wave in clips.waves]
         logits = answer(waves)[:, columns(HEADS, SHARED.name)]

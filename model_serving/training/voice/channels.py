@@ -137,6 +137,34 @@ KINDS: Final[tuple[tuple[Channel, float], ...]] = (
 """What may happen on the way from the mouth to the file, in this order, and how often."""
 
 
+def muffle(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Take off what lies above 1 to 3 kHz: a hand, a wall, a helmet."""
+    return _filter(wave, "lowpass", rng.uniform(1_000, 3_000), rng)
+
+
+def add_drone(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add two to six notes that sound on and swell, -3 to 15 dB under the voice."""
+    bed = np.zeros(len(wave))
+    time = np.arange(len(wave)) / RATE
+    for note in rng.integers(30, 80, rng.integers(2, 7)):
+        swell = 1 + 0.8 * np.sin(2 * np.pi * rng.uniform(0.1, 3) * time + rng.uniform(0, 7))
+        pitch = 440 * 2 ** ((note - 69) / 12)
+        bed += swell * _tones(len(wave), pitch * np.arange(1, 8), rng, fall=1.0)
+    return _add(wave, bed, rng.uniform(-3, 15))
+
+
+def add_buzz(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add the pulses of a motor or a dimmer at 45 to 65 Hz, -6 to 6 dB under the voice."""
+    pitch = rng.uniform(45, 65)
+    return _add(
+        wave, _tones(len(wave), pitch * np.arange(1, 41), rng, fall=0.5), rng.uniform(-6, 6)
+    )
+
+
+HARSH: Final[tuple[Channel, ...]] = (muffle, add_drone, add_buzz)
+"""What no clip is trained on: there confidence has to fall by what is measured."""
+
+
 def disturb(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change a clip: another speed and pitch, and some of the channels of ``KINDS``."""
     wave = change_speed(wave, rng)

@@ -207,7 +207,7 @@ def test_confidence_falls_where_noise_steps_or_a_telephone_hide_the_voice(speech
     assert high.max() < 0.4
     few, codes = _judged([_file(w / np.abs(w).max() * 8 / 32768) for w in speech])
     assert few.max() < 0.6
-    assert set(codes) <= {QualityCode.NOISY, QualityCode.NO_SPEECH, QualityCode.CLIPPED}
+    assert set(codes) <= {QualityCode.COARSE, QualityCode.NO_SPEECH, QualityCode.CLIPPED}
     telephone = [_file(resample(wave, RATE, 8_000), 8_000) for wave in speech]
     shares, codes = _judged(telephone)
     assert codes.count(QualityCode.NARROW_BAND) > 0.9 * len(codes)

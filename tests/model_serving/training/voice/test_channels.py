@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from model_serving.training.voice.channel_weights import _fit
-from model_serving.training.voice.channels import KINDS, RATE, add_hum, disturb, telephone
+from model_serving.training.voice.channels import HARSH, KINDS, RATE, add_hum, disturb, telephone
 from model_serving.training.voice.field_channels import CHANNELS, UNTRAINED
 from model_serving.voice.front_end import decode_clip
 
 RNG = np.random.default_rng(11)
+EVERY = [*HARSH, *(kind for kind, _ in KINDS)]
 WAVE = (np.sin(np.arange(RATE) * 0.05) * RNG.uniform(0.1, 0.5, RATE)).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", [kind for kind, _ in KINDS], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("size", [900, RATE])
 def test_each_kind_changes_a_clip_by_its_seed_and_leaves_its_length(kind, size):
     one, again, other = (kind(WAVE[:size], np.random.default_rng(seed)) for seed in (1, 1, 2))
