@@ -1,17 +1,18 @@
-"""How right and how sure the shipped voice models are behind the channels of the field.
+"""How right and how sure the voice models are behind the channels of the field.
 
-``python -m infra.bench.voice_channels CORPORA`` prints a table of both tiers on RAVDESS' actors
-21 to 24, whom no model heard.
+``python -m infra.bench.voice_channels`` prints a table of the figures on the cards of the shipped
+models, or of the folders that are named: ``affectstream evaluate`` measures them on RAVDESS'
+actors 21 to 24, whom no model heard.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from model_serving.training.evaluation import Measured
-from model_serving.training.voice.channel_figures import SPLIT, SURE, measure_channels
-from model_serving.training.voice.data import RAVDESS, load_clips
-from model_serving.training.voice.field_channels import UNTRAINED
+from model_serving.card import CARD_FILE, Figure, read_card
+from model_serving.training.voice.channel_figures import SPLIT, SURE
+from model_serving.training.voice.field_channels import CHANNELS, UNTRAINED
 from pipelines.config import WEIGHTS
 from pipelines.show.markdown import markdown_table
 
@@ -20,31 +21,29 @@ ALLOWED: Final = 0.1
 """By how much the mean confidence may lie over the accuracy."""
 
 
-def table(found: dict[str, list[Measured]]) -> str:
+def table(found: dict[str, Sequence[Figure]]) -> str:
     """Return one row for each channel: accuracy, mean confidence and by how much it lies over."""
     head = ["channel", *(f"{name}: {what}" for name in found for what in ("right", "sure", "over"))]
-    rows: dict[str, list[str]] = {}
-    for measured in found.values():
-        values = {(m.split, m.metric): m.value for m in measured}
-        for split in dict.fromkeys(m.split for m in measured):
-            right, sure = values[split, "accuracy"], values[split, SURE]
+    rows = []
+    for title in CHANNELS:
+        row = [title + (" †" if title in UNTRAINED else "")]
+        for figures in found.values():
+            values = {(figure.split, figure.metric): figure.value for figure in figures}
+            right, sure = (values.get((SPLIT + title, metric)) for metric in ("accuracy", SURE))
+            if right is None or sure is None:
+                sys.exit("a card has no figures of channels: affectstream evaluate --only voice")
             over = f"{sure - right:+.3f}"
-            title = split.removeprefix(SPLIT)
-            cells = [
-                f"{right:.3f}",
-                f"{sure:.3f}",
-                f"**{over}**" if sure - right > ALLOWED else over,
-            ]
-            rows.setdefault(title, [title + (" †" if title in UNTRAINED else "")]).extend(cells)
-    return markdown_table(head, list(rows.values()))
+            if sure - right > ALLOWED:
+                over = f"**{over}**"
+            row += [f"{right:.3f}", f"{sure:.3f}", over]
+        rows.append(row)
+    return markdown_table(head, rows)
 
 
 def main() -> None:
     """Print the table."""
-    clips = load_clips(Path(sys.argv[1]), [RAVDESS.name])
-    clips = clips.take(clips.split == "test")
-    folders = [Path(name) for name in sys.argv[2:]] or [WEIGHTS / name for name in TIERS]
-    print(table({folder.name: measure_channels(folder, clips) for folder in folders}))
+    folders = [Path(name) for name in sys.argv[1:]] or [WEIGHTS / name for name in TIERS]
+    print(table({folder.name: read_card(folder / CARD_FILE).figures for folder in folders}))
     print("\n† of no kind that the training draws; bold: more than 10 points over the accuracy.")
 
 
