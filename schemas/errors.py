@@ -221,6 +221,22 @@ class QualityCode(Code):
     )
     CLIPPED = ("clipped", "The speech is cut off at full scale.", "Lower the microphone's gain.")
     NOISY = ("noisy", "Noise covers the speech.", "Suppress noise before the clip is sent.")
+    HUM = ("hum", "A hum or tone sounds under the speech.", "Ground the microphone, or filter it.")
+    COARSE = (
+        "coarse",
+        "The samples have so few values that rounding covers the speech.",
+        "Send 16 bits a sample, and raise the level before it is rounded.",
+    )
+    BACKGROUND = (
+        "background",
+        "A room, music or other voices sound on behind the speech.",
+        "Speak closer to the microphone, or suppress what is behind.",
+    )
+    SEVERAL_VOICES = (
+        "several_voices",
+        "The channels of the clip carry different voices; the clearest was judged.",
+        "Send each person's channel as an event of its own.",
+    )
     NARROW_BAND = (
         "narrow_band",
         "The speech lacks the upper frequencies, as over a telephone.",
