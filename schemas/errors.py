@@ -135,6 +135,18 @@ class DeadLetterCode(_Code):
         "A field of the payload has another type than its JSON Schema says.",
         "Check the payload against the topic's schema in `schemas/json`.",
     )
+    UNKNOWN_SHAPES = (
+        "unknown_shapes",
+        "No name among the `weights` of a motion event is a shape of a vocabulary that is read.",
+        "Send ARKit's names, or those of another vocabulary in `schemas/motion`.",
+    )
+    UNKNOWN_UNIT = (
+        "unknown_unit",
+        "Weights of a motion event are not from 0 to 1, or all are whole numbers, and `unit` says "
+        "no unit that they fit.",
+        "Send `unit` beside `weights`: `fraction` (0 to 1), `percent`, `byte` or `signed` "
+        "(-1 to 1).",
+    )
     EXPECTATION_FAILED = (
         "expectation_failed",
         "A value is outside what the event's expectations allow; `detail` names the expectation.",
@@ -225,6 +237,16 @@ class QualityCode(_Code):
         "too_long",
         "More than half of the text stands after the 64 tokens that are read.",
         "Send one utterance for each event.",
+    )
+    FEW_SHAPES = (
+        "few_shapes",
+        "Shapes of the face that tell expressions apart are not tracked.",
+        "Send all shapes that the tracker has; leave shapes at rest out of all frames, or of none.",
+    )
+    OPPOSED_SHAPES = (
+        "opposed_shapes",
+        "Shapes that no face shows together are all moved: the unit is wrong, or the face covered.",
+        "Check the tracker's unit, and send it as `unit` beside `weights`.",
     )
 
 

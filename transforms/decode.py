@@ -48,6 +48,9 @@ _DETAIL = {
     DeadLetterCode.KEY_SHREDDED: "the key of that time was removed: nobody can be referred to",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
+    DeadLetterCode.UNKNOWN_SHAPES: "no name among the weights is a shape of a known vocabulary",
+    DeadLetterCode.UNKNOWN_UNIT: "the weights are not from 0 to 1, or all whole numbers, and "
+    "`unit` says no unit that they fit: fraction, percent, byte or signed",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
     "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
