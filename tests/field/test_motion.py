@@ -17,6 +17,7 @@ from tests.support.records import record
 
 CASES = read_cases("motion")
 
+SIDE = "(?<!^jaw)(?<!^mouth)(Left|Right)$"
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "camel": str,
     "pascal": lambda name: name[0].upper() + name[1:],
@@ -24,8 +25,8 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "upper": lambda name: re.sub(r"(?=[A-Z])", "_", name).upper(),
     "kebab": lambda name: re.sub(r"(?=[A-Z])", "-", name).lower(),
     "words": lambda name: re.sub(r"(?=[A-Z])", " ", name).title(),
-    "suffix": lambda name: re.sub("(Left|Right)$", lambda side: f"_{side[0][0]}", name),
-    "dotted": lambda name: re.sub("(Left|Right)$", lambda side: f".{side[0][0]}", name),
+    "suffix": lambda name: re.sub(SIDE, lambda side: f"_{side[0][0]}", name),
+    "dotted": lambda name: re.sub(SIDE, lambda side: f".{side[0][0]}", name),
     "mesh": lambda name: f"Wolf3D_Head.{name}",
     "path": lambda name: f"/avatar/parameters/FT/{name}",
     "fullwidth": lambda name: "".join(chr(ord(letter) + 0xFEE0) for letter in name),
@@ -52,7 +53,9 @@ def frame(sent: dict[str, Any]) -> dict[str, Any]:
 
 
 def categories(weights: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"index": 0, "score": v, "categoryName": k, "displayName": ""} for k, v in weights.items()]
+    return [
+        {"index": 0, "score": v, "categoryName": k, "displayName": ""} for k, v in weights.items()
+    ]
 
 
 FORMS: dict[str, Callable[[dict[str, Any]], Any]] = {

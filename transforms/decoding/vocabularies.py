@@ -133,9 +133,7 @@ def _compile(name: str, tables: Mapping[str, Table]) -> Vocabulary:
         for axis, names in each.head.items():
             place = width + HEAD_POSE.index(axis)
             columns |= {fold(said, strip): place for said in names}
-        columns |= {
-            said if table.exact else fold(said, strip): NO_SHAPE for said in each.ignored
-        }
+        columns |= {said if table.exact else fold(said, strip): NO_SHAPE for said in each.ignored}
     reach = np.zeros(len(BLENDSHAPES), bool)
     reach[[target for target, _ in sources]] = True
     rest, low = np.array(list(ranges.values()), np.float32).T
