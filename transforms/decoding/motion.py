@@ -17,7 +17,13 @@ from msgspec.structs import astuple
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.errors import DeadLetterCode
 from schemas.stages import Stage
-from transforms.decoding.motion_forms import Frame, UnreadableError, read_head, read_payload
+from transforms.decoding.motion_forms import (
+    NO_HEAD,
+    Frame,
+    UnreadableError,
+    read_head,
+    read_payload,
+)
 from transforms.decoding.units import (
     PERCENT,
     UNDECLARED,
@@ -59,16 +65,8 @@ class _Canonical(msgspec.Struct, gc=False):
     unit: str | None = None
 
 
-class _Named(msgspec.Struct, gc=False):
-    """A frame of any names, as an object of numbers."""
-
-    weights: dict[str, float | None]
-    head: dict[str, float | str | None] | None = None
-    unit: str | None = None
-
-
 _read_canonical = msgspec.json.Decoder(_Canonical).decode
-_read_named = msgspec.json.Decoder(_Named).decode
+_read_named = msgspec.json.Decoder(Frame).decode
 _read_any = msgspec.json.Decoder().decode
 _ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -85,7 +83,7 @@ class _Shapes(NamedTuple):
     pose: np.ndarray
 
 
-def read_motion(data: Sequence[bytes | None]) -> tuple[Columns, np.ndarray]:
+def read_motion(data: Sequence[bytes]) -> tuple[Columns, np.ndarray]:
     """Return the payload columns of motion, and each row's problem or None.
 
     A shape that is not tracked is null in ``weights``; one that is left out because it is at rest
@@ -122,30 +120,30 @@ def _problems(values: np.ndarray, doubtful: np.ndarray, units: list[int | None])
     return problems
 
 
-def _read_rows(data: Sequence[bytes | None]) -> tuple[Columns, np.ndarray]:
-    """Read frames one by one, and translate all those of one vocabulary together."""
-    frames = [_read_frame(value or b"") for value in data]
-    known = [frame or Frame() for frame in frames]
-    shapes = _translate([frame.values for frame in known], [frame.unit for frame in known])
+def _read_rows(data: Sequence[bytes]) -> tuple[Columns, np.ndarray]:
+    """Read frames of any form, and translate all those of one vocabulary together."""
+    try:
+        frames: list[Frame | None] = list(map(_read_named, data))
+    except _ERRORS:
+        frames = [_read_frame(value) for value in data]
+    known = [frame or Frame({}) for frame in frames]
+    units = [weight_unit(frame.unit) for frame in known]
+    shapes = _translate([frame.weights for frame in known], units)
     shapes.problems[[frame is None for frame in frames]] = DeadLetterCode.WRONG_TYPE
-    pose = _floats([frame.pose for frame in known], len(HEAD_POSE))
+    heads = [NO_HEAD if frame.head is None else read_head(frame.head) for frame in known]
+    pose = _floats([angles for angles, _ in heads], len(HEAD_POSE))
     pose = np.where(np.isnan(pose), shapes.pose, pose)
-    angles = np.array([frame.angle for frame in known], np.int8)
-    return _columns(shapes._replace(pose=pose), angles)
+    return _columns(shapes._replace(pose=pose), np.array([unit for _, unit in heads], np.int8))
 
 
 def _read_frame(value: bytes) -> Frame | None:
     try:
-        named = _read_named(value)
+        return _read_named(value)
     except _ERRORS:
         try:
             return read_payload(_read_any(value))
         except (*_ERRORS, UnreadableError):
             return None
-    frame = Frame(named.weights, unit=weight_unit(named.unit))
-    if named.head is not None:
-        frame.pose, frame.angle = read_head(named.head)
-    return frame
 
 
 def _translate(frames: list[dict[str, float | None]], units: list[int | None]) -> _Shapes:
@@ -173,8 +171,9 @@ def _translate(frames: list[dict[str, float | None]], units: list[int | None]) -
         reach[rows] |= vocabulary.reach
         weights[rows] = np.fmax(weights[rows], _apply(vocabulary, fractions))
         pose[rows] = np.fmax(pose[rows], table[:, -len(HEAD_POSE) :])
-    unknown = np.array([any(v is not None for v in frame.values()) for frame in frames], bool)
-    problems[unknown & ~shaped] = DeadLetterCode.UNKNOWN_SHAPES
+    for row in np.flatnonzero(~shaped).tolist():
+        if any(value is not None for value in frames[row].values()):
+            problems[row] = DeadLetterCode.UNKNOWN_SHAPES
     at_rest = np.isnan(weights) & reach & (sparse & shaped)[:, None]
     return _Shapes(np.where(at_rest, np.float32(0), weights), given, problems, pose)
 
@@ -192,51 +191,71 @@ def _by_vocabulary(
         placing = place_names(tuple(frame))
         unknown += placing.unknown
         sparse[row] &= not placing.unknown
-        values = list(frame.values())
-        for one, other in placing.twice:
-            values[one] = values[other] = _agreed(values[one], values[other])
+        values = frame.values() if not placing.twice else _agreed(frame, placing.twice)
         for part in placing.parts:
             rows, columns, given = entries.setdefault(part.vocabulary, ([], [], []))
             rows.append(row)
             columns.append(part.columns)
-            given += values
+            given.extend(values)
     if unknown:
         _UNKNOWN_SHAPES.inc(unknown)
     for number, (rows, columns, given) in sorted(entries.items()):
         vocabulary = vocabularies()[number]
-        table = np.full((len(rows), len(vocabulary.low) + len(HEAD_POSE)), np.nan, np.float32)
-        places, lengths = np.concatenate(columns), list(map(len, columns))
-        shaped = places != NO_SHAPE
-        line = np.repeat(np.arange(len(rows)), lengths)
-        table[line[shaped], places[shaped]] = _floats([given], len(given))[0][shaped]
-        yield vocabulary, np.array(rows), table
+        width = len(vocabulary.low) + len(HEAD_POSE)
+        yield vocabulary, np.array(rows), _table(width, columns, _floats([given], len(given))[0])
 
 
-def _agreed(one: float | None, other: float | None) -> float | None:
-    """Return what two spellings of a shape say; where they differ, nobody knows."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one if abs(one - other) <= _SAME else None
+def _table(width: int, columns: list[np.ndarray], given: np.ndarray) -> np.ndarray:
+    """Return the values of frames, one after the other, by their columns; NaN elsewhere."""
+    table = np.full((len(columns), width), np.nan, np.float32)
+    first = columns[0]
+    if all(each is first for each in columns):  # most trackers send the same names in each frame
+        shaped = first != NO_SHAPE
+        table[:, first[shaped]] = given.reshape(len(columns), -1)[:, shaped]
+        return table
+    places = np.concatenate(columns)
+    line = np.repeat(np.arange(len(columns)), [len(each) for each in columns])
+    shaped = places != NO_SHAPE
+    table[line[shaped], places[shaped]] = given[shaped]
+    return table
+
+
+def _agreed(frame: dict[str, float | None], twice: Sequence[tuple[int, int]]) -> list[float | None]:
+    """Return the values of a frame; where two spellings of a shape differ, nobody knows it."""
+    values = list(frame.values())
+    for places in twice:
+        one, other = (values[place] for place in places)
+        if one is None or other is None:
+            said = other if one is None else one
+        else:
+            said = one if abs(one - other) <= _SAME else None
+        for place in places:
+            values[place] = said
+    return values
 
 
 def _apply(vocabulary: Vocabulary, fractions: np.ndarray) -> np.ndarray:
     """Return weights (n, 52) of columns (n, k): the largest source of each shape of ARKit."""
     weights = np.full((len(fractions), len(BLENDSHAPES)), np.nan, np.float32)
     for target, terms in vocabulary.sources:
-        if len(terms) == 1:
-            found = _moved(fractions, terms[0])
-        else:
-            parts = [_moved(fractions, term) for term in terms]
-            there = [np.where(np.isnan(part), np.float32(0), np.float32(1)) for part in parts]
-            share = sum(np.float32(t.weight) * one for t, one in zip(terms, there, strict=True))
-            total = sum(
-                np.float32(term.weight) * np.where(np.isnan(part), np.float32(0), part)
-                for term, part in zip(terms, parts, strict=True)
-            )
-            with np.errstate(invalid="ignore"):
-                found = total / share  # 0 / 0 is NaN: none of them was given
+        parts = [_moved(fractions, term) for term in terms]
+        found = parts[0] if len(parts) == 1 else _mean(parts, [term.weight for term in terms])
         weights[:, target] = np.fmax(weights[:, target], found)
     return weights
+
+
+def _mean(parts: list[np.ndarray], weights: list[float]) -> np.ndarray:
+    """Return the weighted mean of those that are given, NaN where none is.
+
+    Sums go one by one: a product of matrices would round by the size of the batch.
+    """
+    total, share = np.zeros_like(parts[0]), np.zeros_like(parts[0])
+    for part, weight in zip(parts, weights, strict=True):
+        there = ~np.isnan(part)
+        total += np.where(there, part * np.float32(weight), np.float32(0))
+        share += np.where(there, np.float32(weight), np.float32(0))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / share)
 
 
 def _moved(fractions: np.ndarray, term: Term) -> np.ndarray:

@@ -1,28 +1,25 @@
-"""The forms in which trackers write a frame: objects, lists of categories, strings of parameters."""
+"""The forms in which trackers write a frame: objects, lists of categories, strings."""
 
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from transforms.decoding.units import (
-    DEGREES,
-    PERCENT,
-    RADIANS,
-    UNDECLARED,
-    angle_unit,
-    weight_unit,
-)
+import msgspec
+
+from transforms.decoding.units import RADIANS, UNDECLARED, angle_unit
 from transforms.decoding.vocabularies import NO_SHAPE, fold, place_names
 
 Pose = tuple[float | None, float | None, float | None]
 """Pitch, yaw and roll."""
 
 _MOST: Final = 1_000  # names of a frame; no vocabulary has more than 160
+_MOST_OF_A_HEAD: Final = 32
 _NO_POSE: Final[Pose] = (None, None, None)
+NO_HEAD: Final = (_NO_POSE, UNDECLARED)
 _WEIGHTS: Final = frozenset({"blendshapes", "faceblendshapes", "blendshape", "shapes"})
 _HEAD: Final = frozenset({"headrotation", "headpose", "rotation", "headeuler", "headorientation"})
+_NESTED: Final = frozenset({"quaternion", "rotation", "orientation", "euler", "eulerangles"})
 _NAME: Final = ("categoryName", "category_name", "name", "Name", "k", "key", "displayName")
 _VALUE: Final = ("score", "value", "Value", "v", "weight")
 _PARAMETER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*[-&]\s*(-?\d+(?:\.\d+)?)")
@@ -38,17 +35,12 @@ class UnreadableError(ValueError):
     """The payload is no frame: a known shape is no number, or nothing is where it belongs."""
 
 
-@dataclass(slots=True)
-class Frame:
-    """One frame as it was sent: values by name, None where null, the head and both units.
+class Frame(msgspec.Struct, gc=False):
+    """One frame as it was sent: values by name, the head, and the unit of the values."""
 
-    ``unit`` is None where what was declared is no unit.
-    """
-
-    values: dict[str, Any] = field(default_factory=dict)
-    pose: Pose = _NO_POSE
-    unit: int | None = UNDECLARED
-    angle: int = UNDECLARED
+    weights: dict[str, float | None]
+    head: Any = None
+    unit: str | None = None
 
 
 def read_payload(payload: Any) -> Frame:
@@ -69,10 +61,10 @@ def read_payload(payload: Any) -> Frame:
     if isinstance(unit, Mapping):
         unit = unit.get("weights")
     if unit is not None:
-        frame.unit = weight_unit(unit) if isinstance(unit, str) else None
+        frame.unit = str(unit)
     head = _member(payload, "head", _HEAD)
     if head is not None:
-        frame.pose, frame.angle = read_head(head)
+        frame.head = head
     return frame
 
 
@@ -90,7 +82,7 @@ def _read_weights(weights: Any) -> Frame:
     if isinstance(weights, Mapping) and isinstance(weights.get("categories"), list):
         weights = weights["categories"]
     if weights is None:
-        return Frame()
+        return Frame({})
     if isinstance(weights, str):
         return read_parameters(weights)
     if isinstance(weights, list):
@@ -157,8 +149,8 @@ def read_parameters(text: str) -> Frame:
         message = "the text holds no parameters"
         raise UnreadableError(message)
     head = _HEAD_PARAMETER.search(text)
-    pose = [float(angle) for angle in head[1].split(",")] if head else _NO_POSE
-    return Frame(values, (pose[0], pose[1], pose[2]), PERCENT, DEGREES)
+    angles = [float(angle) for angle in head[1].split(",")] if head else None
+    return Frame(values, {"euler": angles, "unit": "degrees"}, "percent")
 
 
 def read_head(head: Any) -> tuple[Pose, int]:
@@ -168,37 +160,43 @@ def read_head(head: Any) -> tuple[Pose, int]:
     read there are no angles, since the expression does not hang on them.
     """
     if isinstance(head, list):
-        numbers = [_number(item) for item in head]
-        if len(numbers) == 3:
-            return (numbers[0], numbers[1], numbers[2]), UNDECLARED
-        if len(numbers) == 4:
-            return _from_quaternion(numbers), RADIANS
-        return _NO_POSE, UNDECLARED
-    if not isinstance(head, Mapping) or len(head) > 32:
-        return _NO_POSE, UNDECLARED
+        return _read_list([_number(item) for item in head[:5]])
+    if not isinstance(head, Mapping) or len(head) > _MOST_OF_A_HEAD:
+        return NO_HEAD
     named = {fold(key): value for key, value in head.items()}
     unit = angle_unit(named.get("unit", named.get("units")))
-    for key in ("quaternion", "rotation", "orientation", "euler", "eulerangles"):
-        if isinstance(named.get(key), list | Mapping):
+    for key in _NESTED & named.keys():
+        if isinstance(named[key], list | Mapping):
             pose, inner = read_head(named[key])
             return pose, inner or unit
     if {"x", "y", "z", "w"} <= named.keys():
-        return _from_quaternion([_number(named[axis]) for axis in "xyzw"], named=True), RADIANS
-    axes = [next((_number(named[key]) for key in named if key in axis), None) for axis in _AXES]
-    return (axes[0], axes[1], axes[2]), unit
+        return _from_quaternion([_number(named[axis]) for axis in "xyzw"]), RADIANS
+    pitch, yaw, roll = (
+        next((_number(named[key]) for key in named if key in axis), None) for axis in _AXES
+    )
+    return (pitch, yaw, roll), unit
 
 
-def _from_quaternion(numbers: list[float | None], *, named: bool = False) -> Pose:
-    """Return pitch, yaw and roll of a rotation, Y up; of a list, w is the largest at either end.
+def _read_list(numbers: list[float | None]) -> tuple[Pose, int]:
+    """Read three angles, or a quaternion with w at either end, where it is the largest.
 
     A face that is tracked is turned by less than 90°, so that w is more than 0.7.
     """
+    if len(numbers) == 3:
+        return (numbers[0], numbers[1], numbers[2]), UNDECLARED
+    if len(numbers) != 4:
+        return NO_HEAD
+    if abs(numbers[0] or 0.0) > abs(numbers[3] or 0.0):
+        numbers = [*numbers[1:], numbers[0]]
+    return _from_quaternion(numbers), RADIANS
+
+
+def _from_quaternion(numbers: list[float | None]) -> Pose:
+    """Return pitch, yaw and roll of a rotation x, y, z, w, where Y is up."""
     q = [number for number in numbers if number is not None]
     norm = math.hypot(*q) if len(q) == 4 and all(map(math.isfinite, q)) else 0.0
     if not 0.5 < norm < 2.0:
         return _NO_POSE
-    if not named and abs(q[0]) > abs(q[3]):
-        q = [*q[1:], q[0]]
     x, y, z, w = (number / norm for number in q)
     pitch = math.asin(max(-1.0, min(1.0, 2 * (w * x - y * z))))
     yaw = math.atan2(2 * (w * y + x * z), 1 - 2 * (x * x + y * y))

@@ -163,7 +163,7 @@ def _read(kind: str, data: Sequence[bytes]) -> tuple[Columns, np.ndarray]:
         columns, problems = read_motion(data)
         unread = np.flatnonzero(problems == DeadLetterCode.WRONG_TYPE)
         if unread.size:
-            _, why = parse_json([data[row] for row in unread], _SHAPES[kind])
+            _, why = parse_json([data[row] for row in unread.tolist()], _SHAPES[kind])
             problems[unread] = np.where(why == None, problems[unread], why)  # noqa: E711
         return columns, problems
     payload, problems = parse_json(list(data), _SHAPES[kind])

@@ -9,7 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
+from operator import and_
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
@@ -188,37 +189,49 @@ def place_names(names: tuple[str, ...]) -> Placing:
     The vocabulary that knows most names reads them, the first of those that know as many; what it
     does not know is read by the next.
     """
-    known = [_columns_of(name) for name in names]
-    unread = {place for place, columns in enumerate(known) if any(_is_known(columns))}
-    unknown = len(names) - len(unread)
-    parts: list[Part] = []
-    twice: list[tuple[int, int]] = []
+    known = list(map(_known, names))
+    together = reduce(and_, (by for by, _ in known), -1)
+    if names and together:  # the lowest bit is the first vocabulary that knows all
+        first = (together & -together).bit_length() - 1
+        parts: tuple[Part, ...] = (Part(first, np.array([at[first] for _, at in known], np.int64)),)
+    else:
+        parts = tuple(_part_by_vocabulary([columns for _, columns in known]))
+    unknown = sum(not by for by, _ in known)
+    return Placing(parts, unknown, tuple(_find_twice(parts)))
+
+
+def _part_by_vocabulary(known: list[tuple[int | None, ...]]) -> Iterator[Part]:
+    """Yield the part of each vocabulary in turn, the one that knows most of the rest first."""
+    unread = {place for place, columns in enumerate(known) if set(columns) != {None}}
     while unread:
-        counts = [sum(known[place][v] is not None for place in unread) for v in _indices()]
-        best = max(_indices(), key=lambda v: (counts[v], -v))
-        mine = {place: known[place][best] for place in sorted(unread)}
+        counts = [
+            sum(known[place][number] is not None for place in unread)
+            for number in range(len(vocabularies()))
+        ]
+        best = counts.index(max(counts))
+        mine = {place: known[place][best] for place in unread}
         columns = {place: column for place, column in mine.items() if column is not None}
         unread -= columns.keys()
+        whole = [columns.get(place, NO_SHAPE) for place in range(len(known))]
+        yield Part(best, np.array(whole, np.int64))
+
+
+def _find_twice(parts: tuple[Part, ...]) -> Iterator[tuple[int, int]]:
+    for part in parts:
+        columns = part.columns.tolist()
+        shaped = [column for column in columns if column != NO_SHAPE]
+        if len(set(shaped)) == len(shaped):
+            continue
         first: dict[int, int] = {}
-        for place, column in columns.items():
+        for place, column in enumerate(columns):
             if column != NO_SHAPE and first.setdefault(column, place) != place:
-                twice.append((first[column], place))
-        whole = [columns.get(place, NO_SHAPE) for place in range(len(names))]
-        parts.append(Part(best, np.array(whole, np.int64)))
-    return Placing(tuple(parts), unknown, tuple(twice))
+                yield first[column], place
 
 
 @lru_cache(maxsize=8192)
-def _columns_of(name: str) -> tuple[int | None, ...]:
-    """Return the column of one name in each vocabulary."""
+def _known(name: str) -> tuple[int, tuple[int | None, ...]]:
+    """Return which vocabularies know a name, a bit for each, and its column in each."""
     if len(name) > _LONGEST:
-        return (None,) * len(vocabularies())
-    return tuple(each.column(name) for each in vocabularies())
-
-
-def _is_known(columns: tuple[int | None, ...]) -> Iterator[bool]:
-    return (column is not None for column in columns)
-
-
-def _indices() -> range:
-    return range(len(vocabularies()))
+        return 0, (None,) * len(vocabularies())
+    columns = tuple(each.column(name) for each in vocabularies())
+    return sum(1 << number for number, at in enumerate(columns) if at is not None), columns
