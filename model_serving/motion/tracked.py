@@ -36,8 +36,8 @@ _OPPOSED: Final = tuple(
     )
 )  # fmt: skip
 """Shapes that one face cannot show at once."""
-_BOTH: Final = (0.55, 0.7)
-"""Both of a pair at .55 is the most of 40,000 generated frames; at .7 it is no face."""
+_BOTH: Final = (0.6, 0.75)
+"""No pair of 160,000 generated frames is moved by .57 on both sides; at .75 it is no face."""
 _MOST: Final = (0.2, 0.4)
 """So is a median of .18 of all shapes; on another scale a face at rest has more."""
 _MANY: Final = 20  # shapes, fewer may well be the moved ones alone

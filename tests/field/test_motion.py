@@ -77,19 +77,21 @@ def payload(sent: dict[str, Any]) -> Any:
     if "raw" in sent:
         return sent["raw"].encode()
     if "frame" not in sent:
-        return sent
+        return {name: value for name, value in sent.items() if name != "source"}
     weights = frame(sent) | sent.get("add", {})
     beside = {name: sent[name] for name in ("unit", "head") if name in sent}
     return FORMS[sent.get("form", "object")](weights) | beside
 
 
 def make(case: Case, number: int) -> dict[str, Any]:
-    return record("motion", number, payload(case.send))
+    named = {"source": case.send["source"]} if "source" in case.send else {}
+    return record("motion", number, payload(case.send), **named)
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> dict[str, Outcome]:
-    return run_cases(CASES, make, tmp_path_factory.mktemp("motion"), keys)
+    units = {"units": {"phones/percent": "percent"}}
+    return run_cases(CASES, make, tmp_path_factory.mktemp("motion"), keys, motion=units)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

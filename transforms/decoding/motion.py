@@ -83,8 +83,12 @@ class _Shapes(NamedTuple):
     pose: np.ndarray
 
 
-def read_motion(data: Sequence[bytes]) -> tuple[Columns, np.ndarray]:
+def read_motion(
+    data: Sequence[bytes], units: Sequence[str | None] | None = None
+) -> tuple[Columns, np.ndarray]:
     """Return the payload columns of motion, and each row's problem or None.
+
+    ``units`` are those of each row's source, for frames that do not say theirs.
 
     A shape that is not tracked is null in ``weights``; one that is left out because it is at rest
     is 0. A row with WRONG_TYPE could not be read at all.
@@ -92,12 +96,12 @@ def read_motion(data: Sequence[bytes]) -> tuple[Columns, np.ndarray]:
     try:
         frames = list(map(_read_canonical, data))
     except _ERRORS:
-        return _read_rows(data)
+        return _read_rows(data, units)
     nothing, still = _CanonicalWeights(), _CanonicalHead()
     values = _floats([astuple(frame.weights or nothing) for frame in frames], len(BLENDSHAPES))
     pose = _floats([astuple(frame.head or still) for frame in frames], len(HEAD_POSE))
-    units = [weight_unit(frame.unit) for frame in frames]
-    shapes = _canonical_shapes(values, pose, units)
+    codes = _declared([frame.unit for frame in frames], units)
+    shapes = _canonical_shapes(values, pose, codes)
     return _columns(shapes, np.zeros(len(frames), np.int8))
 
 
@@ -120,15 +124,17 @@ def _problems(values: np.ndarray, doubtful: np.ndarray, units: list[int | None])
     return problems
 
 
-def _read_rows(data: Sequence[bytes]) -> tuple[Columns, np.ndarray]:
+def _read_rows(
+    data: Sequence[bytes], units: Sequence[str | None] | None
+) -> tuple[Columns, np.ndarray]:
     """Read frames of any form, and translate all those of one vocabulary together."""
     try:
         frames: list[Frame | None] = list(map(_read_named, data))
     except _ERRORS:
         frames = [_read_frame(value) for value in data]
     known = [frame or Frame({}) for frame in frames]
-    units = [weight_unit(frame.unit) for frame in known]
-    shapes = _translate([frame.weights for frame in known], units)
+    codes = _declared([frame.unit for frame in known], units)
+    shapes = _translate([frame.weights for frame in known], codes)
     shapes.problems[[frame is None for frame in frames]] = DeadLetterCode.WRONG_TYPE
     heads = [NO_HEAD if frame.head is None else read_head(frame.head) for frame in known]
     pose = _floats([angles for angles, _ in heads], len(HEAD_POSE))
@@ -285,6 +291,13 @@ def _floats(rows: Sequence[Sequence[float | None]], width: int) -> np.ndarray:
     """Return these numbers as (n, width) float32, NaN where there is none: JSON has no NaN."""
     column = pa.array(list(chain.from_iterable(rows)), pa.float32())
     return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(len(rows), width)
+
+
+def _declared(units: list[str | None], of_sources: Sequence[str | None] | None) -> list[int | None]:
+    """Return the code of each frame's unit, or else of its source's; None where it is no unit."""
+    if of_sources is not None:
+        units = [own or other for own, other in zip(units, of_sources, strict=True)]
+    return [weight_unit(unit) for unit in units]
 
 
 def _codes(units: list[int | None]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from types import MappingProxyType
@@ -64,6 +64,7 @@ _Envelope: Any = msgspec.defstruct(
     ],
 )
 
+_NO_UNITS: Mapping[str, str] = MappingProxyType({})
 MOST_DETAILS = 8
 _NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
@@ -74,17 +75,17 @@ _RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
 
 
 def decode_payload(
-    kind: str, values: pa.Array
+    kind: str, values: pa.Array, sources: pa.Array, units: Mapping[str, str]
 ) -> tuple[Sequence[bytes | None], Columns, np.ndarray]:
     """Return binary-mode values, their payload columns, and each row's problem or None."""
     data = values.to_pylist()
     if kind not in _SHAPES:
         return data, media_columns(values), np.full(len(values), None, object)
-    return data, *_read(kind, data)
+    return data, *_read(kind, data, sources, units)
 
 
 def decode_structured(
-    kind: str, values: pa.Array, headers: Columns
+    kind: str, values: pa.Array, headers: Columns, units: Mapping[str, str] = _NO_UNITS
 ) -> tuple[Sequence[bytes | None], Columns, Columns, np.ndarray]:
     """Return data, attributes, payload columns and problems of CloudEvents in JSON format.
 
@@ -101,7 +102,7 @@ def decode_structured(
     }
     if kind in _SHAPES:
         data, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
-        columns, problems = _read(kind, data)
+        columns, problems = _read(kind, data, attributes["source"], units)
     else:
         encoded, absent = _given_or([envelope.data_base64 for envelope in envelopes], b'""')
         data, problems = parse_json(encoded, bytes)  # as base64
@@ -157,10 +158,16 @@ def _explain(value: bytes) -> DeadLetterCode:
     return DeadLetterCode.WRONG_TYPE if isinstance(found, dict) else DeadLetterCode.BAD_JSON
 
 
-def _read(kind: str, data: Sequence[bytes]) -> tuple[Columns, np.ndarray]:
-    """Return the payload columns of JSON data, and each row's problem or None."""
+def _read(
+    kind: str, data: Sequence[bytes], sources: pa.Array, units: Mapping[str, str]
+) -> tuple[Columns, np.ndarray]:
+    """Return the payload columns of JSON data, and each row's problem or None.
+
+    ``units`` is the unit of motion by source, where a payload does not say it.
+    """
     if kind == "motion":
-        columns, problems = read_motion(data)
+        known = [units.get(source) for source in sources.to_pylist()] if units else None
+        columns, problems = read_motion(data, known)
         unread = np.flatnonzero(problems == DeadLetterCode.WRONG_TYPE)
         if unread.size:
             _, why = parse_json([data[row] for row in unread.tolist()], _SHAPES[kind])
