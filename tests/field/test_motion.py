@@ -27,6 +27,11 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "words": lambda name: re.sub(r"(?=[A-Z])", " ", name).title(),
     "suffix": lambda name: re.sub(SIDE, lambda side: f"_{side[0][0]}", name),
     "dotted": lambda name: re.sub(SIDE, lambda side: f".{side[0][0]}", name),
+    "side first": lambda name: (
+        re.sub(r"^(.*)(Left|Right)$", lambda m: f"{m[2]}{m[1]}", name)
+        if re.search(SIDE, name)
+        else name
+    ),
     "mesh": lambda name: f"Wolf3D_Head.{name}",
     "path": lambda name: f"/avatar/parameters/FT/{name}",
     "fullwidth": lambda name: "".join(chr(ord(letter) + 0xFEE0) for letter in name),
@@ -79,6 +84,8 @@ def payload(sent: dict[str, Any]) -> Any:
     if "frame" not in sent:
         return {name: value for name, value in sent.items() if name != "source"}
     weights = frame(sent) | sent.get("add", {})
+    if sent.get("form") == "alone":
+        return categories(weights)
     beside = {name: sent[name] for name in ("unit", "head") if name in sent}
     return FORMS[sent.get("form", "object")](weights) | beside
 

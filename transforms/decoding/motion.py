@@ -22,6 +22,7 @@ from transforms.decoding.motion_forms import (
     Frame,
     UnreadableError,
     read_head,
+    read_parameters,
     read_payload,
 )
 from transforms.decoding.units import (
@@ -49,14 +50,14 @@ _UNIT: Final = DeadLetterCode.UNKNOWN_UNIT
 _UNKNOWN_SHAPES: Final = Metrics.counter(Stage.DECODE, "unknown_shapes")
 
 
-def _optional(name: str, *fields: str, **others: Any) -> Any:
-    shape = [(each, float | None, None) for each in fields]
-    shape += [(each, kind | None, None) for each, kind in others.items()]
-    return msgspec.defstruct(name, shape, gc=False, forbid_unknown_fields=True)
+def _numbers(name: str, fields: Sequence[str]) -> Any:
+    """Make the type of an object of these numbers, absent or null, and no others."""
+    optional = [(each, float | None, None) for each in fields]
+    return msgspec.defstruct(name, optional, gc=False, forbid_unknown_fields=True)
 
 
-_CanonicalWeights: Any = _optional("CanonicalWeights", *BLENDSHAPES)
-_CanonicalHead: Any = _optional("CanonicalHead", *HEAD_POSE)
+_CanonicalWeights = _numbers("CanonicalWeights", BLENDSHAPES)
+_CanonicalHead = _numbers("CanonicalHead", HEAD_POSE)
 
 
 class _Canonical(msgspec.Struct, gc=False):
@@ -148,8 +149,18 @@ def _read_frame(value: bytes) -> Frame | None:
     except _ERRORS:
         try:
             return read_payload(_read_any(value))
-        except (*_ERRORS, UnreadableError):
+        except UnreadableError:
             return None
+        except _ERRORS:
+            return _read_text(value)
+
+
+def _read_text(value: bytes) -> Frame | None:
+    """Read what is no JSON: a string of parameters as it came from a phone."""
+    try:
+        return read_parameters(value.decode())
+    except (UnicodeDecodeError, UnreadableError):
+        return None
 
 
 def _translate(frames: list[dict[str, float | None]], units: list[int | None]) -> _Shapes:

@@ -44,13 +44,15 @@ class Frame(msgspec.Struct, gc=False):
 
 
 def read_payload(payload: Any) -> Frame:
-    """Read a parsed payload in whatever form its weights and head are.
+    """Read a parsed payload in whatever form its weights and head are; it may be the weights alone.
 
     Raises:
-        UnreadableError: it is no object, or the value of a shape is no number.
+        UnreadableError: it is no frame, or the value of a shape is no number.
     """
+    if isinstance(payload, list | str):
+        return _read_weights(payload)
     if not isinstance(payload, Mapping):
-        message = "no object"
+        message = "neither an object nor a list nor a text"
         raise UnreadableError(message)
     weights = _member(payload, "weights", _WEIGHTS)
     if weights is None and "weights" not in payload:

@@ -5,17 +5,19 @@ rows. What a record declares holds, then what its format fixes; without either, 
 fractions as the schema says, and a record that can't be one is refused.
 """
 
+import re
 from typing import Final, NamedTuple
 
 import numpy as np
 
 UNDECLARED: Final = 0
 _SPELLINGS: Final = (
-    ("fraction", "0-1", "0..1", "unit", "normalized", "normalised", "ratio"),
-    ("percent", "percentage", "%", "0-100", "0..100"),
-    ("byte", "uint8", "0-255", "0..255"),
-    ("signed", "-1-1", "-1..1", "-1 to 1"),
+    ("fraction", "fractions", "0-1", "0.0-1.0", "unit", "normalized", "normalised", "ratio"),
+    ("percent", "percents", "percentage", "%", "pct", "0-100", "百分比", "パーセント", "prozent"),
+    ("byte", "bytes", "uint8", "u8", "8bit", "0-255"),
+    ("signed", "-1-1", "-1.0-1.0"),
 )
+_RANGE: Final = re.compile(r"^(-?[\d.]*\d)(?:\.{2,3}|to|–|,|~)(-?[\d.]+)$")
 _CODES: Final = {name: 1 + code for code, names in enumerate(_SPELLINGS) for name in names}
 PERCENT: Final = _CODES["percent"]
 _LEAST: Final = np.array([0, 0, 0, 0, -1], np.float32)
@@ -45,13 +47,18 @@ class Fractions(NamedTuple):
 
 def weight_unit(declared: str | None) -> int | None:
     """Return the code of a declared unit of weights, None for a name that says nothing."""
-    return UNDECLARED if declared is None else _CODES.get(declared.strip().casefold())
+    return UNDECLARED if declared is None else _CODES.get(_plain(declared))
 
 
 def angle_unit(declared: object) -> int:
     """Return the code of a declared unit of angles; a name that says nothing declares nothing."""
-    said = declared.strip().casefold() if isinstance(declared, str) else ""
-    return _ANGLES.get(said, UNDECLARED)
+    return _ANGLES.get(_plain(declared), UNDECLARED) if isinstance(declared, str) else UNDECLARED
+
+
+def _plain(unit: str) -> str:
+    """Return a unit without case and spaces, a range of numbers as ``0-100``."""
+    plain = "".join(unit.casefold().split()).strip("[]()")
+    return plain if plain in _ANGLES else _RANGE.sub(r"\1-\2", plain)
 
 
 def to_fractions(

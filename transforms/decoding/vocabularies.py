@@ -30,6 +30,7 @@ _LONGEST: Final = 100  # characters; no longer name is known
 _RANGE: Final = re.compile(r"(\S+)\s+(-?[\d.]+):(-?[\d.]+)")
 _BETWEEN: Final = re.compile(r"[\W_]+")
 _SIDE: Final = re.compile(r"(?<=.)(l|r)(?:eft|ight)$")
+_SIDE_FIRST: Final = re.compile(r"^(l|r)(?:eft|ight)(.+)$")
 _PATH: Final = re.compile(r"^.*[/.](?!(?:left|right)$)(?=\w{3})")
 
 
@@ -88,13 +89,13 @@ class Vocabulary:
 def fold(name: str, strip: tuple[str, ...] = ()) -> str:
     """Return a name without case, separators, path and what is stripped; a side as ``l`` or ``r``.
 
-    ``/avatar/parameters/v2/EyeClosedLeft``, ``eye_closed_L`` and ``Face.EyeClosed.L`` are one.
+    ``/avatar/v2/EyeClosedLeft``, ``leftEyeClosed``, ``eye_closed_L``, ``Face.EyeClosed.L`` are one.
     """
     folded = _PATH.sub("", unicodedata.normalize("NFKC", name).casefold())
     folded = _BETWEEN.sub("", folded)
     for pattern in strip:
         folded = re.sub(pattern, "", folded)
-    return _SIDE.sub(r"\1", folded)
+    return _SIDE.sub(r"\1", _SIDE_FIRST.sub(r"\2\1", folded))
 
 
 @cache
