@@ -16,7 +16,7 @@ from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from transforms.decoding.motion_forms import Frame, UnreadableError, read_payload
 from transforms.decoding.units import OVERSHOOT
-from transforms.decoding.vocabularies import place_names, vocabularies
+from transforms.decoding.vocabularies import NO_SHAPE, Part, place_names, vocabularies
 from transforms.sources.recorded import read_topics
 
 _TOPIC: Final = MODALITIES["motion"].topic
@@ -43,7 +43,7 @@ class SourceShapes:
         parts = place_names(names).parts
         self.vocabularies.update([vocabularies()[parts[0].vocabulary].name] if parts else [])
         self.unknown.update(name for name in names if not place_names((name,)).parts)
-        numbers = [value for value in frame.weights.values() if value is not None]
+        numbers = list(_weights(frame, parts))
         self.lowest = min([self.lowest, *numbers])
         self.highest = max([self.highest, *numbers])
 
@@ -54,6 +54,15 @@ class SourceShapes:
             return "signed" if max(-self.lowest, self.highest) <= 1 + OVERSHOOT else "?"
         fits = (unit for unit, top in _TOPS.items() if self.highest <= top * (1 + OVERSHOOT))
         return next(fits, "?")
+
+
+def _weights(frame: Frame, parts: tuple[Part, ...]) -> Iterator[float]:
+    """Yield the values of shapes: a time code or an angle says nothing of their unit."""
+    for part in parts:
+        width = len(vocabularies()[part.vocabulary].low)
+        for value, column in zip(frame.weights.values(), part.columns.tolist(), strict=True):
+            if value is not None and NO_SHAPE < column < width:
+                yield value
 
 
 def count_shapes(log: Path) -> dict[str, SourceShapes]:

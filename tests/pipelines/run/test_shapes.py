@@ -19,7 +19,7 @@ def log(folder: Path, *rows: dict[str, Any]) -> Path:
 
 
 def test_each_source_has_its_vocabulary_unit_and_unknown_names(tmp_path: Path) -> None:
-    canonical = {"weights": {"jawOpen": 0.4, "mouthSmileLeft": 1}}
+    canonical = {"weights": {"jawOpen": 0.4, "mouthSmileLeft": 1, "HeadYaw": -31}}
     percent = {"weights": {"MouthCornerPullLeft": 70, "JawOpen": 12, "ears": 3}}
     rows = [
         record("motion", 1, canonical, source="world/a"),
