@@ -6,7 +6,7 @@ told which of 10,000 door codes was said; a dozen possible vectors do not (docs/
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -25,37 +25,60 @@ _EDGE: Final = 1e-5
 less than 5e-7."""
 
 
+class _Steps(NamedTuple):
+    """How the steps are shared out: all of n rows, or of n rows and 7 scores."""
+
+    whole: np.ndarray
+    left: np.ndarray
+    """What is left of each score beyond its whole steps."""
+    order: np.ndarray
+    """The scores of a row by what is left of them, the most first."""
+    missing: np.ndarray
+    """How many steps of each row are left."""
+    behind: np.ndarray
+    """By how much each score is less than the largest of its row."""
+
+    @classmethod
+    def of(cls, scores: np.ndarray) -> "_Steps":
+        sought = scores * STEPS
+        whole = np.floor(sought)
+        left = sought - whole
+        order = np.argsort(-left, axis=1, kind="stable")
+        missing = np.rint(STEPS - whole.sum(axis=1)).astype(np.int64)
+        return cls(whole, left, order, missing, scores.max(axis=1, keepdims=True) - scores)
+
+
 def round_scores(scores: np.ndarray) -> np.ndarray:
     """Return (n, 7) probabilities in coarse steps, each row with the same winner and the sum 1.
 
     Each score gets the whole steps in it, and those with the largest remainders what is left. A row
     that cannot be judged is uniform as before.
     """
-    steps, left, missing = _whole_steps(scores)
-    steps += np.argsort(np.argsort(-left, axis=1, kind="stable"), axis=1) < missing[:, None]
-    first = _behind(scores) < _TIE
+    return _rounded(_Steps.of(scores))
+
+
+def near_edge(scores: np.ndarray) -> np.ndarray:
+    """Return a mask of the rows that may round to others where scores change by ``_EDGE``."""
+    return _near(_Steps.of(scores))
+
+
+def _rounded(found: _Steps) -> np.ndarray:
+    steps = found.whole.copy()
+    more = np.arange(steps.shape[1]) < found.missing[:, None]
+    np.put_along_axis(steps, found.order, np.take_along_axis(steps, found.order, 1) + more, 1)
+    first = found.behind < _TIE
     steps += _LEAST + _FIRST * first
     steps[first.all(axis=1)] = 1.0
     return np.asarray(steps / steps.sum(axis=1, keepdims=True))
 
 
-def near_edge(scores: np.ndarray) -> np.ndarray:
-    """Return a mask of the rows that may round to others where scores change by ``_EDGE``."""
-    _, left, missing = _whole_steps(scores)
-    order = -np.sort(-left, axis=1)
-    last = np.clip(missing, 1, left.shape[1] - 1)[:, None]
-    gap = np.take_along_axis(order, last - 1, axis=1) - np.take_along_axis(order, last, axis=1)
-    contested = (gap[:, 0] < 2 * _EDGE * STEPS) & (missing > 0)
-    behind = _behind(scores)
-    tied = (np.abs(behind - _TIE) < 2 * _EDGE).any(axis=1)
-    return np.asarray((contested | tied) & ~(behind < _TIE).all(axis=1))
-
-
-def _whole_steps(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the whole steps in each score, what is left of it, and how many steps of a row are."""
-    sought = scores * STEPS
-    whole = np.floor(sought)
-    return whole, sought - whole, np.rint(STEPS - whole.sum(axis=1)).astype(np.int64)
+def _near(found: _Steps) -> np.ndarray:
+    last = np.clip(found.missing, 1, found.left.shape[1] - 1)
+    row = np.arange(len(last))
+    gap = found.left[row, found.order[row, last - 1]] - found.left[row, found.order[row, last]]
+    contested = (gap < 2 * _EDGE * STEPS) & (found.missing > 0)
+    tied = (np.abs(found.behind - _TIE) < 2 * _EDGE).any(axis=1)
+    return np.asarray((contested | tied) & ~(found.behind < _TIE).all(axis=1))
 
 
 def coarsen(estimates: Estimates, again: Callable[[int], Estimates]) -> Estimates:
@@ -65,21 +88,20 @@ def coarsen(estimates: Estimates, again: Callable[[int], Estimates]) -> Estimate
     these follow from. ``again`` estimates one row of the batch by itself: those near an edge are,
     so that they round to the same in whatever company they come.
     """
-    scores, spent = estimates.scores.copy(), estimates.forward_us
-    for place in np.flatnonzero(near_edge(scores)).tolist():
-        alone = again(int(estimates.rows[place]))
-        if len(alone.rows):
-            scores[place] = alone.scores[0]
-        spent += alone.forward_us
+    scores, spent = estimates.scores, estimates.forward_us
+    found = _Steps.of(scores)
+    if len(near := np.flatnonzero(_near(found))):
+        scores = scores.copy()
+        for place in near.tolist():
+            alone = again(int(estimates.rows[place]))
+            if len(alone.rows):
+                scores[place] = alone.scores[0]
+            spent += alone.forward_us
+        found = _Steps.of(scores)
     return replace(
         estimates,
-        scores=round_scores(scores),
+        scores=_rounded(found),
         forward_us=spent,
         circumplex=None,
         confidence=scores.max(axis=1, initial=0.0),
     )
-
-
-def _behind(scores: np.ndarray) -> np.ndarray:
-    """Return by how much each score is less than the largest of its row."""
-    return np.asarray(scores.max(axis=1, keepdims=True, initial=0.0) - scores)

@@ -149,7 +149,7 @@ class DeadLetterCode(_Code):
     )
     EXPECTATION_FAILED = (
         "expectation_failed",
-        "A value is outside what the event's expectations allow; `detail` names the expectation.",
+        "A value is outside what the event's expectations allow; `detail` says which, and what is.",
         "Correct the value, or change the expectation in `schemas/expectations/events`.",
     )
     MEDIA_PLACE_REFUSED = (

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.coders import VarIntCoder
+from apache_beam.coders import TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import (
     BagStateSpec,
@@ -32,7 +32,15 @@ from schemas.stages import MAIN, REVIEWS, Stage
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
-from transforms.deciding.history import NOTHING, History, Step, history_ids, prior_history_ids
+from transforms.deciding.history import (
+    HISTORY,
+    NOTHING,
+    History,
+    Step,
+    history_ids,
+    prior_history_ids,
+)
+from transforms.deciding.reminders import USE, find_due
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 from transforms.gating.opt_ins import MIRRORING, KnowsOptIns, nobody_opted_in
 from transforms.stage import Outputs, count_time, stage_counters
@@ -41,6 +49,16 @@ from transforms.window import Keyed
 Landed = Callable[[datetime], pa.Table]
 MayShow = Callable[[pa.Array, pa.Array, pa.Array], np.ndarray]
 """Subjects, times and prior references → a mask of those who may be shown to others."""
+
+
+class Before(NamedTuple):
+    """What a shard knows of the windows before: HISTORY rows and USE rows."""
+
+    history: pa.RecordBatch
+    use: pa.RecordBatch
+
+
+_NOTHING_BEFORE = Before(*(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +74,18 @@ class Decider:
     may_show: MayShow = nobody_opted_in
 
     def drain(
-        self, pending: list[pa.RecordBatch], state: pa.RecordBatch | None
-    ) -> tuple[pa.RecordBatch, pa.RecordBatch, pa.RecordBatch]:
+        self, pending: list[pa.RecordBatch], before: Before | None
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch, Before]:
         """Decide on these feature rows in the order of event time, and within it of WINDOW_KEY.
 
-        Returns EXPRESSION_DECISIONS rows, REVIEW_QUEUE rows and the new history.
+        Returns EXPRESSION_DECISIONS rows, REVIEW_QUEUE rows and what the next windows go on from.
         """
         order = ("window_end", *WINDOW_KEY, "window_id")
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
-        history, ids, prior = History(self.rules, state), history_ids(rows), prior_history_ids(rows)
+        kept, use = before or _NOTHING_BEFORE
+        history, ids, prior = History(self.rules, kept), history_ids(rows), prior_history_ids(rows)
         own = _text(rows["purpose"]) == MIRRORING
         shown = self._shown(rows, own)
         hidden = own & ~shown
@@ -80,8 +99,10 @@ class Decider:
             for start, stop in equal_runs(ends)
         ]
         step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
-        decisions = self._decisions(rows, step, shown, hidden)
-        return decisions, self._reviews(rows, decisions), history.snapshot()
+        due, use = find_due(self.policy.reminders, rows, use)
+        decisions = self._decisions(rows, step, shown, hidden, due)
+        after = Before(history.snapshot(), use)
+        return decisions, self._reviews(rows, decisions), after
 
     def _shown(self, rows: pa.RecordBatch, own: np.ndarray) -> np.ndarray:
         """Return a mask of the rows by which the person's own avatar may move."""
@@ -93,12 +114,20 @@ class Decider:
         return shown
 
     def _decisions(
-        self, rows: pa.RecordBatch, step: Step, shown: np.ndarray, hidden: np.ndarray
+        self,
+        rows: pa.RecordBatch,
+        step: Step,
+        shown: np.ndarray,
+        hidden: np.ndarray,
+        due: np.ndarray,
     ) -> pa.RecordBatch:
         count = rows.num_rows
         action, reason, reply = self._apply(rows, step, shown, hidden)
-        version = pa.repeat(self.policy.version, count)
         mirrored = (action != "hold") & shown
+        for number, reminder in enumerate(self.policy.reminders):  # before all else: a law asks
+            now = due == number
+            action[now], reason[now], reply[now] = reminder.action, "usage_reminder", reminder.reply
+        version = pa.repeat(self.policy.version, count)
         weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
         expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.rules.valid_s * 1e6)
         columns = {
@@ -198,7 +227,7 @@ class _Decide(beam.DoFn):
     """
 
     PENDING = BagStateSpec("pending", ArrowBatchCoder())
-    HISTORY = ReadModifyWriteStateSpec("history", ArrowBatchCoder())
+    BEFORE = ReadModifyWriteStateSpec("before", TupleCoder((ArrowBatchCoder(), ArrowBatchCoder())))
     LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
 
@@ -234,16 +263,17 @@ class _Decide(beam.DoFn):
     def drain(
         self,
         pending: Any = beam.DoFn.StateParam(PENDING),
-        history: Any = beam.DoFn.StateParam(HISTORY),
+        kept: Any = beam.DoFn.StateParam(BEFORE),
     ) -> Iterator[Any]:
         batches = list(pending.read())
         if not batches:
             return
         with count_time(self._busy_us):
-            before = history.read() or self._before(batches)
-            decisions, reviews, state = self._decider.drain(batches, before)
+            known = kept.read()
+            before = Before(*known) if known else self._before(batches)
+            decisions, reviews, after = self._decider.drain(batches, before)
         pending.clear()
-        history.write(state)
+        kept.write(tuple(after))
         self._rows_in.inc(decisions.num_rows)
         self._batches.inc()
         self._rows_out.inc(decisions.num_rows)
@@ -251,8 +281,8 @@ class _Decide(beam.DoFn):
         if reviews.num_rows:
             yield beam.pvalue.TaggedOutput(REVIEWS, reviews)
 
-    def _before(self, batches: list[pa.RecordBatch]) -> pa.RecordBatch | None:
-        """Return the history that follows from what landed before this job's first windows."""
+    def _before(self, batches: list[pa.RecordBatch]) -> Before | None:
+        """Return what follows from what landed before this job's first windows."""
         if self._landed is None:
             return None
         first = min(pc.min(batch["window_end"]).as_py() for batch in batches)

@@ -2,9 +2,10 @@
 
 import functools
 import hmac
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -21,14 +22,19 @@ from transforms.gating.governance import fold
 from transforms.pseudonymising.fields import FreeFields
 from transforms.stage import Outputs, run_stage
 
-_CACHE_LIMIT = 400_000  # references held a process, four a subject and session: about 80 MB
+_CACHE_LIMIT = 100_000  # references of each kind held a process: about 80 MB in all
+
+
+T = TypeVar("T")
+_Referred = tuple[int, str, str | None]
+"""Period, region and raw id of what a row refers to."""
 
 
 class _Distinct(NamedTuple):
-    """The different things that rows refer to: each row's number, and period, region and raw id."""
+    """The different things that rows refer to, and each row's number among them."""
 
     number: pa.Array
-    each: list[tuple[int, str, str | None]]
+    each: list[_Referred]
 
 
 class Pseudonyms:
@@ -44,9 +50,9 @@ class Pseudonyms:
         self._fields = fields or FreeFields()
         self._secrets = (*(period.key for period in keys.periods), keys.person)
         self._of_persons = len(keys.periods)
-        self._known: dict[tuple[str, int, str, str], str] = {}
+        self._known: defaultdict[str, dict[_Referred, str | None]] = defaultdict(dict)
         self._people: dict[str, tuple[str, str]] = {}
-        self._shards: dict[tuple[str, str | None], int] = {}
+        self._shards: dict[_Referred, int] = {}
 
     def batch(self, events: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with keyed references for the raw ids, and without free text."""
@@ -107,10 +113,8 @@ class Pseudonyms:
 
     def _column(self, what: str, distinct: _Distinct) -> pa.Array:
         """Return a reference a row; a null value has none."""
-        references = [
-            None if raw is None else self._reference(what, key, place, raw)
-            for key, place, raw in distinct.each
-        ]
+        make = functools.partial(self._reference_of, what)
+        references = _look_up(self._known[what], distinct.each, make)
         return pa.array(references, pa.string()).take(distinct.number)
 
     def _prior(self, what: str, prior: np.ndarray, region: pa.Array, value: pa.Array) -> pa.Array:
@@ -120,23 +124,35 @@ class Pseudonyms:
 
     def _shard_hashes(self, subjects: _Distinct) -> pa.Array:
         """Return 16 bits a row that no rotation changes: a history stays in its shard."""
-        references = (
-            "0" * 32 if raw is None else self._reference("subject", self._of_persons, place, raw)
-            for _, place, raw in subjects.each
-        )
-        hashes = [int(reference[4:8], 16) for reference in references]
+        hashes = _look_up(self._shards, subjects.each, self._shard_hash)
         return pa.array(hashes, pa.uint16()).take(subjects.number)
 
+    def _shard_hash(self, referred: _Referred) -> int:
+        _, place, raw = referred
+        if raw is None:
+            return 0
+        return int(self._reference("subject", self._of_persons, place, raw)[4:8], 16)
+
+    def _reference_of(self, what: str, referred: _Referred) -> str | None:
+        key, place, raw = referred
+        return None if raw is None else self._reference(what, key, place, raw)
+
     def _reference(self, what: str, key: int, region: str, identity: str) -> str:
-        name = (what, key, region, identity)
-        if (known := self._known.get(name)) is not None:
-            return known
-        if len(self._known) >= _CACHE_LIMIT:
-            self._known.clear()
         message = unambiguous_text(what, region, identity)
-        made = hmac.digest(self._secrets[key], message, "sha256").hex()[:32]
-        self._known[name] = made
-        return made
+        return hmac.digest(self._secrets[key], message, "sha256").hex()[:32]
+
+
+def _look_up(
+    known: dict[_Referred, T], each: list[_Referred], make: Callable[[_Referred], T]
+) -> list[T]:
+    """Return what is known of each, and make what is not: most of a batch was met before."""
+    try:
+        return [*map(known.__getitem__, each)]
+    except KeyError:
+        if len(known) >= _CACHE_LIMIT:
+            known.clear()
+        known.update((one, make(one)) for one in each if one not in known)
+    return [*map(known.__getitem__, each)]
 
 
 def _recode(codes: pa.Array, values: list[str]) -> pa.Array:

@@ -31,7 +31,7 @@ from pipelines.tables.changes import BACKFILL, REASON
 from pipelines.tables.history import earliest
 from schemas.table import PARTITION
 from schemas.tables import TABLES
-from transforms.decide import Decider
+from transforms.decide import Before, Decider
 from transforms.deciding.scenarios import read_scenarios
 from transforms.landing.layout import file_properties
 
@@ -49,7 +49,7 @@ def rebuild(
     fusion = load_fusion(config.models.fusion, config.models.gaps)
     may_show = read_landed_opt_ins(config).may_show
     decider = Decider(read_scenarios(config.scenarios), config.decisions, may_show)
-    histories: pa.RecordBatch | None = None
+    histories: Before | None = None
     objections = read_objections(config.tables)
     erasures = Erasures(config.tables) if write else None
     for table in tables.values():

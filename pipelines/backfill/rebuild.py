@@ -26,7 +26,7 @@ from schemas.modalities import MODALITIES
 from schemas.settings import Windows
 from schemas.stages import OBSERVATION, with_kind
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, OBSERVATIONS
-from transforms.decide import NEEDED, Decider
+from transforms.decide import NEEDED, Before, Decider
 from transforms.fuse import fuse_batch
 from transforms.window import (
     MAX_HELD,
@@ -106,8 +106,8 @@ def carry_context(rebuilt: pa.Table, stand: pa.Table) -> pa.Table:
 
 
 def rebuild_decisions(
-    features: pa.Table, decider: Decider, before: pa.RecordBatch | None
-) -> tuple[pa.Table, pa.RecordBatch | None]:
+    features: pa.Table, decider: Decider, before: Before | None
+) -> tuple[pa.Table, Before | None]:
     """Return the decisions on these feature rows, and the histories that they leave.
 
     ``features`` has the columns NEEDED; none of its windows may end before one that the histories

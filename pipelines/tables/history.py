@@ -10,6 +10,7 @@ from pipelines.config import Config
 from schemas.events import TIME
 from schemas.table import PARTITION
 from schemas.tables import EMOTION_FEATURES
+from transforms.deciding.reminders import PAUSE_S
 
 _LONGEST = timedelta(days=1)
 """A session is taken to be no longer; features that are older than that and the silence after
@@ -24,8 +25,8 @@ def earliest(config: Config, before: datetime) -> datetime:
 def landed_features(config: Config, before: datetime) -> pa.Table:
     """Return the landed feature rows that the histories going on at a time follow from.
 
-    They are those of subjects who showed something in the ``forget_s`` before it, under the key
-    before as well: others have no history any more.
+    They are those of subjects who showed something in the ``forget_s`` before it, or before a pause
+    of use, under the key before as well: of others nothing is known any more.
     """
     table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
     since = earliest(config, before)
@@ -38,7 +39,7 @@ def landed_features(config: Config, before: datetime) -> pa.Table:
         .select(EMOTION_FEATURES.names)
         .cast(EMOTION_FEATURES)
     )
-    heard = pa.scalar(before - timedelta(seconds=config.decisions.forget_s), TIME)
+    heard = pa.scalar(before - timedelta(seconds=max(config.decisions.forget_s, PAUSE_S)), TIME)
     active = rows.filter(pc.greater_equal(rows["window_end"], heard))
     names = (pc.unique(active[name]) for name in ("subject_ref", "prior_subject_ref"))
     subjects = pa.concat_arrays([*names]).drop_null()

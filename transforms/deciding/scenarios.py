@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from schemas.events import CODE, CONTEXT_FIELDS, FIELD_NAME
 from schemas.strict import Frozen, PlacedError, read_yaml, suggest
 from schemas.vocabularies import EXPRESSIONS
+from transforms.deciding.reminders import Reminder
 from transforms.decoding.aliases import aliases, known_name
 
 MOST_WINDOWS: Final = 10_000  # 14 hours of windows of 5 s
@@ -79,13 +80,15 @@ class ScenarioPolicy(Frozen):
     """Scenario → expression → rule; in high-stakes scenarios a person looks at weak estimates.
 
     ``judged_as`` says for a scenario that the purpose gate does not list as which of those that it
-    lists the gate judges it: a new scenario needs no other file.
+    lists the gate judges it: a new scenario needs no other file. ``reminders`` are of use, in
+    whatever scenario.
     """
 
     version: str
     high_stakes: frozenset[str]
     scenarios: dict[str, dict[str, Rule]]
     judged_as: Mapping[str, str] = Field(default_factory=dict)
+    reminders: tuple[Reminder, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_those_of_events(self) -> "ScenarioPolicy":

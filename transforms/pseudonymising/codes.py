@@ -7,13 +7,15 @@ from the name of a game is the name of another person.
 
 import base64
 import binascii
+import functools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.events import CODE
 from transforms.scrub import scrub
@@ -40,38 +42,56 @@ _SPOKEN: Final = (
 )
 
 
-def is_plain_code(value: str, own: Iterable[str] = ()) -> bool:
-    """Tell whether this is a code, and nothing in it names a person by any rule.
+def are_plain_codes(values: Sequence[str]) -> list[bool]:
+    """Tell of each value whether it is a code, and nothing in it names a person by any rule.
 
-    ``own`` are the raw ids of the event, which may not stand in it in any spelling.
+    All at once: the rules cost 0.2 ms a call, and some µs a value.
     """
+    plain = [_looks_plain(value) for value in values]
+    codes = [value for value, looks in zip(values, plain, strict=True) if looks]
+    personal = iter(_hold_personal_data(codes))
+    return [looks and not next(personal) for looks in plain]
+
+
+def names_any(value: str, own: Iterable[str]) -> bool:
+    """Tell whether one of these raw ids of its event stands in a code, in any spelling."""
+    readings = _readings(value)
+    return any(_names(letters, words, identity) for identity in own for letters, words in readings)
+
+
+def _looks_plain(value: str) -> bool:
     if not _CODE.fullmatch(value) or _count_digits(value) > MOST_DIGITS:
         return False
-    texts = [value, *_decode(value)]
-    if any(_names(text, identity) for identity in own for text in texts):
-        return False
     words = [value, *re.split("[_.-]", value)]
-    if any(len(word) >= _LEAST_CODED and any(_decode(word)) for word in words):
-        return False
-    return not _holds_personal_data(value)
+    return not any(len(word) >= _LEAST_CODED and any(_decode(word)) for word in words)
 
 
 def _count_digits(value: str) -> int:
     return sum(map(str.isdigit, _DATE.sub("", value, count=1)))
 
 
-def _holds_personal_data(value: str) -> bool:
-    """Apply the rules of ScrubText to the code as it is, and as it is meant to be read aloud."""
-    meant = value
+def _hold_personal_data(codes: list[str]) -> list[bool]:
+    """Apply the rules of ScrubText to codes as they are, and as they are meant to be read aloud."""
+    if not codes:
+        return []
+    spoken = codes
     for pattern, sign in _SPOKEN:
-        meant = pattern.sub(sign, meant)
-    read = pa.array([value, meant, re.sub("[_-]", " ", value)])
-    return not scrub(read).equals(read)
+        spoken = [pattern.sub(sign, code) for code in spoken]
+    apart = [re.sub("[_-]", " ", code) for code in codes]
+    read = pa.array([*codes, *spoken, *apart], pa.string())
+    same = pc.equal(scrub(read), read).to_numpy(zero_copy_only=False).reshape(3, len(codes))
+    return (~same.all(axis=0)).tolist()
 
 
-def _names(text: str, identity: str) -> bool:
+@functools.lru_cache(10_000)
+def _readings(value: str) -> list[tuple[str, list[str]]]:
+    """Return letters and words of a code, and of what it decodes to."""
+    texts = [value, *_decode(value)]
+    return [(_letters(text), re.split(r"[\W_]+", text.casefold())) for text in texts]
+
+
+def _names(letters: str, words: list[str], identity: str) -> bool:
     """Tell whether a text holds an id, or what stands before its @, forwards or backwards."""
-    letters, words = _letters(text), re.split(r"[\W_]+", text.casefold())
     for part in {identity, identity.partition("@")[0]}:
         own = _letters(part)
         if len(own) >= _LEAST_PART and (own in letters or own[::-1] in letters):

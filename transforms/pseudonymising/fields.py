@@ -7,7 +7,7 @@ null, as free text does (docs/adr/0016 and 0020).
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Final
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from schemas.events import CONTEXT_FIELDS
 from schemas.stages import kind_of
-from transforms.pseudonymising.codes import is_plain_code
+from transforms.pseudonymising.codes import are_plain_codes, names_any
 
 Keyed = Callable[[str, pa.Array], pa.Array]
 """Makes 32 hex digits of each value of a column by the secret key; the name says what they are."""
@@ -32,7 +32,8 @@ class FreeFields:
     """Replaces what may not land; ``public_scenes`` are names, or patterns such as ``level-*``."""
 
     public_scenes: tuple[str, ...] = ()
-    _judged: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    _codes: dict[str, bool] = field(default_factory=dict)
+    _nameless: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
     def replace(self, events: pa.RecordBatch, keyed: Keyed) -> dict[str, pa.Array]:
         """Return the columns of an EVENT batch, with the raw ids still in it, that are replaced."""
@@ -65,33 +66,41 @@ class FreeFields:
         """Return the values that are plain codes, null for the others."""
         if column.null_count == len(column):
             return column
+        self._judge(column.unique().drop_null().to_pylist())
         rows = zip(column.to_pylist(), *(ids.to_pylist() for ids in own), strict=True)
         kept = [value if self._is_plain(value, *ids) else None for value, *ids in rows]
         return pa.array(kept, pa.string())
 
+    def _judge(self, values: Iterable[str]) -> None:
+        """Judge the values that are not known yet, all at once."""
+        if len(self._codes) >= _CACHE_LIMIT:
+            self._codes.clear()
+        if new := [value for value in values if value not in self._codes]:
+            self._codes.update(zip(new, are_plain_codes(new), strict=True))
+
     def _is_plain(self, value: str | None, *own: str | None) -> bool:
-        if value is None:
+        """Tell whether a judged value is a plain code, and none of these raw ids is in it."""
+        if value is None or not self._codes[value]:
             return False
         asked = (value, *filter(None, own))
-        if (known := self._judged.get(asked)) is None:
-            if len(self._judged) >= _CACHE_LIMIT:
-                self._judged.clear()
-            known = self._judged[asked] = is_plain_code(value, asked[1:])
+        if (known := self._nameless.get(asked)) is None:
+            if len(self._nameless) >= _CACHE_LIMIT:
+                self._nameless.clear()
+            known = self._nameless[asked] = not names_any(value, asked[1:])
         return known
 
     def _details(self, column: pa.Array, *own: pa.Array) -> pa.Array:
         """Return the JSON of each row's other fields, without those that are no plain codes."""
         if column.null_count == len(column):
             return column
-        rows = zip(column.to_pylist(), *(ids.to_pylist() for ids in own), strict=True)
-        kept = [None if told is None else self._plain_fields(told, *ids) for told, *ids in rows]
+        fields = [None if told is None else json.loads(told) for told in column.to_pylist()]
+        self._judge({value for named in fields if named for value in named.values()})
+        rows = zip(fields, *(ids.to_pylist() for ids in own), strict=True)
+        kept = [self._plain_fields(named, *ids) if named else None for named, *ids in rows]
         return pa.array(kept, pa.string())
 
-    def _plain_fields(self, told: str, *own: str | None) -> str | None:
-        fields = json.loads(told)
-        plain = {name: code for name, code in fields.items() if self._is_plain(code, *own)}
-        if len(plain) == len(fields):
-            return told
+    def _plain_fields(self, named: dict[str, str], *own: str | None) -> str | None:
+        plain = {name: code for name, code in named.items() if self._is_plain(code, *own)}
         return json.dumps(plain, separators=(",", ":")) if plain else None
 
 

@@ -13,7 +13,10 @@ from schemas.modalities import MODALITIES
 from schemas.table import PARTITION
 
 _DECISIONS = 100
-_REASONS = (*("default", "settling", "scenario_rule", "abstained", "not_opted_in", "avatar_off"),)
+_REASONS = (
+    *("default", "settling", "scenario_rule", "abstained"),
+    *("not_opted_in", "avatar_off", "usage_reminder"),
+)
 _PARTS = ("purpose", "scenario", "age_band")
 
 

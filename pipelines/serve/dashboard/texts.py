@@ -192,6 +192,11 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             "mirror anything.",
             "主体未选择向他人展示，因此其虚拟形象不作任何模仿。",
         ),
+        "reason_usage_reminder": Text(
+            "The subject has been there for so long without a pause that a law asks to remind them "
+            "of it.",
+            "主体已连续使用较长时间，依法须提醒其休息。",
+        ),
         "reason_avatar_off": Text(
             "The mirroring of avatars is turned off (`decisions.avatar`).",
             "虚拟形象的模仿已关闭（`decisions.avatar`）。",

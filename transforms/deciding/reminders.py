@@ -1,0 +1,116 @@
+"""Reminders of use: a person who has been there for long is told to take a break."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, model_validator
+
+from schemas.arrow import number_distinct, take_rows
+from schemas.strict import Frozen, PlacedError
+from transforms.decoding.aliases import known_name
+
+PAUSE_S: Final = 15 * 60
+"""Silence after which use begins anew."""
+_DAY_US: Final = 86_400_000_000
+_MINUTE_US: Final = 60_000_000
+_NEVER: Final = -(2**62)
+
+USE = pa.schema([("subject_ref", pa.string()), ("since_us", pa.int64()), ("seen_us", pa.int64())])
+"""Since when a person has been there without a pause, and the end of their last window, in µs."""
+
+
+class Reminder(Frozen):
+    """After each so many minutes of unbroken use in these regions, the action to take.
+
+    ``article`` is the law that asks for it, ``since`` the first day of event time on which it does.
+    """
+
+    regions: frozenset[str] = Field(min_length=1)
+    after_minutes: int = Field(ge=1, le=1440)
+    action: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    reply: str | None = None
+    article: str
+    since: date = date.min
+
+    @model_validator(mode="after")
+    def _regions_are_read(self) -> "Reminder":
+        for region in sorted(self.regions):
+            if known_name("region", region) != region:
+                message = f"regions lists {region!r}, which no event is read as: write it as CN"
+                raise PlacedError(message, "regions")
+        return self
+
+
+def find_due(
+    reminders: Sequence[Reminder], rows: pa.RecordBatch, use: pa.RecordBatch
+) -> tuple[np.ndarray, pa.RecordBatch]:
+    """Return the reminder that is due in each window (-1: none), and the USE rows from then on.
+
+    ``rows`` are feature rows, none of which ends before one that ``use`` has seen. Use is
+    counted by person, over scenes, sessions and purposes; all of their windows that end at once
+    are reminded alike.
+    """
+    due = np.full(rows.num_rows, -1)
+    regions = pa.array(sorted({region for each in reminders for region in each.regions}))
+    mine = pc.is_in(rows["region"], regions.cast(pa.string())).to_numpy(zero_copy_only=False)
+    if not mine.any():
+        return due, use
+    whose = take_rows(rows, mine)
+    end_of, name = whose["window_end"].cast(pa.int64()), _names(whose, use)
+    window, first = number_distinct(name, end_of)
+    person, _ = number_distinct(name.take(pa.array(first)))
+    ends = end_of.to_numpy()[first]
+    order = np.lexsort((ends, person))
+    person, ends, first = person[order], ends[order], first[order]
+    name, whose = name.take(pa.array(first)), take_rows(whose, first)
+    since, before = _unbroken(person, ends, name, use)
+    region, days = whose["region"], ends // _DAY_US
+    found = np.full(len(ends), -1)
+    for number, each in enumerate(reminders):
+        period = each.after_minutes * _MINUTE_US
+        ripe = (ends - since) // period > (before - since) // period
+        ripe &= pc.is_in(region, pa.array(sorted(each.regions))).to_numpy(zero_copy_only=False)
+        found[ripe & (days >= (each.since - date(1970, 1, 1)).days)] = number
+    in_order = np.empty(len(order), np.int64)
+    in_order[order] = np.arange(len(order))
+    due[mine] = found[in_order[window]]
+    last = np.flatnonzero(np.r_[person[1:] != person[:-1], True])
+    columns = [
+        whose["subject_ref"].take(pa.array(last)),
+        pa.array(since[last]),
+        pa.array(ends[last]),
+    ]
+    fresh = pa.record_batch(columns, schema=USE)
+    silent = use["seen_us"].to_numpy() < ends.max() - PAUSE_S * 1_000_000
+    gone = pc.is_in(use["subject_ref"], name).to_numpy(zero_copy_only=False) | silent
+    return due, pa.concat_batches([take_rows(use, ~gone), fresh])
+
+
+def _names(rows: pa.RecordBatch, use: pa.RecordBatch) -> pa.Array:
+    """Return by which reference each row's person is counted: that of before a rotation, if met."""
+    own, prior = rows["subject_ref"], rows["prior_subject_ref"]
+    met = pc.or_(pc.is_in(prior, own), pc.is_in(prior, use["subject_ref"]))
+    return pc.if_else(pc.and_(prior.is_valid(), met), prior, own)
+
+
+def _unbroken(
+    person: np.ndarray, ends: np.ndarray, name: pa.Array, use: pa.RecordBatch
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return since when each window's use is unbroken, and the end of the window before it.
+
+    Of a window that begins the use, both are its own end.
+    """
+    place = pc.index_in(name, use["subject_ref"])
+    seen, begun = (
+        pc.fill_null(use[name].take(place), _NEVER).to_numpy() for name in ("seen_us", "since_us")
+    )
+    starts = np.r_[True, person[1:] != person[:-1]]
+    before = np.where(starts, seen, np.r_[_NEVER, ends[:-1]])
+    fresh = ends - before > PAUSE_S * 1_000_000
+    begins = np.where(fresh, ends, begun)
+    latest = np.maximum.accumulate(np.where(starts | fresh, np.arange(len(ends)), 0))
+    return begins[latest], np.where(fresh, ends, before)
