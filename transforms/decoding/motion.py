@@ -56,8 +56,8 @@ def _numbers(name: str, fields: Sequence[str]) -> Any:
     return msgspec.defstruct(name, optional, gc=False, forbid_unknown_fields=True)
 
 
-_CanonicalWeights = _numbers("CanonicalWeights", BLENDSHAPES)
-_CanonicalHead = _numbers("CanonicalHead", HEAD_POSE)
+_CanonicalWeights: Any = _numbers("CanonicalWeights", BLENDSHAPES)
+_CanonicalHead: Any = _numbers("CanonicalHead", HEAD_POSE)
 
 
 class _Canonical(msgspec.Struct, gc=False):
