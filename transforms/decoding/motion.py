@@ -18,6 +18,7 @@ from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.errors import DeadLetterCode
 from schemas.stages import Stage
 from transforms.decoding.motion_forms import (
+    MOST_NAMES,
     NO_HEAD,
     Frame,
     UnreadableError,
@@ -46,6 +47,7 @@ _AT_REST: Final = 0.005
 """A shape that moves by less is given as one at rest."""
 _SAME: Final = 0.01
 """Two spellings of one shape may differ by so much."""
+_LARGE: Final = 100_000  # bytes of a payload, or letters of all names
 _UNIT: Final = DeadLetterCode.UNKNOWN_UNIT
 _UNKNOWN_SHAPES: Final = Metrics.counter(Stage.DECODE, "unknown_shapes")
 
@@ -61,7 +63,9 @@ _CanonicalHead: Any = _numbers("CanonicalHead", HEAD_POSE)
 
 
 class _Canonical(msgspec.Struct, gc=False):
-    weights: _CanonicalWeights | None = None
+    """A frame as its schema has it; without ``weights`` they may stand elsewhere."""
+
+    weights: _CanonicalWeights
     head: _CanonicalHead | None = None
     unit: str | None = None
 
@@ -98,8 +102,8 @@ def read_motion(
         frames = list(map(_read_canonical, data))
     except _ERRORS:
         return _read_rows(data, units)
-    nothing, still = _CanonicalWeights(), _CanonicalHead()
-    values = _floats([astuple(frame.weights or nothing) for frame in frames], len(BLENDSHAPES))
+    still = _CanonicalHead()
+    values = _floats([astuple(frame.weights) for frame in frames], len(BLENDSHAPES))
     pose = _floats([astuple(frame.head or still) for frame in frames], len(HEAD_POSE))
     codes = _declared([frame.unit for frame in frames], units)
     shapes = _canonical_shapes(values, pose, codes)
@@ -133,6 +137,9 @@ def _read_rows(
         frames: list[Frame | None] = list(map(_read_named, data))
     except _ERRORS:
         frames = [_read_frame(value) for value in data]
+    for row, frame in enumerate(frames):
+        if frame is not None and not _is_bounded(frame.weights, len(data[row])):
+            frames[row] = None
     known = [frame or Frame({}) for frame in frames]
     codes = _declared([frame.unit for frame in known], units)
     shapes = _translate([frame.weights for frame in known], codes)
@@ -141,6 +148,11 @@ def _read_rows(
     pose = _floats([angles for angles, _ in heads], len(HEAD_POSE))
     pose = np.where(np.isnan(pose), shapes.pose, pose)
     return _columns(shapes._replace(pose=pose), np.array([unit for _, unit in heads], np.int8))
+
+
+def _is_bounded(weights: dict[str, float | None], size: int) -> bool:
+    """Return whether names may be looked up, and so kept: 1,000 of them, or 100 kB, are no face."""
+    return len(weights) <= MOST_NAMES and (size <= _LARGE or sum(map(len, weights)) <= _LARGE)
 
 
 def _read_frame(value: bytes) -> Frame | None:

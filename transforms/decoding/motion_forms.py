@@ -13,7 +13,7 @@ from transforms.decoding.vocabularies import NO_SHAPE, fold, place_names
 Pose = tuple[float | None, float | None, float | None]
 """Pitch, yaw and roll."""
 
-_MOST: Final = 1_000  # names of a frame; no vocabulary has more than 160
+MOST_NAMES: Final = 1_000  # of a frame; no vocabulary has more than 200
 _MOST_OF_A_HEAD: Final = 32
 _NO_POSE: Final[Pose] = (None, None, None)
 NO_HEAD: Final = (_NO_POSE, UNDECLARED)
@@ -54,16 +54,16 @@ def read_payload(payload: Any) -> Frame:
     if not isinstance(payload, Mapping):
         message = "neither an object nor a list nor a text"
         raise UnreadableError(message)
+    if len(payload) > MOST_NAMES:
+        message = "more names than any vocabulary has"
+        raise UnreadableError(message)
     weights = _member(payload, "weights", _WEIGHTS)
     if weights is None and "weights" not in payload:
         # The row of a CSV file, or flat parameters: of these, what is a shape.
         weights = {name: value for name, value in payload.items() if place_names((name,)).parts}
     frame = _read_weights(weights)
-    unit = payload.get("unit", payload.get("units"))
-    if isinstance(unit, Mapping):
-        unit = unit.get("weights")
-    if unit is not None:
-        frame.unit = str(unit)
+    if payload.get("unit") is not None:
+        frame.unit = str(payload["unit"])
     head = _member(payload, "head", _HEAD)
     if head is not None:
         frame.head = head
@@ -115,7 +115,7 @@ def _numbers(items: Iterable[tuple[str, Any]]) -> dict[str, float | None]:
             raise UnreadableError(message)
         if number is not None or value is None:
             found[name] = number
-        if len(found) > _MOST:
+        if len(found) > MOST_NAMES:
             message = "more names than any vocabulary has"
             raise UnreadableError(message)
     return found
@@ -144,7 +144,7 @@ def read_parameters(text: str) -> Frame:
     """
     parts = [part for part in text.split("|") if part.strip()]
     values: dict[str, Any] = {}
-    for part in parts[:_MOST]:
+    for part in parts[:MOST_NAMES]:
         if found := _PARAMETER.fullmatch(part.strip()):
             values[found[1]] = float(found[2])
     if not values:

@@ -57,7 +57,7 @@ def angle_unit(declared: object) -> int:
 
 def _plain(unit: str) -> str:
     """Return a unit without case and spaces, a range of numbers as ``0-100``."""
-    plain = "".join(unit.casefold().split()).strip("[]()")
+    plain = "".join(unit[:32].casefold().split()).strip("[]()")
     return plain if plain in _ANGLES else _RANGE.sub(r"\1-\2", plain)
 
 

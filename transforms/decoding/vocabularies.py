@@ -183,7 +183,7 @@ class Placing(NamedTuple):
     twice: tuple[tuple[int, int], ...]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def place_names(names: tuple[str, ...]) -> Placing:
     """Return where the values of these names belong.
 

@@ -50,6 +50,11 @@ KINDS: list[Any] = [
     {"weights": {}},
     {"weights": None, "head": {"pitch": 200}},
     {"hands": {}},
+    {"Timecode": "00:01", "EyeBlinkLeft": 0.3, "HeadYaw": 20.0},
+    {"blendShapes": {"jawOpen": 0.3}},
+    {"weights": {"jawOpen": 0.3}, "head": {"yaw": 0.1, "unit": "rad"}},
+    {"weights": {"jawOpen": 0.3}, "unit": "ells"},
+    {"weights": {"jawOpen": 0.3}, "rotation": {"x": 0.1}},
     [1, 2],
 ]
 
@@ -159,10 +164,21 @@ def test_of_a_head_that_cannot_be_read_nothing_is_taken(head: Any) -> None:
     assert pose({"pitch": 1e30, "yaw": 1}) == [0, 0, 0]
 
 
-def test_values_beside_a_frame_are_bounded() -> None:
-    frame = {"weights": {f"shape{number}": 0.5 for number in range(5000)} | {"jawOpen": True}}
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"weights": {f"shape{number}": 0.5 for number in range(5000)}},
+        {"weights": {f"shape{number}": 0.5 for number in range(5000)} | {"jawOpen": True}},
+        {f"shape{number}": 0.5 for number in range(5000)},
+        {"weights": {"x" * 200_000: 0.5, "JawOpen": 0.5}},
+        {"weights": [{"name": f"shape{number}", "value": 1} for number in range(5000)]},
+    ],
+)
+def test_names_are_bounded(frame: Any) -> None:
+    before = place_names.cache_info().currsize
     _, problems = read_motion([json.dumps(frame).encode()])
     assert problems[0] == DeadLetterCode.WRONG_TYPE
+    assert place_names.cache_info().currsize <= before + 1
 
 
 def test_every_vocabulary_names_its_source_and_reaches_shapes() -> None:
