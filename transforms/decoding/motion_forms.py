@@ -19,7 +19,7 @@ _NO_POSE: Final[Pose] = (None, None, None)
 NO_HEAD: Final = (_NO_POSE, UNDECLARED)
 _WEIGHTS: Final = frozenset({"blendshapes", "faceblendshapes", "blendshape", "shapes"})
 _HEAD: Final = frozenset({"headrotation", "headpose", "rotation", "headeuler", "headorientation"})
-_NESTED: Final = frozenset({"quaternion", "rotation", "orientation", "euler", "eulerangles"})
+_NESTED: Final = ("quaternion", "rotation", "orientation", "euler", "eulerangles")
 _NAME: Final = ("categoryName", "category_name", "name", "Name", "k", "key", "displayName")
 _VALUE: Final = ("score", "value", "Value", "v", "weight")
 _PARAMETER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*[-&]\s*(-?\d+(?:\.\d+)?)")
@@ -155,11 +155,11 @@ def read_parameters(text: str) -> Frame:
     return Frame(values, {"euler": angles, "unit": "degrees"}, "percent")
 
 
-def read_head(head: Any) -> tuple[Pose, int]:
+def read_head(head: Any, *, inside: bool = False) -> tuple[Pose, int]:
     """Return the angles of a head, and the code of their unit.
 
     It is given as angles by name or axis, as three angles, or as a quaternion; of what can't be
-    read there are no angles, since the expression does not hang on them.
+    read there are no angles: the expression does not depend on them. ``inside`` a head is no other.
     """
     if isinstance(head, list):
         return _read_list([_number(item) for item in head[:5]])
@@ -167,9 +167,9 @@ def read_head(head: Any) -> tuple[Pose, int]:
         return NO_HEAD
     named = {fold(key): value for key, value in head.items()}
     unit = angle_unit(named.get("unit", named.get("units")))
-    for key in _NESTED & named.keys():
-        if isinstance(named[key], list | Mapping):
-            pose, inner = read_head(named[key])
+    for key in () if inside else _NESTED:
+        if isinstance(named.get(key), list | Mapping):
+            pose, inner = read_head(named[key], inside=True)
             return pose, inner or unit
     if {"x", "y", "z", "w"} <= named.keys():
         return _from_quaternion([_number(named[axis]) for axis in "xyzw"]), RADIANS

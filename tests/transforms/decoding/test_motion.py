@@ -164,6 +164,13 @@ def test_of_a_head_that_cannot_be_read_nothing_is_taken(head: Any) -> None:
     assert pose({"pitch": 1e30, "yaw": 1}) == [0, 0, 0]
 
 
+def test_heads_in_heads_are_not_followed() -> None:
+    head: Any = [0.1, 0.2, 0.3]
+    for _ in range(400):
+        head = {"rotation": head}
+    assert pose(head) == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     "frame",
     [
