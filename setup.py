@@ -63,6 +63,7 @@ setup(
         "zstandard>=0.23",
     ],
     extras_require={
+        "media": ["av>=16", "pi-heif>=1.1"],
         "redis": ["redis>=7"],
         "feast": ["feast[duckdb]==0.67.0"],
         "spark": ["delta-spark==4.4.0", "grpcio-status>=1.60", "pyspark==4.2.0"],

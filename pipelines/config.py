@@ -37,6 +37,7 @@ from schemas.settings import (
 )
 from schemas.strict import fields_of, parse_yaml, read_text, suggest
 from transforms.decoding.settings import Motion
+from transforms.limit import Limits
 
 _Section = TypeVar("_Section", bound=Settings)
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,6 +169,7 @@ class Config(Settings):
     access: Access = Access()
     retention: Retention = Retention()
     landing: Landing = Landing()
+    limits: Limits = Limits()
     motion: Motion = Motion()
 
     @field_validator("tables", mode="before")
@@ -211,6 +213,8 @@ class Config(Settings):
             "motion": self.motion.units,
         }
         left_out |= {name: True for name, value in given.items() if not value}
+        if self.limits == Limits():
+            left_out["limits"] = True
         if self.landing == Landing():
             left_out["landing"] = True
         text = self.model_dump_json(exclude=left_out)

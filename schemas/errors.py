@@ -16,7 +16,7 @@ class BrokenStageError(AffectstreamError):
     """A stage fails on record after record: not they are at fault."""
 
 
-class _Code(StrEnum):
+class Code(StrEnum):
     """A stable code with what it means and what to do about it; the reference page is made of it.
 
     A member is its code alone wherever it is compared, stored or printed.
@@ -33,7 +33,7 @@ class _Code(StrEnum):
         return member
 
 
-class DeadLetterCode(_Code):
+class DeadLetterCode(Code):
     """Why a record could not become an event or an observation.
 
     The codes are stable: dashboards and replays depend on them.
@@ -152,6 +152,11 @@ class DeadLetterCode(_Code):
         "A value is outside what the event's expectations allow; `detail` says which, and what is.",
         "Correct the value, or change the expectation in `schemas/expectations/events`.",
     )
+    TOO_MANY_EVENTS = (
+        "too_many_events",
+        "One subject sent more events in a window than are taken.",
+        "Find out what sends so many; if they are all real, raise `limits.events_per_s`.",
+    )
     MEDIA_PLACE_REFUSED = (
         "media_place_refused",
         "`dataref` names media in a place that is not allowed.",
@@ -169,8 +174,8 @@ class DeadLetterCode(_Code):
     )
     AUDIO_UNDECODABLE = (
         "audio_undecodable",
-        "The clip is not sound WAV, FLAC or Ogg audio of up to 8 channels.",
-        "Send WAV, FLAC or Ogg (Opus, Vorbis) at a usual rate, and whole files.",
+        "The clip is broken, cut off or of an unusual codec, or has more than 8 channels.",
+        "Send WAV, FLAC, Ogg, MP3, AIFF, WebM or MP4 at a usual rate, and whole files.",
     )
     AUDIO_TOO_LONG = (
         "audio_too_long",
@@ -180,7 +185,12 @@ class DeadLetterCode(_Code):
     IMAGE_UNDECODABLE = (
         "image_undecodable",
         "The image cannot be read, or claims an absurd size.",
-        "Send whole JPEG, PNG or WebP images of at most 4096 × 4096 pixels.",
+        "Send whole JPEG, PNG, WebP, GIF, AVIF or HEIC images of at most 4096 × 4096 pixels.",
+    )
+    DECODER_MISSING = (
+        "decoder_missing",
+        "The media are of a format that this installation cannot read.",
+        "Install it on every worker, `pip install affectstream[media]`, and replay the log.",
     )
     RECOGNISER_FAILED = (
         "recogniser_failed",
@@ -203,18 +213,23 @@ class UndecodableError(Exception):
         self.code = code
 
 
-class QualityCode(_Code):
+class QualityCode(Code):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 
-    No speech, no face, too short a clip, a text in another language than the model's and one of
-    nothing but placeholders lower it to chance, so the recogniser abstains.
+    No speech, no face, too short a clip, a text in another language than the model's and one
+    without words of its own lower it to chance, so the recogniser abstains.
     """
 
     NO_SPEECH = ("no_speech", "Nobody speaks in the clip.", "Send clips with speech only.")
     TOO_SHORT = (
         "too_short",
-        "The clip, or the text without placeholders, is too short to judge.",
+        "The clip is too short to judge.",
         "Send whole utterances.",
+    )
+    EMPTY = (
+        "empty",
+        "The text has no words of the writer's: only space, links, mentions or quotations.",
+        "Send such texts or leave them out; nothing can be read in them.",
     )
     CLIPPED = ("clipped", "The speech is cut off at full scale.", "Lower the microphone's gain.")
     NOISY = ("noisy", "Noise covers the speech.", "Suppress noise before the clip is sent.")
@@ -228,6 +243,21 @@ class QualityCode(_Code):
     BLURRED = ("blurred", "The face is blurred.", "Send sharper images.")
     TURNED = ("turned", "The face is turned away.", "Send images with a face that looks forward.")
     BADLY_LIT = ("badly_lit", "The image is too dark or burnt out.", "Correct the exposure.")
+    SEVERAL_FACES = (
+        "several_faces",
+        "More than one face is in the image: nobody can tell whose was meant.",
+        "Send a crop with the subject's face alone.",
+    )
+    COVERED = (
+        "covered",
+        "Mouth or eyes are covered, as by a mask or a headset.",
+        "Send images of bare faces.",
+    )
+    ROTATED = (
+        "rotated",
+        "The face lay on its side or head, and was turned back.",
+        "Send images upright, or keep their EXIF orientation.",
+    )
     OTHER_LANGUAGE = (
         "other_language",
         "The text is in a language that the model's card does not list.",
@@ -250,7 +280,7 @@ class QualityCode(_Code):
     )
 
 
-class RefusalCode(_Code):
+class RefusalCode(Code):
     """Why the gate turned an event away; a policy refusal is never retried."""
 
     ERASED = (
@@ -321,7 +351,7 @@ class RefusalCode(_Code):
     )
 
 
-class LogEvent(_Code):
+class LogEvent(Code):
     """What a line of a structured log is about."""
 
     JOB_STATUS = (

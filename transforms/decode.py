@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from schemas.arrow import take_rows
 from schemas.attributes import ATTRIBUTES, COLUMN_OF
 from schemas.dead_letters import dead_letters
-from schemas.errors import DeadLetterCode
+from schemas.errors import Code, DeadLetterCode
 from schemas.events import (
     AHEAD_S,
     EVENT_TYPES,
@@ -26,6 +26,7 @@ from schemas.events import (
     event_schema,
     record_times,
 )
+from schemas.media.formats import FormatCode, explain
 from schemas.stages import DEAD, MAIN, Stage, Tagged
 from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked
@@ -36,7 +37,7 @@ from transforms.decoding.signatures import Signed, Signers, read_signers
 from transforms.gating.governance import sort_governance
 from transforms.stage import Outputs, run_stage
 
-_DETAIL = {
+_DETAIL: Mapping[Code | None, str] = {
     None: "",
     DeadLetterCode.UNKNOWN_TOPIC: "no kind of event belongs to this topic",
     DeadLetterCode.UNKNOWN_EVENT_TYPE: "the CloudEvents type is not the one of this topic",
@@ -59,6 +60,7 @@ _DETAIL = {
     DeadLetterCode.SIGNATURE_INVALID: "the signature is malformed, or not of this grant",
     DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends, and deletes nothing: no signature of its "
     "source makes sure that the person whom it names has asked for it",
+    **{code: explain(code) for code in FormatCode},
 }
 _NO_UNITS: Mapping[str, str] = MappingProxyType({})
 _HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from io import BytesIO
 from time import perf_counter_ns
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,18 +15,13 @@ import model_serving.voice.net  # noqa: F401 - registers this project's nets
 from model_serving.card import ModelCard
 from model_serving.front_end import Inputs, Prepared, decode_rows
 from model_serving.voice import activity as voice_activity
+from model_serving.voice.decoding import read_sound
 from model_serving.voice.waveforms import mix_to_mono, remove_drift, resample, shorten_pauses
-from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
+from schemas.errors import DeadLetterCode, QualityCode
 
 NET_CLASS = AutoModelForAudioClassification
-MAX_SECONDS = 15.0
 MIN_SECONDS = 0.1  # shorter clips end in silence: an encoder's first frame needs 25 ms and more
-_RATES = range(1_000, 384_001)
-_MAX_CHANNELS = 8
-_UNKNOWN_LENGTH = 2**62  # frames: libsndfile says more of a FLAC that was written to a pipe
-_MOST_SAMPLES = int(MAX_SECONDS) * _RATES[-1]
 _SOME = 100_000  # samples of a channel, enough to recognise 8 bits
-_AUDIO_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,34 +101,10 @@ def probe() -> pa.RecordBatch:
 
 
 def decode_clip(media: bytes, rate: int) -> Clip:
-    """Decode a WAV, FLAC or Ogg file of at most 15 s to one voice at this rate."""
-    with soundfile.SoundFile(BytesIO(media)) as audio:
-        if audio.format not in _AUDIO_FORMATS:
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the file is not WAV, FLAC or Ogg")
-        if audio.samplerate not in _RATES or audio.channels > _MAX_CHANNELS:
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the header names an absurd rate or layout")
-        if audio.frames >= _UNKNOWN_LENGTH:
-            detail = "the header gives no length: an encoder that writes to a pipe can't fill it in"
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, detail)
-        if audio.frames > MAX_SECONDS * audio.samplerate:
-            seconds = audio.frames / audio.samplerate
-            detail = f"{seconds:.1f} s of audio, {MAX_SECONDS:.0f} s are allowed"
-            _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
-        if audio.frames * audio.channels > _MOST_SAMPLES:  # silence packs 46 million in some kB
-            detail = f"more than {_MOST_SAMPLES:,} samples in all its channels"
-            _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
-        sound = audio.read(dtype="float32", always_2d=True)
-        if not len(sound) or len(sound) < audio.frames:
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the audio ends before its header says")
-        if not np.isfinite(sound).all():
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "a sample is not a finite number")
-        found = audio.samplerate
+    """Decode a sound file of at most 15 s to one voice at this rate."""
+    sound, found = read_sound(media)
     some = sound[:: 1 + len(sound) // _SOME]
     steps = max(len(np.unique(channel)) for channel in some.T)
     channels = [resample(np.ascontiguousarray(channel), found, rate) for channel in sound.T]
     wave = shorten_pauses(mix_to_mono(remove_drift(np.stack(channels, axis=1), rate), rate), rate)
     return Clip(np.pad(wave, (0, max(0, int(MIN_SECONDS * rate) - len(wave)))), steps)
-
-
-def _refuse(code: DeadLetterCode, detail: str) -> NoReturn:
-    raise UndecodableError(code, detail)

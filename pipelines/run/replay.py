@@ -107,7 +107,8 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
 
 
 _ORDER = [
-    *(Stage.DECODE, Stage.VALIDATE, Stage.PSEUDONYMISE, Stage.GATE, Stage.FETCH, Stage.SCRUB),
+    *(Stage.DECODE, Stage.VALIDATE, Stage.PSEUDONYMISE, Stage.GATE, Stage.LIMIT, Stage.FETCH),
+    Stage.SCRUB,
     *map(recognition_stage, MODALITIES),
     *(Stage.WINDOW, Stage.FUSE, Stage.DECIDE),
 ]

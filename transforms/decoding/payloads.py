@@ -18,6 +18,7 @@ from schemas.errors import DeadLetterCode
 from schemas.events import CODE, FIELD_NAME, PAYLOADS
 from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import find_contradictions, find_denials
+from transforms.decoding.media import encoded_media, read_media
 from transforms.decoding.motion import read_motion
 
 Columns = dict[str, pa.Array]
@@ -70,17 +71,14 @@ _NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-_MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
-_RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
-
 
 def decode_payload(
     kind: str, values: pa.Array, sources: pa.Array, units: Mapping[str, str]
 ) -> tuple[Sequence[bytes | None], Columns, np.ndarray]:
     """Return binary-mode values, their payload columns, and each row's problem or None."""
-    data = values.to_pylist()
     if kind not in _SHAPES:
-        return data, media_columns(values), np.full(len(values), None, object)
+        return read_media(kind, values)
+    data = values.to_pylist()
     return data, *_read(kind, data, sources, units)
 
 
@@ -101,13 +99,14 @@ def decode_structured(
         for name in ATTRIBUTES
     }
     if kind in _SHAPES:
-        data, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
-        columns, problems = _read(kind, data, attributes["source"], units)
+        given, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
+        columns, problems = _read(kind, given, attributes["source"], units)
+        data: Sequence[bytes | None] = given
+        problems[absent] = DeadLetterCode.NULL_VALUE
     else:
-        encoded, absent = _given_or([envelope.data_base64 for envelope in envelopes], b'""')
-        data, problems = parse_json(encoded, bytes)  # as base64
-        columns = media_columns(pa.array(data, pa.binary()))
-    problems[absent] = DeadLetterCode.NULL_VALUE
+        encoded, wrong = encoded_media(envelopes)
+        data, columns, problems = read_media(kind, pa.array(encoded, pa.binary()))
+        problems[wrong] = DeadLetterCode.WRONG_TYPE
     unreadable = unread != None  # noqa: E711  element-wise
     problems[unreadable] = unread[unreadable]
     torn = find_contradictions(values, _members(envelopes, attributes)) | find_denials(
@@ -226,19 +225,4 @@ def _counts(consent: Columns) -> Columns:
     return {
         f"{name}_given": pc.fill_null(pc.list_value_length(consent[name]), 0).cast(pa.int32())
         for name in ("purposes", "modalities")
-    }
-
-
-def media_columns(values: pa.Array) -> Columns:
-    """Return media with their length and the format that their first bytes tell."""
-    head = pc.binary_slice(values, 0, 12)
-    riff = pc.starts_with(head, b"RIFF")
-    tests = {name: pc.starts_with(head, magic) for name, magic in _MAGIC.items()}
-    tail = pc.binary_slice(values, 8, 12)
-    tests |= {name: pc.and_(riff, pc.equal(tail, magic)) for name, magic in _RIFF.items()}
-    cases = pa.StructArray.from_arrays(list(tests.values()), names=list(tests))
-    return {
-        "media": values,
-        "media_format": pc.case_when(cases, *tests, "unknown"),
-        "media_bytes": pc.binary_length(values).cast(pa.int64()),
     }

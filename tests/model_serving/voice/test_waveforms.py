@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from model_serving.voice import waveforms
 from model_serving.voice.activity import is_narrow_band, judge_speech, noise_level
 from model_serving.voice.front_end import decode_clip
 from model_serving.voice.waveforms import mix_to_mono, remove_drift, resample, shorten_pauses
@@ -210,3 +211,11 @@ def test_confidence_falls_where_noise_steps_or_a_telephone_hide_the_voice(speech
     shares, codes = _judged(telephone)
     assert codes.count(QualityCode.NARROW_BAND) > 0.9 * len(codes)
     assert 0.5 < np.median(shares) < 0.8
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 192_000, 384_000])
+def test_a_wave_that_is_resampled_in_pieces_is_the_one_that_is_at_once(rate, monkeypatch):
+    wave = np.random.default_rng(rate).normal(0, 0.1, 60_001).astype(np.float32)
+    whole = resample(wave, rate, 16_000)
+    monkeypatch.setattr(waveforms, "_PIECE", 7_000)
+    assert np.abs(resample(wave, rate, 16_000) - whole).max() < 1e-6
