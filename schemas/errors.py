@@ -137,15 +137,13 @@ class DeadLetterCode(Code):
     )
     UNKNOWN_SHAPES = (
         "unknown_shapes",
-        "No name among the `weights` of a motion event is a shape of a vocabulary that is read.",
+        "No name among the `weights` of a motion event is a shape that is known.",
         "Send ARKit's names, or those of another vocabulary in `schemas/motion`.",
     )
     UNKNOWN_UNIT = (
         "unknown_unit",
-        "Weights of a motion event are not from 0 to 1, or all are whole numbers, and `unit` says "
-        "no unit that they fit.",
-        "Send `unit` beside `weights`: `fraction` (0 to 1), `percent`, `byte` or `signed` "
-        "(-1 to 1).",
+        "Motion `weights` are beyond 0 to 1, or all whole numbers, and no `unit` fits them.",
+        "Send `unit` beside `weights`: `fraction`, `percent`, `byte` or `signed` (-1 to 1).",
     )
     EXPECTATION_FAILED = (
         "expectation_failed",
@@ -273,11 +271,7 @@ class QualityCode(Code):
         "Shapes of the face that tell expressions apart are not tracked.",
         "Send all shapes that the tracker has; leave shapes at rest out of all frames, or of none.",
     )
-    OPPOSED_SHAPES = (
-        "opposed_shapes",
-        "Shapes that no face shows together are all moved: the unit is wrong, or the face covered.",
-        "Check the tracker's unit, and send it as `unit` beside `weights`.",
-    )
+    OPPOSED_SHAPES = ("opposed_shapes", "No face shows these shapes at once.", "Check the `unit`.")
 
 
 class RefusalCode(Code):
