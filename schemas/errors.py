@@ -266,11 +266,7 @@ class QualityCode(Code):
         "More than half of the text stands after the 64 tokens that are read.",
         "Send one utterance for each event.",
     )
-    FEW_SHAPES = (
-        "few_shapes",
-        "Shapes of the face that tell expressions apart are not tracked.",
-        "Send all shapes that the tracker has; leave shapes at rest out of all frames, or of none.",
-    )
+    FEW_SHAPES = ("few_shapes", "Shapes that tell expressions apart are missing.", "Send all.")
     OPPOSED_SHAPES = ("opposed_shapes", "No face shows these shapes at once.", "Check the `unit`.")
 
 
