@@ -150,7 +150,7 @@ def _source(config: Config) -> beam.PTransform:
 
 
 def _decode(config: Config) -> DecodeEvents:
-    return DecodeEvents(keys=config.keys, signers=config.signatures.keys)
+    return DecodeEvents(keys=config.keys, signers=config.signatures.keys, units=config.motion.units)
 
 
 def _decide(config: Config) -> DecideExpressions:

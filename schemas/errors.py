@@ -135,6 +135,16 @@ class DeadLetterCode(Code):
         "A field of the payload has another type than its JSON Schema says.",
         "Check the payload against the topic's schema in `schemas/json`.",
     )
+    UNKNOWN_SHAPES = (
+        "unknown_shapes",
+        "No name among the `weights` of a motion event is a shape that is known.",
+        "Send ARKit's names, or those of another vocabulary in `schemas/motion`.",
+    )
+    UNKNOWN_UNIT = (
+        "unknown_unit",
+        "Motion `weights` are beyond 0 to 1, or all whole numbers, and no `unit` fits them.",
+        "Send `unit` beside `weights`: `fraction`, `percent`, `byte` or `signed` (-1 to 1).",
+    )
     EXPECTATION_FAILED = (
         "expectation_failed",
         "A value is outside what the event's expectations allow; `detail` says which, and what is.",
@@ -272,6 +282,8 @@ class QualityCode(Code):
         "More than half of the text stands after the 64 tokens that are read.",
         "Send one utterance for each event.",
     )
+    FEW_SHAPES = ("few_shapes", "Shapes that tell expressions apart are missing.", "Send all.")
+    OPPOSED_SHAPES = ("opposed_shapes", "No face shows these shapes at once.", "Check the `unit`.")
 
 
 class RefusalCode(Code):

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -49,6 +50,9 @@ _DETAIL: Mapping[Code | None, str] = {
     DeadLetterCode.KEY_SHREDDED: "the key of that time was removed: nobody can be referred to",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
+    DeadLetterCode.UNKNOWN_SHAPES: "no name among the weights is a shape of a known vocabulary",
+    DeadLetterCode.UNKNOWN_UNIT: "the weights are not from 0 to 1, or all whole numbers, and "
+    "`unit` says no unit that they fit: fraction, percent, byte or signed",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
     "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
@@ -58,6 +62,7 @@ _DETAIL: Mapping[Code | None, str] = {
     "source makes sure that the person whom it names has asked for it",
     **{code: explain(code) for code in FormatCode},
 }
+_NO_UNITS: Mapping[str, str] = MappingProxyType({})
 _HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))
 _ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)
 _FACTORS = {
@@ -75,20 +80,25 @@ class DecodeEvents(beam.PTransform):
 
     ``keys`` is the key file: an event has its row id, which is keyed, from here on. ``signers`` is
     the file of the keys that governance records are signed with; without it nobody has to sign.
+    ``units`` is the unit of motion by source, where events do not say it.
     """
 
-    def __init__(self, *, keys: Path, signers: Path | None = None) -> None:
+    def __init__(
+        self, *, keys: Path, signers: Path | None = None, units: Mapping[str, str] = _NO_UNITS
+    ) -> None:
         super().__init__()
-        self._keys, self._signers = keys, signers
+        self._keys, self._signers, self._units = keys, signers, dict(units)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        make = functools.partial(_load, self._keys, self._signers)
+        make = functools.partial(_load, self._keys, self._signers, self._units)
         return run_stage(pcoll, Stage.DECODE, make)
 
 
-def _load(keys: Path, signers: Path | None) -> Callable[[pa.RecordBatch], Tagged]:
+def _load(
+    keys: Path, signers: Path | None, units: Mapping[str, str]
+) -> Callable[[pa.RecordBatch], Tagged]:
     ids, known = FollowedKeys(keys, EventIds), read_signers(signers) if signers else None
-    return lambda batch: decode_batch(batch, ids.newest(), known)
+    return lambda batch: decode_batch(batch, ids.newest(), known, units)
 
 
 class _Attributes(NamedTuple):
@@ -110,7 +120,12 @@ class _Attributes(NamedTuple):
         return _Attributes(columns, self.broken[rows])
 
 
-def decode_batch(raw: pa.RecordBatch, ids: EventIds, signers: Signers | None = None) -> Tagged:
+def decode_batch(
+    raw: pa.RecordBatch,
+    ids: EventIds,
+    signers: Signers | None = None,
+    units: Mapping[str, str] = _NO_UNITS,
+) -> Tagged:
     """Decode one RAW batch into a few EVENT batches a kind, and its dead letters."""
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
@@ -127,10 +142,13 @@ def decode_batch(raw: pa.RecordBatch, ids: EventIds, signers: Signers | None = N
             rows = take_rows(raw, mine)
             yield from _decode_governance(TOPICS[topic], rows, told.of(mine), ids, signers)
         else:
-            yield from _decode_session(TOPICS[topic], take_rows(plain, mine), told.of(mine), ids)
+            rows = take_rows(plain, mine)
+            yield from _decode_session(TOPICS[topic], rows, told.of(mine), ids, units)
 
 
-def _decode_session(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
+def _decode_session(
+    kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds, units: Mapping[str, str]
+) -> Tagged:
     empty = _nulls(raw["value"])
     if kind in MEDIA_KINDS:  # which may only be named
         empty &= _nulls(told.columns["ce_dataref"])
@@ -138,7 +156,7 @@ def _decode_session(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: Even
         nothing = take_rows(raw, empty)
         yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
     if not empty.all():
-        yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids)
+        yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids, units)
 
 
 def _decode_governance(
@@ -204,14 +222,22 @@ def _modes(told: _Attributes) -> Iterator[tuple[np.ndarray, bool]]:
     yield from (found for found in both if found[0].any())
 
 
-def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
+def _decode_kind(
+    kind: str,
+    raw: pa.RecordBatch,
+    told: _Attributes,
+    ids: EventIds,
+    units: Mapping[str, str] = _NO_UNITS,
+) -> Tagged:
     for mode, structured in _modes(told):
         rows, beside = take_rows(raw, mode), told.of(mode)
         if structured:
-            read = decode_structured(kind, rows["value"], beside.attributes)
+            read = decode_structured(kind, rows["value"], beside.attributes, units)
             read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
         else:
-            data, payload, problems = decode_payload(kind, rows["value"])
+            data, payload, problems = decode_payload(
+                kind, rows["value"], beside.attributes["source"], units
+            )
             problems[beside.broken] = DeadLetterCode.BAD_HEADERS
             read = data, beside.attributes, payload, problems
         yield from _assemble(kind, rows, ids, *read)

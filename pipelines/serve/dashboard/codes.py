@@ -37,6 +37,8 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "late": "事件到达时，其窗口与允许的迟到时间均已过去。",
         "bad_json": "负载不是单个 JSON 对象，或授权中的成员重复。",
         "wrong_type": "负载中某字段的类型与 JSON Schema 不符。",
+        "unknown_shapes": "weights 中没有任何名称属于可读取的面部形状词表。",
+        "unknown_unit": "动作权重不在 0 至 1 之间，或全为整数，而 unit 未说明相符的单位。",
         "expectation_failed": "某个值超出该类事件的预期范围。",
         "media_place_refused": "dataref 指向不被允许的位置。",
         "media_unreachable": "无法取得 dataref 指向的媒体。",
@@ -131,6 +133,8 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "rotated": "面部横置或倒置，已被转正。",
         "other_language": "文本所用语言不在模型卡所列之中。",
         "too_long": "文本一半以上位于所读取的 64 个词元之后。",
+        "few_shapes": "区分表情所需的面部形状没有被跟踪。",
+        "opposed_shapes": "互相排斥的面部形状同时活动：单位有误，或面部被遮挡。",
     }
 )
 """Code → what it means, in Chinese."""
