@@ -14,7 +14,8 @@ from pipelines.config import POLICIES
 from pipelines.observe.catalogue import API, LIVE
 from pipelines.tables.analyst_views import VIEWS, View, tables_of
 from pipelines.tables.dictionary import Entry, dictionary, markdown
-from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
+from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.logs.events import LogEvent
 from schemas.media.formats import FormatCode
 from schemas.table import Table
 from schemas.tables import TABLES

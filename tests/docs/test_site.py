@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pipelines.config import Config
 from pipelines.observe.catalogue import METRICS
 from pipelines.tables.analyst_views import VIEWS
-from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
+from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.logs.events import LogEvent
 from schemas.media.formats import FormatCode
 from schemas.tables import TABLES
 
