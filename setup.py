@@ -11,7 +11,13 @@ setup(
     py_modules=["affectstream"],
     packages=find_packages(include=["pipelines*", "transforms*", "schemas*", "model_serving*"]),
     package_data={
-        "schemas": ["expectations/*/*.json", "json/*.json", "json/feed/*.json", "policies/*.yaml"],
+        "schemas": [
+            "expectations/*/*.json",
+            "json/*.json",
+            "json/feed/*.json",
+            "motion/*.yaml",
+            "policies/*.yaml",
+        ],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
         "pipelines.govern.erasure": ["*.jinja"],
         "pipelines.show": ["*.jinja"],

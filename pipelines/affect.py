@@ -150,8 +150,12 @@ def _source(config: Config) -> beam.PTransform:
 
 
 def _decode(config: Config) -> DecodeEvents:
-    signers, behind_s = config.signatures.keys, config.clocks.behind_s
-    return DecodeEvents(keys=config.keys, signers=signers, behind_s=behind_s)
+    return DecodeEvents(
+        keys=config.keys,
+        signers=config.signatures.keys,
+        units=config.motion.units,
+        behind_s=config.clocks.behind_s,
+    )
 
 
 def _decide(config: Config) -> DecideExpressions:

@@ -37,6 +37,7 @@ from schemas.settings import (
 )
 from schemas.strict import fields_of, parse_yaml, read_text, suggest
 from transforms.decoding.messages.settings import Clocks
+from transforms.decoding.settings import Motion
 from transforms.limit import Limits
 
 _Section = TypeVar("_Section", bound=Settings)
@@ -171,6 +172,7 @@ class Config(Settings):
     landing: Landing = Landing()
     limits: Limits = Limits()
     clocks: Clocks = Clocks()
+    motion: Motion = Motion()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -207,7 +209,11 @@ class Config(Settings):
         # Settings that came later are left out where they change nothing: runs keep their ids.
         if self.decisions.avatar:
             left_out["decisions"] = {"avatar"}
-        given = {"signatures": self.signatures.keys, "evidence": self.evidence}
+        given = {
+            "signatures": self.signatures.keys,
+            "evidence": self.evidence,
+            "motion": self.motion.units,
+        }
         left_out |= {name: True for name, value in given.items() if not value}
         if self.limits == Limits():
             left_out["limits"] = True

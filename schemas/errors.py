@@ -174,6 +174,16 @@ class DeadLetterCode(Code):
         "The event's `dataschema` names another major version of its schema than 1.",
         "Send the payload of version 1, as `schemas/json` has it, and its `dataschema` or none.",
     )
+    UNKNOWN_SHAPES = (
+        "unknown_shapes",
+        "No name among the `weights` of a motion event is a shape that is known.",
+        "Send ARKit's names, or those of another vocabulary in `schemas/motion`.",
+    )
+    UNKNOWN_UNIT = (
+        "unknown_unit",
+        "Motion `weights` are beyond 0 to 1, or all whole numbers, and no `unit` fits them.",
+        "Send `unit` beside `weights`: `fraction`, `percent`, `byte` or `signed` (-1 to 1).",
+    )
     EXPECTATION_FAILED = (
         "expectation_failed",
         "A value is outside what the event's expectations allow; `detail` says which, and what is.",
@@ -260,6 +270,22 @@ class QualityCode(Code):
     )
     CLIPPED = ("clipped", "The speech is cut off at full scale.", "Lower the microphone's gain.")
     NOISY = ("noisy", "Noise covers the speech.", "Suppress noise before the clip is sent.")
+    HUM = ("hum", "A hum or tone sounds under the speech.", "Ground the microphone, or filter it.")
+    COARSE = (
+        "coarse",
+        "The samples have so few values that rounding covers the speech.",
+        "Send 16 bits a sample, and raise the level before it is rounded.",
+    )
+    BACKGROUND = (
+        "background",
+        "A room, music or other voices sound on behind the speech.",
+        "Speak closer to the microphone, or suppress what is behind.",
+    )
+    SEVERAL_VOICES = (
+        "several_voices",
+        "The channels of the clip carry different voices; the clearest was judged.",
+        "Send each person's channel as an event of its own.",
+    )
     NARROW_BAND = (
         "narrow_band",
         "The speech lacks the upper frequencies, as over a telephone.",
@@ -295,6 +321,8 @@ class QualityCode(Code):
         "More than half of the text stands after the 64 tokens that are read.",
         "Send one utterance for each event.",
     )
+    FEW_SHAPES = ("few_shapes", "Shapes that tell expressions apart are missing.", "Send all.")
+    OPPOSED_SHAPES = ("opposed_shapes", "No face shows these shapes at once.", "Check the `unit`.")
 
 
 class RefusalCode(Code):

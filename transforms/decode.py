@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -62,6 +63,9 @@ _DETAIL: Mapping[Code | None, str] = {
     "format that is not JSON",
     DeadLetterCode.SPECVERSION_UNKNOWN: "specversion is not 1.0",
     DeadLetterCode.DATASCHEMA_UNKNOWN: "dataschema names another major version than 1",
+    DeadLetterCode.UNKNOWN_SHAPES: "no name among the weights is a shape of a known vocabulary",
+    DeadLetterCode.UNKNOWN_UNIT: "the weights are not from 0 to 1, or all whole numbers, and "
+    "`unit` says no unit that they fit: fraction, percent, byte or signed",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
     "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
@@ -71,6 +75,7 @@ _DETAIL: Mapping[Code | None, str] = {
     "source makes sure that the person whom it names has asked for it",
     **{code: explain(code) for code in FormatCode},
 }
+_NO_UNITS: Mapping[str, str] = MappingProxyType({})
 _READ = (*ATTRIBUTES, "specversion")
 _HEADERS = ("content-type", *map("ce_{}".format, _READ))
 _ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)
@@ -87,21 +92,28 @@ class DecodeEvents(beam.PTransform):
 
     ``keys`` is the key file: an event has its row id, which is keyed, from here on. ``signers`` is
     the file of the keys that governance records are signed with; without it nobody has to sign.
-    ``behind_s`` is how many seconds an event's time may lie behind its record's, 0 for any.
+    ``units`` is the unit of motion by source, where events do not say it, and ``behind_s`` how many
+    seconds an event's time may lie behind its record's, 0 for any.
     """
 
-    def __init__(self, *, keys: Path, signers: Path | None = None, behind_s: float = 0) -> None:
+    def __init__(
+        self, *, keys: Path, signers: Path | None = None, units: Mapping[str, str] = _NO_UNITS,
+        behind_s: float = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._keys, self._signers, self._behind_s = keys, signers, behind_s
+        self._keys, self._signers = keys, signers
+        self._units, self._behind_s = dict(units), behind_s
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        make = functools.partial(_load, self._keys, self._signers, self._behind_s)
+        make = functools.partial(_load, self._keys, self._signers, self._units, self._behind_s)
         return run_stage(pcoll, Stage.DECODE, make)
 
 
-def _load(keys: Path, signers: Path | None, behind_s: float) -> Callable[[pa.RecordBatch], Tagged]:
+def _load(
+    keys: Path, signers: Path | None, units: Mapping[str, str], behind_s: float
+) -> Callable[[pa.RecordBatch], Tagged]:
     ids, known = FollowedKeys(keys, EventIds), read_signers(signers) if signers else None
-    return lambda batch: sieve_behind(decode_batch(batch, ids.newest(), known), behind_s)
+    return lambda batch: sieve_behind(decode_batch(batch, ids.newest(), known, units), behind_s)
 
 
 class _Attributes(NamedTuple):
@@ -123,7 +135,12 @@ class _Attributes(NamedTuple):
         return _Attributes(columns, self.broken[rows])
 
 
-def decode_batch(raw: pa.RecordBatch, ids: EventIds, signers: Signers | None = None) -> Tagged:
+def decode_batch(
+    raw: pa.RecordBatch,
+    ids: EventIds,
+    signers: Signers | None = None,
+    units: Mapping[str, str] = _NO_UNITS,
+) -> Tagged:
     """Decode one RAW batch into a few EVENT batches a kind, and its dead letters."""
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
@@ -140,10 +157,13 @@ def decode_batch(raw: pa.RecordBatch, ids: EventIds, signers: Signers | None = N
             rows = take_rows(raw, mine)
             yield from _decode_governance(TOPICS[topic], rows, told.of(mine), ids, signers)
         else:
-            yield from _decode_session(TOPICS[topic], take_rows(plain, mine), told.of(mine), ids)
+            rows = take_rows(plain, mine)
+            yield from _decode_session(TOPICS[topic], rows, told.of(mine), ids, units)
 
 
-def _decode_session(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
+def _decode_session(
+    kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds, units: Mapping[str, str]
+) -> Tagged:
     empty = _nulls(raw["value"])
     if kind in MEDIA_KINDS:  # which may only be named
         empty &= _nulls(told.columns["ce_dataref"])
@@ -151,7 +171,7 @@ def _decode_session(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: Even
         nothing = take_rows(raw, empty)
         yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
     if not empty.all():
-        yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids)
+        yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids, units)
 
 
 def _decode_governance(
@@ -222,15 +242,23 @@ def _masks(modes: Modes) -> Iterator[tuple[np.ndarray, bool]]:
     yield from (found for found in both if found[0].any())
 
 
-def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
+def _decode_kind(
+    kind: str,
+    raw: pa.RecordBatch,
+    told: _Attributes,
+    ids: EventIds,
+    units: Mapping[str, str] = _NO_UNITS,
+) -> Tagged:
     modes = read_modes(kind, raw["value"], told.columns)
     raw = _with_values(raw, modes.values)
     for mode, structured in _masks(modes):
         rows, beside = take_rows(raw, mode), told.of(mode)
         if structured:
-            read = decode_structured(kind, rows["value"], beside.attributes)
+            read = decode_structured(kind, rows["value"], beside.attributes, units)
         else:
-            data, payload, problems = decode_payload(kind, rows["value"])
+            data, payload, problems = decode_payload(
+                kind, rows["value"], beside.attributes["source"], units
+            )
             read = data, beside.attributes, payload, problems
         unread = modes.problems[mode]
         read[-1][unread != None] = unread[unread != None]  # noqa: E711  element-wise

@@ -61,7 +61,8 @@ def _read_by_sndfile(media: bytes) -> tuple[np.ndarray, int]:
                 detail = "the header gives no length: an encoder that writes to a pipe can't know"
                 _refuse(DeadLetterCode.AUDIO_UNDECODABLE, detail)
             _check_length(audio.frames, audio.samplerate, audio.channels)
-            sound = audio.read(dtype="float32", always_2d=True)
+            most = -1 if audio.format == "MP3" else audio.frames  # GSM can't be sought for the end
+            sound = audio.read(most, dtype="float32", always_2d=True)
             if len(sound) < audio.frames and audio.format != "MP3":  # of which that is a guess
                 detail = "the audio ends before its header says: the file was cut off"
                 _refuse(DeadLetterCode.AUDIO_UNDECODABLE, detail)

@@ -95,7 +95,7 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
         stage, name = counter.key.metric.namespace, counter.key.metric.name
         if name in ("rows_in", "rows_out"):
             stages[stage][name] += counter.committed
-        elif name == "repeated":
+        elif name in ("repeated", "unknown_shapes"):
             stages[stage][name] = counter.committed
         elif name == "busy_us":
             stages[stage]["seconds"] += counter.committed / 1e6

@@ -44,9 +44,9 @@ def _parts(features: pd.DataFrame) -> pd.Series:
 
 
 def stages_of_last_run(root: Root) -> pd.DataFrame:
-    """Return one row per stage of the newest run: rows, seconds, and repeated events."""
+    """Return one row per stage of the newest run: rows, seconds, what came again or is unknown."""
     stages = _read_stages(root)
-    columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated"]
+    columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated", "unknown_shapes"]
     frame = pd.DataFrame.from_dict(stages, orient="index").reindex(columns=columns)
     return frame.rename_axis("stage").reset_index()
 

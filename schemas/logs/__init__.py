@@ -1,1 +1,1 @@
-"""What structured logs hold."""
+"""What the structured log says, by stable events."""

@@ -1,4 +1,4 @@
-"""What a line of a structured log is about: stable names, and the fields beside them."""
+"""The events of the structured log."""
 
 from typing import Any
 

@@ -1,9 +1,8 @@
 """Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -12,10 +11,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec.structs import astuple
 
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
-from schemas.arrow import vector_column
 from schemas.attributes import ATTRIBUTES
 from schemas.errors import DeadLetterCode
 from schemas.events import CODE, FIELD_NAME, PAYLOADS
@@ -23,6 +20,7 @@ from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import find_contradictions, find_denials
 from transforms.decoding.media import encoded_media, read_media
 from transforms.decoding.messages.wrappings import unwrap
+from transforms.decoding.motion import read_motion
 
 Columns = dict[str, pa.Array]
 _Shape = TypeVar("_Shape")
@@ -69,6 +67,7 @@ _Envelope: Any = msgspec.defstruct(
     ],
 )
 
+_NO_UNITS: Mapping[str, str] = MappingProxyType({})
 MOST_DETAILS = 8
 _NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
@@ -78,18 +77,17 @@ _ABSENT = {b"", b"null"}
 
 
 def decode_payload(
-    kind: str, values: pa.Array
+    kind: str, values: pa.Array, sources: pa.Array, units: Mapping[str, str]
 ) -> tuple[Sequence[bytes | None], Columns, np.ndarray]:
     """Return binary-mode values, their payload columns, and each row's problem or None."""
     if kind not in _SHAPES:
         return read_media(kind, values)
     data = values.to_pylist()
-    payload, problems = parse_json(data, _SHAPES[kind])
-    return data, _columns(kind, payload, data, problems), problems
+    return data, *_read(kind, data, sources, units)
 
 
 def decode_structured(
-    kind: str, values: pa.Array, headers: Columns
+    kind: str, values: pa.Array, headers: Columns, units: Mapping[str, str] = _NO_UNITS
 ) -> tuple[Sequence[bytes | None], Columns, Columns, np.ndarray]:
     """Return data, attributes, payload columns and problems of CloudEvents in JSON format.
 
@@ -109,10 +107,9 @@ def decode_structured(
         [v if v is None else str(v) for v in versions], pa.string()
     )
     if kind in _SHAPES:
-        bare, absent = _given_or([_json_data(envelope) for envelope in envelopes], b"{}")
-        payload, problems = parse_json(bare, _SHAPES[kind])
-        columns = _columns(kind, payload, bare, problems)
-        data: Sequence[bytes | None] = bare
+        given, absent = _given_or([_json_data(envelope) for envelope in envelopes], b"{}")
+        columns, problems = _read(kind, given, attributes["source"], units)
+        data: Sequence[bytes | None] = given
         problems[absent] = DeadLetterCode.NULL_VALUE
     else:
         encoded, wrong = encoded_media(envelopes)
@@ -126,8 +123,8 @@ def decode_structured(
     if kind in _SHAPES:
         both = [bool(each.data) and bool(each.data_base64) for each in envelopes]
         for row in np.flatnonzero(both):
-            given = {bytes(envelopes[row].data), bytes(envelopes[row].data_base64)}
-            torn[row] |= not given & _ABSENT
+            members = {bytes(envelopes[row].data), bytes(envelopes[row].data_base64)}
+            torn[row] |= not members & _ABSENT
     torn &= ~unreadable
     if torn.any():
         problems[torn] = DeadLetterCode.BAD_HEADERS
@@ -186,9 +183,26 @@ def _explain(value: bytes) -> DeadLetterCode:
     return DeadLetterCode.WRONG_TYPE if isinstance(found, dict) else DeadLetterCode.BAD_JSON
 
 
-def _columns(kind: str, payload: list[Any], data: Sequence[bytes], problems: np.ndarray) -> Columns:
+def _read(
+    kind: str, data: Sequence[bytes], sources: pa.Array, units: Mapping[str, str]
+) -> tuple[Columns, np.ndarray]:
+    """Return the payload columns of JSON data, and each row's problem or None.
+
+    ``units`` is the unit of motion by source, where a payload does not say it.
+    """
     if kind == "motion":
-        return _motion(payload, problems)
+        known = [units.get(source) for source in sources.to_pylist()] if units else None
+        columns, problems = read_motion(data, known)
+        unread = np.flatnonzero(problems == DeadLetterCode.WRONG_TYPE)
+        if unread.size:
+            _, why = parse_json([data[row] for row in unread.tolist()], _SHAPES[kind])
+            problems[unread] = np.where(why == None, problems[unread], why)  # noqa: E711
+        return columns, problems
+    payload, problems = parse_json(list(data), _SHAPES[kind])
+    return _columns(kind, payload, data, problems), problems
+
+
+def _columns(kind: str, payload: list[Any], data: Sequence[bytes], problems: np.ndarray) -> Columns:
     types = dict(PAYLOADS[kind])
     columns = {
         name: pa.array(list(map(attrgetter(name), payload)), types[name])
@@ -238,27 +252,3 @@ def _counts(consent: Columns) -> Columns:
         f"{name}_given": pc.fill_null(pc.list_value_length(consent[name]), 0).cast(pa.int32())
         for name in ("purposes", "modalities")
     }
-
-
-def _motion(payload: list[Any], problems: np.ndarray) -> Columns:
-    """Gather 52 weights and 3 angles as one vector a row; what overflows a float is no number."""
-    no_weights, no_head = _Weights(), _Head()
-    weights, given = _matrix([row.weights or no_weights for row in payload], len(BLENDSHAPES))
-    pose, _ = _matrix([row.head or no_head for row in payload], len(HEAD_POSE))
-    matrix = np.concatenate([weights, pose], axis=1)
-    problems[~np.isfinite(matrix).all(axis=1)] = DeadLetterCode.WRONG_TYPE
-    return {
-        "weights": vector_column(matrix),
-        "weights_given": pa.array(given.sum(axis=1, dtype=np.int32)),
-        "weight_min": pa.array(weights.min(axis=1)),
-        "weight_max": pa.array(weights.max(axis=1)),
-        "pose_max": pa.array(np.abs(pose).max(axis=1)),
-    }
-
-
-def _matrix(parts: list[Any], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of these objects as (n, width), absent ones 0, and which are there."""
-    column = pa.array(list(chain.from_iterable(map(astuple, parts))), pa.float32())
-    numbers = column.to_numpy(zero_copy_only=False).reshape(-1, width)  # absent ones are NaN
-    given = ~np.isnan(numbers)  # JSON has no NaN
-    return np.where(given, numbers, np.float32(0)), given

@@ -44,6 +44,8 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "late": "事件到达时，其窗口与允许的迟到时间均已过去。",
         "bad_json": "负载不是单个 JSON 对象，或授权中的成员重复。",
         "wrong_type": "负载中某字段的类型与 JSON Schema 不符。",
+        "unknown_shapes": "weights 中没有任何名称属于可读取的面部形状词表。",
+        "unknown_unit": "动作权重不在 0 至 1 之间，或全为整数，而 unit 未说明相符的单位。",
         "expectation_failed": "某个值超出该类事件的预期范围。",
         "media_place_refused": "dataref 指向不被允许的位置。",
         "media_unreachable": "无法取得 dataref 指向的媒体。",
@@ -123,6 +125,10 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "empty": "文本中没有本人的话：只有空白、链接、提及或引用。",
         "clipped": "语音削波。",
         "noisy": "噪声掩盖了语音。",
+        "hum": "语音下有持续的嗡嗡声或单音。",
+        "coarse": "采样值过少，量化误差掩盖了语音。",
+        "background": "语音之后有房间混响、音乐或他人的声音。",
+        "several_voices": "音频各声道是不同人的语音；判断的是最清晰的一个。",
         "narrow_band": "语音缺少高频，如同电话音质。",
         "no_face": "没有找到面部。",
         "small_face": "面部过小。",
@@ -134,6 +140,8 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "rotated": "面部横置或倒置，已被转正。",
         "other_language": "文本所用语言不在模型卡所列之中。",
         "too_long": "文本一半以上位于所读取的 64 个词元之后。",
+        "few_shapes": "区分表情所需的面部形状没有被跟踪。",
+        "opposed_shapes": "互相排斥的面部形状同时活动：单位有误，或面部被遮挡。",
     }
 )
 """Code → what it means, in Chinese."""
