@@ -38,6 +38,8 @@ def find_contradictions(values: pa.Array, members: np.ndarray) -> np.ndarray:
 def _says_two_things(envelope: bytes) -> bool:
     try:
         pairs = json.loads(envelope.decode(), object_pairs_hook=tuple)
+        if not isinstance(pairs, tuple):  # but an array, whose items may look like members
+            return True
         said = [(name, repr(value)) for name, value in pairs]  # 1 and true are equal, but not here
     except (ValueError, RecursionError):
         return True  # what this reader cannot read, another may read otherwise
