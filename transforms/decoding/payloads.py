@@ -1,7 +1,7 @@
 """Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from types import MappingProxyType
@@ -61,7 +61,7 @@ _Envelope: Any = msgspec.defstruct(
     "Envelope",
     [
         *((name, str | None, None) for name in ATTRIBUTES),
-        ("specversion", str | float | None, None),
+        ("specversion", str | float | None, None),  # as YAML has it
         ("data", msgspec.Raw, msgspec.Raw()),
         ("data_base64", msgspec.Raw, msgspec.Raw()),
     ],
@@ -73,7 +73,7 @@ _NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-_ABSENT = {b"", b"null"}
+_ABSENT = (b"", b"null")
 
 
 def decode_payload(
@@ -102,12 +102,13 @@ def decode_structured(
         name: pa.array([getattr(envelope, name) for envelope in envelopes], pa.string())
         for name in ATTRIBUTES
     }
-    versions = [envelope.specversion for envelope in envelopes]
-    attributes["specversion"] = pa.array(
-        [v if v is None else str(v) for v in versions], pa.string()
-    )
+    versions = [
+        v if (v := envelope.specversion) is None or type(v) is str else str(v)
+        for envelope in envelopes
+    ]
+    attributes["specversion"] = pa.array(versions, pa.string())
     if kind in _SHAPES:
-        given, absent = _given_or([_json_data(envelope) for envelope in envelopes], b"{}")
+        given, absent = _given_or(_json_data(envelopes), b"{}")
         columns, problems = _read(kind, given, attributes["source"], units)
         data: Sequence[bytes | None] = given
         problems[absent] = DeadLetterCode.NULL_VALUE
@@ -121,10 +122,8 @@ def decode_structured(
         attributes, headers
     )
     if kind in _SHAPES:
-        both = [bool(each.data) and bool(each.data_base64) for each in envelopes]
-        for row in np.flatnonzero(both):
-            members = {bytes(envelopes[row].data), bytes(envelopes[row].data_base64)}
-            torn[row] |= not members & _ABSENT
+        for row in np.flatnonzero([bool(each.data_base64) for each in envelopes]):
+            torn[row] |= _gives_two(envelopes[row])
     torn &= ~unreadable
     if torn.any():
         problems[torn] = DeadLetterCode.BAD_HEADERS
@@ -140,21 +139,23 @@ def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
     return np.sum(given, axis=0) + np.array(data)
 
 
-def _json_data(envelope: Any) -> bytes:
-    """Return an event's data: JSON as it is, in a string, beside a schema, or in base64."""
-    data = bytes(envelope.data)
-    if data in _ABSENT:
-        data = bytes(envelope.data_base64)
-    if data[:1] == b"{" and not data.startswith(b'{"schema"'):
-        return data
-    bare = unwrap(data)
-    return data if isinstance(bare, DeadLetterCode) else bare
+def _gives_two(envelope: Any) -> bool:
+    """Whether an event has data and data in base64, of which it may have one."""
+    return not any(bytes(each) in _ABSENT for each in (envelope.data, envelope.data_base64))
 
 
-def _given_or(
-    raws: Iterable[msgspec.Raw | bytes], instead: bytes
-) -> tuple[list[bytes], np.ndarray]:
-    values = [bytes(raw) for raw in raws]
+def _json_data(envelopes: list[Any]) -> list[bytes]:
+    """Return the data of events: JSON as it is, in a string, beside a schema, or in base64."""
+    data = [bytes(envelope.data) for envelope in envelopes]
+    for row, value in enumerate(data):
+        if not value.startswith(b"{") or value.startswith(b'{"schema"'):
+            given = bytes(envelopes[row].data_base64) if value in _ABSENT else value
+            bare = unwrap(given)
+            data[row] = given if isinstance(bare, DeadLetterCode) else bare
+    return data
+
+
+def _given_or(values: list[bytes], instead: bytes) -> tuple[list[bytes], np.ndarray]:
     absent = np.array([value in _ABSENT for value in values], bool)
     return [value if value not in _ABSENT else instead for value in values], absent
 
