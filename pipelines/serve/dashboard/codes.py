@@ -35,6 +35,7 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "bad_time": "time 不是带时区的 RFC 3339 时间，或年份超出 1000 至 8999。",
         "clock_ahead": "事件时间比其 Kafka 记录时间超前 60 秒以上。",
         "late": "事件到达时，其窗口与允许的迟到时间均已过去。",
+        "too_many_events": "该主体在同一窗口内的事件超过上限；超出部分未被识别。",
         "bad_json": "负载不是单个 JSON 对象，或授权中的成员重复。",
         "wrong_type": "负载中某字段的类型与 JSON Schema 不符。",
         "unknown_shapes": "weights 中没有任何名称属于可读取的面部形状词表。",
