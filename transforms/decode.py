@@ -53,8 +53,8 @@ _DETAIL = {
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
     DeadLetterCode.SIGNATURE_UNKNOWN_KEY: "the grant's source has no key of this id",
     DeadLetterCode.SIGNATURE_INVALID: "the signature is malformed, or not of this grant",
-    DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends, and deletes nothing: no signature of its "
-    "source makes sure that the person whom it names has asked for it",
+    DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends if it tells a time, and deletes nothing: no "
+    "signature of its source makes sure that the person whom it names has asked for it",
 }
 _HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))
 _ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)

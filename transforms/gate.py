@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from schemas.arrow import fill_schema, number_distinct, take_rows
 from schemas.errors import RefusalCode
-from schemas.events import BEHIND_S, GOVERNANCE_KINDS, PERSON_COLUMNS, SCENE_CLASSES
+from schemas.events import BEHIND_US, GOVERNANCE_KINDS, PERSON_COLUMNS, SCENE_CLASSES
 from schemas.ids import stable_ids
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
@@ -29,7 +29,6 @@ _WHOSE = ("subject_ref", "session_ref", "scene_id")
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
 _ENDING = [*(name for name, _ in (*PERSON_COLUMNS, SCENE_CLASSES)), "recorded_at"]
 """Columns that only the gate looks at."""
-_BEHIND_US: Final = int(BEHIND_S * 1e6)
 _DAY_US: Final = 86_400_000_000
 _EPOCH: Final = dt.date(1970, 1, 1)
 _BEFORE_ALL: Final = -(2**62)
@@ -89,7 +88,7 @@ class Gate:
         before a law. A log holds the times of its records: a replay judges as the live job did.
         """
         found = self._judge_as_of(events, consents)
-        late = _micros(events, "recorded_at") - _micros(events, "event_time") > _BEHIND_US
+        late = _micros(events, "recorded_at") - _micros(events, "event_time") > BEHIND_US
         late &= found.codes == None  # noqa: E711  element-wise
         if late.any():
             rows = take_rows(events, late)

@@ -8,12 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow import as_of
-from schemas.events import BEHIND_S
+from schemas.events import BEHIND_US
 
 _BY_PROTECTION: Final = ("adult", "unknown", "teen", "child")
 """From the band that is protected least to the one that is protected most."""
 _MINORS: Final = pa.array(["teen", "child"])
-_BEHIND_US: Final = int(BEHIND_S * 1e6)
 
 
 class _Said(NamedTuple):
@@ -29,7 +28,8 @@ class Bands:
 
     Every process has the same, since all read the same ledger and topics to their end. A word of a
     guardian counts unless the age is unknown; any other only where it says that the person is a
-    minor.
+    minor. What only suspends tells of no age: nobody has signed it, and a minor's band ends by a
+    guardian alone.
     """
 
     def __init__(self) -> None:
@@ -41,6 +41,7 @@ class Bands:
         band = pc.index_in(rows["age_band"], pa.array(_BY_PROTECTION))
         minor = pc.is_in(rows["age_band"], _MINORS)
         sure = pc.and_(band.is_valid(), pc.not_equal(rows["age_band"], "unknown"))
+        sure = pc.and_(sure, pc.not_equal(rows["action"], "suspended"))
         told = pc.fill_null(pc.and_(sure, pc.or_(guardian, minor)), False)
         if not pc.any(told).as_py():
             return
@@ -48,7 +49,7 @@ class Bands:
         columns = [rows["person_fold"], *micros, guardian, band]
         kept = [column.filter(told).to_pylist() for column in columns]
         for fold, since, recorded, corrects, number in zip(*kept, strict=True):
-            late = corrects and recorded - since > _BEHIND_US
+            late = corrects and recorded - since > BEHIND_US
             first = recorded if late else since if corrects else min(since, recorded)
             self._said[fold].add(_Said(first, corrects, number))
 

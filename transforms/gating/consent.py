@@ -21,7 +21,7 @@ from transforms.decoding.aliases import aliases, fold_spelling
 from transforms.gating.bands import Bands
 from transforms.gating.governance import ANY, END, FIRST, LISTS
 from transforms.gating.tombstones import Tombstones
-from transforms.gating.words import Word, Words, is_child
+from transforms.gating.words import Word, Words, are_a_childs_own, without_repeats
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
 _BEFORE_ALL = -1
@@ -40,7 +40,7 @@ def ledger_rows(
     """Return CONSENT_LEDGER rows of a governance batch, and dead letters of what does not count.
 
     ``events`` is a pseudonymous batch of kind consent or erasure, ``purposes`` are those that the
-    policy knows. A consent is a row for each purpose and modality, at most 10 times 5: a grant
+    policy knows. A consent is a row for each purpose and modality, 10 times 5 at most: a grant
     counts only for names that are known, exactly as they are written, and a name that nobody knows
     makes a withdrawal one of all. An erasure request is one row for every purpose and modality. A
     prohibition that ``suspends`` is a row of its own kind: it closes the gate, and nothing is
@@ -110,7 +110,7 @@ def _expand(
     purpose_of = {fold_spelling(name): name for name in known} | {**aliases("purpose")}
     way_of = {fold_spelling(name): name for name in ways}
     pairs: list[tuple[int, str, str]] = []
-    childs_own = _childs_own(events)
+    childs_own = are_a_childs_own(events).to_numpy(zero_copy_only=False)
     problems = {}
     lists = (events[name].to_pylist() for name in ("granted", *LISTS))
     for row, (granted, purposes, modalities) in enumerate(zip(*lists, strict=True)):
@@ -130,12 +130,6 @@ def _expand(
     types = (pa.int64(), pa.string(), pa.string())
     rows, named, modes = (pa.array(c, t) for c, t in zip(columns, types, strict=True))
     return rows, named, modes, problems
-
-
-def _childs_own(events: pa.RecordBatch) -> np.ndarray:
-    """Return which consents come from a child itself."""
-    own = pc.fill_null(pc.not_equal(events["given_by"], "guardian"), True)
-    return pc.and_(own, is_child(events)).to_numpy(zero_copy_only=False)
 
 
 def _granted_names(names: Iterable[str | None], known: frozenset[str]) -> list[str]:
@@ -276,7 +270,7 @@ class Consents:
         ]
         if (until := self._tombstones.erased_until(fold)) is not None:
             words.append(Word(_BEFORE_ALL, False, until, "", ANY, ANY, 0))
-        made = self._answers[question] = _verdicts(words)
+        made = self._answers[question] = _verdicts(without_repeats(words))
         self._asked[fold].append(question)
         return made
 
