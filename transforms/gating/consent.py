@@ -18,9 +18,10 @@ from schemas.modalities import MODALITIES
 from schemas.stages import Stage, kind_of
 from schemas.tables import CONSENT_LEDGER
 from transforms.decoding.aliases import aliases, fold_spelling
-from transforms.gating.bands import Bands
+from transforms.gating.bands import MINORS, Bands
 from transforms.gating.governance import ANY, END, FIRST, LISTS
 from transforms.gating.tombstones import Tombstones
+from transforms.gating.unlisted import UNLISTED
 from transforms.gating.words import Word, Words, are_a_childs_own, without_repeats
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
@@ -44,7 +45,8 @@ def ledger_rows(
     counts only for names that are known, exactly as they are written, and a name that nobody knows
     makes a withdrawal one of all. An erasure request is one row for every purpose and modality. A
     prohibition that ``suspends`` is a row of its own kind: it closes the gate, and nothing is
-    deleted for it. A child's own grant has its rows, since they tell of its age, and opens nothing.
+    deleted for it. A child's own grant has its rows, since they tell of its age, and opens nothing;
+    and so has a minor's grant of names that nobody knows: one row of purpose UNLISTED.
     """
     kind = kind_of(events)
     rows, named, modalities, problems = _expand(events, kind, purposes)
@@ -80,7 +82,7 @@ def _said(actions: pa.Array, given_by: pa.Array, age_band: pa.Array) -> pa.Array
     0.1.0.
     """
     guardian = pc.fill_null(pc.equal(given_by, "guardian"), False)
-    minor = pc.and_(pc.equal(actions, "granted"), pc.is_in(age_band, pa.array(["child", "teen"])))
+    minor = pc.and_(pc.equal(actions, "granted"), pc.is_in(age_band, MINORS))
     by = pc.if_else(guardian, " by a guardian", "")
     of = pc.if_else(minor, pc.fill_null(age_band, ""), "")
     return pc.binary_join_element_wise(actions, by, of, "")
@@ -110,6 +112,7 @@ def _expand(
     purpose_of = {fold_spelling(name): name for name in known} | {**aliases("purpose")}
     way_of = {fold_spelling(name): name for name in ways}
     pairs: list[tuple[int, str, str]] = []
+    minor = pc.is_in(events["age_band"], MINORS).to_pylist()
     childs_own = are_a_childs_own(events).to_numpy(zero_copy_only=False)
     problems = {}
     lists = (events[name].to_pylist() for name in ("granted", *LISTS))
@@ -125,6 +128,8 @@ def _expand(
                 _withdrawn_names(purposes, known, purpose_of),
                 _withdrawn_names(modalities, ways, way_of),
             )
+        if granted and minor[row] and not all(found):
+            found = [UNLISTED], [ANY]
         pairs += [(row, purpose, modality) for purpose in found[0] for modality in found[1]]
     columns = zip(*pairs, strict=True) if pairs else ((), (), ())
     types = (pa.int64(), pa.string(), pa.string())

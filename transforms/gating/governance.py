@@ -29,6 +29,7 @@ from schemas.events import AHEAD_S, EVENT_TYPES, event_schema, record_times
 from transforms.decoding.aliases import fold_spelling, known_name
 from transforms.decoding.event_ids import EventIds
 from transforms.decoding.signatures import Signed
+from transforms.gating.legible import UNSEEN
 
 ANY: Final = "*"
 
@@ -310,7 +311,6 @@ def _parse_moment(text: str) -> dt.datetime | None:
     return found if FIRST <= found < END else None
 
 
-_UNSEEN: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2800]+")
 _AROUND: Final = r"[\s\p{Z}\p{Pi}\p{Pf}\"'`´′″‵‶‚„＂＇]+"
 _EDGES: Final = regex.compile(rf"^{_AROUND}|{_AROUND}$")
 _LONGEST_SUBJECT: Final = 512
@@ -322,9 +322,9 @@ def fold(subject: str) -> str:
 
     What cannot be seen is taken out; a subject of nothing else stays as it is.
     """
-    bare = _EDGES.sub("", _UNSEEN.sub("", subject.strip()[:_LONGEST_SUBJECT]))
+    bare = _EDGES.sub("", UNSEEN.sub("", subject.strip()[:_LONGEST_SUBJECT]))
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", bare).casefold())
-    return _EDGES.sub("", _UNSEEN.sub("", folded)) or subject[:_LONGEST_SUBJECT]
+    return _EDGES.sub("", UNSEEN.sub("", folded)) or subject[:_LONGEST_SUBJECT]
 
 
 def _letters(name: str) -> str:
