@@ -82,7 +82,7 @@ def stricter(one: pa.Array, other: pa.Array) -> pa.Array:
 
 
 def _rank(bands: pa.Array) -> pa.Array:
-    """Return places in _BY_PROTECTION, where nothing is told that of unknown; no band comes last."""
+    """Return places in _BY_PROTECTION: a null is unknown, and what is no band comes last."""
     known = pc.index_in(pc.fill_null(bands, "unknown"), pa.array(_BY_PROTECTION))
     return pc.fill_null(known, len(_BY_PROTECTION))
 

@@ -142,9 +142,7 @@ def without_repeats(words: Sequence[Word]) -> list[Word]:
             suspending[word.names].append(word)
     repeated: set[Word] = set()
     for names, since in signed:
-        beside = [
-            word for word in suspending[names] if since - _AHEAD_US <= word.since <= since
-        ]
+        beside = [word for word in suspending[names] if since - _AHEAD_US <= word.since <= since]
         repeated.update(sorted(beside, key=lambda word: word.recorded)[1:])
     return [word for word in words if word not in repeated]
 

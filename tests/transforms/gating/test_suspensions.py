@@ -28,7 +28,10 @@ def test_a_clock_decades_ahead_locks_nobody_out(kind: str) -> None:
     ahead = record(kind, 10, NO, time=FAR)
     assert gate(SIGNERS, signed("consent", 1), ahead) == WITHDRAWN
     assert gate(SIGNERS, signed("consent", 1), ahead, signed("consent", 20)) == GRANTED
-    grants = record("consent", 1, NO | {"granted": True}), record("consent", 20, NO | {"granted": True})
+    grants = (
+        record("consent", 1, NO | {"granted": True}),
+        record("consent", 20, NO | {"granted": True}),
+    )
     assert gate(None, grants[0], ahead) == WITHDRAWN
     assert gate(None, *grants, ahead) == GRANTED
     assert gate(None, grants[0], recorded(grants[1], 9), ahead) == WITHDRAWN, "recorded before it"
