@@ -3,8 +3,9 @@
 import datetime as dt
 import fcntl
 import os
+import re
 import secrets
-import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -37,6 +38,10 @@ _DAY: Final = dt.timedelta(days=1)
 _HOUR: Final = dt.timedelta(hours=1)
 _NOTICE: Final = dt.timedelta(minutes=1)
 """How long before they hold new keys must stand in the file, so that all workers have them."""
+_PATIENCE_S: Final = 10.0
+"""How long another command that changes the file is waited for: one takes milliseconds."""
+_LEFT_OVER: Final = re.compile(r"new|[a-z0-9_]{8}")
+"""How what a killed command was writing ends, also one from before 0.2, which drew the name."""
 
 
 def rotate(path: Path, root: Root | None, since: dt.datetime | None = None) -> dt.datetime:
@@ -200,42 +205,88 @@ class _File:
             tombstone=self.keys.tombstone,
             shredded=shredded,
         )
-        folder, owner = self._path.parent, self._path.stat()
-        descriptor, fresh = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
+        owner, fresh = self._path.stat(), self._path.with_name(f".{self._path.name}.new")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
                 if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 file.write(yaml.safe_dump(_document(keys), sort_keys=False))
                 file.flush()
                 os.fsync(file.fileno())
-            Path(fresh).replace(self._path)
+            fresh.replace(self._path)
         except BaseException:
-            Path(fresh).unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
             raise
-        handle = os.open(folder, os.O_RDONLY)
-        os.fsync(handle)  # or a crash may bring the old file back
-        os.close(handle)
+        _sync_folder(self._path)  # or a crash may bring the old file back
         return keys
 
 
 @contextmanager
 def _change(path: Path) -> Iterator[_File]:
-    """Wait for other writers, so that no key that one of them adds is lost."""
+    """Wait for other writers, so that no key that one of them adds is lost.
+
+    What a command that was killed has left beside the file holds keys, and is removed.
+    """
     if provider_of(path) is not None:
         message = f"{path} is no file: rotate and shred its keys where the provider keeps them"
         raise AffectstreamError(message)
     read_keys(path)
     try:
-        lock = os.open(path.resolve().parent, os.O_RDONLY)
+        lock = _lock(path.resolve())
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _remove_left_over(path.resolve())
             yield _File(path)
         finally:
             os.close(lock)
     except OSError as error:
         message = f"cannot change {path} ({error.strerror}): make its folder one you may write to"
         raise AffectstreamError(message) from error
+
+
+def _lock(path: Path) -> int:
+    """Return a lock on the key file, which nobody but its owner can open, and so hold.
+
+    Who comes second finds another file in its place, and locks that.
+    """
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+        time.sleep(0.02)
+    message = (
+        f"another command has been changing {path} for {_PATIENCE_S:.0f} s: wait for it or end "
+        "it, and give this one again"
+    )
+    raise AffectstreamError(message)
+
+
+def _remove_left_over(path: Path) -> None:
+    begin = f".{path.name}."
+    found = [
+        each
+        for each in path.parent.iterdir()
+        if each.name.startswith(begin) and _LEFT_OVER.fullmatch(each.name.removeprefix(begin))
+    ]
+    for each in found:
+        each.unlink()
+    if found:
+        _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path.parent, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def _document(keys: Keys) -> dict[str, object]:

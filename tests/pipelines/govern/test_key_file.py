@@ -1,15 +1,20 @@
 """Rotation and shredding of a key file, beside tables that stand."""
 
 import datetime as dt
+import fcntl
 import hashlib
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pipelines.govern import key_file
 from pipelines.govern.key_file import rotate, shred
 from schemas.errors import AffectstreamError
 from schemas.keys import Keys, read_keys, write_keys
@@ -133,6 +138,44 @@ def test_a_rotation_that_fails_leaves_the_file(path: Path, monkeypatch: pytest.M
         rotate(path, None)
     assert path.read_text() == text
     assert [each.name for each in path.parent.iterdir()] == ["keys.yaml"]
+
+
+_KILLED = """
+import datetime, os, pathlib, signal, sys
+from pipelines.govern.key_file import rotate
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+rotate(pathlib.Path(sys.argv[1]), None, datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC))
+"""
+
+
+def test_what_a_killed_rotation_leaves_is_removed_by_the_next_command(rotated: Path) -> None:
+    old = SPRING.key.hex()
+    command = [sys.executable, "-c", _KILLED, str(rotated)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    by_0_1 = rotated.with_name(f".{rotated.name}.a1_b2c3d")
+    by_0_1.write_text(rotated.read_text())
+    left = {file.name for file in rotated.parent.iterdir() if old in file.read_text()}
+    assert left == {rotated.name, f".{rotated.name}.new", by_0_1.name}
+    beside = rotated.with_name(f".{rotated.name}.backup")
+    beside.write_text("another's")
+    shred(rotated, None, SUMMER_BEGAN, lose_links=True)
+    assert {file.name for file in rotated.parent.iterdir()} == {rotated.name, beside.name}
+    assert old not in rotated.read_text()
+
+
+def test_only_who_may_read_the_file_can_hold_up_its_changes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    rotate(path, None)
+    os.close(folder)
+    monkeypatch.setattr(key_file, "_PATIENCE_S", 0.2)
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(AffectstreamError, match=r"another command has been changing .* 0 s"):
+            rotate(path, None, now() + 30 * DAY)
+    rotate(path, None, now() + 30 * DAY)
 
 
 def test_a_link_to_the_file_stays_one(path: Path, tmp_path: Path) -> None:
