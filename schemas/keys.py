@@ -309,6 +309,22 @@ def write_keys(path: Path, regions: Sequence[str] = ()) -> None:
         os.fsync(file.fileno())
 
 
+def comes_after(
+    since: dt.datetime, region: str | None, before: Iterable[tuple[dt.datetime, str | None]]
+) -> bool:
+    """Return whether a period that is added begins after all that hold where it will.
+
+    ``before`` are begins and regions. One that does not would give other references to events that
+    have them. A region without a period yet is under those of all others until its first begins.
+    """
+    begins: dict[str | None, list[dt.datetime]] = {}
+    for time, where in before:
+        begins.setdefault(where, []).append(time)
+    held = begins.get(region) or begins.get(None, [])
+    others = [] if region else [min(own) for where, own in begins.items() if where]
+    return all(since > time for time in (*held, *others))
+
+
 def fingerprint(key: bytes) -> str:
     """Return 32 hex digits by which a key is recognised, and from which nothing of it follows."""
     return hmac.digest(key, b"affectstream key check", "sha256").hex()[:32]

@@ -6,13 +6,14 @@ find neither consents nor the rows of who is to be erased.
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from schemas.errors import AffectstreamError
-from schemas.keys import Keys, fingerprint
+from schemas.keys import Keys, comes_after, fingerprint
 from schemas.table import Root
 from schemas.tables import TABLES
 from transforms.landing.repair import unwritable_error
@@ -115,8 +116,9 @@ def _differences(before: _Noted, keys: Keys) -> Iterator[str]:
     shredded = {(each.since.isoformat(), each.region, each.check) for each in keys.shredded}
     for since, region, _ in sorted(before.periods - now.periods - shredded, key=str):
         yield f"that since {since}{_of(region)} is missing or another"
+    begins = [(datetime.fromisoformat(since), region) for since, region, _ in before.periods]
     for since, region, _ in sorted(now.periods - before.periods, key=str):
-        if any(other > since for other, where, _ in before.periods if where == region):
+        if not comes_after(datetime.fromisoformat(since), region, begins):
             yield f"that since {since}{_of(region)} was put between others"
 
 

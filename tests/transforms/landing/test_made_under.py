@@ -50,6 +50,11 @@ def gone(each: KeyPeriod) -> ShreddedPeriod:
             keys(FIRST, SECOND, EU, period("2026-05-01T00:00:00Z", "between")),
             "that since 2026-05-01T00:00:00+00:00 was put between others",
         ),
+        *(
+            (keys(FIRST, SECOND, EU, period(f"{day}T00:00:00Z", "of the US", "US")),
+             f"that since {day}T00:00:00+00:00 of region US was put between others")
+            for day in ("2000-01-01", "2026-01-01", "2026-09-01")
+        ),
         (keys(SECOND, EU, shredded=[gone(THIRD)]), "that since 2026-01-01T00:00:00+00:00 is"),
     ],
 )  # fmt: skip
