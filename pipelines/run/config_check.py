@@ -306,7 +306,8 @@ def _access_problems(config: Config) -> Problems:
     problems = [*_failure(lambda: read_roles(config.access.roles))]
     problems += _failure(lambda: read_tokens(config.api.tokens))
     yield from problems or _role_problems(config)
-    yield from _place_problems(config.access.audit, "access.audit")
+    if config.access.audit is not None:
+        yield from _place_problems(config.access.audit, "access.audit")
 
 
 def _role_problems(config: Config) -> Problems:

@@ -271,12 +271,13 @@ def _roles(config: Config) -> Section:
 
 
 def _audit(config: Config) -> Section:
-    found = verify(config.access.audit)
+    folder = config.access.audit_folder(config.tables)
+    found = verify(folder)
     if not found.lines:
-        return Section("Audit", [f"No reading stands in {config.access.audit}."])
+        return Section("Audit", [f"No reading stands in {folder}."])
     sound = "the chain is whole" if not found.problems else "; ".join(found.problems)
     head = f"Head: line {found.head.number}, {found.head.hash}. Note it elsewhere."
-    return Section("Audit", [f"{found.lines:,} lines in {config.access.audit}: {sound}.", head])
+    return Section("Audit", [f"{found.lines:,} lines in {folder}: {sound}.", head])
 
 
 def _rows(
