@@ -41,7 +41,6 @@ class Access(Settings):
         description="How long lines of the audit log are kept, in days; whole months are deleted",
     )
 
-
     def audit_folder(self, root: Root) -> Path:
         """Return the folder of the log of who read the tables under ``root``.
 

@@ -63,23 +63,6 @@ class Spent:
     delta: float
 
 
-def ledger_path(root: Root, settings: Aggregates) -> Path:
-    """Return the file of the ledger of these tables.
-
-    Raises:
-        AffectstreamError: the tables stand in an object store, and no file is named.
-    """
-    if settings.ledger is not None:
-        return settings.ledger
-    if "://" in str(root):
-        message = (
-            f"no budget can be kept in {root}: name a file as `aggregates.ledger`, the same for "
-            "everybody who asks"
-        )
-        raise AffectstreamError(message)
-    return Path(root) / "_aggregates.sqlite"
-
-
 @contextmanager
 def open_ledger(root: Root, settings: Aggregates, audience: str) -> Iterator["Ledger"]:
     """Open the ledger of these tables for an audience, for the length of a block.
@@ -91,7 +74,7 @@ def open_ledger(root: Root, settings: Aggregates, audience: str) -> Iterator["Le
         known = suggest(audience, settings.audiences)
         message = f"{audience} is none of `aggregates.audiences`: {known}"
         raise AffectstreamError(message)
-    with closing(Ledger(ledger_path(root, settings), settings, audience)) as ledger:
+    with closing(Ledger(settings.ledger_file(root), settings, audience)) as ledger:
         yield ledger
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from schemas.errors import AffectstreamError
 from schemas.settings import Count, Number, Settings
+from schemas.table import Root
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -60,6 +62,22 @@ class Aggregates(Settings):
         description="File of what was asked and spent; default: `_aggregates.sqlite` beside the "
         "tables. Tables in an object store need one",
     )
+
+    def ledger_file(self, root: Root) -> Path:
+        """Return the file of the ledger of these tables.
+
+        Raises:
+            AffectstreamError: the tables stand in an object store, and no file is named.
+        """
+        if self.ledger is not None:
+            return self.ledger
+        if "://" in str(root):
+            message = (
+                f"no budget can be kept in {root}: name a file as `aggregates.ledger`, the same "
+                "for everybody who asks"
+            )
+            raise AffectstreamError(message)
+        return Path(root) / "_aggregates.sqlite"
 
     @field_validator("audiences")
     @classmethod

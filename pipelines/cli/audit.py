@@ -15,7 +15,10 @@ commands = typer.Typer()
 audit_app = typer.Typer(no_args_is_help=True, help="The log of who read what.")
 commands.add_typer(audit_app, name="audit")
 
-Folder = Annotated[Path | None, typer.Option(help="Folder of the log; default: `access.audit`, or beside the tables.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the log; default: `access.audit`, or beside the tables."),
+]
 _COLUMNS = ("at", "who", "role", "via", "what", "subjects", "rows", "outcome")
 
 

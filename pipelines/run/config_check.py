@@ -103,7 +103,7 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
     unsound += _failure(lambda: read_scenarios(config.scenarios))
     whole = functools.partial(read_policy, config.policy, config.scenarios, config.evidence)
     unsound = unsound or [*_failure(whole)]
-    yield from unsound or feed_problems(config)
+    yield from unsound or (*feed_problems(config), *_landing_problems(config))
     yield from _model_problems(config)
     yield from _kafka_problems(config.kafka)
     yield from _secret_problems(config)
@@ -268,6 +268,13 @@ def feed_problems(config: Config) -> Problems:
                 f"`feed.purposes` names {purpose!r}, which {config.policy} does not: choose of "
                 f"{', '.join(sorted(known))}"
             )
+
+
+def _landing_problems(config: Config) -> Problems:
+    known = read_policy(config.policy).purposes
+    for purpose in config.landing.embeddings_for:
+        if purpose not in known:
+            yield f"`landing.embeddings_for` names {purpose!r}: {suggest(purpose, known)}"
 
 
 def _secret_problems(config: Config) -> Problems:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import AffectstreamError, RefusalCode
 from schemas.modalities import MODALITIES
@@ -15,6 +15,7 @@ from transforms.deciding.scenarios import explain_scenario_name, read_scenarios
 from transforms.decoding.aliases import aliases, known_name
 from transforms.gating.classes import classes_of, protected_classes
 from transforms.gating.coverage import check_order
+from transforms.gating.legible import is_legible
 from transforms.gating.rules import (
     CONTEXT_KIND,
     DIMENSIONS,
@@ -69,6 +70,14 @@ class Policy(Frozen):
     consent: tuple[ConsentRule, ...]
     judged_as: Mapping[str, str] = Field(default_factory=dict)
     evidence: Mapping[str, Evidence] = Field(default_factory=dict)
+
+    @field_validator("version")
+    @classmethod
+    def _refusals_name_a_version(cls, given: str) -> str:
+        if not is_legible(given):
+            message = "version is empty, and each refusal names it: write one, such as gate-2026-12"
+            raise ValueError(message)
+        return given
 
     @model_validator(mode="after")
     def _lists_are_what_events_can_have(self) -> "Policy":

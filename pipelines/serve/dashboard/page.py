@@ -59,7 +59,11 @@ def show_page(root: str, metrics_url: str, reviewer: str, access: str) -> None:
         if st.session_state.get("noted") != (what, subjects):
             st.session_state["noted"] = (what, subjects)
             name = settings.page_role or ""
-            audit.add(Entry(datetime.now(UTC), f"{reviewer} ({user_name()})", name, "page", what, subjects))
+            audit.add(
+                Entry(
+                    datetime.now(UTC), f"{reviewer} ({user_name()})", name, "page", what, subjects
+                )
+            )
 
     speaker = Speaker(_choose_language())
     page = Page(open_reader(root, access), speaker, metrics_url, reviewer, note)
