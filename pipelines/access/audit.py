@@ -223,7 +223,7 @@ def hash_of(subject: str) -> str:
 
 
 def pseudonyms_in(text: str) -> list[str]:
-    """Return what looks like a pseudonym in a text, in any case and in whatever stands around it."""
+    """Return what looks like a pseudonym in a text, in any case."""
     return [found.lower() for found in _PSEUDONYM.findall(text)]
 
 

@@ -1,4 +1,4 @@
-"""What a policy table allows though a law that it knows of does not: said, since who runs it decides.
+"""What a policy table allows though a law does not: said, since who runs it decides.
 
 A table of one's own may be right to allow it, as where a law does not reach. So it is no error, and
 nobody should find it out by accident.

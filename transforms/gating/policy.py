@@ -12,7 +12,7 @@ from schemas.errors import AffectstreamError, RefusalCode
 from schemas.modalities import MODALITIES
 from schemas.strict import Frozen, PlacedError, explain_invalid, read_yaml, suggest
 from transforms.deciding.scenarios import explain_scenario_name, read_scenarios
-from transforms.decoding.aliases import aliases, known_name
+from transforms.decoding.aliases import aliases, is_region_code, known_name
 from transforms.gating.classes import classes_of, protected_classes
 from transforms.gating.coverage import check_order
 from transforms.gating.legible import is_legible
@@ -26,7 +26,7 @@ from transforms.gating.rules import (
     Rule,
 )
 
-_COUNTRY: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")  # as in ISO 3166
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")  # as in ISO 3166-1
 _ATTRIBUTE: Final = {
     "purposes": "purpose",
     "regions": "region",
@@ -97,7 +97,8 @@ class Policy(Frozen):
                     raise PlacedError(message, dimension)
         regions = set(aliases("region").values())
         for unknown in sorted(self.regions - regions):
-            if not _COUNTRY.fullmatch(unknown):
+            part = unknown == unknown.upper() and is_region_code(unknown)
+            if not part and not _COUNTRY.fullmatch(unknown):
                 message = (
                     f"regions lists {unknown!r}, which is neither of aliases.yaml nor an ISO 3166 "
                     f"code such as JP: {suggest(unknown, regions)}"

@@ -65,6 +65,7 @@ def test_the_small_and_the_shipped_policy_are_sound(tmp_path: Path) -> None:
         ("[text, face]", "[text, fcae]", "modalities", "'fcae', which is none: did you mean `face"),
         ("[child, adult]", "[child, adlt]", "age_bands", "is none: did you mean `adult`"),
         ("[EU, US]", "[EU, MARS]", "regions", "'MARS', which is neither"),
+        ("[EU, US]", "[EU, US-ILL]", "regions", "'US-ILL', which is neither"),
         ("[EU, US]", "[EU, DE]", "regions", "events of 'DE' are read as EU: write `EU`"),
         ("[game, learning]", "[game, school]", "scenarios", "'school' are read as learning"),
         ("[safety, research]", "[avatar]", "purposes", "read as avatar_mirroring"),
