@@ -103,12 +103,16 @@ def test_an_old_file_says_after_a_rotation_what_it_meant_before(tmp_path: Path) 
     before = read_keys(path)
     rotate(path, None)
     assert {"persons", "tombstone"} < yaml.safe_load(path.read_text()).keys()
-    earlier = yaml.safe_load(path.read_text())
-    earlier["periods"].append({"since": "1990-01-01T00:00:00Z", "key": OLD.key.hex()})
-    path.write_text(yaml.safe_dump(earlier))
     after = read_keys(path)
     assert (after.person, after.tombstone) == (before.person, before.tombstone)
     assert Pseudonyms(after).person("alice") == Pseudonyms(before).person("alice")
+    earlier = yaml.safe_load(path.read_text())
+    earlier["periods"].append({"since": "1990-01-01T00:00:00Z", "key": OLD.key.hex()})
+    path.write_text(yaml.safe_dump(earlier))
+    with pytest.raises(
+        AffectstreamError, match=r"one key in the period since 2026-03-01.*`persons`"
+    ):
+        read_keys(path)  # the key of persons is that of the first period alone
 
 
 def _rotate(path: Path, days: int) -> None:

@@ -89,6 +89,12 @@ def test_more_keys_and_shredded_ones_are_taken_and_noted_once(root: Path, given:
         check_made_under(root, keys(*lost, shredded=given.shredded))
 
 
+def test_a_region_that_no_event_has_is_refused(root: Path) -> None:
+    german = period("2026-12-01T00:00:00Z", "of Germany", "DE")
+    with pytest.raises(AffectstreamError, match="a region DE, whose events are read as EU: name"):
+        check_made_under(root, keys(FIRST, SECOND, EU, german))
+
+
 def test_a_shredded_key_that_comes_back_is_refused(root: Path) -> None:
     note_made_under(root, keys(SECOND, EU, shredded=[gone(FIRST)]))
     with pytest.raises(AffectstreamError, match="put between others"):
