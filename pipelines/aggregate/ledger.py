@@ -55,7 +55,7 @@ class Asked:
 class Spent:
     """What an audience has asked and spent in all: ε for the budget's δ, and what of that δ.
 
-    ``delta`` is the part that is taken by groups which one person may make appear.
+    ``delta`` is the part that is taken by groups which one subject may make appear.
     """
 
     questions: int

@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Aggregates(Settings):
-    """Counts and means with differential privacy: what one person may add, what may be learnt."""
+    """Counts and means with differential privacy: what one subject may add, what may be learnt."""
 
     epsilon: Number = Field(
         default=1.0, ge=0.01, le=10, description="Privacy loss (ε) of one question"
@@ -23,7 +23,7 @@ class Aggregates(Settings):
         ge=1e-15,
         le=1e-5,
         description="Probability (δ) that the loss of one question is larger; half of it is for "
-        "groups that appear through one person",
+        "groups that appear through one subject",
     )
     budget_epsilon: Number = Field(
         default=10.0,
