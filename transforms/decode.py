@@ -172,8 +172,8 @@ def _decode_governance(
 def without_future(decoded: Tagged, now: dt.datetime) -> Tagged:
     """Make dead letters of session events of a day that has not begun yet, whatever their record.
 
-    A broker bounds the times of records only where it is told to (message.timestamp.after.max.ms),
-    and in a log nothing does. The letter has no time, so that it is of no day to come either.
+    A broker may bound the times of records (message.timestamp.after.max.ms), and in a log nothing
+    does. The letter has no time, so that it is of no day to come either.
     """
     latest = pa.scalar(max(now, _RELEASED) + _DAY, TIME)
     for tag, events in decoded:

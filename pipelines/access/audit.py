@@ -227,7 +227,7 @@ def pseudonyms_in(text: str) -> list[str]:
     return [found.lower() for found in _PSEUDONYM.findall(text)]
 
 
-def _masked(statement: str) -> str:
+def _mask(statement: str) -> str:
     masked = _PSEUDONYM.sub(lambda found: hash_of(found[0].lower()), statement)
     return masked[:_LONGEST_STATEMENT]
 
@@ -274,7 +274,7 @@ def _sealed(entry: Entry, before: Head) -> tuple[bytes, Head]:
             "subjects": [hash_of(subject) for subject in entry.subjects[:MOST_SUBJECTS]],
             "rows": entry.rows,
             "outcome": entry.outcome,
-            **({"statement": _masked(entry.statement)} if entry.statement else {}),
+            **({"statement": _mask(entry.statement)} if entry.statement else {}),
             "before": before.hash,
         }
     )

@@ -3,7 +3,6 @@
 import datetime as dt
 import fcntl
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -40,8 +39,6 @@ _NOTICE: Final = dt.timedelta(minutes=1)
 """How long before they hold new keys must stand in the file, so that all workers have them."""
 _PATIENCE_S: Final = 10.0
 """How long another command that changes the file is waited for: one takes milliseconds."""
-_LEFT_OVER: Final = re.compile(r"new|[a-z0-9_]{8}")
-"""How what a killed command was writing ends, also one from before 0.2, which drew the name."""
 
 
 def rotate(path: Path, root: Root | None, since: dt.datetime | None = None) -> dt.datetime:
@@ -137,7 +134,8 @@ def shred(
 
     Raises:
         AffectstreamError: there is none to remove, the file cannot be changed, or tables under
-            ``root`` hold, or might hold, rows of these periods and ``lose_links`` is not said.
+            ``root`` hold, or might hold, rows of these periods and ``lose_links`` is not said; or
+            it was done, and a copy beside the file has the keys.
     """
     with _change(path) as file:
         plan = plan_shredding(file.keys, until)
@@ -149,7 +147,17 @@ def shred(
         ]
         stay = [period for period in file.keys.periods if period not in plan.removed]
         file.replace(stay, [*file.keys.shredded, *gone])
+        _check_no_copy(path.resolve(), plan.removed)
     return plan
+
+
+def _check_no_copy(path: Path, removed: tuple[KeyPeriod, ...]) -> None:
+    """Raise where a hidden file of this name, as editors and copies leave them, has such a key."""
+    for beside in path.parent.glob(f".{path.name}*"):
+        text = beside.read_bytes().lower() if beside.is_file() else b""
+        if any(each.key.hex().encode() in text for each in removed):
+            message = f"the keys are removed from {path}, and {beside} still has them: remove it"
+            raise AffectstreamError(message)
 
 
 def _check_no_rows(root: Root | None, keys: Keys, end: dt.datetime) -> None:
@@ -205,7 +213,7 @@ class _File:
             tombstone=self.keys.tombstone,
             shredded=shredded,
         )
-        owner, fresh = self._path.stat(), self._path.with_name(f".{self._path.name}.new")
+        owner, fresh = self._path.stat(), _fresh(self._path)
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -235,7 +243,9 @@ def _change(path: Path) -> Iterator[_File]:
     try:
         lock = _lock(path.resolve())
         try:
-            _remove_left_over(path.resolve())
+            if _fresh(path.resolve()).exists():
+                _fresh(path.resolve()).unlink()
+                _sync_folder(path.resolve())
             yield _File(path)
         finally:
             os.close(lock)
@@ -270,17 +280,9 @@ def _lock(path: Path) -> int:
     raise AffectstreamError(message)
 
 
-def _remove_left_over(path: Path) -> None:
-    begin = f".{path.name}."
-    found = [
-        each
-        for each in path.parent.iterdir()
-        if each.name.startswith(begin) and _LEFT_OVER.fullmatch(each.name.removeprefix(begin))
-    ]
-    for each in found:
-        each.unlink()
-    if found:
-        _sync_folder(path)
+def _fresh(path: Path) -> Path:
+    """Return where a changed file is written before it takes the old one's place."""
+    return path.with_name(f".{path.name}.new")
 
 
 def _sync_folder(path: Path) -> None:

@@ -103,7 +103,7 @@ def _policy(config: Config, today: dt.date) -> Section:
     policy = read_policy(config.policy, config.scenarios, config.evidence)
     rows = [
         [
-            _lifted(rule, policy, today) or _state(rule.since, rule.until, today),
+            _evidence_state(rule, policy, today) or _state(rule.since, rule.until, today),
             rule.verdict,
             rule.article,
             "–" if rule.since == dt.date.min else str(rule.since),
@@ -128,7 +128,7 @@ def _policy(config: Config, today: dt.date) -> Section:
     return Section("Policy", notes, ["state", "verdict", "article", "since", "until"], rows)
 
 
-def _lifted(rule: Rule, policy: Policy, today: dt.date) -> str | None:
+def _evidence_state(rule: Rule, policy: Policy, today: dt.date) -> str | None:
     """Say whether a rule in force does not hold today, since all evidence for it is on record."""
     given = [policy.evidence.get(name) for name in rule.unless]
     there = bool(given) and all(each and each.since <= today <= each.until for each in given)

@@ -101,22 +101,22 @@ def _readings(name: str) -> Iterator[str]:
 def _spellings() -> Mapping[str, _Spellings]:
     return {
         label: _Spellings(
-            words=frozenset(_plain(each.words)),
-            phrases=tuple(f" {words} " for words in _plain(each.words) if " " in words),
-            ends=tuple(_plain(each.ends)),
-            parts=tuple(part.replace(" ", "") for part in _plain(each.parts)),
-            others=tuple(_plain(each.others)),
+            words=frozenset(_plain_spellings(each.words)),
+            phrases=tuple(f" {words} " for words in _plain_spellings(each.words) if " " in words),
+            ends=tuple(_plain_spellings(each.ends)),
+            parts=tuple(part.replace(" ", "") for part in _plain_spellings(each.parts)),
+            others=tuple(_plain_spellings(each.others)),
         )
         for label, each in protected_classes().items()
     }
 
 
-def _plain(given: Iterable[str]) -> list[str]:
+def _plain_spellings(given: Iterable[str]) -> list[str]:
     """Return words in plain spelling, those with umlauts also as ``ae``, ``oe`` and ``ue``."""
-    return list(dict.fromkeys(_words(w) for word in given for w in (word, _spread(word))))
+    return list(dict.fromkeys(_words(w) for word in given for w in (word, _spread_umlauts(word))))
 
 
-def _spread(word: str) -> str:
+def _spread_umlauts(word: str) -> str:
     return unicodedata.normalize("NFC", word).casefold().translate(_UMLAUTS)
 
 

@@ -108,11 +108,11 @@ def sort_governance(
         moments = _moments(attributes.get("time", []), recorded)
         if signed is None:
             known = _row(kind, record, attributes, payloads)
-            rows += _named(known, subjects, moments or [_FOR_ALL_TIME])
+            rows += _rows_for(known, subjects, moments or [_FOR_ALL_TIME])
             continue
         lists = payloads if kind == "consent" else []
         known = _row("consent", record, attributes, lists) | {"suspends": True}
-        suspended += _named(known, subjects, moments)
+        suspended += _rows_for(known, subjects, moments)
         sure = _signed_row(kind, record, signed[row], subjects, recorded)
         rows += [sure] if sure else []
         unsigned[row] = not (sure or unreadable[row])
@@ -177,7 +177,7 @@ def _with_ids(kind: str, rows: list[dict[str, Any]], ids: EventIds) -> pa.Record
     return events.set_column(place, field, pc.if_else(named, made, None))
 
 
-def _named(
+def _rows_for(
     row: dict[str, Any], subjects: list[str], moments: list[tuple[dt.datetime, dt.datetime]]
 ) -> list[dict[str, Any]]:
     """Return a prohibition's row once for each subject and moment."""

@@ -20,7 +20,7 @@ def test_a_part_is_its_country_where_their_law_is_one(given: str, region: str) -
 @pytest.mark.parametrize(
     "given",
     ["US-ILL", "us-ill", "US-17", "US-IL-Chicago", "US-XX", "IL", "US-IL\u200b", "US−IL", "US.IL",
-     "CN-HK", "CN-MO", "CN-TW", "CN-11"],
+     "CN-HK", "CN-MO", "CN-TW", "CN-11", "EU-UK"],
 )  # fmt: skip
 def test_what_is_no_part_of_its_country_is_unknown(given: str) -> None:
     assert known_name("region", given) is None
