@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHON_NEEDED := Python 3.11 is needed: install it, or say where it is: make PYTHON=/path/to/python3.11
 HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "$(PYTHON_NEEDED) $(MAKECMDGOALS)"; exit 1; }
 
-.PHONY: help demo test fuzz lint docs mutants bench needed servers kafka flink s3 spark chaos bench-live bench-serve bench-governance
+.PHONY: help demo test fuzz lint docs mutants bench needed servers kafka flink s3 spark chaos bench-live bench-serve bench-governance bounds
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -67,6 +67,9 @@ bench-serve: .venv/.ready ## measure feed, store, queries, page, API: PARTS="fee
 
 bench-governance: .venv/.ready ## measure erasure, aggregates, keys, leaks: PARTS="erasure leak"
 	@$(BIN)/python -m infra.bench.governance $(PARTS)
+
+bounds: .venv/.ready ## search for the dearest record of each stage: NAMES="scrub gate"
+	@$(BIN)/python -m infra.bench.bounds $(NAMES)
 
 bench: .venv/.ready ## measure speed and memory, write docs/benchmarks
 	@$(BIN)/python -m infra.bench.embedded

@@ -11,7 +11,13 @@ setup(
     py_modules=["affectstream"],
     packages=find_packages(include=["pipelines*", "transforms*", "schemas*", "model_serving*"]),
     package_data={
-        "schemas": ["expectations/*/*.json", "json/*.json", "json/feed/*.json", "policies/*.yaml"],
+        "schemas": [
+            "expectations/*/*.json",
+            "json/*.json",
+            "json/feed/*.json",
+            "motion/*.yaml",
+            "policies/*.yaml",
+        ],
         "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
         "pipelines.govern.erasure": ["*.jinja"],
         "pipelines.show": ["*.jinja"],
@@ -57,6 +63,7 @@ setup(
         "zstandard>=0.23",
     ],
     extras_require={
+        "media": ["av>=16", "pi-heif>=1.1"],
         "redis": ["redis>=7"],
         "feast": ["feast[duckdb]==0.67.0"],
         "spark": ["delta-spark==4.4.0", "grpcio-status>=1.60", "pyspark==4.2.0"],

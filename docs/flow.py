@@ -21,6 +21,7 @@ PARTS = (
         (
             ("Pseudonymise", "keyed references for names", True, ()),
             ("GateByPolicy", "law and consent", True, ("refusals", "consent_ledger")),
+            ("LimitEvents", "so many of one subject", True, ()),
             ("FetchMedia", "media named by dataref", True, ()),
             ("ScrubText", "links, numbers, handles", True, ()),
         ),
@@ -180,7 +181,7 @@ def _page(height: int, parts: list[str]) -> str:
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
             'font-family="system-ui, sans-serif" role="img" '
-            'aria-label="The graph: from a recorded log or Kafka through fourteen stages to the '
+            'aria-label="The graph: from a recorded log or Kafka through fifteen stages to the '
             'tables">',
             f"<style>{STYLE}\n</style>",
             f"<defs>{tips}</defs>",

@@ -14,7 +14,9 @@ from pipelines.config import POLICIES
 from pipelines.observe.catalogue import API, LIVE
 from pipelines.tables.analyst_views import VIEWS, View, tables_of
 from pipelines.tables.dictionary import Entry, dictionary, markdown
-from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
+from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.logs.events import LogEvent
+from schemas.media.formats import FormatCode
 from schemas.table import Table
 from schemas.tables import TABLES
 from transforms.gating.classes import protected_classes
@@ -29,6 +31,7 @@ Pages = list[tuple[str, str]]
 
 CODES = (
     (DeadLetterCode, "Dead letters", "Records that could not be read, judged or processed."),
+    (FormatCode, "Formats", "Dead letters of what is no media that the topic takes."),
     (RefusalCode, "Refusals", "Events that law or consent kept from any inference."),
     (LogEvent, "Log events", "The `event` of a line of the structured log."),
     (QualityCode, "Quality", "What lowered the confidence of an observation (`quality`)."),

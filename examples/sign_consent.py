@@ -1,7 +1,8 @@
 """A consent that is signed by the service that asked for it, sent to Kafka.
 
     python examples/sign_consent.py keys          # makes consent-key.pem, prints the signing keys
-    python examples/sign_consent.py send alice    # signs alice's consent and sends it
+    python examples/sign_consent.py send alice    # signs, sends to 127.0.0.1:9092
+    python examples/sign_consent.py send alice broker.example:9092
 
 The job checks it where its configuration names the printed keys: `signatures: {keys: …}`. Nothing
 here is of affectstream: any JOSE library, in any language, signs the same.
@@ -82,7 +83,9 @@ def send(subject: str, bootstrap: str = "127.0.0.1:9092") -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "keys":
+    if sys.argv[1:] == ["keys"]:
         print(json.dumps(make_key(), indent=2))
-    else:
+    elif sys.argv[1:2] == ["send"] and len(sys.argv) in (3, 4):
         send(*sys.argv[2:])
+    else:
+        sys.exit("give `keys`, or `send SUBJECT [BROKER]`")

@@ -5,7 +5,7 @@ import json
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -54,6 +54,8 @@ class Calibration(Frozen):
 
     ``bias`` has a value for each label that maps to an expression, in the order of the outputs.
     ``coverage`` is the share of dev rows whose confidence reaches ``threshold``.
+    ``channel`` weighs what a voice's channel did to it (``model_serving.voice.channel``): a measure
+    of 1 takes its weight from the log of the share of the clip that counts as judged.
     """
 
     temperature: float = Field(default=1.0, gt=0)
@@ -61,6 +63,7 @@ class Calibration(Frozen):
     coverage: float | None = None
     threshold: float = Field(default=0.0, ge=0, le=1)
     ece: float | None = None
+    channel: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
 
 
 class ModelCard(Frozen):

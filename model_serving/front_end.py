@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
+from schemas.errors import Code, DeadLetterCode, QualityCode, UndecodableError
+from schemas.media.formats import FormatCode, explain, is_mangled
 
 Inputs = dict[str, Tensor]
 Item = TypeVar("Item")
@@ -26,7 +27,7 @@ class Failure:
     """One row that could not be recognised; the detail never holds payload."""
 
     row: int
-    code: DeadLetterCode
+    code: Code
     detail: str
 
 
@@ -81,9 +82,12 @@ def decode_rows(
     def attempt(row: int, media: bytes) -> Item | Failure:
         try:
             return decode(media)
-        except UndecodableError as error:
-            return Failure(row, error.code, str(error))
         except Exception as error:  # a decoder may raise anything on hostile bytes
+            if is_mangled(media):
+                mangled = FormatCode.FOUND_MANGLED
+                return Failure(row, mangled, explain(mangled))
+            if isinstance(error, UndecodableError):
+                return Failure(row, error.code, str(error))
             return Failure(row, code, f"{type(error).__name__} while decoding")
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -20,7 +20,8 @@ from model_serving.loader import load_recogniser
 from model_serving.recogniser import Estimates, Recogniser
 from schemas.arrow import fill_schema, take_rows, vector_column
 from schemas.dead_letters import dead_letters
-from schemas.errors import AffectstreamError, LogEvent, log_fields
+from schemas.errors import AffectstreamError
+from schemas.logs.events import LogEvent, log_fields
 from schemas.modalities import MODALITIES
 from schemas.stages import kind_of, recognition_stage
 from schemas.tables import DEAD_LETTERS, OBSERVED

@@ -24,6 +24,7 @@ from transforms.fetch import FetchMedia
 from transforms.fuse import FuseModalities
 from transforms.gate import GateByPolicy
 from transforms.late import SieveLate
+from transforms.limit import LimitEvents
 from transforms.pseudonymise import Pseudonymise
 from transforms.recognise import Recognise
 from transforms.scrub import ScrubText
@@ -91,6 +92,7 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
             evidence=config.evidence,
         )
     )
+    stream = rows.take(stream | LimitEvents(limits=config.limits, windows=config.windows))
     stream = rows.take(stream | FetchMedia(rules=config.media))
     stream = rows.take(stream | ScrubText())
     for modality in MODALITIES:
@@ -148,7 +150,7 @@ def _source(config: Config) -> beam.PTransform:
 
 
 def _decode(config: Config) -> DecodeEvents:
-    return DecodeEvents(keys=config.keys, signers=config.signatures.keys)
+    return DecodeEvents(keys=config.keys, signers=config.signatures.keys, units=config.motion.units)
 
 
 def _decide(config: Config) -> DecideExpressions:

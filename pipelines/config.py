@@ -36,6 +36,8 @@ from schemas.settings import (
     expand_path,
 )
 from schemas.strict import fields_of, parse_yaml, read_text, suggest
+from transforms.decoding.settings import Motion
+from transforms.limit import Limits
 
 _Section = TypeVar("_Section", bound=Settings)
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,6 +169,8 @@ class Config(Settings):
     access: Access = Access()
     retention: Retention = Retention()
     landing: Landing = Landing()
+    limits: Limits = Limits()
+    motion: Motion = Motion()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -203,8 +207,14 @@ class Config(Settings):
         # Settings that came later are left out where they change nothing: runs keep their ids.
         if self.decisions.avatar:
             left_out["decisions"] = {"avatar"}
-        given = {"signatures": self.signatures.keys, "evidence": self.evidence}
+        given = {
+            "signatures": self.signatures.keys,
+            "evidence": self.evidence,
+            "motion": self.motion.units,
+        }
         left_out |= {name: True for name, value in given.items() if not value}
+        if self.limits == Limits():
+            left_out["limits"] = True
         if self.landing == Landing():
             left_out["landing"] = True
         text = self.model_dump_json(exclude=left_out)

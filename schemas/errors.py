@@ -1,7 +1,7 @@
 """Every error that a user can meet: stable codes for rows and logs, exceptions for the rest."""
 
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 
 class AffectstreamError(Exception):
@@ -16,7 +16,7 @@ class BrokenStageError(AffectstreamError):
     """A stage fails on record after record: not they are at fault."""
 
 
-class _Code(StrEnum):
+class Code(StrEnum):
     """A stable code with what it means and what to do about it; the reference page is made of it.
 
     A member is its code alone wherever it is compared, stored or printed.
@@ -33,7 +33,7 @@ class _Code(StrEnum):
         return member
 
 
-class DeadLetterCode(_Code):
+class DeadLetterCode(Code):
     """Why a record could not become an event or an observation.
 
     The codes are stable: dashboards and replays depend on them.
@@ -135,10 +135,25 @@ class DeadLetterCode(_Code):
         "A field of the payload has another type than its JSON Schema says.",
         "Check the payload against the topic's schema in `schemas/json`.",
     )
+    UNKNOWN_SHAPES = (
+        "unknown_shapes",
+        "No name among the `weights` of a motion event is a shape that is known.",
+        "Send ARKit's names, or those of another vocabulary in `schemas/motion`.",
+    )
+    UNKNOWN_UNIT = (
+        "unknown_unit",
+        "Motion `weights` are beyond 0 to 1, or all whole numbers, and no `unit` fits them.",
+        "Send `unit` beside `weights`: `fraction`, `percent`, `byte` or `signed` (-1 to 1).",
+    )
     EXPECTATION_FAILED = (
         "expectation_failed",
-        "A value is outside what the event's expectations allow; `detail` names the expectation.",
+        "A value is outside what the event's expectations allow; `detail` says which, and what is.",
         "Correct the value, or change the expectation in `schemas/expectations/events`.",
+    )
+    TOO_MANY_EVENTS = (
+        "too_many_events",
+        "One subject sent more events in a window than are taken.",
+        "Find out what sends so many; if they are all real, raise `limits.events_per_s`.",
     )
     MEDIA_PLACE_REFUSED = (
         "media_place_refused",
@@ -157,8 +172,8 @@ class DeadLetterCode(_Code):
     )
     AUDIO_UNDECODABLE = (
         "audio_undecodable",
-        "The clip is not sound WAV, FLAC or Ogg audio of up to 8 channels.",
-        "Send WAV, FLAC or Ogg (Opus, Vorbis) at a usual rate, and whole files.",
+        "The clip is broken, cut off or of an unusual codec, or has more than 8 channels.",
+        "Send WAV, FLAC, Ogg, MP3, AIFF, WebM or MP4 at a usual rate, and whole files.",
     )
     AUDIO_TOO_LONG = (
         "audio_too_long",
@@ -168,7 +183,12 @@ class DeadLetterCode(_Code):
     IMAGE_UNDECODABLE = (
         "image_undecodable",
         "The image cannot be read, or claims an absurd size.",
-        "Send whole JPEG, PNG or WebP images of at most 4096 × 4096 pixels.",
+        "Send whole JPEG, PNG, WebP, GIF, AVIF or HEIC images of at most 4096 × 4096 pixels.",
+    )
+    DECODER_MISSING = (
+        "decoder_missing",
+        "The media are of a format that this installation cannot read.",
+        "Install it on every worker, `pip install affectstream[media]`, and replay the log.",
     )
     RECOGNISER_FAILED = (
         "recogniser_failed",
@@ -191,21 +211,42 @@ class UndecodableError(Exception):
         self.code = code
 
 
-class QualityCode(_Code):
+class QualityCode(Code):
     """What keeps a recogniser from judging a payload well; the confidence is lowered by how much.
 
-    No speech, no face, too short a clip, a text in another language than the model's and one of
-    nothing but placeholders lower it to chance, so the recogniser abstains.
+    No speech, no face, too short a clip, a text in another language than the model's and one
+    without words of its own lower it to chance, so the recogniser abstains.
     """
 
     NO_SPEECH = ("no_speech", "Nobody speaks in the clip.", "Send clips with speech only.")
     TOO_SHORT = (
         "too_short",
-        "The clip, or the text without placeholders, is too short to judge.",
+        "The clip is too short to judge.",
         "Send whole utterances.",
+    )
+    EMPTY = (
+        "empty",
+        "The text has no words of the writer's: only space, links, mentions or quotations.",
+        "Send such texts or leave them out; nothing can be read in them.",
     )
     CLIPPED = ("clipped", "The speech is cut off at full scale.", "Lower the microphone's gain.")
     NOISY = ("noisy", "Noise covers the speech.", "Suppress noise before the clip is sent.")
+    HUM = ("hum", "A hum or tone sounds under the speech.", "Ground the microphone, or filter it.")
+    COARSE = (
+        "coarse",
+        "The samples have so few values that rounding covers the speech.",
+        "Send 16 bits a sample, and raise the level before it is rounded.",
+    )
+    BACKGROUND = (
+        "background",
+        "A room, music or other voices sound on behind the speech.",
+        "Speak closer to the microphone, or suppress what is behind.",
+    )
+    SEVERAL_VOICES = (
+        "several_voices",
+        "The channels of the clip carry different voices; the clearest was judged.",
+        "Send each person's channel as an event of its own.",
+    )
     NARROW_BAND = (
         "narrow_band",
         "The speech lacks the upper frequencies, as over a telephone.",
@@ -216,6 +257,21 @@ class QualityCode(_Code):
     BLURRED = ("blurred", "The face is blurred.", "Send sharper images.")
     TURNED = ("turned", "The face is turned away.", "Send images with a face that looks forward.")
     BADLY_LIT = ("badly_lit", "The image is too dark or burnt out.", "Correct the exposure.")
+    SEVERAL_FACES = (
+        "several_faces",
+        "More than one face is in the image: nobody can tell whose was meant.",
+        "Send a crop with the subject's face alone.",
+    )
+    COVERED = (
+        "covered",
+        "Mouth or eyes are covered, as by a mask or a headset.",
+        "Send images of bare faces.",
+    )
+    ROTATED = (
+        "rotated",
+        "The face lay on its side or head, and was turned back.",
+        "Send images upright, or keep their EXIF orientation.",
+    )
     OTHER_LANGUAGE = (
         "other_language",
         "The text is in a language that the model's card does not list.",
@@ -226,9 +282,11 @@ class QualityCode(_Code):
         "More than half of the text stands after the 64 tokens that are read.",
         "Send one utterance for each event.",
     )
+    FEW_SHAPES = ("few_shapes", "Shapes that tell expressions apart are missing.", "Send all.")
+    OPPOSED_SHAPES = ("opposed_shapes", "No face shows these shapes at once.", "Check the `unit`.")
 
 
-class RefusalCode(_Code):
+class RefusalCode(Code):
     """Why the gate turned an event away; a policy refusal is never retried."""
 
     ERASED = (
@@ -297,59 +355,3 @@ class RefusalCode(_Code):
         "The subject has withdrawn consent, or asked for erasure.",
         "Stop sending events of this subject; a new grant opens the gate again.",
     )
-
-
-class LogEvent(_Code):
-    """What a line of a structured log is about."""
-
-    JOB_STATUS = (
-        "job_status",
-        "State, rate, lag and watermark delay of a live job, every ten seconds.",
-        "Nothing.",
-    )
-    JOB_RESTARTING = (
-        "job_restarting",
-        "The job ended and is started again.",
-        "If it happens often, look for the error in `job.log` and `worker.log`.",
-    )
-    BROKER_AWAY = (
-        "broker_away",
-        "Kafka does not answer; the job waits for it for ten minutes.",
-        "Start the broker, or restore the network.",
-    )
-    BROKER_BACK = ("broker_back", "Kafka answers again.", "Nothing.")
-    CONSENT_UNREADABLE = (
-        "consent_unreadable",
-        "Consent or erasure records name nobody, so somebody may have withdrawn unheard.",
-        "Look up code `governance_unreadable` in `dead_letters` at once.",
-    )
-    METRICS_OFF = (
-        "metrics_off",
-        "The address of the metrics cannot be listened on; the job runs without them.",
-        "Name another `observe.port`, or 0 for no metrics.",
-    )
-    STAGE_RAISED = (
-        "stage_raised",
-        "A stage raised on some rows; they are tried again, and poison among them is set aside.",
-        "Nothing, unless `record_poison` follows.",
-    )
-    RECORD_POISON = (
-        "record_poison",
-        "A record that makes a stage raise, or workers die, was set aside as a dead letter.",
-        "Find the record by its place, and report it as a fault of that stage.",
-    )
-    MODEL_KEPT = (
-        "model_kept",
-        "A model's new files cannot be used; the job goes on with the model that it has.",
-        "See the reason; write the folder's files first, and its card last.",
-    )
-    OTHER = (
-        "other",
-        "Anything else, above all of libraries; without the values in its message.",
-        "See the plain text of the same process's log where it is not enough.",
-    )
-
-
-def log_fields(event: LogEvent, **values: Any) -> dict[str, Any]:
-    """Return the ``extra`` of a call of a logger; no value may be a payload or a raw id."""
-    return {"event": event, "fields": values}

@@ -20,7 +20,7 @@ MEDIA_COLUMNS: Columns = (
 )
 """Payload columns of media.
 
-``media_format`` is sniffed from the first bytes (wav, flac, ogg, jpeg, png, webp or unknown).
+``media_format`` is told by the first bytes: a name in ``schemas.media.formats``.
 ``media_ref`` is the CloudEvents ``dataref`` of an event that names its media instead of carrying
 them; the other three are null until they have been fetched.
 """

@@ -18,6 +18,7 @@ class Stage(StrEnum):
     SIEVE = "SieveLate"
     PSEUDONYMISE = "Pseudonymise"
     GATE = "GateByPolicy"
+    LIMIT = "LimitEvents"
     FETCH = "FetchMedia"
     SCRUB = "ScrubText"
     WINDOW = "WindowSessions"

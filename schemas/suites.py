@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.attributes import COLUMN_OF
 from schemas.errors import AffectstreamError
 
 FOLDER: Final = Path(__file__).parent / "expectations"
@@ -40,9 +41,13 @@ Failing = Callable[[pa.RecordBatch], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One compiled expectation; ``failing`` gives a mask with true where a row fails it."""
+    """One compiled expectation; ``failing`` gives a mask with true where a row fails it.
+
+    ``requirement`` says to a producer what has to hold, in the names that producers write.
+    """
 
     name: str
+    requirement: str
     type: str
     failing: Failing
 
@@ -128,7 +133,49 @@ def _compile(suite: str, kind: str, kwargs: dict[str, Any]) -> Check:
     except (TypeError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         message = f"{where} cannot be compiled: {error}"
         raise AffectstreamError(message) from error
-    return Check(expectation_name(kind, kwargs), kind, failing)
+    return Check(expectation_name(kind, kwargs), _requirement(kind, kwargs), kind, failing)
+
+
+_SENT_AS: Final = MappingProxyType(
+    {column: f"`{name}`" for name, column in COLUMN_OF.items()}
+    | {
+        "event_id": "the event's id",
+        "weights_given": "the number of shapes in `weights`",
+        "weight_min": "the least of `weights`",
+        "weight_max": "the largest of `weights`",
+        "pose_max": "an angle of `head`",
+        "purposes_given": "the number of `purposes`",
+        "modalities_given": "the number of `modalities`",
+        "media_bytes": "the size of the media in bytes",
+        "media_format": "the format of the media",
+    }
+)
+"""Column → what producers call it; any other is a field of the payload that is called the same."""
+_CONTROLS: Final = r"[\x00-\x1f\x7f]"
+
+
+def _requirement(kind: str, kwargs: Mapping[str, Any]) -> str:
+    """Say what an expectation asks of the events, such as "`ageband` is none of child, adult"."""
+    what = " and ".join(_SENT_AS.get(name, f"`{name}`") for name in columns_of(kwargs))
+    span = _range(kwargs.get("min_value"), kwargs.get("max_value"))
+    values, regex = ", ".join(map(str, kwargs.get("value_set", ()))), kwargs.get("regex")
+    asked = {
+        "expect_column_values_to_not_be_null": "is missing",
+        "expect_column_values_to_be_in_set": f"is none of {values}",
+        "expect_column_values_to_be_between": f"is not {span}",
+        "expect_column_value_lengths_to_be_between": f"has not {span} characters",
+        "expect_column_values_to_match_regex": f"does not match {regex}",
+        "expect_column_values_to_not_match_regex": "holds control characters"
+        if regex == _CONTROLS
+        else f"matches {regex}",
+    }
+    return f"{what} {asked[kind]}" if kind in asked else expectation_name(kind, kwargs)
+
+
+def _range(least: Any, most: Any) -> str:
+    if most is None:
+        return f"at least {least}"
+    return f"at most {most}" if least is None else f"{least} to {most}"
 
 
 def _not_null(*, column: str) -> Failing:

@@ -2,8 +2,9 @@
 
 import datetime as dt
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from schemas.arrow import take_rows
 from schemas.attributes import ATTRIBUTES, COLUMN_OF
 from schemas.dead_letters import dead_letters
-from schemas.errors import DeadLetterCode
+from schemas.errors import Code, DeadLetterCode
 from schemas.events import (
     AHEAD_S,
     EVENT_TYPES,
@@ -26,6 +27,7 @@ from schemas.events import (
     event_schema,
     record_times,
 )
+from schemas.media.formats import FormatCode, explain
 from schemas.stages import DEAD, MAIN, Stage, Tagged, kind_of
 from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked
@@ -36,7 +38,7 @@ from transforms.decoding.signatures import Signed, Signers, read_signers
 from transforms.gating.governance import sort_governance
 from transforms.stage import Outputs, run_stage
 
-_DETAIL = {
+_DETAIL: Mapping[Code | None, str] = {
     None: "",
     DeadLetterCode.UNKNOWN_TOPIC: "no kind of event belongs to this topic",
     DeadLetterCode.UNKNOWN_EVENT_TYPE: "the CloudEvents type is not the one of this topic",
@@ -50,6 +52,9 @@ _DETAIL = {
     DeadLetterCode.KEY_SHREDDED: "the key of that time was removed: nobody can be referred to",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
+    DeadLetterCode.UNKNOWN_SHAPES: "no name among the weights is a shape of a known vocabulary",
+    DeadLetterCode.UNKNOWN_UNIT: "the weights are not from 0 to 1, or all whole numbers, and "
+    "`unit` says no unit that they fit: fraction, percent, byte or signed",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
     "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
@@ -57,7 +62,9 @@ _DETAIL = {
     DeadLetterCode.SIGNATURE_INVALID: "the signature is malformed, or not of this grant",
     DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends if it tells a time, and deletes nothing: no "
     "signature of its source makes sure that the person whom it names has asked for it",
+    **{code: explain(code) for code in FormatCode},
 }
+_NO_UNITS: Mapping[str, str] = MappingProxyType({})
 _DAY: Final = dt.timedelta(days=1)
 _RELEASED: Final = dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
 """A machine whose clock stands before this version still replays the logs that came with it."""
@@ -78,21 +85,26 @@ class DecodeEvents(beam.PTransform):
 
     ``keys`` is the key file: an event has its row id, which is keyed, from here on. ``signers`` is
     the file of the keys that governance records are signed with; without it nobody has to sign.
+    ``units`` is the unit of motion by source, where events do not say it.
     """
 
-    def __init__(self, *, keys: Path, signers: Path | None = None) -> None:
+    def __init__(
+        self, *, keys: Path, signers: Path | None = None, units: Mapping[str, str] = _NO_UNITS
+    ) -> None:
         super().__init__()
-        self._keys, self._signers = keys, signers
+        self._keys, self._signers, self._units = keys, signers, dict(units)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        make = functools.partial(_load, self._keys, self._signers)
+        make = functools.partial(_load, self._keys, self._signers, self._units)
         return run_stage(pcoll, Stage.DECODE, make)
 
 
-def _load(keys: Path, signers: Path | None) -> Callable[[pa.RecordBatch], Tagged]:
+def _load(
+    keys: Path, signers: Path | None, units: Mapping[str, str]
+) -> Callable[[pa.RecordBatch], Tagged]:
     ids, known = FollowedKeys(keys, EventIds), read_signers(signers) if signers else None
     return lambda batch: without_future(
-        decode_batch(batch, ids.newest(), known), dt.datetime.now(dt.UTC)
+        decode_batch(batch, ids.newest(), known, units), dt.datetime.now(dt.UTC)
     )
 
 
@@ -115,7 +127,12 @@ class _Attributes(NamedTuple):
         return _Attributes(columns, self.broken[rows])
 
 
-def decode_batch(raw: pa.RecordBatch, ids: EventIds, signers: Signers | None = None) -> Tagged:
+def decode_batch(
+    raw: pa.RecordBatch,
+    ids: EventIds,
+    signers: Signers | None = None,
+    units: Mapping[str, str] = _NO_UNITS,
+) -> Tagged:
     """Decode one RAW batch into a few EVENT batches a kind, and its dead letters."""
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
@@ -132,10 +149,13 @@ def decode_batch(raw: pa.RecordBatch, ids: EventIds, signers: Signers | None = N
             rows = take_rows(raw, mine)
             yield from _decode_governance(TOPICS[topic], rows, told.of(mine), ids, signers)
         else:
-            yield from _decode_session(TOPICS[topic], take_rows(plain, mine), told.of(mine), ids)
+            rows = take_rows(plain, mine)
+            yield from _decode_session(TOPICS[topic], rows, told.of(mine), ids, units)
 
 
-def _decode_session(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
+def _decode_session(
+    kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds, units: Mapping[str, str]
+) -> Tagged:
     empty = _nulls(raw["value"])
     if kind in MEDIA_KINDS:  # which may only be named
         empty &= _nulls(told.columns["ce_dataref"])
@@ -143,7 +163,7 @@ def _decode_session(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: Even
         nothing = take_rows(raw, empty)
         yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
     if not empty.all():
-        yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids)
+        yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids, units)
 
 
 def _decode_governance(
@@ -230,14 +250,22 @@ def _modes(told: _Attributes) -> Iterator[tuple[np.ndarray, bool]]:
     yield from (found for found in both if found[0].any())
 
 
-def _decode_kind(kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds) -> Tagged:
+def _decode_kind(
+    kind: str,
+    raw: pa.RecordBatch,
+    told: _Attributes,
+    ids: EventIds,
+    units: Mapping[str, str] = _NO_UNITS,
+) -> Tagged:
     for mode, structured in _modes(told):
         rows, beside = take_rows(raw, mode), told.of(mode)
         if structured:
-            read = decode_structured(kind, rows["value"], beside.attributes)
+            read = decode_structured(kind, rows["value"], beside.attributes, units)
             read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
         else:
-            data, payload, problems = decode_payload(kind, rows["value"])
+            data, payload, problems = decode_payload(
+                kind, rows["value"], beside.attributes["source"], units
+            )
             problems[beside.broken] = DeadLetterCode.BAD_HEADERS
             read = data, beside.attributes, payload, problems
         yield from _assemble(kind, rows, ids, *read)

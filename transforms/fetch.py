@@ -9,51 +9,50 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import requests
 from urllib3.exceptions import HTTPError
 
 from schemas.arrow import fill_schema, take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
 from schemas.events import MEDIA_KINDS
+from schemas.media.formats import FormatCode, explain
 from schemas.settings import Media
 from schemas.stages import DEAD, MAIN, Stage, Tagged, kind_of
-from transforms.decoding.payloads import media_columns
+from transforms.decoding.media import read_media
+from transforms.fetching import web
+from transforms.fetching.failure import FetchError, check_size
+from transforms.fetching.files import read_file
 from transforms.stage import Outputs, run_stage
 
 AT_ONCE = 8
-_CHUNK = 1 << 16
-_OK = 200
-_AS_IT_IS = {"Accept-Encoding": "identity"}
-
-
-class _FetchError(Exception):
-    def __init__(self, code: DeadLetterCode, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
 
 
 def fetch(uri: str, rules: Media) -> bytes:
     """Return what stands at this URI; errors never hold the URI, which may name a person."""
+    if uri[:5].lower() == "data:":  # the media themselves, as a URL
+        check_size(len(uri), rules.max_bytes)
+        return uri.encode()
     try:
         parts = urlsplit(uri)
         place = next((p for p in map(urlsplit, rules.places) if _within(parts, p)), None)
         if place is None:
             _refuse_place()
-        return _read(parts, place, rules) if parts.scheme == "file" else _get(uri, rules)
+        if parts.scheme == "file":
+            return _read(parts, place, rules)
+        return web.get(uri, rules.max_bytes, rules.timeout_s)
     except (OSError, ValueError, HTTPError) as error:  # requests' own errors are OSErrors
         detail = f"{type(error).__name__} while fetching"
-        raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail) from error
+        raise FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail) from error
 
 
 def _refuse_place() -> NoReturn:
-    raise _FetchError(DeadLetterCode.MEDIA_PLACE_REFUSED, "no allowed place holds the media")
+    raise FetchError(DeadLetterCode.MEDIA_PLACE_REFUSED, "no allowed place holds the media")
 
 
 def _within(uri: SplitResult, place: SplitResult) -> bool:
@@ -66,34 +65,7 @@ def _read(uri: SplitResult, place: SplitResult, rules: Media) -> bytes:
     path = Path(unquote(uri.path)).resolve()
     if not path.is_relative_to(Path(unquote(place.path)).resolve()):  # a link that leads out
         _refuse_place()
-    with path.open("rb") as file:
-        return _within_limits(file.read(rules.max_bytes + 1), rules)
-
-
-def _get(uri: str, rules: Media) -> bytes:
-    """Get by HTTP; no redirect is followed, since it could lead out of the place."""
-    end = time.monotonic() + rules.timeout_s
-    media = bytearray()
-    with requests.get(
-        uri, headers=_AS_IT_IS, stream=True, timeout=rules.timeout_s, allow_redirects=False
-    ) as response:
-        if response.status_code != _OK:
-            detail = f"the place answered {response.status_code}"
-            raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail)
-        while chunk := response.raw.read1(_CHUNK):  # what is there: a drip may not hold us
-            media += chunk
-            _within_limits(media, rules)
-            if time.monotonic() > end:
-                detail = f"the media did not come within {rules.timeout_s:g} s"
-                raise _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, detail)
-    return bytes(media)
-
-
-def _within_limits(media: Any, rules: Media) -> Any:
-    if len(media) > rules.max_bytes:
-        detail = f"more than the {rules.max_bytes:,} bytes that are allowed"
-        raise _FetchError(DeadLetterCode.MEDIA_TOO_LARGE, detail)
-    return media
+    return read_file(path, rules.max_bytes)
 
 
 def fetch_batch(batch: pa.RecordBatch, rules: Media) -> Tagged:
@@ -123,26 +95,25 @@ def _fetch_few(
     for many minutes. The next batch asks it again.
     """
 
-    def attempt(uri: str) -> bytes | _FetchError:
+    def attempt(uri: str) -> bytes | FetchError:
         host = _host(uri)
         if waited[host] >= AT_ONCE:
-            return _FetchError(DeadLetterCode.MEDIA_UNREACHABLE, "its host did not answer others")
+            return FetchError(DeadLetterCode.MEDIA_UNREACHABLE, "its host did not answer others")
         begun = time.monotonic()
         try:
             return fetch(uri, rules)
-        except _FetchError as error:
+        except FetchError as error:
             return error
         finally:
             if time.monotonic() - begun >= rules.timeout_s:
                 waited[host] += 1
 
     found = list(pool.map(attempt, batch["media_ref"].to_pylist()))
-    failed = [item for item in found if isinstance(item, _FetchError)]
-    lost = np.array([isinstance(item, _FetchError) for item in found], bool)
+    failed = [item for item in found if isinstance(item, FetchError)]
+    lost = np.array([isinstance(item, FetchError) for item in found], bool)
     if not lost.all():
         media = [item for item in found if isinstance(item, bytes)]
-        columns = media_columns(pa.array(media, pa.binary()))
-        yield MAIN, fill_schema(batch.schema, columns, take_rows(batch, ~lost))
+        yield from _check_formats(take_rows(batch, ~lost), media)
     if failed:
         yield (
             DEAD,
@@ -151,6 +122,26 @@ def _fetch_few(
                 stage=Stage.FETCH,
                 code=pa.array([str(error.code) for error in failed]),
                 detail=pa.array([str(error) for error in failed]),
+            ),
+        )
+
+
+def _check_formats(batch: pa.RecordBatch, media: list[bytes]) -> Tagged:
+    """Yield the rows with their media, and dead letters of what is no media of their kind."""
+    _, columns, problems = read_media(kind_of(batch), pa.array(media, pa.binary()))
+    bad = problems != None  # noqa: E711  element-wise
+    if not bad.all():
+        yield MAIN, take_rows(fill_schema(batch.schema, columns, batch), ~bad)
+    if bad.any():
+        codes = problems[bad]
+        details = [explain(c) if isinstance(c, FormatCode) else "the file is empty" for c in codes]
+        yield (
+            DEAD,
+            dead_letters(
+                take_rows(batch, bad),
+                stage=Stage.FETCH,
+                code=pa.array([str(code) for code in codes]),
+                detail=pa.array(details),
             ),
         )
 

@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model_serving.text.canonical import canonical
 from model_serving.text.visible_text import DIACRITICS, NOT_PLAIN, PLACEHOLDERS, strip_invisible
 from schemas.arrow import match_rows, replace_rows
 from schemas.stages import MAIN, Stage, Tagged, kind_of
-from transforms.scrubbing.numbers import Phones, cards, ibans
+from transforms.scrubbing.numbers import Phones, cards, ibans, short_phones
 from transforms.scrubbing.rules import (
     ACCOUNTS,
     BLANK,
@@ -32,7 +33,8 @@ from transforms.scrubbing.rules import (
     IBANS,
     LETTER,
     LINKS,
-    MAYBE,
+    MAYBE_RULE,
+    MENTIONS,
     NUMBERS,
     UNSETTLED,
     Rule,
@@ -54,12 +56,26 @@ from transforms.scrubbing.spans import (
     spans_of_marks,
     starting_outside,
 )
+from transforms.scrubbing.spelt import (
+    INTERNET_ADDRESSES,
+    NUMERALS,
+    OTHER_DIGITS,
+    SPELT_ADDRESSES,
+    TAGS,
+    ascii_digits,
+    internet_addresses,
+    spelt_addresses,
+    spelt_numbers,
+    tags,
+)
 from transforms.stage import Outputs, run_stage
 
 ROUNDS: Final = 4
 """After so many rounds what may still hold personal data is replaced word by word. A second round
 finds something in numbers that dots join, and in none of 165,441 texts of the corpora."""
 
+MAYBE: Final = rf"{MAYBE_RULE}|{SPELT_ADDRESSES}|{INTERNET_ADDRESSES}|{NUMERALS}|{OTHER_DIGITS}"
+"""Matches every row that any rule can change."""
 _MARKED = rf"\1{OPEN}\2{CLOSE}\3"
 _WRITTEN = [f"<{kind}>".encode() for kind in PLACEHOLDERS]
 _MARKED_LETTER = rf"([{LETTER}]){DIACRITICS}+"  # one such mark hides an address from the rules
@@ -85,11 +101,12 @@ def scrub(text: pa.Array) -> pa.Array:
 
     Idempotent: a row is worked on until a round finds nothing in it, or is replaced.
     """
-    rows = match_rows(text, f"{MAYBE}|{NOT_PLAIN}")
+    text = canonical(text)
+    rows = match_rows(text, MAYBE)
     if not len(rows):
         return text
     before = text.take(pa.array(rows))
-    after = _scrub_rows(strip_invisible(before))
+    after = _scrub_rows(before)
     return text if after.equals(before) else replace_rows(text, rows, after)
 
 
@@ -113,7 +130,8 @@ def _replace_remaining(text: pa.Array, phones: Phones) -> pa.Array:
 
 def _round(original: pa.Array, phones: Phones) -> tuple[pa.Array, np.ndarray]:
     """Return the rows with what is found in them replaced, and the positions of those that had."""
-    text = pc.replace_substring_regex(pc.utf8_normalize(original, form="NFKC"), DASHES, "-")
+    text = canonical(pc.utf8_normalize(original, form="NFKC"))
+    text = ascii_digits(pc.replace_substring_regex(text, DASHES, "-"))
     plain = not len(match_rows(text, NOT_PLAIN))
     if not plain:
         text = pc.replace_substring_regex(strip_invisible(text), _MARKED_LETTER, r"\1")
@@ -127,6 +145,9 @@ def _round(original: pa.Array, phones: Phones) -> tuple[pa.Array, np.ndarray]:
 def _find(text: pa.Array, phones: Phones) -> Spans:
     """Return what the rules find, each by itself; then what is left to the libraries."""
     found = [*_match_rules(text, LINKS), *_match_rules(text, EMAILS)]
+    found += [_check_found(text, SPELT_ADDRESSES, spelt_addresses, "email")]
+    found += _match_rules(text, MENTIONS)
+    found += [_check_found(text, TAGS, tags, "handle")]
     found += _match_rules(text, DOMAINS, _without_found(text, found))
     addresses = join_spans(found)
     handles = _match_rules(text, HANDLES, _without_found(text, found))
@@ -134,8 +155,11 @@ def _find(text: pa.Array, phones: Phones) -> Spans:
     for rules in (*ACCOUNTS, NUMBERS):
         found += _match_rules(text, rules)
     found.append(_check_found(text, IBANS, ibans, "id"))
+    found.append(_check_found(text, INTERNET_ADDRESSES, internet_addresses, "id"))
+    found.append(_check_found(text, NUMERALS, spelt_numbers, "phone"))
     if len(match_rows(_without_found(text, found), DIGITS)):
         found.append(_check_found(_without_found(text, found), DIGITS, cards, "id"))
+        found.append(_check_found(_without_found(text, found), DIGITS, short_phones, "phone"))
         found.append(_check_found(_without_found(text, found), DIGITS, phones.find, "phone"))
     return join_spans(found)
 

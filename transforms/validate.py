@@ -44,7 +44,7 @@ def _suite(batch: pa.RecordBatch, kind: str) -> str:
 def validate_batch(batch: pa.RecordBatch, kind: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Return the rows that meet every expectation of their kind, and the others' dead letters.
 
-    A row gets one dead letter, which names the first expectation of the suite that it fails. A
+    A row gets one dead letter, which says what the first expectation asks that it fails. A
     batch without a failing row is returned as it is. Consents are all grants or all withdrawals.
     """
     if not batch.num_rows:
@@ -59,12 +59,12 @@ def validate_batch(batch: pa.RecordBatch, kind: str) -> tuple[pa.RecordBatch, pa
     valid = first == passed
     if valid.all():
         return batch, _NOTHING
-    names = np.array([check.name for check in checks])
+    asked = np.array([check.requirement for check in checks])
     rows = take_rows(batch, ~valid)
     dead = dead_letters(
         rows,
         stage=Stage.VALIDATE,
         code=DeadLetterCode.EXPECTATION_FAILED,
-        detail=pa.array(names[first[~valid]]),
+        detail=pa.array(asked[first[~valid]]),
     )
     return take_rows(batch, valid), dead

@@ -3,18 +3,19 @@
 import re
 import struct
 from io import BytesIO
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import AvifImagePlugin, Image, PngImagePlugin, UnidentifiedImageError
 
 from schemas.errors import DeadLetterCode, UndecodableError
+from schemas.media.formats import find_format
 
 MAX_PIXELS: Final = 4096 * 4096
 _MOST_PER_BYTE = 1032  # bytes of pixels a byte of file: the most that deflate, so a PNG, packs
 _FREE = 2**20  # bytes of pixels whatever the size of the file: black WebP has 1,700 for 1280 x 720
 _LARGE = 1024  # pixels of a side: more shows no more of a face than is used
-_FORMATS = ("JPEG", "PNG", "WEBP")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 _MOST_SCANS = 16  # of a progressive JPEG; encoders write about ten, and each goes over all blocks
 _MOST_SEGMENTS = 1_000
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # in coded data only 00 and RST follow FF
@@ -37,36 +38,85 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 PngImagePlugin.MAX_TEXT_MEMORY = 1024 * 1024  # of all text chunks, inflated; 64 times that before
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # rows are decoded side by side
 
 
 def decode_image(media: bytes) -> Image.Image:
-    """Decode a still JPEG, PNG or WebP file of at most 4096 x 4096 pixels, all of it.
+    """Decode a still JPEG, PNG, WebP, GIF, AVIF or HEIC file of at most 4096 x 4096 pixels.
 
-    It comes upright, in grey or RGB. Raises UndecodableError.
+    It comes upright, in grey or RGB. HEIC takes the extra ``media``. Raises UndecodableError.
     """
+    try:
+        image = _decode_heic(media) if find_format(media) == "heic" else _decode(media)
+    except (UnidentifiedImageError, SyntaxError):
+        _refuse("the head of the file is broken")
+    except OSError as error:
+        if "truncated" not in str(error).lower():
+            raise
+        _refuse("the file ends before its last pixel: it was cut off")
+    if max(image.size) > _LARGE:
+        image.thumbnail((_LARGE, _LARGE), Image.Resampling.BOX)
+    return image
+
+
+def _decode(media: bytes) -> Image.Image:
     if media[:4] == b"RIFF":
         _check_webp(media)
     orientation = _read_orientation(media)
     if media.count(b"iCCP") > 1:  # each inflates to a megabyte
         _refuse("the PNG has more than one colour profile")
-    # Of a JPEG Pillow would read, and copy, all that the fields of all its EXIF segments point at.
-    bare = media.replace(_EXIF, b"None\0\0") if media[:2] == b"\xff\xd8" else media
-    with Image.open(BytesIO(bare), formats=_FORMATS) as image:
+    with Image.open(BytesIO(_without_exif(media)), formats=_FORMATS) as image:
         # The header gives the size: a bomb is refused before anything is inflated.
-        if image.width * image.height > MAX_PIXELS:
-            _refuse("the image has more than 4096 x 4096 pixels")
-        _check_packing(image.width * image.height * len(image.getbands()), len(media))
+        _check_size(image, media)
         # A camera's MPO is a JPEG with others behind it: the first is a still.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             _refuse("the image is animated: send one frame")
         if image.format in {"JPEG", "MPO"} and _count_scans(media) > _MOST_SCANS:
             _refuse(f"the JPEG has more than {_MOST_SCANS} scans")
+        if image.format == "AVIF":  # which has a box of its own for it
+            orientation = image.getexif().get(_ORIENTATION, 1)
         image.draft(None, (_LARGE, _LARGE))  # a JPEG is decoded at a half, quarter or eighth
         image.load()
         found = _to_grey_or_colour(image)
-    if max(found.size) > _LARGE:
-        found.thumbnail((_LARGE, _LARGE), Image.Resampling.BOX)
     return found.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else found
+
+
+def _decode_heic(media: bytes) -> Image.Image:
+    """Decode the main picture of a HEIC file, which libheif turns upright."""
+    try:
+        import pi_heif  # noqa: PLC0415 - an extra, whose absence it explains
+    except ImportError as error:
+        detail = "to read HEIC install the extra: pip install affectstream[media]"
+        raise UndecodableError(DeadLetterCode.DECODER_MISSING, detail) from error
+    pi_heif.options.DECODE_THREADS = 1
+    pi_heif.options.THUMBNAILS = False
+    try:
+        file = pi_heif.open_heif(BytesIO(_without_exif(media)), convert_hdr_to_8bit=True)
+        _check_size(file, media)
+        return _to_grey_or_colour(file.to_pillow())
+    except (ValueError, EOFError, RuntimeError) as error:  # libheif's, of what is broken
+        detail = "libheif finds the HEIC broken or cut off"
+        raise UndecodableError(DeadLetterCode.IMAGE_UNDECODABLE, detail) from error
+
+
+def _check_size(image: Any, media: bytes) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        _refuse("the image has more than 4096 x 4096 pixels")
+    _check_packing(
+        width * height * (len(image.getbands()) if hasattr(image, "getbands") else 3), len(media)
+    )
+
+
+def _without_exif(media: bytes) -> bytes:
+    """Return the file with its EXIF under another name.
+
+    Pillow and libheif's wrapper would read, and copy, all that its fields point at: of a JPEG the
+    fields of all its segments.
+    """
+    if media[:2] == b"\xff\xd8":
+        return media.replace(_EXIF, b"None\0\0")
+    return media.replace(b"Exif", b"None") if media[4:8] == b"ftyp" else media
 
 
 def _check_webp(media: bytes) -> None:

@@ -13,8 +13,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import model_serving.text.net  # noqa: F401 - registers ``mean_bert``
 from model_serving.card import ModelCard
 from model_serving.front_end import Inputs, Prepared, rows_with_payload
+from model_serving.text.emoticons import say_faces
 from model_serving.text.language import EMOJI, Language, language_share, load_identifier, name_emoji
-from model_serving.text.visible_text import text_for_model
+from model_serving.text.reading import respell, text_for_model
 from schemas.errors import QualityCode
 
 NET_CLASS = AutoModelForSequenceClassification
@@ -25,10 +26,32 @@ _WORDS = re.compile(r"[^\s,;:/|&，、；：\-]")  # what is no mere separator o
 _DOUBT = 0.6  # below this the code of what is wrong is given
 
 
+class Reader:
+    """Puts what a tokenizer has no piece for, in a text for models, into words that it has.
+
+    Emoji become their names, and words drawn out or with digits for letters known ones.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        ids = tokenizer(list(EMOJI), add_special_tokens=False)["input_ids"]
+        unknown = tokenizer.unk_token_id
+        self._unknown = {emoji for emoji, own in zip(EMOJI, ids, strict=True) if unknown in own}
+        self._words = {piece.lstrip("▁Ġ") for piece in tokenizer.get_vocab() if piece[:1] in "▁Ġ"}
+
+    def read(self, text: str) -> str:
+        """Return the text with known words, and no more of it than can be read."""
+        words = respell(say_faces(_truncate(text)), self._words)
+        return name_emoji(words, self._unknown)[:_LONG_TEXT]
+
+    def read_all(self, texts: Sequence[str]) -> list[str]:
+        """Return texts as they were written as the pipeline reads them."""
+        return [self.read(t) for t in text_for_model(pa.array(texts, pa.string())).to_pylist()]
+
+
 class TextFrontEnd:
     """Tokenises text, at most 64 tokens a row; emoji that it has no piece for become their names.
 
-    What cannot be seen, placeholders and # are left out; a text of nothing else can't be judged.
+    It reads what ``text_for_model`` leaves; a text of which that is nothing can't be judged.
     Where the card names ``languages``, neither can one in others. Of a long text only the
     beginning is read, and its quality falls once that is less than half of it.
     """
@@ -41,11 +64,9 @@ class TextFrontEnd:
     def __init__(self, tokenizer: Any, languages: Sequence[Language] = ()) -> None:
         self._tokenizer = tokenizer
         self._languages = languages
+        self._reader = Reader(tokenizer)
         if languages:
             load_identifier()  # before workers are forked, which then share its memory
-        ids = tokenizer(list(EMOJI), add_special_tokens=False)["input_ids"]
-        unknown = tokenizer.unk_token_id
-        self._unknown = {emoji for emoji, own in zip(EMOJI, ids, strict=True) if unknown in own}
 
     def prepare(self, column: pa.Array) -> Prepared:
         rows, failures = rows_with_payload(column)
@@ -53,7 +74,7 @@ class TextFrontEnd:
         if not len(whole):
             return Prepared(rows, rows, lambda _: {}, failures)
         started = text_for_model(pc.utf8_slice_codeunits(whole, 0, _MOST_READ)).to_pylist()
-        texts = [name_emoji(_truncate(t), self._unknown)[:_LONG_TEXT] for t in started]
+        texts = [self._reader.read(t) for t in started]
         sizes = pc.utf8_length(whole).to_numpy()
         sizes = np.where(sizes > _MOST_READ, sizes, [len(t) for t in started])
         limit = min(MAX_TOKENS, self._tokenizer.model_max_length)
@@ -85,7 +106,7 @@ class TextFrontEnd:
         if self._languages:
             known = np.array([language_share(text, self._languages) for text in texts])
         codes = tuple(
-            QualityCode.TOO_SHORT
+            QualityCode.EMPTY
             if not some
             else None
             if min(long, ours) >= _DOUBT

@@ -9,7 +9,6 @@ import unicodedata
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import regex
 
 from schemas.arrow import match_rows, replace_rows
@@ -58,23 +57,6 @@ _DECORATION = regex.compile(
     regex.V1,
 )
 
-_NUMERAL = (
-    r"[0-9〇零一二三四五六七八九\x{B2}\x{B3}\x{B9}\x{660}-\x{669}\x{6F0}-\x{6F9}\x{966}-\x{96F}"
-    r"\x{2070}-\x{2079}\x{2080}-\x{2089}\x{2460}-\x{2468}\x{FF10}-\x{FF19}\x{1D7CE}-\x{1D7FF}]"
-)
-_NUMBER_WORD = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)"
-_NUMBER = (
-    rf"{_NUMERAL}(?:[ .,:/_\-]{{0,2}}{_NUMERAL}){{3,}}"
-    rf"|(?i:\b{_NUMBER_WORD}(?:[ ,\-]{{1,2}}{_NUMBER_WORD}){{3,}}\b)"
-)
-"""Four digits and more, in any script or spelt out: a code, a year, the end of a phone number.
-
-Fewer are left: 666, 233 and 520 are what Chinese texts say them for."""
-_ANY_NUMBER: Final = "0000"
-"""What a recogniser reads for each: no estimate tells one of 10,000 door codes from another."""
-
-_TAKEN_OUT = rf"<(?:{'|'.join(PLACEHOLDERS)})>|[#＃]"
-
 
 def strip_invisible(text: pa.Array) -> pa.Array:
     """Return a string column without what is not seen; a row without such a thing keeps its bytes.
@@ -105,22 +87,3 @@ def _strip_invisible(text: str) -> str:
 
 def _strip_marks(match: regex.Match[str]) -> str:
     return match[1] or (_MARK.sub("", match[2]) if match[2] else "")
-
-
-def text_for_model(text: pa.Array) -> pa.Array:
-    """Return a string column as a recogniser should read it: visible, without placeholders and #.
-
-    Numbers of four digits and more are all the same to it. No training row has a placeholder, and a
-    word behind # is a piece of its own: an angry line became neutral by two handles before it.
-    """
-    text = strip_invisible(text)
-    if len(rows := match_rows(text, _NUMBER)):
-        same = pc.replace_substring_regex(text.take(pa.array(rows)), _NUMBER, _ANY_NUMBER)
-        text = replace_rows(text, rows, same)
-    rows = match_rows(text, _TAKEN_OUT)
-    if not len(rows):
-        return text
-    left = pc.replace_substring_regex(text.take(pa.array(rows)), _TAKEN_OUT, " ")
-    return replace_rows(
-        text, rows, pc.utf8_trim_whitespace(pc.replace_substring_regex(left, r"\s+", " "))
-    )

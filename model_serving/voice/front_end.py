@@ -1,9 +1,10 @@
 """The front end of voice: each audio file becomes one waveform, and that becomes features."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from time import perf_counter_ns
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,27 +15,17 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 import model_serving.voice.net  # noqa: F401 - registers this project's nets
 from model_serving.card import ModelCard
 from model_serving.front_end import Inputs, Prepared, decode_rows
-from model_serving.voice import activity as voice_activity
-from model_serving.voice.waveforms import mix_to_mono, remove_drift, resample, shorten_pauses
-from schemas.errors import DeadLetterCode, QualityCode, UndecodableError
+from model_serving.voice.activity import RATE
+from model_serving.voice.decoding import read_sound
+from model_serving.voice.opus import set_decoding_rate
+from model_serving.voice.quality import Clip, check_weights, judge_speech
+from model_serving.voice.waveforms import finish, mix_to_mono, remove_drift, resample
+from schemas.errors import DeadLetterCode, QualityCode
 
 NET_CLASS = AutoModelForAudioClassification
-MAX_SECONDS = 15.0
 MIN_SECONDS = 0.1  # shorter clips end in silence: an encoder's first frame needs 25 ms and more
-_RATES = range(1_000, 384_001)
-_MAX_CHANNELS = 8
-_UNKNOWN_LENGTH = 2**62  # frames: libsndfile says more of a FLAC that was written to a pipe
-_MOST_SAMPLES = int(MAX_SECONDS) * _RATES[-1]
 _SOME = 100_000  # samples of a channel, enough to recognise 8 bits
-_AUDIO_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG"}
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One voice as a float32 waveform, and how many different values the file's samples had."""
-
-    wave: np.ndarray
-    steps: int
+_LEAST_PEAK = 1e-7  # less than a step of 24 bits: nothing was recorded
 
 
 class VoiceFrontEnd:
@@ -48,8 +39,9 @@ class VoiceFrontEnd:
     chunk_rows = 256  # 256 clips of 15 s at 16 kHz are 245 MB
     micro_batch = 16
 
-    def __init__(self, extractor: Any, *, pads: bool) -> None:
+    def __init__(self, extractor: Any, *, pads: bool, weights: Mapping[str, float]) -> None:
         self.pads = pads
+        self._weights = weights
         self._extractor = extractor
         self._name = extractor.model_input_names[0]
 
@@ -77,8 +69,8 @@ class VoiceFrontEnd:
         self, clips: list[Clip], rate: int
     ) -> tuple[np.ndarray, tuple[QualityCode | None, ...], int]:
         started = perf_counter_ns()
-        heard = [resample(clip.wave, rate, voice_activity.RATE) for clip in clips]
-        quality, codes = voice_activity.judge_speech(heard, [clip.steps for clip in clips])
+        heard = [replace(clip, wave=resample(clip.wave, rate, RATE)) for clip in clips]
+        quality, codes = judge_speech(heard, self._weights)
         return quality, tuple(codes), (perf_counter_ns() - started) // 1000
 
     def _features(self, wave: np.ndarray, rate: int) -> np.ndarray:
@@ -88,13 +80,13 @@ class VoiceFrontEnd:
 
 def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any]) -> VoiceFrontEnd:
     """Load the feature extractor of a model; ``options`` are those of ``from_pretrained``."""
-    del card
+    weights = check_weights(card.calibration.channel)
     extractor = AutoFeatureExtractor.from_pretrained(model, **options)
     # Group normalisation (wav2vec2-base) takes its statistics over the padding too.
     masked = getattr(extractor, "return_attention_mask", False)
     group = getattr(net.config, "feat_extract_norm", "layer") == "group"
     fixed = getattr(extractor, "max_length", None) is not None
-    return VoiceFrontEnd(extractor, pads=bool(masked) and not group and not fixed)
+    return VoiceFrontEnd(extractor, pads=bool(masked) and not group and not fixed, weights=weights)
 
 
 def probe() -> pa.RecordBatch:
@@ -106,34 +98,19 @@ def probe() -> pa.RecordBatch:
 
 
 def decode_clip(media: bytes, rate: int) -> Clip:
-    """Decode a WAV, FLAC or Ogg file of at most 15 s to one voice at this rate."""
-    with soundfile.SoundFile(BytesIO(media)) as audio:
-        if audio.format not in _AUDIO_FORMATS:
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the file is not WAV, FLAC or Ogg")
-        if audio.samplerate not in _RATES or audio.channels > _MAX_CHANNELS:
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the header names an absurd rate or layout")
-        if audio.frames >= _UNKNOWN_LENGTH:
-            detail = "the header gives no length: an encoder that writes to a pipe can't fill it in"
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, detail)
-        if audio.frames > MAX_SECONDS * audio.samplerate:
-            seconds = audio.frames / audio.samplerate
-            detail = f"{seconds:.1f} s of audio, {MAX_SECONDS:.0f} s are allowed"
-            _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
-        if audio.frames * audio.channels > _MOST_SAMPLES:  # silence packs 46 million in some kB
-            detail = f"more than {_MOST_SAMPLES:,} samples in all its channels"
-            _refuse(DeadLetterCode.AUDIO_TOO_LONG, detail)
-        sound = audio.read(dtype="float32", always_2d=True)
-        if not len(sound) or len(sound) < audio.frames:
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the audio ends before its header says")
-        if not np.isfinite(sound).all():
-            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "a sample is not a finite number")
-        found = audio.samplerate
+    """Decode a sound file of at most 15 s to one voice at this rate."""
+    sound, found = read_sound(set_decoding_rate(media, rate))
     some = sound[:: 1 + len(sound) // _SOME]
     steps = max(len(np.unique(channel)) for channel in some.T)
+    sound = _set_peak(sound)
     channels = [resample(np.ascontiguousarray(channel), found, rate) for channel in sound.T]
-    wave = shorten_pauses(mix_to_mono(remove_drift(np.stack(channels, axis=1), rate), rate), rate)
-    return Clip(np.pad(wave, (0, max(0, int(MIN_SECONDS * rate) - len(wave)))), steps)
+    voice, several = mix_to_mono(remove_drift(np.stack(channels, axis=1), rate), rate)
+    wave = finish(voice, rate)
+    wave = np.pad(wave, (0, max(0, int(MIN_SECONDS * rate) - len(wave))))
+    return Clip(wave, steps, several)
 
 
-def _refuse(code: DeadLetterCode, detail: str) -> NoReturn:
-    raise UndecodableError(code, detail)
+def _set_peak(sound: np.ndarray) -> np.ndarray:
+    """Return the sound with a peak of 1: floating-point files have any scale."""
+    peak = float(np.abs(sound).max())
+    return np.zeros_like(sound) if peak < _LEAST_PEAK else np.asarray(sound / np.float32(peak))

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 from deltalake import DeltaTable
 from rich.console import Console
@@ -18,6 +19,7 @@ from schemas.tables import TABLES
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 from transforms.landing.prepare import check_schema, prepare_tables
 from transforms.landing.retry import retry_commit
+from transforms.landing.writing import writing
 
 NEEDED_TABLES = ("observations", "emotion_features", "expression_decisions")
 
@@ -51,7 +53,8 @@ def backfill(
     if write:
         prepare_tables(config.tables)  # columns that are new, and a change feed
     results: Results = {}
-    with console.status(f"rebuilding {days.first} to {days.last}"):
+    held = writing(config.tables) if write else nullcontext()
+    with held, console.status(f"rebuilding {days.first} to {days.last}"):
         retry_commit(lambda: rebuild(config, days, tables, results), config.tables, "backfills")
     return results
 

@@ -1,5 +1,6 @@
 """Commands of a privacy officer: erasure with its certificate, and the sealed archive."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,9 +12,14 @@ from rich.console import Console
 from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Keys, Settings, console
 from schemas.errors import AffectstreamError
 
+_NAMED = 5
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipelines.config import Config
     from pipelines.govern.archive import Vault
+    from pipelines.govern.erasure.erase import Request
 
 commands = typer.Typer()
 
@@ -45,8 +51,12 @@ def erase(
         typer.Option(help="A sink that is no longer fed: kafka, online or webhook."),
     ] = None,
     patience: Annotated[
-        float, typer.Option(min=0, max=86_400, help="Seconds to wait for feeds.")
+        float, typer.Option(min=0, max=86_400, help="Seconds to wait for feeds and for replays.")
     ] = 60,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Leave other spellings of the ids: they are somebody else's."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Erase persons from tables, logs, feeds and stores, and prove that nothing is left."""
@@ -55,6 +65,7 @@ def erase(
     from pipelines.govern.erasure.erase import erase as run
     from pipelines.govern.erasure.report import print_proofs
     from pipelines.govern.erasure.requests import open_requests
+    from pipelines.govern.erasure.spellings import other_spellings
     from schemas.keys import read_keys
 
     settings = _settings(config, tables, keys)
@@ -75,9 +86,19 @@ def erase(
             return
         message = "name a subject, or give --subjects FILE or --requests"
         raise AffectstreamError(message)
+    if not exact:
+        others = other_spellings(settings, secret, [each.subject for each in wanted])
+        until = {each.subject: each.until for each in wanted}
+        for named_as, spellings in others.items():
+            console.print(
+                f"{named_as!r} is also spelt {', '.join(map(repr, spellings))}: erased with it",
+                highlight=False,
+                markup=False,
+            )
+            wanted += [Request(each, until[named_as]) for each in spellings]
     if not yes:
         typer.confirm(
-            f"Erase {len(wanted)} from {settings.tables}? This cannot be undone.",
+            f"Erase {_some(wanted)} from {settings.tables}? This cannot be undone.",
             abort=True,
             err=True,
         )
@@ -86,6 +107,11 @@ def erase(
     if certificate:
         write_certificate(certificate, proofs)
         console.print(f"certificate: {certificate}")
+
+
+def _some(wanted: "Sequence[Request]") -> str:
+    names = [repr(each.subject) for each in wanted]
+    return ", ".join(names) if len(names) <= _NAMED else f"{len(names):,} persons"
 
 
 archive = typer.Typer(no_args_is_help=True, help="Past days, sealed under a key of each person.")
@@ -126,11 +152,12 @@ def open_sealed(
     import pyarrow.parquet as pq
 
     from pipelines.govern.archive import open_archive
+    from schemas.strict import open_private
 
     with _vault(_settings(config, None, keys), vault) as opened:
         found = open_archive(folder, opened)
-    out.touch(mode=0o600)
-    pq.write_table(found.rows, out)
+    with open_private(out, os.O_TRUNC) as file:
+        pq.write_table(found.rows, file)
     console.print(f"{found.rows.num_rows:,} rows in {out}; {found.shredded_rows:,} were erased")
 
 

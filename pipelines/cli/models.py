@@ -80,3 +80,13 @@ def evaluate(
     from pipelines.models.evaluate import evaluate as run
 
     run(data, build, only or [], docs, Console())
+
+
+@commands.command()
+def recalibrate(
+    folder: Annotated[Path, typer.Argument(help="Model folder with its card.")], data: Data
+) -> None:
+    """Fit the calibration of a face model anew on the validation faces; its weights stay."""
+    from pipelines.models.train import recalibrate as run
+
+    run(folder, data, Console())

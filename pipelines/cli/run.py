@@ -125,3 +125,13 @@ def sessionlog(
 
         written = write_corpora_log(out, corpora, subjects, minutes, seed)
     console.print(f"{written.records:,} records in {written.folder}, truth in {written.truth}")
+
+
+@commands.command()
+def shapes(
+    log: Annotated[Path, typer.Argument(help="Recorded log: a folder of Parquet files.")],
+) -> None:
+    """Show what the motion events of a log are made of: names, vocabulary and unit by source."""
+    from pipelines.run.shapes import count_shapes, print_shapes
+
+    print_shapes(count_shapes(log), Console())

@@ -21,7 +21,7 @@ from pipelines.govern.ledger import (
 )
 from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
 from pipelines.serve.followed_table import FollowedTable
-from schemas.errors import BrokerAwayError
+from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.events import GOVERNANCE
 from schemas.stages import CONSENT_AGE, Stage
 from transforms.gating.consent import Consents, Verdicts
@@ -68,7 +68,7 @@ class _Follower:
             raise BrokerAwayError(message) from error
         try:
             self._read_erasures()
-        except (DeltaError, pa.ArrowException, OSError) as error:
+        except (DeltaError, pa.ArrowException, OSError, AffectstreamError) as error:
             message = f"it cannot be read who was erased: {error}"
             raise BrokerAwayError(message) from error
 

@@ -1,5 +1,6 @@
 """What a key file holds, for a person: periods, regions, fingerprints, and whose tables it fits."""
 
+import datetime as dt
 from pathlib import Path
 
 from deltalake import DeltaTable
@@ -20,12 +21,12 @@ def print_keys(path: Path, keys: Keys, root: Root, console: Console) -> None:
     grid = Grid("region", "since", "until", "fingerprint", box=None, padding=(0, 2, 0, 0))
     for region in (None, *keys.regions):
         line = keys.timeline(region)
-        ends = [since.isoformat() for since, _ in line[1:]] + ["…"]
+        ends = [_moment(since) for since, _ in line[1:]] + ["…"]
         for (since, place), end in zip(line, ends, strict=True):
             if place >= 0 and keys.periods[place].region != region:
                 continue
             check = fingerprint(keys.periods[place].key) if place >= 0 else "shredded"
-            grid.add_row(region or "all others", since.isoformat(), end, check)
+            grid.add_row(region or "all others", _moment(since), end, check)
     grid.add_row("", "persons", "", fingerprint(keys.person))
     grid.add_row("", "tombstones", "", fingerprint(keys.tombstone))
     console.print(grid)
@@ -35,6 +36,10 @@ def print_keys(path: Path, keys: Keys, root: Root, console: Console) -> None:
         _say(console, f"{path}: only its owner may read it.")
     check_made_under(root, keys)
     _say(console, f"{root}: {_describe_fit(root)}.")
+
+
+def _moment(time: dt.datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M}Z" if time.year > 1 else "ever"
 
 
 def _say(console: Console, text: str) -> None:

@@ -1,6 +1,6 @@
 """What passed the gate before a withdrawal was known, though it happened after it: to be erased."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import numpy as np
 import pyarrow as pa
@@ -8,12 +8,16 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines.config import Config
+from pipelines.govern.erasure.people import known_regions
+from pipelines.govern.erasure.spellings import named_subjects
 from pipelines.govern.ledger import read_landed
 from pipelines.tables.arrow_types import rows_with
+from schemas.keys import read_keys
 from schemas.modalities import MODALITIES
 from schemas.table import Root
 from schemas.tables import CONSENT_LEDGER, TABLES
 from transforms.gating.consent import WITHDRAWN, Consents
+from transforms.pseudonymise import Pseudonyms
 
 _OF_WINDOWS = ("expression_decisions", "review_queue")
 """Tables whose rows follow from a window: they go with it."""
@@ -26,12 +30,13 @@ def withdrawn_rows(config: Config) -> Iterator[tuple[str, list[str]]]:
     request: for an observation, of its subject, purpose and modality at its event time; for a
     window, of each modality in it at the window's start or end, so that one which reaches past a
     withdrawal is listed as a whole. Decisions and reviews go with their windows. A later grant
-    opens only what comes after it. Subjects are known by the references that the ledger has. What
+    opens only what comes after it. Subjects are known by the references that the ledger has, and by
+    the ids in governance records that can still be read, in every region and under every key. What
     nobody signed where sources sign, and so only suspends, lists nothing: its time may be forged.
     """
     landed = read_landed(config.tables)
     ledger = [rows.filter(pc.not_equal(rows["action"], "suspended")) for rows in landed]
-    people = _objectors(ledger)
+    people = _objectors(config, ledger)
     if not people.num_rows:
         return
     asked = _Asked(Consents(ledger), people)
@@ -79,14 +84,34 @@ class _Asked:
         return self._consents.ask(pa.record_batch(person | told), modality) == WITHDRAWN
 
 
-def _objectors(ledger: list[pa.RecordBatch]) -> pa.Table:
+def _objectors(config: Config, ledger: list[pa.RecordBatch]) -> pa.Table:
     """Return references of those who ever withdrew, in any spelling: one row for each subject."""
     names = ["subject_ref", "person_ref", "person_fold"]
     rows = pa.Table.from_batches(ledger, CONSENT_LEDGER)
-    objected = rows.filter(pc.not_equal(rows["action"], "granted"))["person_fold"]
-    theirs = rows.filter(pc.is_in(rows["person_fold"], objected.combine_chunks()))
-    found = theirs.select(names).group_by(names).aggregate([])
+    objected = pc.unique(rows.filter(pc.not_equal(rows["action"], "granted"))["person_fold"])
+    if not len(objected):
+        return rows.select(names).slice(0, 0)
+    theirs = rows.filter(pc.is_in(rows["person_fold"], objected)).select(names)
+    whole = pa.concat_tables([theirs, _in_all_regions(config, {*objected.to_pylist()})])
+    found = whole.group_by(names).aggregate([])
     return found.filter(found["subject_ref"].is_valid())
+
+
+def _in_all_regions(config: Config, folds: Set[str]) -> pa.Table:
+    """Return the references of these persons, as governance records spell them."""
+    keys = read_keys(config.keys)
+    pseudonyms, regions = Pseudonyms(keys), known_regions(config)
+    rows = []
+    for raw in sorted(named_subjects(config, keys)):
+        exact, fold = pseudonyms.person(raw)
+        if fold in folds:
+            rows += [(ref, exact, fold) for ref in pseudonyms.references(raw, regions)]
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    names = ("subject_ref", "person_ref", "person_fold")
+    made = {
+        name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)
+    }
+    return pa.table(made, pa.schema([CONSENT_LEDGER.field(name) for name in names]))
 
 
 def _rows_of(root: Root, table: str, people: pa.Table, *names: str) -> pa.Table:

@@ -14,7 +14,7 @@ from rich.text import Text
 from pipelines.live.flink_rest import Health
 from pipelines.live.progress import ReadProgress
 from pipelines.show.escapes import safe_text
-from schemas.errors import LogEvent, log_fields
+from schemas.logs.events import LogEvent, log_fields
 
 _LINE_EVERY_S = 10.0
 _CALM = (LogEvent.JOB_STATUS, LogEvent.BROKER_BACK)

@@ -28,8 +28,9 @@ from pipelines.observe.live import LiveMetrics
 from pipelines.observe.logs import write_logs
 from pipelines.serve.feed import feeding
 from pipelines.tables.compaction import CompactedTables
-from schemas.errors import AffectstreamError, BrokerAwayError, LogEvent
+from schemas.errors import AffectstreamError, BrokerAwayError
 from schemas.keys import provider_of
+from schemas.logs.events import LogEvent
 from schemas.strict import make_private_folder, write_private
 from transforms.landing.repair import repair_tables
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from model_serving.card import CARD_FILE, read_card
 from model_serving.training.harness import Run, is_main
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
@@ -82,3 +83,24 @@ def _table(name: str, found: list[dict[str, float]]) -> Table:
     cells = [f"{mean:.3f} ± {s:.3f}" for mean, s in zip(means, spread, strict=True)]
     table.add_row("mean", *cells, style="bold")
     return table
+
+
+def recalibrate(folder: Path, data: Path, console: Console) -> None:
+    """Fit the calibration of a model folder anew on the validation split; its weights stay.
+
+    Raises AffectstreamError where the model is none whose calibration can be fitted alone.
+    """
+    card = read_card(folder / CARD_FILE)
+    if card.modality != "face":
+        message = (
+            f"{card.name} recognises {card.modality}, whose calibration is fitted in training "
+            f"alone: affectstream train {card.modality}"
+        )
+        raise AffectstreamError(message)
+    module = import_module("model_serving.training.face.train")
+    with explain_missing_data(data):
+        found = module.recalibrate(folder, data)
+    console.print(
+        f"{card.model_id}: temperature {found.temperature}, threshold {found.threshold}, "
+        f"bias {list(found.bias) or 'none'}; dev ECE {found.ece}"
+    )

@@ -7,7 +7,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.errors import LogEvent
+from schemas.logs.events import LogEvent
 
 _LOG = logging.getLogger(__name__)
 

@@ -147,6 +147,8 @@ def trace(config: Config, place: Place) -> Iterator[Step]:
         batch = on[0]
         if stage == Stage.VALIDATE:
             yield Step(Stage.SIEVE, None, "not judged: it depends on what was read before")
+        elif stage == Stage.GATE:
+            yield Step(Stage.LIMIT, None, "not judged: it depends on what was read before")
     else:
         yield from _window(config, batch)
     yield from _landed(config, place, batch)

@@ -33,6 +33,7 @@ from schemas.tables import RUNS
 from transforms.landing.delta import TableWriter
 from transforms.landing.made_under import note_made_under
 from transforms.landing.prepare import prepare_tables
+from transforms.landing.writing import writing
 from transforms.sources.recorded import count_records, log_files
 
 Stages = dict[str, dict[str, float]]
@@ -55,7 +56,7 @@ def replay(config: Config, console: Console) -> ReplayResult:
     records = count_records(config.recorded)
     started = dt.datetime.now(dt.UTC)
     begun = time.perf_counter()
-    with show_progress(records, console):
+    with writing(config.tables), show_progress(records, console):
         stages = run_embedded(lambda p: build_pipeline(p, config))
     done = ReplayResult(records, time.perf_counter() - begun, stages)
     TableWriter(config.tables, "runs").commit([_run_row(config, started, done)])
@@ -93,7 +94,7 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
         stage, name = counter.key.metric.namespace, counter.key.metric.name
         if name in ("rows_in", "rows_out"):
             stages[stage][name] += counter.committed
-        elif name == "repeated":
+        elif name in ("repeated", "unknown_shapes"):
             stages[stage][name] = counter.committed
         elif name == "busy_us":
             stages[stage]["seconds"] += counter.committed / 1e6
@@ -106,7 +107,8 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
 
 
 _ORDER = [
-    *(Stage.DECODE, Stage.VALIDATE, Stage.PSEUDONYMISE, Stage.GATE, Stage.FETCH, Stage.SCRUB),
+    *(Stage.DECODE, Stage.VALIDATE, Stage.PSEUDONYMISE, Stage.GATE, Stage.LIMIT, Stage.FETCH),
+    Stage.SCRUB,
     *map(recognition_stage, MODALITIES),
     *(Stage.WINDOW, Stage.FUSE, Stage.DECIDE),
 ]

@@ -28,7 +28,7 @@ def wrong_type(event: Event) -> Event:
 def out_of_range(event: Event) -> Event:
     """Put a blendshape weight outside [0, 1]."""
     payload = _change_payload(event, {"motion": {"weights": {"jawOpen": 1.7}}})
-    return replace(event, payload=payload, planted="expectation_failed")
+    return replace(event, payload=payload, planted="unknown_unit")
 
 
 def truncated_image(event: Event) -> Event:

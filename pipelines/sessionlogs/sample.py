@@ -85,11 +85,11 @@ PLANTED: Final = MappingProxyType(
         "bad_json": 2,
         "bad_time": 1,
         "duplicate": 2,
-        "expectation_failed": 1,
         "image_undecodable": 2,
         "notice_missing": 3,
         "null_value": 1,
         "unknown_event_type": 1,
+        "unknown_unit": 1,
         "wrong_type": 2,
     }
 )

@@ -73,7 +73,7 @@ def print_governance(sections: Sequence[Section], console: Console) -> None:
         if section.rows:
             grid = Grid(*section.head, box=SIMPLE_HEAD, pad_edge=False)
             for row in section.rows:
-                grid.add_row(*(Text(escape_controls(cell)) for cell in row))
+                grid.add_row(*(Text(escape_controls(cell), overflow="fold") for cell in row))
             console.print(grid)
         console.print()
 

@@ -223,6 +223,13 @@ def _print_losses(counted: pd.DataFrame, stages: pd.DataFrame, console: Console)
     if again:
         what = "event" if again == 1 else "events"
         console.print(f"{again:,} {what} of the last run came again, unchanged; each counts once.")
+    unknown = int(stages["unknown_shapes"].fillna(0).sum())
+    if unknown:
+        what = "name" if unknown == 1 else "names"
+        console.print(
+            f"{unknown:,} {what} among the weights of motion events are of no known vocabulary: "
+            "`affectstream shapes LOG` lists them by source."
+        )
     if not len(counted):
         console.print(Text("No dead letter and no refusal.\n"))
         return

@@ -146,21 +146,20 @@ def print_schedule(
     """Print the schedule as a public record: what is kept, how long and why, and what is next."""
     today = today or dt.datetime.now(dt.UTC).date()
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False)
-    grid.add_column("table", no_wrap=True)
-    for column in ("modality", "what a row is", "owner", "kept", "why", "oldest", "next deletion"):
-        grid.add_column(column)
+    for column in ("table", "modality", "kept", "oldest"):
+        grid.add_column(column, no_wrap=True)
+    grid.add_column("deletion", min_width=10)
+    grid.add_column("what a row is, its owner, and why so long", overflow="fold")
     for due in dues(tables, retention):
         limit, table = due.limit, TABLES[due.limit.table]
         kept = "as proof" if limit.days is None else f"{limit.days} days"
         grid.add_row(
             limit.table,
             limit.modality or "all",
-            table.description,
-            table.owner,
             kept,
-            limit.reason,
             str(due.oldest or "–"),
             _when(due.delete_on, today),
+            f"{table.description} ({table.owner}): {limit.reason}",
         )
     console.print(grid)
 

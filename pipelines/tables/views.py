@@ -43,11 +43,11 @@ def _parts(features: pd.DataFrame) -> pd.Series:
 
 
 def stages_of_last_run(root: Root) -> pd.DataFrame:
-    """Return one row per stage of the newest run: rows, seconds, and repeated events."""
+    """Return one row per stage of the newest run: rows, seconds, what came again or is unknown."""
     runs = read_table(root, "runs", "started_at", "stages").to_pandas()
     newest = runs.sort_values("started_at").tail(1)
     stages = json.loads(newest["stages"].iloc[0]) if len(newest) else {}
-    columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated"]
+    columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated", "unknown_shapes"]
     frame = pd.DataFrame.from_dict(stages, orient="index").reindex(columns=columns)
     return frame.rename_axis("stage").reset_index()
 

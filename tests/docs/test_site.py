@@ -14,7 +14,9 @@ from pydantic import BaseModel
 from pipelines.config import Config
 from pipelines.observe.catalogue import METRICS
 from pipelines.tables.analyst_views import VIEWS
-from schemas.errors import DeadLetterCode, LogEvent, QualityCode, RefusalCode
+from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.logs.events import LogEvent
+from schemas.media.formats import FormatCode
 from schemas.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +71,7 @@ def test_every_column_of_tables_and_views_stands_on_their_page(site: Path) -> No
 
 def test_every_code_stands_on_its_page_with_what_to_do(site: Path) -> None:
     page = site / "reference" / "codes.html"
-    codes = {*DeadLetterCode, *RefusalCode, *QualityCode, *LogEvent}
+    codes = {*DeadLetterCode, *FormatCode, *RefusalCode, *QualityCode, *LogEvent}
     assert {str(code) for code in codes} <= _codes_on(page)
     text = re.sub(r"<[^>]+>", "", unescape(page.read_text(encoding="utf-8")))
     assert not [code for code in codes if code.cure.replace("`", "") not in text]

@@ -324,6 +324,6 @@ print(json.dumps([
     assert observed[0] == {"modality": "gaze", "expression": "surprise"}
     assert windows == [{"n_gaze": 1, "n_text": 1}]
     assert refused == [{"code": "minor_biometric"}], "as biometric it needs no rule of its own"
-    assert dead == [{"detail": "expect_column_values_to_be_between(openness)"}]
+    assert dead == [{"detail": "`openness` is not 0 to 1"}]
     assert failed == []
     assert len(checkout.touched) <= 12, checkout.touched

@@ -20,8 +20,10 @@ from pipelines.config import WEIGHTS
 from schemas.arrow import vector_column, vectors
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
+from schemas.media.formats import FormatCode
 from schemas.modalities import MOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS
+from tests.model_serving.mutated import mutated
 from tests.support import model_folders as folders
 
 MUTATIONS = 10_000
@@ -143,33 +145,19 @@ def test_blendshapes_that_are_no_numbers_fail_alone(models):
     assert [failure.row for failure in found.failures] == [1, 3]
 
 
-def _mutated(seeds, count):
-    """Return copies of seeds with bytes changed, cut out, doubled, cut off or put in."""
-    found = []
-    for number in range(count):
-        data = bytearray(seeds[number % len(seeds)])
-        for _ in range(RNG.integers(1, 6)):
-            at = int(RNG.integers(len(data) or 1))
-            size = int(RNG.integers(1, 32))
-            kind = RNG.integers(5)
-            if kind == 0:
-                data[at : at + size] = RNG.bytes(size)
-            elif kind == 1:
-                del data[at : at + size]
-            elif kind == 2:
-                data[at:at] = data[at : at + size]
-            elif kind == 3:
-                del data[at:]
-            else:
-                data[at:at] = RNG.choice([b"\0" * 8, b"\xff" * 8, b"RIFF", b"OggS", b"IEND"])
-        found.append(bytes(data))
-    return found
+_SOUNDS = (
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III"),
+    ("AIFF", "PCM_16"),
+)
 
 
 def _voices():
     wave = np.sin(np.arange(3200) * 0.1) * 0.3
     found = [_wav(wave)]
-    for form, subtype in (("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")):
+    for form, subtype in _SOUNDS:
         file = io.BytesIO()
         soundfile.write(file, wave, 16_000, format=form, subtype=subtype)
         found.append(file.getvalue())
@@ -192,14 +180,14 @@ def _payloads(name):
             "a" * 2000,
             json.dumps({"a": 1}),
         ]
-        found = _mutated([seed.encode() for seed in seeds], MUTATIONS)
+        found = mutated([seed.encode() for seed in seeds], MUTATIONS)
         return [data.decode("utf-8", "replace") for data in found]
     if name == "voice":
-        return _mutated(_voices(), MUTATIONS)
-    forms = ("PNG", "JPEG", "WEBP")
+        return mutated(_voices(), MUTATIONS)
+    forms = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
     small = [_image(_noise(32, 32), form) for form in forms]
     large = [_image(_noise(128, 112), form) for form in forms]  # the detector looks for a face
-    return _mutated(small, MUTATIONS - DETECTED) + _mutated(large, DETECTED)
+    return mutated(small, MUTATIONS - DETECTED) + mutated(large, DETECTED)
 
 
 @pytest.mark.parametrize("name", ["text", "voice", "face", "motion"])
@@ -214,7 +202,7 @@ def test_ten_thousand_mutated_payloads_give_sound_rows_or_dead_letters(name):
         assert sorted([*rows["event_id"].to_pylist(), *lost]) == sorted(
             events["event_id"].to_pylist()
         )
-        assert set(letters["code"].to_pylist()) <= set(DeadLetterCode)
+        assert set(letters["code"].to_pylist()) <= {*DeadLetterCode, *FormatCode}
         scores = vectors(rows["scores"], len(EXPRESSIONS))
         assert np.isfinite(scores).all()
         assert np.allclose(scores.sum(axis=1), 1.0, atol=1e-5)

@@ -183,7 +183,7 @@ def test_broken_images_are_dead_lettered_and_the_rest_goes_on(face: Path) -> Non
         jpeg[: len(jpeg) // 2],
         folders.image(50, file="WEBP"),
         b"\x89PNG\r\n\x1a\nnothing",
-        folders.image(9, file="GIF"),
+        folders.image(9, file="BMP"),
         folders.image(70, mode="L"),
         folders.image(1, size=4200, mode="1"),
     ]

@@ -3,8 +3,9 @@ import pickle
 import pytest
 
 from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.media.formats import FormatCode
 
-CODES = [*DeadLetterCode, *QualityCode, *RefusalCode]
+CODES = [*DeadLetterCode, *FormatCode, *QualityCode, *RefusalCode]
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -56,7 +56,7 @@ def test_a_schema_takes_the_attributes_and_names_the_fields_of_the_contract(kind
     loaded = flattened_schema(f"{kind}.v1")
     assert set(ATTRIBUTES) <= set(loaded["properties"])
     fields = {name for name, _ in PAYLOADS[kind]} - DERIVED
-    given = set(loaded["$defs"]["payload"].get("properties", {})) - {"head", "hands"}
+    given = set(loaded["$defs"]["payload"].get("properties", {})) - {"head", "hands", "unit"}
     assert given == fields
     if kind == "motion":
         weights = loaded["$defs"]["payload"]["properties"]["weights"]["properties"]

@@ -16,6 +16,7 @@ from schemas import suites
 from schemas.attributes import COLUMN_OF
 from schemas.errors import AffectstreamError, DeadLetterCode, RefusalCode
 from schemas.events import EVENT_TYPES, KINDS, event_schema
+from schemas.media.formats import READ, FormatCode
 from schemas.modalities import MODALITIES
 from schemas.suites import Suite, columns_of, compile_suite, load_suite, suite_names
 from schemas.tables import TABLES
@@ -71,10 +72,12 @@ def test_vocabularies_in_suites_are_those_of_the_schemas() -> None:
         assert sets(f"events/{kind}")["event_type"] == {EVENT_TYPES[kind]}
     for table in ("observations", "emotion_features", "expression_decisions"):
         assert sets(f"tables/{table}")["expression"] == set(EXPRESSIONS)
+    for kind, formats in READ.items():
+        assert sets(f"events/{kind}")["media_format"] == set(formats)
     assert sets("tables/observations")["modality"] == set(MODALITIES)
     assert sets("tables/refusals")["modality"] == {*MODALITIES, "context"}
     assert sets("tables/consent_ledger")["modality"] == {"*", *MODALITIES}
-    assert sets("tables/dead_letters")["code"] == set(DeadLetterCode)
+    assert sets("tables/dead_letters")["code"] == {*DeadLetterCode, *FormatCode}
     assert sets("tables/refusals")["code"] == set(RefusalCode)
 
 

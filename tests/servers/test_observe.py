@@ -18,7 +18,7 @@ from pipelines.config import Config, Kafka
 from pipelines.kafka.publish import publish
 from pipelines.observe.catalogue import LIVE
 from pipelines.sessionlogs.bench_log import write_bench_log
-from schemas.errors import LogEvent
+from schemas.logs.events import LogEvent
 from tests.support.live_runs import CONSTANT, QUIET, Running, live_config, table, wait_for
 from tests.support.records import raw, record
 

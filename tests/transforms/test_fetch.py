@@ -1,5 +1,6 @@
 """Media by reference, from a real HTTP server and from files."""
 
+import base64
 import gzip
 import time
 from collections.abc import Iterator
@@ -133,6 +134,24 @@ def test_files_are_read_in_their_place_alone(tmp_path: Path) -> None:
     media, codes = outcome(batch, Media(places=(place,), max_bytes=LIMIT, timeout_s=1))
     assert media == {0: CLIP}
     assert codes == {1: "media_place_refused", 2: "media_unreachable"}
+
+
+def test_what_was_fetched_passes_the_checks_of_what_is_sent(tmp_path: Path) -> None:
+    files = {
+        "page": b"<!DOCTYPE html><html><body>gone</body></html>",
+        "picture": b"\x89PNG\r\n\x1a\n",
+        "nothing": b"",
+        "text": base64.b64encode(CLIP),
+        "clip": CLIP,
+    }
+    for name, media in files.items():
+        (tmp_path / name).write_bytes(media)
+    place = tmp_path.as_uri() + "/"
+    inline = "data:audio/wav;base64," + base64.b64encode(CLIP).decode()
+    batch = named(*(place + name for name in files), inline)
+    media, codes = outcome(batch, Media(places=(place,), max_bytes=LIMIT, timeout_s=1))
+    assert media == {3: CLIP, 4: CLIP, 5: CLIP}
+    assert codes == {0: "found_html", 1: "found_png", 2: "null_value"}
 
 
 def test_batches_that_carry_their_media_pass_as_they_are() -> None:

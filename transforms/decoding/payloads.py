@@ -1,9 +1,8 @@
 """Payloads of every kind: typed JSON row by row, media sniffed but not opened."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -12,15 +11,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec.structs import astuple
 
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
-from schemas.arrow import vector_column
 from schemas.attributes import ATTRIBUTES
 from schemas.errors import DeadLetterCode
 from schemas.events import CODE, FIELD_NAME, PAYLOADS
 from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import find_contradictions, find_denials
+from transforms.decoding.media import encoded_media, read_media
+from transforms.decoding.motion import read_motion
 
 Columns = dict[str, pa.Array]
 _Shape = TypeVar("_Shape")
@@ -66,28 +65,25 @@ _Envelope: Any = msgspec.defstruct(
     ],
 )
 
+_NO_UNITS: Mapping[str, str] = MappingProxyType({})
 MOST_DETAILS = 8
 _NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-_MAGIC = {"flac": b"fLaC", "ogg": b"OggS", "jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
-_RIFF = {"wav": b"WAVE", "webp": b"WEBP"}
-
 
 def decode_payload(
-    kind: str, values: pa.Array
+    kind: str, values: pa.Array, sources: pa.Array, units: Mapping[str, str]
 ) -> tuple[Sequence[bytes | None], Columns, np.ndarray]:
     """Return binary-mode values, their payload columns, and each row's problem or None."""
-    data = values.to_pylist()
     if kind not in _SHAPES:
-        return data, media_columns(values), np.full(len(values), None, object)
-    payload, problems = parse_json(data, _SHAPES[kind])
-    return data, _columns(kind, payload, data, problems), problems
+        return read_media(kind, values)
+    data = values.to_pylist()
+    return data, *_read(kind, data, sources, units)
 
 
 def decode_structured(
-    kind: str, values: pa.Array, headers: Columns
+    kind: str, values: pa.Array, headers: Columns, units: Mapping[str, str] = _NO_UNITS
 ) -> tuple[Sequence[bytes | None], Columns, Columns, np.ndarray]:
     """Return data, attributes, payload columns and problems of CloudEvents in JSON format.
 
@@ -103,14 +99,14 @@ def decode_structured(
         for name in ATTRIBUTES
     }
     if kind in _SHAPES:
-        data, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
-        payload, problems = parse_json(data, _SHAPES[kind])
-        columns = _columns(kind, payload, data, problems)
+        given, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
+        columns, problems = _read(kind, given, attributes["source"], units)
+        data: Sequence[bytes | None] = given
+        problems[absent] = DeadLetterCode.NULL_VALUE
     else:
-        encoded, absent = _given_or([envelope.data_base64 for envelope in envelopes], b'""')
-        data, problems = parse_json(encoded, bytes)  # as base64
-        columns = media_columns(pa.array(data, pa.binary()))
-    problems[absent] = DeadLetterCode.NULL_VALUE
+        encoded, wrong = encoded_media(envelopes)
+        data, columns, problems = read_media(kind, pa.array(encoded, pa.binary()))
+        problems[wrong] = DeadLetterCode.WRONG_TYPE
     unreadable = unread != None  # noqa: E711  element-wise
     problems[unreadable] = unread[unreadable]
     torn = find_contradictions(values, _members(envelopes, attributes)) | find_denials(
@@ -161,9 +157,26 @@ def _explain(value: bytes) -> DeadLetterCode:
     return DeadLetterCode.WRONG_TYPE if isinstance(found, dict) else DeadLetterCode.BAD_JSON
 
 
-def _columns(kind: str, payload: list[Any], data: Sequence[bytes], problems: np.ndarray) -> Columns:
+def _read(
+    kind: str, data: Sequence[bytes], sources: pa.Array, units: Mapping[str, str]
+) -> tuple[Columns, np.ndarray]:
+    """Return the payload columns of JSON data, and each row's problem or None.
+
+    ``units`` is the unit of motion by source, where a payload does not say it.
+    """
     if kind == "motion":
-        return _motion(payload, problems)
+        known = [units.get(source) for source in sources.to_pylist()] if units else None
+        columns, problems = read_motion(data, known)
+        unread = np.flatnonzero(problems == DeadLetterCode.WRONG_TYPE)
+        if unread.size:
+            _, why = parse_json([data[row] for row in unread.tolist()], _SHAPES[kind])
+            problems[unread] = np.where(why == None, problems[unread], why)  # noqa: E711
+        return columns, problems
+    payload, problems = parse_json(list(data), _SHAPES[kind])
+    return _columns(kind, payload, data, problems), problems
+
+
+def _columns(kind: str, payload: list[Any], data: Sequence[bytes], problems: np.ndarray) -> Columns:
     types = dict(PAYLOADS[kind])
     columns = {
         name: pa.array(list(map(attrgetter(name), payload)), types[name])
@@ -212,43 +225,4 @@ def _counts(consent: Columns) -> Columns:
     return {
         f"{name}_given": pc.fill_null(pc.list_value_length(consent[name]), 0).cast(pa.int32())
         for name in ("purposes", "modalities")
-    }
-
-
-def _motion(payload: list[Any], problems: np.ndarray) -> Columns:
-    """Gather 52 weights and 3 angles as one vector a row; what overflows a float is no number."""
-    no_weights, no_head = _Weights(), _Head()
-    weights, given = _matrix([row.weights or no_weights for row in payload], len(BLENDSHAPES))
-    pose, _ = _matrix([row.head or no_head for row in payload], len(HEAD_POSE))
-    matrix = np.concatenate([weights, pose], axis=1)
-    problems[~np.isfinite(matrix).all(axis=1)] = DeadLetterCode.WRONG_TYPE
-    return {
-        "weights": vector_column(matrix),
-        "weights_given": pa.array(given.sum(axis=1, dtype=np.int32)),
-        "weight_min": pa.array(weights.min(axis=1)),
-        "weight_max": pa.array(weights.max(axis=1)),
-        "pose_max": pa.array(np.abs(pose).max(axis=1)),
-    }
-
-
-def _matrix(parts: list[Any], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of these objects as (n, width), absent ones 0, and which are there."""
-    column = pa.array(list(chain.from_iterable(map(astuple, parts))), pa.float32())
-    numbers = column.to_numpy(zero_copy_only=False).reshape(-1, width)  # absent ones are NaN
-    given = ~np.isnan(numbers)  # JSON has no NaN
-    return np.where(given, numbers, np.float32(0)), given
-
-
-def media_columns(values: pa.Array) -> Columns:
-    """Return media with their length and the format that their first bytes tell."""
-    head = pc.binary_slice(values, 0, 12)
-    riff = pc.starts_with(head, b"RIFF")
-    tests = {name: pc.starts_with(head, magic) for name, magic in _MAGIC.items()}
-    tail = pc.binary_slice(values, 8, 12)
-    tests |= {name: pc.and_(riff, pc.equal(tail, magic)) for name, magic in _RIFF.items()}
-    cases = pa.StructArray.from_arrays(list(tests.values()), names=list(tests))
-    return {
-        "media": values,
-        "media_format": pc.case_when(cases, *tests, "unknown"),
-        "media_bytes": pc.binary_length(values).cast(pa.int64()),
     }

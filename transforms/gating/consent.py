@@ -119,7 +119,7 @@ def _expand(
     for row, (granted, purposes, modalities) in enumerate(zip(*lists, strict=True)):
         if granted:
             found = _granted_names(purposes, known), _granted_names(modalities, ways)
-            if not {*purposes, *modalities} <= {*found[0], *found[1]}:
+            if not ({*purposes} <= {*found[0]} and {*modalities} <= {*found[1]}):
                 problems[row] = DeadLetterCode.GRANT_UNKNOWN_NAME
             if childs_own[row]:
                 problems[row] = DeadLetterCode.GRANT_NEEDS_GUARDIAN

@@ -234,7 +234,7 @@ def _given_data(data: Any) -> Any:
     try:
         return _parse(base64.b64decode(data, validate=True))
     except ValueError:
-        return _parse(data.encode())
+        return _parse(_whole_text(data).encode())
 
 
 def _parse(value: bytes | None) -> Any:

@@ -16,8 +16,11 @@ def hide_unlisted(rows: pa.RecordBatch, policy: Policy) -> pa.RecordBatch:
     """Return rows of refusals or of the ledger with UNLISTED for names that no list has.
 
     A null stays, since it says that nothing was given. Other spellings were read before, and the
-    ledger's ``*`` is no name of a client's.
+    ledger's ``*`` is no name of a client's. A refusal from an unlisted region says of nobody whose
+    it is: an erasure, which has to compute the references of each region, could not find it.
     """
+    if "person_fold" not in rows.schema.names:
+        rows = _without_subjects_elsewhere(rows, policy.regions)
     listed: Mapping[str, frozenset[str]] = {
         "purpose": policy.purposes | {"*"},
         "scenario": policy.scenarios | policy.judged_as.keys(),
@@ -31,4 +34,18 @@ def hide_unlisted(rows: pa.RecordBatch, policy: Policy) -> pa.RecordBatch:
             shown = pc.if_else(pc.or_(known, column.is_null()), column, UNLISTED)
             place = rows.schema.get_field_index(name)
             rows = rows.set_column(place, rows.schema.field(place), shown)
+    return rows
+
+
+def _without_subjects_elsewhere(rows: pa.RecordBatch, regions: frozenset[str]) -> pa.RecordBatch:
+    """Return the rows with null for whose they are where the region is none of these."""
+    here = pc.or_kleene(
+        pc.is_in(rows["region"], pa.array(sorted(regions))), rows["region"].is_null()
+    )
+    if pc.all(here).as_py() is not False:
+        return rows
+    for name in ("subject_ref", "session_ref", "scene_id"):
+        place = rows.schema.get_field_index(name)
+        column = pc.if_else(here, rows[name], pa.scalar(None, rows[name].type))
+        rows = rows.set_column(place, rows.schema.field(place), column)
     return rows

@@ -16,14 +16,9 @@ import pyarrow as pa
 
 from schemas.arrow import take_rows
 from schemas.dead_letters import dead_letters
-from schemas.errors import (
-    AffectstreamError,
-    BrokenStageError,
-    DeadLetterCode,
-    LogEvent,
-    log_fields,
-)
+from schemas.errors import AffectstreamError, BrokenStageError, DeadLetterCode
 from schemas.events import REFERENCE
+from schemas.logs.events import LogEvent, log_fields
 from schemas.stages import DEAD, Tagged
 from transforms.isolation.deaths import places
 from transforms.isolation.notes import PROCESS, report_broken

@@ -30,19 +30,39 @@ _NO_NAME = (
 )
 _URL = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*[A-Za-z0-9/_=&#~%\-]"
 _DOMAIN = rf"(?:[{LETTER}0-9](?:[{LETTER}0-9\-]*[{LETTER}0-9])?\.)+"
-_TOP = (
+TOP_DOMAINS: Final = (
     "com|net|org|cn|de|uk|io|gg|tv|ly|app|dev|xyz|edu|gov|info|top|cc|vip|shop|club|site|online"
     "|eu|fr|es|nl|pl|ch|jp|kr|hk|tw|us|ca|ai"
 )
-_IS = r"(?i:(?: ?(?:号码|号|群|账号|帐号|id|number|no\.?|#))? ?(?:是|为|叫|is|[:=])? ?)"
-_QQ = r"(?i:qq|扣扣|企鹅)"
-_ACCOUNT = (
-    r"(?i:微信|薇信|威信|v信|wechat|weixin|\bvx|\bwx|discord|telegram|insta(?:gram)?\b|snapchat)"
+"""Top-level domains by which a name with dots, or an address spelt out, is known."""
+CHINESE_NUMERALS: Final = "〇零一二三四五六七八九幺壹贰叁肆伍陆柒捌玖"
+"""The digits in Chinese, for a class: 0 twice, 1 to 9, 1 on the telephone, 1 to 9 on a bill."""
+_IS = (
+    r"(?i:(?: ?(?:号码|群号|号|群|账号|帐号|同号|好友代码|好友码|user ?id|id|number|no\.?"
+    r"|username|user|name|handle|tag|code|#))?[吧呢啊呀]?(?: ?(?:是|为|叫|is|[:=：＝])){0,2} ?)"
 )
+_QQ = r"(?i:qq|扣扣|企鹅|🐧|球球|加q|\bq群|\bq号|\bq[:：])"
+_MESSENGER = (
+    r"(?i:微[ .·]?信|薇信|威信|徽信|v信|wei ?xin|wechat|\bvx|\bwx|discord|telegram"
+    r"|insta(?:gram)?\b|snapchat|whatsapp|加 ?(?:我|个|一下|下)? ?(?:v|微|薇|威|卫星)"
+    r"|[+➕] ?(?:v|微|薇|威)|\bv[❤♥:：]|🛰)"
+)
+_PLATFORM = (
+    r"(?i:\b(?:ig|tg|ins|snap|kik|psn|disc|btag|epic|skype|line id|gamertag|xbox|steam|twitch"
+    r"|tiktok)\b|battle\.?net|steam好友|抖音|快手|小红书|b站|微博"
+    r"|(?:my|我的|游戏|game|user|player) ?(?:id|name)|\b(?:add|follow|snap|find) me\b)"
+)
+_NUMBER_OF = r"(?i: ?(?:号码|号|账号|帐号|好友代码|好友码|id|[:=])(?: ?(?:是|为|is|[:=]))? ?)"
+_ACCOUNT = rf"(?:{_MESSENGER}|{_PLATFORM})"
+_NUMBERED = r"(?i:uid|\bid|我的id|游戏id|荣耀id|学号|工号|会员号|好友代码|好友码|friend code)"
+_ID_AND_MORE = (
+    r"(?i:uid|\bid[^A-Za-z]|我的id|游戏id|荣耀id|学号|工号|会员号|好友代码|好友码|friend code)"
+)
+_PAYMENT = r"(?i:银行卡|卡号|信用卡|储蓄卡|(?:card|account) (?:number|no\.?)|支付宝|alipay)"
 _PAPER = r"(?i:身份证|护照|passport|\bssn|social security|\bid card)"
 # No word of it may be that of a placeholder: <phone> would make a phone of the next number.
 _CALL = (
-    r"(?i:电话|手机|座机|致电|whatsapp"
+    r"(?i:电话|手机|座机|致电|📞|☎|📱|whatsapp"
     r"|(?:^|[^<0-9A-Za-z_])(?:call|phone|tel|mobile|cell|ring|text))"
 )
 _MONTH_DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
@@ -87,7 +107,7 @@ EMAILS: Final = Rules(
     (
         Rule(
             "email",
-            rf"[{LETTER}0-9.!#$%&'*+/=?^_`{{|}}~\-]+ ?(?:@|[\[(]at[\])]) ?{_DOMAIN}"
+            rf"@?[{LETTER}0-9.!#$%&'*+/=?^_`{{|}}~\-]+ ?(?:@|[\[(]at[\])]) ?{_DOMAIN}"
             rf"(?:xn--[a-z0-9\-]+|[{LETTER}]{{2,}})",
         ),
     ),
@@ -96,33 +116,56 @@ DOMAINS: Final = Rules(  # links and e-mail addresses are blanked: what is left,
     rf"[{LETTER}0-9]\.[A-Za-z]{{2}}|{BLANK}{_URL}|[{LETTER}0-9.\-]{BLANK}",
     (
         Rule("link", rf"{_DOMAIN}[A-Za-z]{{2,}}/{_URL}"),
-        Rule("link", rf"{_DOMAIN}(?i:{_TOP})", after=rf"[^{LETTER}0-9\-]|$"),
+        Rule("link", rf"{_DOMAIN}(?i:{TOP_DOMAINS})", after=rf"[^{LETTER}0-9\-]|$"),
     ),
 )
 HANDLES: Final = Rules(  # all addresses are blanked: the @ of one is not that of a handle
-    "@", (Rule("handle", rf"@[0-9_]*[^0-9{_NO_NAME}](?:[.\-]?[^{_NO_NAME}])*"),)
+    "@",
+    (
+        Rule("handle", rf"@[0-9_]*[^0-9{_NO_NAME}](?:[.\-]?[^{_NO_NAME}])*"),
+        Rule("handle", r"@[0-9]{5,20}", after=_TO),
+    ),
 )
-_KEYWORD = rf"{_QQ}|{_ACCOUNT}|{_PAPER}"
+_KEYWORD = rf"{_QQ}|{_ACCOUNT}|{_PAPER}|{_PAYMENT}|{_ID_AND_MORE}"
+_SIGNS = r"[^A-Za-z0-9<.!?;。！？；\n\x01\x{3400}-\x{9FFF}]*"
+_NAME_AND_DIGITS = (
+    r"(?:live:)?[A-Za-z][A-Za-z.\-][A-Za-z.\-]+[0-9_][A-Za-z0-9_.\-]*"
+    r"|[A-Za-z][A-Za-z]?[0-9_][A-Za-z0-9_][A-Za-z0-9_]+"
+)
 ACCOUNTS: Final = (
     Rules(rf"{_QQ}{_IS}[1-9]", (Rule("id", r"[1-9][0-9]{4,11}", _QQ + _IS, _TO),)),
     Rules(
-        rf"{_ACCOUNT}{_IS}(?:[:=] ?)?[A-Za-z0-9]",
+        rf"{_ACCOUNT}|wxid_",
         (
+            Rule("id", _NAME_AND_DIGITS, _ACCOUNT + _IS + _SIGNS),
+            Rule("id", r"[0-9]{6,11}", _MESSENGER + _IS),
             Rule(
                 "id",
-                r"[A-Za-z][A-Za-z\-]*[0-9_][A-Za-z0-9_\-]{2,}|[0-9]{6,11}",
-                _ACCOUNT + _IS,
+                r"[A-Za-z][A-Za-z0-9_.\-]{4}[A-Za-z0-9_.\-]*[A-Za-z0-9_]|[0-9]{5}[0-9]*",
+                _ACCOUNT + _NUMBER_OF,
             ),
-            Rule(
-                "id",
-                r"[A-Za-z][A-Za-z0-9_\-]{5,19}",
-                rf"{_ACCOUNT} ?(?i:号码|号|账号|帐号|id|[:=])(?i: ?(?:是|为|is|[:=]))? ?",
-            ),
+            Rule("id", r"wxid_[a-z0-9]+"),
         ),
+    ),
+    Rules(rf"{_NUMBERED}{_IS}[0-9]", (Rule("id", r"[0-9]{6,20}", _NUMBERED + _IS, _TO),)),
+    Rules(
+        rf"{_PAYMENT}{_IS}[0-9]",
+        (Rule("id", r"[0-9](?:[ \-]?[0-9]){7,22}", _PAYMENT + _IS, _TO),),
     ),
     Rules(
         rf"{_PAPER}{_IS}[A-Za-z0-9]",
         (Rule("id", r"[A-Za-z]{0,3}[0-9][A-Za-z0-9 \-]{4,20}[A-Za-z0-9]", _PAPER + _IS),),
+    ),
+)
+MENTIONS: Final = Rules(
+    r"<[@#!]|(?i:<at\b)|\[(?:CQ|mirai):|(?:^|[^A-Za-z0-9_/.])/?u/",
+    (
+        Rule("handle", r"<[@#][!&]?[A-Za-z0-9]{5}[A-Za-z0-9]*(?:\|[^<>|]*)?>"),
+        Rule("handle", r"<!subteam\^[A-Za-z0-9]+(?:\|[^<>|]*)?>"),
+        Rule("handle", r"(?i:<at\b)[^<>]*>[^<>]+(?i:</at>)"),
+        Rule("handle", r"\[(?:CQ|mirai):at[:,][^\[\]]*\]"),
+        Rule("link", r"\[(?:CQ|mirai):(?:[b-eg-z]|a[^t\[\]]|f[^a\[\]])[^\[\]]*\]"),
+        Rule("handle", r"/?u/[A-Za-z0-9_\-]{3}[A-Za-z0-9_\-]*", r"^|[^A-Za-z0-9_/.]"),
     ),
 )
 DIGITS: Final = rf"[0-9](?:{_BETWEEN}[0-9]){{6}}"
@@ -162,10 +205,18 @@ NUMBERS: Final = Rules(
         ),
         Rule(
             "phone",
-            rf"[0-9]{{3}}{_SEP}[0-9]{{4}}|[0-9]{{7,11}}",
+            rf"[0-9]{{3,4}}{_SEP}[0-9]{{4}}|[0-9]{{7,11}}|[0-9](?:{_SEP}[0-9]){{6,10}}",
             rf"{_CALL}[^0-9<{BLANK}]{{0,12}}",
             _TO,
         ),
+        Rule(
+            "phone",
+            rf"[0-9]{{4}}{_SEP}[0-9]{{4}}|[0-9]{{7,11}}",
+            _FROM,
+            r",? ?(?i:is|是)? ?(?i:my|我的?)? ?(?i:phone|cell|mobile|手机|电话)",
+        ),
+        Rule("id", r"STEAM_[0-9]:[0-9]:[0-9]+"),
+        Rule("id", r"(?i:sw)-[0-9]{4}-[0-9]{4}-[0-9]{4}", after=_TO),
     ),
 )
 
@@ -184,11 +235,12 @@ _COMPATIBLE = (
 """What NFKC makes an ASCII letter, digit, @, dot or slash of (styled, circled, raised, wide), or a
 space and a mark."""
 _RAW_SPACE = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
-MAYBE: Final = (
+MAYBE_RULE: Final = (
     rf"[@{_COMPATIBLE}]|[:：]/|[\[(]at[\])]|[{LETTER}0-9]\.[A-Za-z]{{2}}|(?i:www)\."
     rf"|[0-9](?:[ {_RAW_SPACE}()./（）－﹣‑‐–−\-]{{0,3}}[0-9]){{6}}|{_KEYWORD}"
+    rf"|#[0-9０-９]{{4}}|{MENTIONS.where}|wxid_"
 )
-"""Matches every row that any rule can change."""
+"""Matches every row that a rule of this module can change."""
 
 UNSETTLED: Final = r"[^\s<>]*(?:[0-9@]|[.:][^\s<>.,:;!?])[^\s<>]*"
 """Matches each word that may hold personal data: what is replaced where time is up."""

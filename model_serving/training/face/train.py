@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import (
+    AutoImageProcessor,
     AutoModelForImageClassification,
     ResNetConfig,
     ResNetForImageClassification,
@@ -20,7 +21,14 @@ from transformers import (
 )
 
 from model_serving.calibration import calibrate
-from model_serving.card import ModelCard, Source
+from model_serving.card import (
+    CARD_FILE,
+    Calibration,
+    ModelCard,
+    Source,
+    read_card,
+    write_card,
+)
 from model_serving.corpora.head import Head
 from model_serving.labels import order_by_name, output_names
 from model_serving.metrics import accuracy
@@ -49,7 +57,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     problem = _problem(recipe, net, frozen, known, dev, run)
     fit(problem, recipe, run)
     kept = problem.net.average.module  # type: ignore[union-attr]
-    card = _card(recipe, len(known), kept, dev)
+    card = _card(recipe, known, kept, dev)
     return save_model(out, kept, build_processor(side), card) if is_main() else card
 
 
@@ -144,17 +152,39 @@ def teach(folders: Sequence[Path], faces: Faces) -> np.ndarray:
     return np.asarray(np.mean(found, axis=0))
 
 
-def _card(recipe: Recipe, rows: int, net: Any, dev: Faces) -> ModelCard:
+def recalibrate(folder: Path, data: Path) -> Calibration:
+    """Fit the calibration of a model in a folder anew and write its card; its weights stay.
+
+    Its figures go, since they were measured with another calibration.
+    """
+    card = read_card(folder / CARD_FILE)
+    net = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
+    if tuple(output_names(card.model_id, net.config)) != FACE_LABELS:
+        message = f"{folder.name} can't be calibrated: its outputs are not {', '.join(FACE_LABELS)}"
+        raise AffectstreamError(message)
+    side = int(AutoImageProcessor.from_pretrained(folder).size["height"])
+    known, dev = (load_faces(data / FERPLUS, split, side) for split in ("train", "valid"))
+    coverage = card.calibration.coverage or 0.9
+    calibration = _calibrate(net, known, dev, coverage)
+    write_card(folder, card.model_copy(update={"calibration": calibration, "figures": ()}))
+    return calibration
+
+
+def _calibrate(net: Any, known: Faces, dev: Faces, coverage: float) -> Calibration:
     clear = dev.take(dev.majority)
     logits = predict(net, clear, pass_batch_through)
+    return calibrate(logits, clear.votes.argmax(axis=1), coverage, known.votes.mean(axis=0))
+
+
+def _card(recipe: Recipe, known: Faces, net: Any, dev: Faces) -> ModelCard:
     return ModelCard(
         name=recipe.name,
         version=recipe.version,
         modality="face",
         licence=recipe.licence,
         labels={name: to_ekman(name) for name in FACE_LABELS},
-        training_data=(Source(name="FER+", licence="labels MIT, images unclear", rows=rows),),
-        calibration=calibrate(logits, clear.votes.argmax(axis=1), recipe.coverage),
+        training_data=(Source(name="FER+", licence="labels MIT, images unclear", rows=len(known)),),
+        calibration=_calibrate(net, known, dev, recipe.coverage),
         command=recipe.command,
         notes=recipe.notes.strip(),
     )

@@ -15,7 +15,8 @@ from model_serving.corpora.text import CORPORA
 from model_serving.loader import load_recogniser
 from model_serving.training.face.data import FACE_LABELS, load_faces
 from model_serving.training.fusion.windows import Pool
-from model_serving.training.voice.data import RATE, load_clips
+from model_serving.training.voice.channels import RATE
+from model_serving.training.voice.data import load_clips
 from schemas.arrow import vector_column
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES

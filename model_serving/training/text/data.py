@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from model_serving.corpora.head import Head
 from model_serving.corpora.text import CORPORA, Corpus, Rows
+from model_serving.text.front_end import Reader
 from model_serving.training.harness import Batch
 from model_serving.training.heads import CIRCUMPLEX, SHARED, blank_targets, columns
 from model_serving.training.recipe import Recipe
@@ -103,8 +104,9 @@ class Encoded(Dataset[Any]):
 
 
 def encode(tokenizer: Any, texts: list[str], found: np.ndarray, tokens: int) -> Encoded:
-    """Tokenise texts, at most ``tokens`` each, beside their targets."""
-    ids = tokenizer(texts, truncation=True, max_length=tokens)["input_ids"]
+    """Tokenise texts as the pipeline reads them, at most ``tokens`` each, beside their targets."""
+    read = Reader(tokenizer).read_all(texts)
+    ids = tokenizer(read, truncation=True, max_length=tokens)["input_ids"]
     return Encoded(ids, found, np.arange(len(texts)))
 
 

@@ -25,7 +25,7 @@ from model_serving.metrics import (
     multi_label_f1,
     pearson,
 )
-from model_serving.text.front_end import MAX_TOKENS
+from model_serving.text.front_end import MAX_TOKENS, Reader
 from model_serving.training.cache import load_or_make, model_files
 from model_serving.training.evaluation import (
     Evaluation,
@@ -62,16 +62,18 @@ class Answers:
         self.outputs = output_names(self.card.model_id, AutoConfig.from_pretrained(folder))
 
     def to(self, texts: list[str]) -> np.ndarray:
-        """Return (n, outputs) logits of these texts."""
+        """Return (n, outputs) logits of these texts, read as the pipeline reads them."""
+        pieces = tokenizer(self._folder)
+        read = Reader(pieces).read_all(texts)
 
         def answer() -> np.ndarray:
             blank = blank_targets(len(texts), DEFAULT_HEADS)
-            items = encode(tokenizer(self._folder), texts, blank, MAX_TOKENS)
+            items = encode(pieces, texts, blank, MAX_TOKENS)
             net = load(self._folder)
             lengths, title = items.lengths.tolist(), f"{self.name}, {len(texts):,} texts"
             return predict(net, items, collate, batch=128, lengths=lengths, title=title)
 
-        return load_or_make(self._cache, [*self._files, *texts], answer)
+        return load_or_make(self._cache, [*self._files, *read], answer)
 
     def head(self, logits: np.ndarray, names: list[str]) -> np.ndarray | None:
         """Return the columns of these outputs; None where the model lacks one."""

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import model_serving.text.net  # noqa: F401 - registers the base's architecture
 from model_serving.card import read_card
 from model_serving.labels import order_by_name, output_names
-from model_serving.text.front_end import MAX_TOKENS
+from model_serving.text.front_end import MAX_TOKENS, Reader
 from model_serving.training.cache import load_or_make, model_files
 from model_serving.training.harness import predict
 from model_serving.training.heads import blank_targets, id2label
@@ -38,14 +38,15 @@ def _of(
     if recipe.licence == "open" and card.licence != "open":
         message = f"recipe {recipe.name} has `licence: open`, its teacher {card.name} has not"
         raise AffectstreamError(message)
-    net = load(folder)
+    net, pieces = load(folder), tokenizer(folder)
 
     def answer() -> np.ndarray:
-        encoded = encode(tokenizer(folder), texts, blank_targets(len(texts), heads), MAX_TOKENS)
+        encoded = encode(pieces, texts, blank_targets(len(texts), heads), MAX_TOKENS)
         lengths, title = encoded.lengths.tolist(), f"answers of {card.name}"
         return predict(net, encoded, collate, batch=256, lengths=lengths, title=title)
 
-    logits = load_or_make(cache, [*model_files(folder), *texts], answer)
+    read = Reader(pieces).read_all(texts)
+    logits = load_or_make(cache, [*model_files(folder), *read], answer)
     names = output_names(card.model_id, net.config)
     return order_by_name(logits, names, list(id2label(heads).values()))
 

@@ -11,17 +11,17 @@ import numpy as np
 import soundfile
 import torch
 from rich.progress import track
-from scipy.signal import fftconvolve, resample_poly
 from transformers import Wav2Vec2FeatureExtractor
 
 from model_serving.corpora.head import Head
 from model_serving.corpora.speakers import emodb_split, ravdess_split
 from model_serving.training.cache import load_or_make
 from model_serving.training.heads import SHARED, blank_targets, columns
+from model_serving.training.voice.channels import RATE, disturb
 from model_serving.voice.net import VoiceStatistics
+from model_serving.voice.waveforms import finish, remove_drift
 from schemas.vocabularies import EXPRESSIONS, to_ekman
 
-RATE: Final = 16_000
 RAVDESS: Final = Head(
     "ravdess",
     ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"),
@@ -33,7 +33,6 @@ EMODB: Final = Head(
 HEADS: Final = (SHARED, RAVDESS, EMODB)
 CORPORA: Final = {"ravdess": RAVDESS, "emodb": EMODB}
 _SPLITS = {"ravdess": ravdess_split, "emodb": emodb_split}
-_SPEEDS = (83, 88, 93, 96, 104, 106, 112, 118)  # per cent of the time: throats and habits differ
 _BATCH = 16
 
 
@@ -90,22 +89,9 @@ def build_extractor() -> Wav2Vec2FeatureExtractor:
     )
 
 
-def disturb(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change a clip: another speed and pitch, a room in 40 % and noise at 12 to 40 dB in 60 %."""
-    wave = resample_poly(wave, 100, rng.choice(_SPEEDS)).astype(np.float32)
-    if rng.random() < 0.4:
-        length = int(RATE * rng.uniform(0.05, 0.25))
-        room = rng.standard_normal(length) * np.exp(-6 * np.arange(length) / length)
-        room[0] = 8 * rng.uniform(1, 3)  # the direct sound
-        wave = fftconvolve(wave, room / room[0])[: len(wave)]
-    if rng.random() < 0.6:
-        level = wave.std() * 10 ** (-rng.uniform(12, 40) / 20)
-        wave = wave + rng.standard_normal(len(wave)) * level
-    return np.asarray(wave, np.float32)
-
-
 def statistics_of(net: VoiceStatistics, waves: Sequence[np.ndarray], name: str) -> np.ndarray:
-    """Return the (n, features) statistics of clips as the recogniser collates them."""
+    """Return the (n, features) statistics of clips as the recogniser hears and collates them."""
+    waves = [finish(remove_drift(wave[:, None], RATE)[:, 0], RATE) for wave in waves]
     extractor = build_extractor()
     order = np.argsort([len(wave) for wave in waves], kind="stable")
     found = np.zeros((len(waves), net.config.features), np.float32)

@@ -1,4 +1,4 @@
-"""Evaluation of a voice model on speakers that it did not hear, by corpus, noise, sex and age.
+"""Evaluation of a voice model on speakers that it did not hear, by corpus, channel, sex and age.
 
 RAVDESS is judged on its test actors by the shipped weights. EMO-DB is judged on every speaker in
 turn by the same recipe's models that did not hear that speaker, and across corpora by those that
@@ -33,10 +33,11 @@ from model_serving.training.evaluation import (
     other_tier,
 )
 from model_serving.training.heads import SHARED, columns, id2label
+from model_serving.training.voice.channel_figures import measure_channels
+from model_serving.training.voice.channels import RATE
 from model_serving.training.voice.data import (
     EMODB,
     HEADS,
-    RATE,
     RAVDESS,
     Clips,
     load_clips,
@@ -98,6 +99,7 @@ def evaluate(folder: Path, data: Path, tier: Tier, cache: Path) -> Evaluation:
         mine = apply_calibration(card.calibration, shipped[test][:, shared])
         measured += _measure_average(mine, other, actors.take(test), cache)
     measured += _measure_under_noise(folder, given, actors.take(test), calibration)
+    measured += measure_channels(folder, actors.take(test))
     return Evaluation(folder.name, "voice", tier, card.licence, tuple(measured))
 
 

@@ -7,6 +7,7 @@ its ten speakers out in turn: then teacher and pupil have not heard that speaker
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from model_serving.training.heads import (
     label_maps,
 )
 from model_serving.training.recipe import Recipe
+from model_serving.training.voice.channel_weights import fit_channel_weights
 from model_serving.training.voice.data import (
     CORPORA,
     EMODB,
@@ -45,6 +47,7 @@ from model_serving.training.voice.data import (
     Clips,
     build_extractor,
     load_clips,
+    statistics_of,
     targets,
     views,
 )
@@ -59,14 +62,16 @@ SHIPPED = "shipped"
 class Voices(Dataset[Batch]):
     """Statistics (n, views, features) of clips with targets (n, outputs).
 
-    Training draws a view of each clip, mixes half of the batches (mixup, Zhang et al., 2018) and
-    trembles by ``noise`` of a statistic's spread; without a ``rng`` the first view comes as it is.
+    Training draws a view of each clip, the first one for a share ``clean`` besides, mixes half of
+    the batches (mixup, Zhang et al., 2018) and trembles by ``noise`` of a statistic's spread;
+    without a ``rng`` the first view comes as it is.
     """
 
     views: np.ndarray
     targets: np.ndarray
     spread: np.ndarray | float = 1.0
     noise: float = 0.0
+    clean: float = 0.0
     rng: np.random.Generator | None = None
     teacher: np.ndarray | None = None
 
@@ -84,6 +89,7 @@ class Voices(Dataset[Batch]):
             heard = self.views[rows, 0]
         else:
             drawn = self.rng.integers(self.views.shape[1], size=len(rows))
+            drawn[self.rng.random(len(rows)) < self.clean] = 0
             heard = self.views[rows, drawn]
             heard = heard + self.noise * self.spread * self.rng.standard_normal(heard.shape)
             if self.rng.random() < 0.5:
@@ -122,7 +128,7 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> ModelCard:
     clips = load_clips(data)
     net = build(recipe, run)
     found = answers(recipe, clips, net, run)
-    card = _card(recipe, clips, found[SHIPPED])
+    card = _card(recipe, clips, found[SHIPPED], net)
     return save_model(out, net, build_extractor(), card) if is_main() else card
 
 
@@ -165,6 +171,13 @@ def answers(recipe: Recipe, clips: Clips, net: VoiceStatistics, run: Run) -> dic
         np.savez(part_path, **found)  # type: ignore[arg-type]
         part_path.replace(path)
     return found
+
+
+def logits_of(net: VoiceStatistics, waves: list[np.ndarray]) -> np.ndarray:
+    """Return the (n, outputs) logits of waveforms at 16 kHz."""
+    found = torch.from_numpy(statistics_of(net, waves, "disturbed dev clips"))
+    with torch.inference_mode():
+        return np.asarray(net.perceptron.eval()(found).logits.numpy())
 
 
 def clips_by_model(clips: Clips) -> dict[str, np.ndarray]:
@@ -229,6 +242,7 @@ def fit_perceptron(
         truth,
         spread,
         noise=float(settings["noise"]),
+        clean=float(settings["clean"]),
         rng=np.random.default_rng(recipe.seed),
         teacher=teacher,
     )
@@ -268,7 +282,7 @@ def _teachers(recipe: Recipe, run: Run, count: int) -> dict[str, np.ndarray]:
     return {name: np.mean(given, axis=0) for name, given in found.items()}
 
 
-def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
+def _card(recipe: Recipe, clips: Clips, answers: np.ndarray, net: VoiceStatistics) -> ModelCard:
     dev = clips.split == "dev"
     shared = columns(HEADS, SHARED.name)
     truth = targets(clips.take(dev))[:, shared].argmax(axis=1)
@@ -276,6 +290,8 @@ def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
         corpus: int(((clips.corpus == corpus) & (clips.split == "train")).sum())
         for corpus in ("ravdess", "emodb")
     }
+    calibration = calibrate(answers[dev][:, shared], truth, recipe.coverage)
+    weights = fit_channel_weights(partial(logits_of, net), clips.take(dev), calibration)
     return ModelCard(
         name=recipe.name,
         version=recipe.version,
@@ -286,7 +302,7 @@ def _card(recipe: Recipe, clips: Clips, answers: np.ndarray) -> ModelCard:
             Source(name="RAVDESS", licence="CC BY-NC-SA 4.0", rows=rows["ravdess"]),
             Source(name="EMO-DB", licence="CC BY 4.0", rows=rows["emodb"]),
         ),
-        calibration=calibrate(answers[dev][:, shared], truth, recipe.coverage),
+        calibration=calibration.model_copy(update={"channel": weights}),
         command=recipe.command,
         notes=recipe.notes.strip(),
     )

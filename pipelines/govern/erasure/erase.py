@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from deltalake import DeltaTable
 from rich.console import Console
 from rich.status import Status
 
@@ -14,7 +15,7 @@ from pipelines.govern.archive import shred
 from pipelines.govern.erasure.files import UNDER_WAY_S, drop_old_files
 from pipelines.govern.erasure.people import Person, all_references, find_people
 from pipelines.govern.erasure.proof import Proof, begin, note
-from pipelines.govern.erasure.rows import delete_rows, find_rows, rows_by_id
+from pipelines.govern.erasure.rows import LEDGER, delete_rows, find_rows, rows_by_id
 from pipelines.govern.erasure.search import files_that_name, local_files_that_name
 from pipelines.govern.erasure.sinks import behind, erase_online, store_files
 from pipelines.govern.withdrawn import withdrawn_rows
@@ -22,6 +23,7 @@ from pipelines.live.state_folder import is_held
 from pipelines.tables.query import standing
 from schemas.errors import AffectstreamError
 from schemas.keys import Keys
+from transforms.landing.writing import is_written
 
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
 _MOST_SHOWN = 5
@@ -69,15 +71,15 @@ class _Erasure:
         Whoever consented anew goes on under the same references: of them only rows are looked for.
         """
         whole = [person for person in self.people if person.tombstone not in self.until]
-        return {*all_references(whole), *(person.fold for person in whole), *self.ids}
+        return {*self.ids}.union(*(person.marks for person in whole))
 
-    def delete(self, *, first: bool) -> None:
+    def delete(self, *, first: bool, ledger: bool = False) -> None:
         """Delete what stands, and note before how much it is.
 
         A run that was killed has noted what it was about to delete: the larger number counts.
         """
         root = self.config.tables
-        found = find_rows(root, self.people, self.until)
+        found = find_rows(root, self.people, self.until, ledger=ledger)
         for stone, proof in self.proofs.items():
             counts = Counter({rows.table: rows.counts[stone] for rows in found})
             noted = Counter(proof.tables)
@@ -99,9 +101,11 @@ def erase(
     """Erase these persons and return the proofs, one for each.
 
     In this order: tombstones close the gate; rows are deleted, and once more when a running job has
-    let go of what it held; feeds take the deletions, the vault loses the keys of what is archived,
-    and the online store forgets; files and log entries of older versions are deleted; then every
-    file is searched. What was begun is gone on with where the same person is named again.
+    let go of what it held, and when replays and backfills have ended; feeds take the deletions, the
+    vault loses the keys of what is archived, and the online store forgets; files and log entries of
+    older versions are deleted; then every file is searched, and the consent ledger goes last: by it
+    an erasure that was stopped finds again whom it was about. What was begun is gone on with where
+    the same person is named again.
 
     Raises:
         AffectstreamError: something cannot be finished now, and what to do. The gate is closed to
@@ -112,25 +116,45 @@ def erase(
     people = list({person.tombstone: person for person in named.values()}.values())
     with console.status("noting the erasure") as status:
         run = _Erasure(config, people, *_begin(config, named, requests))
-        status.update("deleting rows")
-        run.delete(first=True)
-        if is_held(config.live.state):
-            held_s = config.reach_s + 3 * config.live.checkpoint_s + _SLACK_S
-            _wait(held_s, status, "a job runs, until it has let go of open windows")
-            run.delete(first=False)
-        _wait_for_sinks(run, how, status)
-        shred(config.archive.vault, keys.tombstone, all_references(people))
-        erase_online(config, all_references(people))  # the newest rows of some come again
-        files, places = _drop_and_search(run, how, status)
+        try:
+            return _carry_out(run, keys, how, status)
+        except AffectstreamError as error:
+            message = (
+                f"{error}; the erasure is begun and not completed: the gate is closed, so run the "
+                "same command again"
+            )
+            raise AffectstreamError(message) from error
+
+
+def _carry_out(run: _Erasure, keys: Keys, how: How, status: Status) -> list[Proof]:
+    """Do all that follows the tombstones, and return the proofs."""
+    config, people = run.config, run.people
+    status.update("deleting rows")
+    run.delete(first=True)
+    if is_held(config.live.state):
+        held_s = config.reach_s + 3 * config.live.checkpoint_s + _SLACK_S
+        _wait(held_s, status, "a job runs, until it has let go of open windows")
+        run.delete(first=False)
+    if _wait_for_runs(run, how, status):
+        run.delete(first=False)
+    _wait_for_sinks(run, how, status)
+    shred(config.archive.vault, keys.tombstone, all_references(people))
+    erase_online(config, all_references(people))  # the newest rows of some come again
+    files, places = _drop_and_search(run, how, status)
+    run.delete(first=True, ledger=True)
+    _wait_for_sinks(run, how, status)
+    files += _drop_and_search(run, how, status, ledger=True)[0]
+    if config.archive.vault is not None and config.archive.vault.exists():
+        places.append(f"{config.archive.vault} (keys of the archive destroyed)")
+    tables = standing(config.tables)
+    versions = {name: DeltaTable(place).version() for name, place in tables.items()} | run.versions
     now = datetime.now(UTC)
     proofs = [
         replace(
             proof,
             completed_at=now,
             files_deleted=files,
-            versions={
-                name: version for name, version in run.versions.items() if name in proof.tables
-            },
+            versions={name: version for name, version in versions.items() if name in proof.tables},
             places=places,
         )
         for proof in run.proofs.values()
@@ -194,29 +218,56 @@ def _wait_for_sinks(run: _Erasure, how: How, status: Status) -> None:
     while late := behind(run.config, run.versions, how.given_up):
         if time.monotonic() > end:
             message = (
-                f"{'; '.join(late)}: start `affectstream feed`, or `live --feed`, then run this "
-                "again; a sink that is no longer used is named with --given-up"
+                f"{'; '.join(late)}: start `affectstream feed`, or `live --feed`; a sink that is "
+                "no longer used is named with --given-up"
             )
             raise AffectstreamError(message)
         status.update(f"waiting for the feeds: {'; '.join(late)}")
         time.sleep(_POLL_S)
 
 
-def _drop_and_search(run: _Erasure, how: How, status: Status) -> tuple[int, list[str]]:
+def _wait_for_runs(run: _Erasure, how: How, status: Status) -> bool:
+    """Wait until replays and backfills have ended that may have begun before the tombstones.
+
+    Return whether there was one.
+    """
+    end, waited = time.monotonic() + how.patience_s, False
+    while is_written(run.config.tables):
+        if time.monotonic() > end:
+            message = (
+                f"a replay or backfill writes to {run.config.tables}: wait until it has ended, or "
+                "longer by --patience"
+            )
+            raise AffectstreamError(message)
+        waited = True
+        status.update("a replay or backfill writes to these tables, until it has ended")
+        time.sleep(_POLL_S)
+    return waited
+
+
+def _drop_and_search(
+    run: _Erasure, how: How, status: Status, *, ledger: bool = False
+) -> tuple[int, list[str]]:
     """Delete old files until a search finds nothing; return how many, and what was searched.
+
+    Of the ledger alone, or of all else.
 
     Raises:
         AffectstreamError: some still name a person, and waiting would not change it.
     """
     config = run.config
     beside = [place for place in (config.live.state, *store_files(config)) if place.exists()]
+    places = {
+        name: place for name, place in standing(config.tables).items() if (name == LEDGER) == ledger
+    }
     files, end = 0, time.monotonic() + how.under_way_s + _SLACK_S
     while True:
         status.update("deleting files and log entries of older versions")
-        for place in standing(config.tables).values():
+        for place in places.values():
             files += drop_old_files(place, run.wanted, how.under_way_s)
         status.update("looking for what is left")
-        left = files_that_name(config.tables, run.wanted)
+        within = [] if ledger else [f"{config.tables}/{LEDGER}"]
+        left = files_that_name(places[LEDGER] if ledger else config.tables, run.wanted, but=within)
         outside = local_files_that_name(beside, run.wanted)
         if not left and not outside:
             return files, [str(config.tables), *map(str, beside)]
@@ -230,7 +281,6 @@ def _left_over(files: Sequence[str]) -> str:
     shown = ", ".join(files[:_MOST_SHOWN])
     more = f" and {len(files) - _MOST_SHOWN} more" if len(files) > _MOST_SHOWN else ""
     return (
-        f"rows are deleted and the gate is closed, but {shown}{more} still name the person: "
-        "checkpoints change while the job runs (start it, or delete the state of a job that will "
-        "not go on); then run this again"
+        f"rows are deleted, but {shown}{more} still name the person: checkpoints change while the "
+        "job runs (start it, or delete the state of a job that will not go on)"
     )

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines.config import Config
+from pipelines.govern.erasure.spellings import landed_spellings
 from pipelines.govern.ledger import read_landed
 from pipelines.tables.query import standing
 from schemas.keys import Keys
@@ -21,52 +22,69 @@ from transforms.pseudonymise import Pseudonyms
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person: the tombstone, the reference of all spellings, and those of subjects."""
+    """One person: the tombstone, the references of subjects, and those of the ledger.
+
+    ``exact`` are of the ids as they are spelt. ``fold`` is that of all spellings, or None where the
+    ledger knows spellings that are not meant: it stays in the rows of those.
+    """
 
     tombstone: str
-    fold: str
+    fold: str | None
+    exact: frozenset[str]
     references: frozenset[str]
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """All that stands for the person."""
+        return self.references | self.exact | ({self.fold} if self.fold else set())
 
 
 def find_people(config: Config, keys: Keys, subjects: Sequence[str]) -> dict[str, Person]:
-    """Return whom each of these raw subject ids names; ids of one person give the same one.
+    """Return whom each of these raw subject ids names; spellings of one id give the same person.
 
-    A person's references are those of the id under every key and in every region that the policy
-    or a table knows, and those of other spellings of the id that the consent ledger knows.
+    A person's references are those of the ids under every key and in every region that the policy
+    or a table knows, and those that the ledger has for them, whose keys may be gone.
     """
     pseudonyms = Pseudonyms(keys)
-    regions = read_policy(config.policy).regions | _regions(config.tables)
-    spelt = _references_by_fold(config.tables)
-    folds = {subject: pseudonyms.person(subject)[1] for subject in subjects}
-    references: defaultdict[str, set[str]] = defaultdict(set)
-    for subject, fold in folds.items():
-        references[fold] |= pseudonyms.references(subject, regions) | spelt.get(fold, set())
-    people = {
-        fold: Person(tombstone_of(keys.tombstone, fold), fold, frozenset(refs))
-        for fold, refs in references.items()
-    }
-    return {subject: people[fold] for subject, fold in folds.items()}
+    regions = known_regions(config)
+    landed, spellings = _references(config.tables), landed_spellings(config.tables)
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    for subject in subjects:
+        ids[pseudonyms.person(subject)[1]].add(subject)
+    people = {}
+    for fold, spelt in ids.items():
+        exact = frozenset(pseudonyms.person(subject)[0] for subject in spelt)
+        found = (pseudonyms.references(subject, regions) for subject in spelt)
+        people[fold] = Person(
+            tombstone_of(keys.tombstone, fold),
+            None if spellings.get(fold, set()) - exact else fold,
+            exact,
+            frozenset().union(*found, *(landed.get(each, ()) for each in exact)),
+        )
+    return {subject: people[pseudonyms.person(subject)[1]] for subject in subjects}
 
 
-def _regions(root: Root) -> set[str]:
-    """Return the regions that any row names: a refused event may have told any."""
-    found: set[str] = set()
-    for name, place in standing(root).items():
+def known_regions(config: Config) -> set[str]:
+    """Return the regions of the policy and of any row.
+
+    Rows that were refused for a region which nobody lists do not say whose they are.
+    """
+    found = set(read_policy(config.policy).regions)
+    for name, place in standing(config.tables).items():
         if "region" in TABLES[name].schema.names:
             rows = DeltaTable(place).to_pyarrow_dataset().to_table(columns=["region"])
             found.update(pc.unique(rows["region"]).drop_null().to_pylist())
     return found
 
 
-def _references_by_fold(root: Root) -> dict[str, set[str]]:
+def _references(root: Root) -> dict[str, set[str]]:
+    """Return the ledger's references of subjects, by that of the exact id."""
     found: defaultdict[str, set[str]] = defaultdict(set)
+    names = ["person_ref", "subject_ref"]
     for rows in read_landed(root):
-        pairs = pa.table(rows.select(["person_fold", "subject_ref"])).group_by(
-            ["person_fold", "subject_ref"]
-        )
-        for row in pairs.aggregate([]).to_pylist():
+        for row in pa.table(rows.select(names)).group_by(names).aggregate([]).to_pylist():
             if row["subject_ref"] is not None:
-                found[row["person_fold"]].add(row["subject_ref"])
+                found[row["person_ref"]].add(row["subject_ref"])
     return found
 
 

@@ -22,5 +22,10 @@ def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
     console.print(grid)
     if len(proofs) > _MOST:
         console.print(f"and {len(proofs) - _MOST:,} more: `SELECT * FROM erasures`")
+    if strangers := sum(not proof.rows_deleted for proof in proofs):
+        console.print(
+            f"nothing stood of {strangers:,}: if that is not right, look how events spell the id "
+            "(the gate is closed to it now)"
+        )
     files, places = proofs[0].files_deleted, ", ".join(proofs[0].places)
     console.print(f"{files:,} files of older versions deleted; searched and found clean: {places}")

@@ -1,26 +1,22 @@
 """Erasure requests as they were recorded: in the topic ``governance.erasure``, or in a log."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from kafka import KafkaConsumer
 
 from pipelines.config import Config
 from pipelines.govern.erasure.erase import Request
-from pipelines.govern.erasure.people import find_people
+from pipelines.govern.erasure.spellings import governance_records
 from pipelines.govern.ledger import erasure_rows, read_landed, signers_of
-from pipelines.kafka.clients import partitions_of, read_to_end, reader_settings
-from pipelines.kafka.reasons import explain_kafka_error
 from schemas.events import TOPIC_OF
 from schemas.keys import Keys
 from schemas.stages import MAIN, kind_of
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 from transforms.gating.tombstones import Tombstones
-from transforms.sources.recorded import read_topics
+from transforms.pseudonymise import Pseudonyms
 
 _KIND = "erasure"
 
@@ -36,37 +32,22 @@ def open_requests(config: Config, keys: Keys) -> list[Request]:
     """
     asked: dict[str, datetime] = {}
     ids, signers = EventIds(keys), signers_of(config)
-    for raw in _records(config):
+    for raw in governance_records(config, [TOPIC_OF[_KIND]]):
         for tag, events in decode_batch(raw, ids, signers):
             if tag == MAIN and events.num_rows and kind_of(events) == _KIND:
                 for subject, time in _named(events):
                     asked[subject] = max(time, asked.get(subject, time))
-    people = find_people(config, keys, list(asked))
+    pseudonyms = Pseudonyms(keys)
     done = Tombstones.of(keys.tombstone, _completed(config))
     granted = _last_grants(config)
     requests = []
     for subject, time in asked.items():
-        fold = people[subject].fold
+        fold = pseudonyms.person(subject)[1]
         until = done.erased_until(fold)
         if until is None or until < _micros(time):
             anew = granted.get(fold)
             requests.append(Request(subject, time if anew and anew > time else None))
     return requests
-
-
-def _records(config: Config) -> Iterator[pa.RecordBatch]:
-    topics = [TOPIC_OF[_KIND]]
-    if config.log is not None:
-        yield from read_topics(config.log, topics)
-        return
-    with (
-        explain_kafka_error(config.kafka),
-        closing(KafkaConsumer(**reader_settings(config.kafka))) as consumer,
-    ):
-        places = partitions_of(consumer, topics)
-        consumer.assign(places)
-        consumer.seek_to_beginning(*places)
-        yield from read_to_end(consumer, places)
 
 
 def _named(events: pa.RecordBatch) -> Iterable[tuple[str, datetime]]:

@@ -21,7 +21,9 @@ from transforms.landing.retry import retry_commit
 _FIRST = "observations"
 """Deleted first: a backfill, which rebuilds the others from these, looks there for erasures."""
 _LETTERS = "dead_letters"
-_FOLD, _EVENT = "person_fold", "event_id"
+_PERSON, _EVENT = "person_ref", "event_id"
+LEDGER = "consent_ledger"
+"""Deleted last: it knows by which references the others name a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,12 @@ class PersonRows:
     predicate: str
 
 
-def find_rows(root: Root, people: Iterable[Person], until: Mapping[str, int]) -> list[PersonRows]:
+def find_rows(
+    root: Root, people: Iterable[Person], until: Mapping[str, int], *, ledger: bool
+) -> list[PersonRows]:
     """Return what stands of these persons, and the dead letters of their events.
+
+    Of the ledger alone, or of all other tables.
 
     ``until`` gives for some tombstones the time, in µs since 1970, up to which rows are meant:
     persons who consented anew since they asked. It is the end of a window. Of all others every row
@@ -47,12 +53,13 @@ def find_rows(root: Root, people: Iterable[Person], until: Mapping[str, int]) ->
     """
     owners: dict[str, Person] = {}
     for person in people:
-        owners |= dict.fromkeys((*person.references, person.fold), person)
+        owners |= dict.fromkeys((*person.references, *person.exact), person)
     found, events = [], set[str]()
     names = sorted(standing(root), key=lambda name: name != _FIRST)
+    names = [name for name in names if (name == LEDGER) == ledger]
     for name in names:
         table = TABLES[name]
-        column = _FOLD if _FOLD in table.schema.names else table.subject
+        column = _PERSON if ledger else table.subject
         if column is None:
             continue
         rows = _read(root, table, column, owners, until)

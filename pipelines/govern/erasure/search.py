@@ -27,15 +27,20 @@ def files_under(files: pa_fs.FileSystem) -> list[pa_fs.FileInfo]:
     return [info for info in found if info.type == pa_fs.FileType.File]
 
 
-def files_that_name(root: Root, ids: Iterable[str]) -> list[str]:
+def files_that_name(root: Root, ids: Iterable[str], but: Iterable[str] = ()) -> list[str]:
     """Return the files under a root that hold one of these ids, each of 32 hex digits.
 
     Parquet is read in its bytes, statistics and page index included, and in its decoded texts.
+    ``but`` are folders under the root that are left out.
     """
+    out = tuple(f"{folder}/" for folder in but)
     wanted = frozenset(ids)
     files = filesystem(str(root))
     return [
-        f"{root}/{info.path}" for info in files_under(files) if holds_one(files, info.path, wanted)
+        place
+        for info in files_under(files)
+        if not (place := f"{root}/{info.path}").startswith(out)
+        and holds_one(files, info.path, wanted)
     ]
 
 
@@ -82,14 +87,33 @@ def _ids(run: bytes) -> Iterator[str]:
 
 def _decoded(data: pa.Buffer, wanted: Set[str]) -> bool:
     file = pq.ParquetFile(pa.BufferReader(data))
-    texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-    known = pa.array(sorted(wanted), pa.string())
-    for batch in file.iter_batches(columns=texts):
+    known = pa.array([each.encode() for each in sorted(wanted)], pa.binary())
+    for batch in file.iter_batches():
         for column in batch.columns:
-            if pc.any(pc.is_in(column, known)).as_py():
-                return True
-            longer = column.filter(pc.greater(pc.binary_length(column), _ID))
-            for text in pc.unique(longer).to_pylist():
-                if _holds(pa.py_buffer(text.encode()), wanted):
+            for texts in _texts(column):
+                if pc.any(pc.is_in(texts, known)).as_py():
                     return True
+                longer = texts.filter(pc.greater(pc.binary_length(texts), _ID))
+                for text in pc.unique(longer).to_pylist():
+                    if _holds(pa.py_buffer(text), wanted):
+                        return True
     return False
+
+
+def _texts(column: pa.Array) -> Iterator[pa.Array]:
+    """Yield the texts and bytes in a column, however deep, as bytes."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        yield from _texts(column.dictionary)
+    elif pa.types.is_struct(kind):
+        for part in column.flatten():
+            yield from _texts(part)
+    elif pa.types.is_map(kind):
+        yield from _texts(column.keys)
+        yield from _texts(column.items)
+    elif pa.types.is_nested(kind):
+        yield from _texts(column.flatten())
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
+        yield column.cast(pa.string()).cast(pa.binary())
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or kind == pa.binary_view():
+        yield column.cast(pa.binary())

@@ -25,11 +25,11 @@ def behind(config: Config, versions: Mapping[str, int], given_up: Collection[str
         AffectstreamError: a sink's position cannot be read.
     """
     found = []
-    for sink, positions in _positions(config):
+    for sink, positions in _positions(config, given_up):
         for table, version in versions.items():
             at = positions.get(table)
             same = at is not None and at.table_id == _table_id(config, table)
-            if at is not None and same and at.version < version and sink not in given_up:
+            if at is not None and same and at.version < version:
                 found.append(f"{sink} has {table} up to version {at.version} of {version}")
     return found
 
@@ -51,16 +51,19 @@ def store_files(config: Config) -> list[Path]:
     return [path for path in store.parent.glob(f"{store.name}*") if path.is_file()]
 
 
-def _positions(config: Config) -> Iterator[tuple[str, Mapping[str, Position]]]:
-    if "online" in config.feed.sinks and _has_store(config):
+def _positions(
+    config: Config, given_up: Collection[str]
+) -> Iterator[tuple[str, Mapping[str, Position]]]:
+    sinks = set(config.feed.sinks) - set(given_up)
+    if "online" in sinks and _has_store(config):
         with closing(open_online(config.online)) as store:
             yield "online", store.positions()
-    if "webhook" in config.feed.sinks:
+    if "webhook" in sinks:
         hook = WebhookSink(config.feed, config.live.state / "feed", clock(config))
         yield "webhook", hook.positions()
     # Who runs recorded logs alone has no broker: the settings name none, or a log.
     named = {"kafka", "feed"} & config.model_fields_set
-    if "kafka" in config.feed.sinks and named and config.log is None:
+    if "kafka" in sinks and named and config.log is None:
         with explain_kafka_error(config.kafka):
             positions = read_positions(config.kafka, config.feed.name)
         yield "kafka", positions

@@ -5,11 +5,12 @@ from types import MappingProxyType
 
 from pipelines.serve.dashboard.texts import Language
 from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.media.formats import FormatCode
 
 _ENGLISH: Mapping[str, str] = MappingProxyType(
     {
         str(code): code.meaning
-        for codes in (DeadLetterCode, RefusalCode, QualityCode)
+        for codes in (DeadLetterCode, FormatCode, RefusalCode, QualityCode)
         for code in codes
     }
 )
@@ -36,15 +37,68 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "late": "事件到达时，其窗口与允许的迟到时间均已过去。",
         "bad_json": "负载不是单个 JSON 对象，或授权中的成员重复。",
         "wrong_type": "负载中某字段的类型与 JSON Schema 不符。",
+        "unknown_shapes": "weights 中没有任何名称属于可读取的面部形状词表。",
+        "unknown_unit": "动作权重不在 0 至 1 之间，或全为整数，而 unit 未说明相符的单位。",
         "expectation_failed": "某个值超出该类事件的预期范围。",
         "media_place_refused": "dataref 指向不被允许的位置。",
         "media_unreachable": "无法取得 dataref 指向的媒体。",
         "media_too_large": "dataref 指向的媒体超过 media.max_bytes。",
-        "audio_undecodable": "音频不是完好的 WAV、FLAC 或 Ogg（最多 8 声道）。",
+        "audio_undecodable": "音频已损坏、被截断、编码不常见，或超过 8 声道。",
         "audio_too_long": "音频超过 15 秒，或各声道合计超过。",
         "image_undecodable": "图像无法读取，或声称的尺寸过大。",
+        "decoder_missing": "此安装无法读取该媒体格式：请安装 affectstream[media]。",
         "recogniser_failed": "识别器没有得到负载，或没有给出有限的分数。",
         "poison": "该记录使某阶段报错，或使工作进程崩溃。",
+        # what was found in place of media
+        "found_wav": "应为媒体之处是 WAV 音频。",
+        "found_flac": "应为媒体之处是 FLAC 音频。",
+        "found_ogg": "应为媒体之处是 Ogg 文件。",
+        "found_mp3": "应为媒体之处是 MP3 音频。",
+        "found_aiff": "应为媒体之处是 AIFF 音频。",
+        "found_webm": "应为媒体之处是 WebM 或 Matroska 文件。",
+        "found_mp4": "应为媒体之处是 MP4、M4A、3GP 或 QuickTime 文件。",
+        "found_aac": "应为媒体之处是 AAC 音频流。",
+        "found_jpeg": "应为媒体之处是 JPEG 图片。",
+        "found_png": "应为媒体之处是 PNG 图片。",
+        "found_webp": "应为媒体之处是 WebP 图片。",
+        "found_gif": "应为媒体之处是 GIF 图片。",
+        "found_avif": "应为媒体之处是 AVIF 图片。",
+        "found_heic": "应为媒体之处是 HEIC 图片。",
+        "found_amr": "应为媒体之处是 AMR 音频。",
+        "found_caf": "应为媒体之处是 CAF 音频。",
+        "found_au": "应为媒体之处是 AU 音频。",
+        "found_asf": "应为媒体之处是 WMA、WMV 或 ASF 文件。",
+        "found_silk": "应为媒体之处是 SILK 语音消息。",
+        "found_w64": "应为媒体之处是 Wave64 音频。",
+        "found_midi": "应为媒体之处是 MIDI 文件。",
+        "found_avi": "应为媒体之处是 AVI 影片。",
+        "found_flv": "应为媒体之处是 FLV 影片。",
+        "found_mpeg": "应为媒体之处是 MPEG 传输流或节目流。",
+        "found_webm_chunk": "应为媒体之处是缺少文件头的 WebM 片段。",
+        "found_mp4_fragment": "应为媒体之处是缺少文件头的 MP4 片段。",
+        "found_ogg_chunk": "应为媒体之处是缺少文件头的 Ogg 片段。",
+        "found_bmp": "应为媒体之处是 BMP 图片。",
+        "found_tiff": "应为媒体之处是 TIFF 或相机原始图片。",
+        "found_svg": "应为媒体之处是 SVG 图形。",
+        "found_jxl": "应为媒体之处是 JPEG XL 图片。",
+        "found_jp2": "应为媒体之处是 JPEG 2000 图片。",
+        "found_ico": "应为媒体之处是图标文件。",
+        "found_psd": "应为媒体之处是 Photoshop 文件。",
+        "found_pdf": "应为媒体之处是 PDF 文件。",
+        "found_zip": "应为媒体之处是 ZIP 压缩包。",
+        "found_gzip": "应为媒体之处是 gzip 压缩数据。",
+        "found_numpy": "应为媒体之处是 NumPy 数组或 pickle。",
+        "found_multipart": "应为媒体之处是多部分 HTTP 请求正文。",
+        "found_html": "应为媒体之处是 HTML 或 XML 页面。",
+        "found_json": "应为媒体之处是 JSON。",
+        "found_url": "应为媒体之处是网址。",
+        "found_blob_url": "应为媒体之处是浏览器的 blob: 地址。",
+        "found_object_name": "应为媒体之处是对象的打印名称。",
+        "found_mangled": "应为媒体之处是经过文本编码而损坏的文件。",
+        "found_base64": "应为媒体之处是不含已知媒体的 Base64 或十六进制文本。",
+        "found_text": "应为媒体之处是纯文本。",
+        "found_zeros": "应为媒体之处是全零字节。",
+        "found_unknown": "应为媒体之处是未知格式的数据。",
         # refusals
         "notice_missing": "事件未说明主体看到了哪份告知。",
         "purpose_unknown": "策略中没有关于该目的或该情形的规则。",
@@ -60,17 +114,27 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "consent_withdrawn": "主体已撤回同意或请求删除。",
         # quality
         "no_speech": "音频中没有人说话。",
-        "too_short": "音频或去除占位符后的文本过短，无法判断。",
+        "too_short": "音频过短，无法判断。",
+        "empty": "文本中没有本人的话：只有空白、链接、提及或引用。",
         "clipped": "语音削波。",
         "noisy": "噪声掩盖了语音。",
+        "hum": "语音下有持续的嗡嗡声或单音。",
+        "coarse": "采样值过少，量化误差掩盖了语音。",
+        "background": "语音之后有房间混响、音乐或他人的声音。",
+        "several_voices": "音频各声道是不同人的语音；判断的是最清晰的一个。",
         "narrow_band": "语音缺少高频，如同电话音质。",
         "no_face": "没有找到面部。",
         "small_face": "面部过小。",
         "blurred": "面部模糊。",
         "turned": "面部转向一侧。",
         "badly_lit": "图像过暗或过曝。",
+        "several_faces": "图像中不止一张面部，无法判断属于谁。",
+        "covered": "口部或眼部被遮挡，例如口罩或头显。",
+        "rotated": "面部横置或倒置，已被转正。",
         "other_language": "文本所用语言不在模型卡所列之中。",
         "too_long": "文本一半以上位于所读取的 64 个词元之后。",
+        "few_shapes": "区分表情所需的面部形状没有被跟踪。",
+        "opposed_shapes": "互相排斥的面部形状同时活动：单位有误，或面部被遮挡。",
     }
 )
 """Code → what it means, in Chinese."""

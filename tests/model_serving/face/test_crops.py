@@ -3,14 +3,16 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from model_serving.face.crops import (
+    bareness,
     contrast,
     crop_faces,
     crop_if_large,
     evenness,
-    find_face,
+    find_faces,
     frontality,
     lighten,
     sharpness,
+    shrink_to_grey,
 )
 from model_serving.face.detector import load_detector, suppress
 from schemas.errors import QualityCode
@@ -63,7 +65,9 @@ def test_an_image_without_a_face_has_no_quality(size):
 
 def test_blur_lowers_quality_step_by_step():
     image = _face(48)
-    found = [sharpness(image.filter(ImageFilter.GaussianBlur(r))) for r in (0, 1.5, 2, 3)]
+    found = [
+        sharpness(shrink_to_grey(image.filter(ImageFilter.GaussianBlur(r)))) for r in (0, 1.5, 2, 3)
+    ]
     assert found[0] == 1.0
     assert found == sorted(found, reverse=True)
     blurred = crop_face(image.filter(ImageFilter.GaussianBlur(3)))
@@ -168,10 +172,68 @@ def test_faces_are_found_where_they_stand(corpora):
     for image in images:
         scene = Image.new("RGB", (800, 600), (110, 110, 110))
         scene.paste(Image.fromarray(image).resize((300, 300)).convert("RGB"), (400, 200))
-        face = find_face(scene)
-        if face is None:
+        faces, turns = find_faces(np.asarray(scene.resize((320, 240))))
+        if not faces or turns:
             continue
-        x, y = (face.box[:2] + face.box[2:]) / 2
+        face = faces[0]
+        x, y = (face.box[:2] + face.box[2:]) / 2 * 2.5
         hits += abs(x - 550) < 75 and abs(y - 350) < 75
         assert face.landmarks.shape == (5, 2)
     assert hits >= 28  # 52 of 60 faces of another draw were found
+
+
+def _scene(*faces: tuple[int, int, int], size: tuple[int, int] = (640, 480)) -> Image.Image:
+    """A grey room with faces at these places (left, top, side)."""
+    scene = Image.new("L", size, 120)
+    for left, top, side in faces:
+        scene.paste(_face(side), (left, top))
+    return scene
+
+
+@pytest.mark.parametrize("side", [96, 97, 128, 224, 400])
+def test_a_tight_crop_is_seen_alike_at_every_size(side):
+    crop = crop_face(_face(side))
+    assert crop.code is None
+    assert crop.quality > 0.9
+    small = np.asarray(crop.image.resize((48, 48)), float)
+    plain = np.asarray(_face(48), float)
+    assert np.corrcoef(small.ravel(), plain.ravel())[0, 1] > 0.97
+
+
+def test_a_second_face_lowers_quality_the_larger_it_is():
+    alone = crop_face(_scene((60, 120, 240)))
+    assert alone.code is None
+    found = [crop_face(_scene((60, 120, 240), (380, 120, side))) for side in (240, 200, 150)]
+    assert [crop.quality for crop in found] == [0.0, 0.0, 0.0]
+    assert {crop.code for crop in found} == {QualityCode.SEVERAL_FACES}
+    behind = crop_face(_scene((60, 90, 300), (450, 120, 100)))
+    assert 0 < behind.quality < alone.quality
+    assert behind.code is QualityCode.SEVERAL_FACES
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+@pytest.mark.parametrize("scene", [False, True])
+def test_a_face_on_its_side_or_head_is_turned_back(turn, scene):
+    upright = _scene((200, 120, 240)) if scene else _face(64)
+    crop, plain = crop_face(upright.rotate(turn, expand=True)), crop_face(upright)
+    assert crop.code is QualityCode.ROTATED
+    assert 0 < crop.quality < plain.quality
+    seen, whole = (np.asarray(each.image.resize((48, 48)), float) for each in (crop, plain))
+    assert np.corrcoef(seen.ravel(), whole.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("shade", [20, 128, 240])
+@pytest.mark.parametrize("part", ["mouth", "eyes"])
+def test_a_covered_face_has_less_quality(part, shade):
+    face = _face(80)
+    outline = (18, 48, 62, 76) if part == "mouth" else (8, 16, 72, 46)
+    ImageDraw.Draw(face).rectangle(outline, fill=shade)
+    crop = crop_face(face)
+    assert crop.code in {QualityCode.COVERED, QualityCode.NO_FACE}
+    assert crop.quality < 0.4
+
+
+def test_light_and_blur_cover_nothing():
+    face = _face(80)
+    for image in (face, face.point(lambda v: v // 8), face.filter(ImageFilter.GaussianBlur(2))):
+        assert bareness(shrink_to_grey(lighten(image))) == 1.0

@@ -72,7 +72,7 @@ def test_what_the_model_did_not_learn_is_abstained_on_with_a_code(model: NetReco
 
 def test_a_book_is_abstained_on_and_a_page_is_not(model: NetRecogniser) -> None:
     line = "I am so happy that we won today! "
-    texts = [line, line * 8, line * 24, line * 300, "开心" * 5000, "a" * 10_000]
+    texts = [line, line * 8, line * 24, line * 300, "开心" * 5000, "ab" * 5000]
     found = _of(model, texts)
     long = QualityCode.TOO_LONG
     assert found.codes == (None, None, long, long, long, long)
@@ -86,7 +86,8 @@ def test_an_unknown_emoji_speaks(model: NetRecogniser) -> None:
     tokens = model.front_end.prepare(pa.array(["🤢", "nauseated face", "🥺"])).collate(np.arange(3))
     ids = tokens["input_ids"].numpy()
     assert not (ids == model.front_end._tokenizer.unk_token_id).any()
-    assert set(ids[1].tolist()) <= set(ids[0].tolist())
+    padding = {model.front_end._tokenizer.pad_token_id}
+    assert set(ids[1].tolist()) - padding <= set(ids[0].tolist())
 
 
 def test_placeholders_hashes_and_what_is_not_seen_change_nothing(model: NetRecogniser) -> None:
@@ -102,7 +103,7 @@ def test_placeholders_hashes_and_what_is_not_seen_change_nothing(model: NetRecog
 def test_a_text_of_placeholders_alone_cannot_be_judged(model: NetRecogniser) -> None:
     nothing = ["<handle>", "<link> <link>", "<handle>: <id>, <phone>", "\u200b", "#", ""]
     found = _of(model, [*nothing, "<handle> wow", "!!!", "\U0001f622 <link>"])
-    assert found.codes == (QualityCode.TOO_SHORT,) * len(nothing) + (None,) * 3
+    assert found.codes == (QualityCode.EMPTY,) * len(nothing) + (None,) * 3
     assert found.scores[: len(nothing)] == pytest.approx(1 / 7)
 
 

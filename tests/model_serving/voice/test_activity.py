@@ -6,8 +6,9 @@ import pytest
 import soundfile
 import torch
 
-from model_serving.voice.activity import CHUNK, RATE, judge_speech, load_voice_activity
+from model_serving.voice.activity import CHUNK, RATE, load_voice_activity
 from model_serving.voice.front_end import decode_clip
+from model_serving.voice.quality import Clip, judge_speech
 from model_serving.voice.waveforms import resample
 from schemas.errors import QualityCode
 
@@ -30,7 +31,7 @@ def _tone(seconds, size=0.3):
     ],
 )
 def test_what_is_no_speech_can_not_be_judged(wave, code):
-    shares, codes = judge_speech([wave])
+    shares, codes = judge_speech([Clip(wave)])
     assert shares.tolist() == [0.0]
     assert codes == [code]
 
@@ -61,7 +62,7 @@ def _speech(corpora, count):
 def test_speech_is_heard_quiet_and_loud_and_clipping_is_told(corpora):
     waves = _speech(corpora, 20)
     for factor in (1.0, 0.01):
-        shares, codes = judge_speech([wave * factor for wave in waves])
+        shares, codes = judge_speech([Clip(wave * factor) for wave in waves])
         assert codes == [None] * len(waves)
         assert shares.min() > 0.9
 
@@ -77,7 +78,7 @@ def test_clipping_is_told_at_any_rate_and_through_a_codec(corpora, rate, form, s
         loud = resample(wave / np.abs(wave).max(), 16_000, rate) * 40
         file = io.BytesIO()
         soundfile.write(file, np.clip(loud, -1, 1), rate, format=form, subtype=subtype)
-        heard.append(decode_clip(file.getvalue(), 16_000).wave)
+        heard.append(decode_clip(file.getvalue(), 16_000))
     shares, codes = judge_speech(heard)
     assert shares.max() < 0.6
     assert set(codes) == {QualityCode.CLIPPED}

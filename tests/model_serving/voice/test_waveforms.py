@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from model_serving.voice.activity import is_narrow_band, judge_speech, noise_level
+from model_serving.voice import waveforms
+from model_serving.voice.channel import band_edge, noise_level, powers_of
 from model_serving.voice.front_end import decode_clip
+from model_serving.voice.quality import judge_speech
 from model_serving.voice.waveforms import mix_to_mono, remove_drift, resample, shorten_pauses
 from schemas.errors import QualityCode
 
@@ -93,8 +95,8 @@ def test_no_pair_of_channels_takes_the_voice_away(pair, form, subtype):
 
 
 def test_silent_channels_and_a_single_one_stay_as_they_are():
-    assert not mix_to_mono(np.zeros((500, 3), np.float32), RATE).any()
-    assert np.array_equal(mix_to_mono(_voice()[:, None], RATE), _voice())
+    assert not mix_to_mono(np.zeros((500, 3), np.float32), RATE)[0].any()
+    assert np.array_equal(mix_to_mono(_voice()[:, None], RATE)[0], _voice())
 
 
 @pytest.mark.parametrize("floor", [0.0, 1e-5, 5e-4])
@@ -127,16 +129,17 @@ def test_what_a_file_s_samples_can_tell_apart_is_counted():
 
 def test_noise_is_measured_against_the_voice_and_a_telephone_is_told():
     time = np.arange(2 * RATE) / RATE
-    levels = [noise_level(_voice() + a * np.sin(100 * np.pi * time)) for a in (0, 0.003, 0.03, 0.3)]
+    levels = [
+        noise_level(powers_of(_voice() + a * np.sin(100 * np.pi * time)))
+        for a in (0, 0.003, 0.03, 0.3)
+    ]
     assert levels == sorted(levels)
     assert levels[1] < -18
     assert levels[3] > -6
     telephone = resample(resample(_voice(), RATE, 8_000), 8_000, RATE)
-    assert [is_narrow_band(_voice()), is_narrow_band(telephone), is_narrow_band(_zeros(1))] == [
-        False,
-        True,
-        False,
-    ]
+    edges = [band_edge(powers_of(wave)) for wave in (_voice(), telephone)]
+    assert edges[0] > 6_500
+    assert 3_400 < edges[1] < 4_500
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +175,7 @@ CHANGES = {
 
 def _judged(files):
     clips = [decode_clip(file, RATE) for file in files]
-    return judge_speech([clip.wave for clip in clips], [clip.steps for clip in clips])
+    return judge_speech(clips)
 
 
 @pytest.mark.corpora
@@ -205,8 +208,16 @@ def test_confidence_falls_where_noise_steps_or_a_telephone_hide_the_voice(speech
     assert high.max() < 0.4
     few, codes = _judged([_file(w / np.abs(w).max() * 8 / 32768) for w in speech])
     assert few.max() < 0.6
-    assert set(codes) <= {QualityCode.NOISY, QualityCode.NO_SPEECH, QualityCode.CLIPPED}
+    assert set(codes) <= {QualityCode.COARSE, QualityCode.NO_SPEECH, QualityCode.CLIPPED}
     telephone = [_file(resample(wave, RATE, 8_000), 8_000) for wave in speech]
     shares, codes = _judged(telephone)
     assert codes.count(QualityCode.NARROW_BAND) > 0.9 * len(codes)
     assert 0.5 < np.median(shares) < 0.8
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 192_000, 384_000])
+def test_a_wave_that_is_resampled_in_pieces_is_the_one_that_is_at_once(rate, monkeypatch):
+    wave = np.random.default_rng(rate).normal(0, 0.1, 60_001).astype(np.float32)
+    whole = resample(wave, rate, 16_000)
+    monkeypatch.setattr(waveforms, "_PIECE", 7_000)
+    assert np.abs(resample(wave, rate, 16_000) - whole).max() < 1e-6

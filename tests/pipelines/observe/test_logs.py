@@ -13,7 +13,8 @@ from rich.console import Console
 from pipelines.live.flink_rest import Health
 from pipelines.live.screen import Screen, View
 from pipelines.observe.logs import JsonLines
-from schemas.errors import DeadLetterCode, LogEvent, log_fields
+from schemas.errors import DeadLetterCode
+from schemas.logs.events import LogEvent, log_fields
 from schemas.stages import DEAD
 from transforms.isolation.isolate import Isolation
 

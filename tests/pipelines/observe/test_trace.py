@@ -51,7 +51,8 @@ def test_an_event_that_passes_is_followed_to_its_window(config: Config) -> None:
     window = table(config.tables, "emotion_features").to_pylist()[0]
     assert list(found) == [
         "DecodeEvents", "ValidateEvents", "SieveLate", "Pseudonymise", "GateByPolicy",
-        "FetchMedia", "ScrubText", "RecogniseText", "WindowSessions", "FuseModalities",
+        "LimitEvents", "FetchMedia", "ScrubText", "RecogniseText", "WindowSessions",
+        "FuseModalities",
         "emotion_features", "expression_decisions", "observations",
     ]  # fmt: skip
     assert observed["event_id"] in found["DecodeEvents"].verdict

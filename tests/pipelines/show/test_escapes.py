@@ -20,7 +20,7 @@ from pipelines.serve.api.token_file import add_token, read_tokens
 from pipelines.show.escapes import escape_controls, escape_csv_cell, escape_in_json, safe_text
 from pipelines.show.screen import show
 from pipelines.tables.dictionary import describe, markdown
-from schemas.errors import LogEvent
+from schemas.logs.events import LogEvent
 from tests.support.records import raw, record
 from tests.support.served import BEGIN, decision, feature, land, review
 from transforms.landing.prepare import prepare_tables

@@ -197,8 +197,18 @@ def test_a_record_time_of_no_clock_gives_way_to_the_event_time(
     assert row["recorded_at"] == used
 
 
-def test_a_grant_of_nothing_known_makes_no_row_and_one_letter() -> None:
-    said = {"granted": True, "purposes": ["selling"], "modalities": ["text"]}
+@pytest.mark.parametrize(
+    ("purposes", "modalities"),
+    [
+        (["selling"], ["text"]),
+        (["text"], ["text"]),  # which is known, but no purpose
+        (["safety"], ["safety"]),
+    ],
+)
+def test_a_grant_of_nothing_known_makes_no_row_and_one_letter(
+    purposes: list[str], modalities: list[str]
+) -> None:
+    said = {"granted": True, "purposes": purposes, "modalities": modalities}
     good = {"granted": True, "purposes": ["safety"], "modalities": ["text"]}
     events = pseudonymous(record("consent", 5, said), record("consent", 6, good))
     rows, ignored = ledger_rows(events, KNOWN)

@@ -153,6 +153,7 @@ _PAYLOADS: dict[str, Any] = {
     "deep": b"[" * 100_000,
     "a huge number": b'{"granted": ' + b"9" * 10_000 + b"}",
     "half a surrogate": b'{"granted": false, "purposes": ["\\ud800"]}',
+    "half a surrogate for its data": b'{"granted": false, "data": "\\ud800"}',
     "many names": ALL | {"granted": False, "purposes": [f"p{n}" for n in range(100_000)]},
     "nothing": b"",
     "no outside, yes inside": {"granted": False, "data": {"granted": True}} | ALL,

@@ -27,7 +27,7 @@ from infra.bench.governance.voices import (
 )
 from model_serving.fusion import load_fusion
 from model_serving.loader import load_recogniser
-from model_serving.text.visible_text import text_for_model
+from model_serving.text.reading import text_for_model
 from pipelines.config import WEIGHTS
 from schemas.arrow import vectors
 from schemas.events import EMBEDDING_WIDTH, TIME

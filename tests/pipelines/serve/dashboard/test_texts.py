@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.serve.dashboard import codes, texts
 from schemas.errors import DeadLetterCode, QualityCode, RefusalCode
+from schemas.media.formats import FormatCode
 from schemas.modalities import MODALITIES
 from schemas.vocabularies import EXPRESSIONS, REVIEWER_DECISIONS
 
@@ -55,8 +56,11 @@ def test_everything_that_is_asked_for_is_there_and_nothing_is_there_for_nobody()
     assert unused == set()
 
 
+CODED = (DeadLetterCode, FormatCode, RefusalCode, QualityCode)
+
+
 def test_every_code_has_a_meaning_in_both_languages_and_no_other_has() -> None:
-    known = [str(code) for kind in (DeadLetterCode, RefusalCode, QualityCode) for code in kind]
+    known = [str(code) for kind in CODED for code in kind]
     assert sorted(codes.CHINESE) == sorted(known)
     assert all(CHINESE.search(codes.meaning(code, "zh")) for code in known)
     assert codes.meaning("bad_json", "en") == DeadLetterCode.BAD_JSON.meaning

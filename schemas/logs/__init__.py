@@ -1,0 +1,1 @@
+"""What the structured log says, by stable events."""

@@ -1,0 +1,1 @@
+"""Media: what formats they come in."""

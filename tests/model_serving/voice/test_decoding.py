@@ -1,0 +1,84 @@
+"""Sound in the containers of browsers and telephones: what it costs is bounded."""
+
+import resource
+import struct
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from model_serving.voice.decoding import read_sound
+from schemas.errors import DeadLetterCode, UndecodableError
+from tests.field.media_files import make_film, make_sound
+from tests.model_serving.mutated import mutated
+
+FORMATS = ["webm opus", "mp4 aac", "mp4 opus", "aac", "mp3", "aiff"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_clip_is_as_long_and_loud_in_every_format(name: str) -> None:
+    plain, _ = read_sound(make_sound(form="wav"))
+    found, rate = read_sound(make_sound(form=name))
+    assert rate == 48_000
+    assert len(found) == pytest.approx(len(plain), abs=0.1 * rate)
+    assert found.dtype == np.float32
+    assert np.abs(found).max() <= 1.5
+    loud, quiet = (float(np.sqrt(np.square(sound).mean())) for sound in (plain, found))
+    assert quiet == pytest.approx(loud, rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["webm opus", "mp4 aac"])
+def test_two_channels_stay_two(name: str) -> None:
+    assert read_sound(make_sound(form=name, channels=2))[0].shape[1] == 2
+
+
+def test_a_long_recording_is_left_after_fifteen_seconds() -> None:
+    with pytest.raises(UndecodableError, match="15 s are allowed") as raised:
+        read_sound(make_sound(form="webm opus", seconds=60, rate=48_000))
+    assert raised.value.code is DeadLetterCode.AUDIO_TOO_LONG
+
+
+@pytest.mark.parametrize("table", [b"stsz", b"trun"])
+def test_a_table_of_packets_without_end_is_refused_before_it_is_made(table: bytes) -> None:
+    media = bytearray(make_sound(form="mp4 aac"))
+    if table == b"stsz":
+        at = media.index(b"stsz") + 4
+        media[at : at + 12] = struct.pack(">3I", 0, 1, 0xFFFF_FFF0)
+    else:
+        media += struct.pack(">I4s4I", 24, b"trun", 0, 0xFFFF_FFF0, 0, 0)
+    tracemalloc.start()
+    with pytest.raises(UndecodableError, match="packets"):
+        read_sound(bytes(media))
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_a_film_has_no_sound() -> None:
+    with pytest.raises(UndecodableError, match="no sound track"):
+        read_sound(make_film("mp4"))
+
+
+@pytest.mark.parametrize("name", ["webm opus", "mp4 aac", "aac"])
+def test_what_lacks_its_package_says_how_to_get_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = make_sound(form=name)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UndecodableError, match=r"pip install affectstream\[media\]") as raised:
+        read_sound(media)
+    assert raised.value.code is DeadLetterCode.DECODER_MISSING
+
+
+@pytest.mark.parametrize("name", ["webm opus", "mp4 aac", "mp4 opus", "aac", "mp3", "aiff"])
+def test_mutated_recordings_give_sound_or_a_code(name: str) -> None:
+    """Whatever the bytes, no more than the limits comes out, and no more than one error."""
+    plain = make_sound(form=name, seconds=0.4)
+    for media in mutated([plain], 300):
+        try:
+            sound, rate = read_sound(media)
+        except UndecodableError:
+            continue
+        assert np.isfinite(sound).all()
+        assert 0 < len(sound) <= 15 * rate
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4_000_000  # kB

@@ -1,0 +1,199 @@
+"""Media as clients send them: files, text that stands for a file, and what is none at all."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import DeadLetterCode
+from schemas.media.formats import READ, FormatCode, find_format
+
+_MAGIC: Final = {
+    "flac": b"fLaC",
+    "ogg": b"OggS\0\x02",
+    "jpeg": b"\xff\xd8\xff",
+    "png": b"\x89PNG\r\n\x1a\n",
+}
+_RIFF: Final = {"wav": b"WAVE", "webp": b"WEBP"}
+_SPACE: Final = b" \t\r\n\v\f"
+_ALPHABET: Final = bytes(filter(lambda byte: chr(byte).isalnum() or byte in b"+/-_", range(128)))
+_HEX: Final = re.compile(rb"(?:0x|\\x)?(?:[0-9a-fA-F]{2})+")
+_LAYERS: Final = 3
+"""Texts around a file that are taken off: base64 of a `data:` URL in quotes are three."""
+_PRINTED: Final = 64
+"""Bytes by which text is told from data."""
+
+
+def read_media(
+    kind: str, values: pa.Array
+) -> tuple[list[bytes | None], dict[str, pa.Array], np.ndarray]:
+    """Return the files in these values, their payload columns, and each row's problem or None.
+
+    Six formats are told for all rows at once, 0.1 µs a row; only what is none of them is looked at
+    row by row. Base64, `data:` URLs and hexadecimal digits are taken off a file.
+    """
+    formats = _common_formats(values)
+    files: list[bytes | None] = values.to_pylist()
+    problems = np.full(len(values), None, object)
+    known = pc.is_in(formats, pa.array(READ[kind])).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(~known)
+    if len(rows):
+        names = formats.to_pylist()
+        for row in rows.tolist():
+            media = files[row]
+            if media:
+                files[row], names[row] = unwrap(media)
+            problems[row] = _problem(kind, files[row], names[row])
+        values, formats = pa.array(files, pa.binary()), pa.array(names, pa.string())
+    sizes = pc.binary_length(values).cast(pa.int64())
+    return files, {"media": values, "media_format": formats, "media_bytes": sizes}, problems
+
+
+def _common_formats(values: pa.Array) -> pa.Array:
+    head = pc.binary_slice(values, 0, 12)
+    riff = pc.starts_with(head, b"RIFF")
+    tests = {name: pc.starts_with(head, magic) for name, magic in _MAGIC.items()}
+    tail = pc.binary_slice(values, 8, 12)
+    tests |= {name: pc.and_(riff, pc.equal(tail, magic)) for name, magic in _RIFF.items()}
+    cases = pa.StructArray.from_arrays(list(tests.values()), names=list(tests))
+    return pc.case_when(cases, *tests, "unknown")
+
+
+def _problem(kind: str, media: bytes | None, name: str) -> FormatCode | DeadLetterCode | None:
+    if not media:
+        return DeadLetterCode.NULL_VALUE
+    return None if name in READ[kind] else _CODES[name]
+
+
+def unwrap(media: bytes) -> tuple[bytes, str]:
+    """Return the file that a value holds or stands for, and the name of its format.
+
+    Where it stands for none, the value comes back as it is, with the name of what it looks like.
+    """
+    name = find_format(media)
+    inner = media
+    for _ in range(_LAYERS):
+        if name not in {"unknown", "mangled"}:
+            break
+        found = next(filter(None, (take(inner) for take in _WRAPPINGS)), None)
+        if found is None:
+            break
+        inner, name = found, find_format(found)
+    if name in _FILES:
+        return inner, name
+    return media, name if name != "unknown" else _name_unknown(media)
+
+
+_CODES: Final = {str(code).removeprefix("found_"): code for code in FormatCode}
+_FILES: Final = frozenset(
+    {*(name for names in READ.values() for name in names)}
+    | {str(code).removeprefix("found_") for code in FormatCode}
+) - {"unknown", "mangled", "text", "base64", "zeros"}
+
+
+def _name_unknown(media: bytes) -> str:
+    start = media[:_PRINTED].strip(_SPACE)
+    try:
+        text = start.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(start) - 3:  # or it is cut within a character
+            return "unknown"
+        text = start[: error.start].decode()
+    if not text or not text.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
+        return "unknown"
+    bare = media.strip(_SPACE + b'"')
+    alike = b" " not in bare and _is_base64(bare)
+    return "base64" if alike or text.lower().startswith(("data:", '"data:')) else "text"
+
+
+def _take_data_url(media: bytes) -> bytes | None:
+    text = media.strip(_SPACE)
+    if text[:5].lower() != b"data:":
+        return None
+    head, comma, body = text.partition(b",")
+    if not comma:
+        return None
+    body = unquote_to_bytes(body) if b"%" in body else body
+    return decode_base64(body) if head.lower().rstrip().endswith(b";base64") else body
+
+
+def _take_quoted(media: bytes) -> bytes | None:
+    text = media.strip(_SPACE)
+    if len(text) < 2 or not text[:1] == text[-1:] == b'"':
+        return None
+    try:
+        return str(json.loads(text)).encode()
+    except ValueError:
+        return None
+
+
+def _take_base64(media: bytes) -> bytes | None:
+    digits = _HEX.fullmatch(media.strip(_SPACE))
+    if digits:
+        found = bytes.fromhex(digits[0].removeprefix(b"0x").removeprefix(b"\\x").decode())
+        if find_format(found) != "unknown":
+            return found
+    return decode_base64(media)
+
+
+def _take_latin_1(media: bytes) -> bytes | None:
+    """Return bytes that were taken for Latin-1 and written as UTF-8, which loses nothing."""
+    if media[:1] not in {b"\xc2", b"\xc3"}:
+        return None
+    try:
+        return media.decode().encode("latin-1")
+    except UnicodeError:
+        return None
+
+
+_WRAPPINGS: Final = (_take_data_url, _take_quoted, _take_base64, _take_latin_1)
+
+
+def decode_base64(text: bytes) -> bytes | None:
+    """Return the bytes of base64 in either alphabet, with or without padding and line breaks."""
+    text = text.translate(None, _SPACE).rstrip(b"=")
+    if not _is_base64(text):
+        return None
+    try:
+        return base64.b64decode(text.translate(_PLAIN) + b"=" * (-len(text) % 4))
+    except binascii.Error:
+        return None
+
+
+_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
+
+
+def _is_base64(text: bytes) -> bool:
+    bare = text.translate(None, _SPACE).rstrip(b"=")
+    return len(bare) > 8 and not bare.translate(None, _ALPHABET)
+
+
+def encoded_media(envelopes: Sequence[Any]) -> tuple[list[bytes | None], np.ndarray]:
+    """Return the media of structured events, and a mask of those that are no string.
+
+    They are in ``data_base64``, or in ``data`` as a string of base64 or a `data:` URL, as they
+    are in ``data_base64`` that holds more than base64. Null stands where there are none.
+    """
+    values: list[bytes | None] = []
+    wrong = np.zeros(len(envelopes), bool)
+    for row, envelope in enumerate(envelopes):
+        try:
+            values.append(_decode_string(envelope.data_base64))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            given = bytes(envelope.data_base64)
+            given = bytes(envelope.data) if given in _ABSENT else given
+            values.append(None if given in _ABSENT else given)
+            wrong[row] = given not in _ABSENT and given[:1] != b'"'
+    return values, wrong
+
+
+_decode_string = msgspec.json.Decoder(bytes).decode
+_ABSENT: Final = (b"", b"null")

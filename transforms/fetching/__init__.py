@@ -1,0 +1,1 @@
+"""What FetchMedia is made of."""
