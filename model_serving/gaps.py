@@ -35,7 +35,7 @@ class GapException(Settings):
 
     reason: str = Field(min_length=20)
     by: str = Field(min_length=2)
-    until: dt.date
+    until: dt.date = Field(lt=dt.date(2100, 1, 1))
 
 
 class ShippedException(GapException):
@@ -108,7 +108,8 @@ def largest_gaps(card: ModelCard) -> dict[str, Figure]:
 
 
 def _size(figure: Figure) -> float:
-    return math.inf if math.isnan(figure.value) else figure.value
+    """Order figures by how much they refuse; a gap that is none, or negative, comes first."""
+    return figure.value if figure.value >= 0 else math.inf
 
 
 def _problems(card: ModelCard, most: float) -> Iterator[str]:
@@ -117,6 +118,8 @@ def _problems(card: ModelCard, most: float) -> Iterator[str]:
         gap = gaps.get(metric)
         if gap is None:
             yield f"its card has no gap in {what} between groups with a bootstrap interval"
+        elif gap.value < 0:
+            yield f"its gap in {what} is {gap.value:.3f}, and no gap is less than 0"
         elif not gap.value <= most:  # a value that is no number refuses too
             yield (
                 f"its gap in {what} is {gap.value:.3f} (95 % interval {gap.low:.3f} to "

@@ -38,7 +38,7 @@ from schemas.settings import (
 from schemas.strict import fields_of, parse_yaml, read_text, suggest
 from transforms.decoding.messages.settings import Clocks
 from transforms.decoding.settings import Motion
-from transforms.limit import Limits
+from transforms.gating.limits import Limits
 
 _Section = TypeVar("_Section", bound=Settings)
 ROOT = Path(__file__).resolve().parent.parent

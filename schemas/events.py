@@ -66,6 +66,8 @@ law and the consents of both, and a grant holds from its record on. Events of a 
 ``kafka.delay_s`` and ``windows.lateness_s``, 62 s unless they are set; one that comes later loses
 nothing where law and consent were the same all along."""
 
+BEHIND_US: Final = int(BEHIND_S * 1e6)
+
 EVENT_TYPES = MappingProxyType({kind: f"{topic}.v1" for topic, kind in TOPICS.items()})
 """Kind → the CloudEvents ``type`` that its topic carries."""
 

@@ -8,10 +8,13 @@ removed.
 import datetime as dt
 import hmac
 import os
+import re
 import secrets
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BeforeValidator,
     ConfigDict,
@@ -45,6 +49,9 @@ _LEAST_DISTINCT: Final = 16
 """Different bytes in a key: 32 random ones have so few once in more than 10^12 keys."""
 
 
+_REGION: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?|OTHER")
+
+
 def _from_hex(value: Any) -> bytes:
     if not isinstance(value, str | bytes):
         message = "a key is a text of hex digits: write it in quotes"
@@ -56,8 +63,15 @@ def _from_hex(value: Any) -> bytes:
     return key
 
 
+def _known_form(region: str) -> str:
+    if not _REGION.fullmatch(region):
+        message = f"no event has the region {region!r}: write EU, US or another as policies list it"
+        raise ValueError(message)
+    return region
+
+
 _Key = Annotated[bytes, BeforeValidator(_from_hex)]
-_Region = Annotated[str, Field(min_length=1)]
+_Region = Annotated[str, AfterValidator(_known_form)]
 _SECRET = ConfigDict(hide_input_in_errors=True)
 
 
@@ -135,7 +149,7 @@ class Keys:
             message = "has shredded periods and lacks `persons`: restore it, or consents are lost"
             raise ValueError(message)
         ordered = tuple(sorted(periods, key=lambda period: period.since))
-        for problem in _problems(ordered, persons, tombstone):
+        for problem in _problems(ordered, persons, tombstone, gone):
             raise ValueError(problem)
         person = persons or next(period.key for period in ordered if period.region is None)
         derived = hmac.digest(person, b"tombstones", "sha256")
@@ -161,7 +175,10 @@ class Keys:
 
 
 def _problems(
-    periods: Sequence[KeyPeriod], persons: bytes | None, tombstone: bytes | None
+    periods: Sequence[KeyPeriod],
+    persons: bytes | None,
+    tombstone: bytes | None,
+    shredded: Sequence[ShreddedPeriod],
 ) -> Iterator[str]:
     """Yield why these keys cannot be used, a sentence each that says nothing of a key."""
     if not periods:
@@ -176,15 +193,30 @@ def _problems(
     for place, begin in enumerate(begins):
         if begin in begins[:place]:
             yield f"has two periods {_name(*begin)}: remove one, or correct its `since`"
+    checks = {each.check for each in shredded}
+    for begin, period in zip(begins, periods, strict=True):
+        if begin in {(each.since, each.region) for each in shredded}:
+            yield f"has the period {_name(*begin)} both with its key and as shredded: remove one"
+        if fingerprint(period.key) in checks:
+            yield f"has a key in the period {_name(*begin)} that was shredded: remove it"
+    first = next((period.key for period in periods if period.region is None), None)
     others = [("persons", persons), ("tombstone", tombstone)]
     named += [(f"`{name}`", key) for name, key in others if key is not None]
     for place, (name, key) in enumerate(named):
-        if len(set(key)) < _LEAST_DISTINCT:
-            yield f"has a weak key in {name}, of few different bytes: make one with `keys create`"
+        if _is_weak(key):
+            yield f"has a weak key in {name}, which is not random: make one with `keys create`"
         for other, known in named[:place]:
             # Files from before there were rotations: the first key is that of persons, too.
-            if key == known and name != "`persons`":
+            if key == known and not (name == "`persons`" and known == first):
                 yield f"has one key in {other} and in {name}: each needs a key of its own"
+
+
+def _is_weak(key: bytes) -> bool:
+    """Return whether a key is a text, a row, or repeats itself: random ones are with 1 in 10^12."""
+    steps = {(after - before) % 256 for before, after in pairwise(key)}
+    few = len(set(key)) < _LEAST_DISTINCT or len(steps) < _LEAST_DISTINCT // 2
+    text = key.isascii() and key.decode().isprintable()
+    return few or text or len(zlib.compress(key, 9)) < len(key)
 
 
 def _name(since: dt.datetime, region: str | None) -> str:
@@ -273,7 +305,7 @@ def _ask_provider(name: str) -> Keys:
     if not isinstance(given, Keys):
         message = f"the key provider {name!r} gave no schemas.keys.Keys: correct it"
         raise AffectstreamError(message)
-    for problem in _problems(given.periods, given.person, given.tombstone):
+    for problem in _problems(given.periods, given.person, given.tombstone, given.shredded):
         message = f"the key provider {name!r} {problem}"
         raise AffectstreamError(message)
     return given
@@ -307,6 +339,22 @@ def write_keys(path: Path, regions: Sequence[str] = ()) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def comes_after(
+    since: dt.datetime, region: str | None, before: Iterable[tuple[dt.datetime, str | None]]
+) -> bool:
+    """Return whether a period that is added begins after all that hold where it will.
+
+    ``before`` are begins and regions. One that does not would give other references to events that
+    have them. A region without a period yet is under those of all others until its first begins.
+    """
+    begins: dict[str | None, list[dt.datetime]] = {}
+    for time, where in before:
+        begins.setdefault(where, []).append(time)
+    held = begins.get(region) or begins.get(None, [])
+    others = [] if region else [min(own) for where, own in begins.items() if where]
+    return all(since > time for time in (*held, *others))
 
 
 def fingerprint(key: bytes) -> str:

@@ -1,10 +1,11 @@
 """DecodeEvents: Kafka records → EVENT batches of one kind each, both CloudEvents modes."""
 
+import datetime as dt
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import apache_beam as beam
@@ -27,7 +28,7 @@ from schemas.events import (
     record_times,
 )
 from schemas.media.formats import FormatCode, explain
-from schemas.stages import DEAD, MAIN, Stage, Tagged
+from schemas.stages import DEAD, MAIN, Stage, Tagged, kind_of
 from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.followed_keys import FollowedKeys
@@ -50,7 +51,8 @@ _DETAIL: Mapping[Code | None, str] = {
     "or stands twice with different values",
     DeadLetterCode.BAD_TIME: "the time attribute is no RFC 3339 time with a zone, of 1000 to 8999, "
     "or the record's own time is none of those years",
-    DeadLetterCode.CLOCK_AHEAD: f"the event's time is {AHEAD_S:.0f} s ahead of its record's",
+    DeadLetterCode.CLOCK_AHEAD: f"the event's time is {AHEAD_S:.0f} s ahead of its record's, or a "
+    "day ahead of this machine's clock",
     DeadLetterCode.KEY_SHREDDED: "the key of that time was removed: nobody can be referred to",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
@@ -71,11 +73,14 @@ _DETAIL: Mapping[Code | None, str] = {
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
     DeadLetterCode.SIGNATURE_UNKNOWN_KEY: "the grant's source has no key of this id",
     DeadLetterCode.SIGNATURE_INVALID: "the signature is malformed, or not of this grant",
-    DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends, and deletes nothing: no signature of its "
-    "source makes sure that the person whom it names has asked for it",
+    DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends if it tells a time, and deletes nothing: no "
+    "signature of its source makes sure that the person whom it names has asked for it",
     **{code: explain(code) for code in FormatCode},
 }
 _NO_UNITS: Mapping[str, str] = MappingProxyType({})
+_DAY: Final = dt.timedelta(days=1)
+_RELEASED: Final = dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
+"""A machine whose clock stands before this version still replays the logs that came with it."""
 _READ = (*ATTRIBUTES, "specversion")
 _HEADERS = ("content-type", *map("ce_{}".format, _READ))
 _ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)
@@ -113,7 +118,12 @@ def _load(
     keys: Path, signers: Path | None, units: Mapping[str, str], behind_s: float
 ) -> Callable[[pa.RecordBatch], Tagged]:
     ids, known = FollowedKeys(keys, EventIds), read_signers(signers) if signers else None
-    return lambda batch: sieve_behind(decode_batch(batch, ids.newest(), known, units), behind_s)
+
+    def decode(batch: pa.RecordBatch) -> Tagged:
+        decoded = decode_batch(batch, ids.newest(), known, units)
+        return sieve_behind(without_future(decoded, dt.datetime.now(dt.UTC)), behind_s)
+
+    return decode
 
 
 class _Attributes(NamedTuple):
@@ -196,6 +206,27 @@ def _decode_governance(
         decoded = _decode_kind(kind, take_rows(raw, grants), told.of(grants), ids)
         for tag, batch in decoded:
             yield tag, _said_as_signed(batch) if tag == MAIN and signers else batch
+
+
+def without_future(decoded: Tagged, now: dt.datetime) -> Tagged:
+    """Make dead letters of session events of a day that has not begun yet, whatever their record.
+
+    A broker may bound the times of records (message.timestamp.after.max.ms), and in a log nothing
+    does. The letter has no time, so that it is of no day to come either.
+    """
+    latest = pa.scalar(max(now, _RELEASED) + _DAY, TIME)
+    for tag, events in decoded:
+        if tag != MAIN or kind_of(events) in GOVERNANCE_KINDS:
+            yield tag, events
+            continue
+        late = pc.fill_null(pc.greater(events["event_time"], latest), False)
+        ahead = late.to_numpy(zero_copy_only=False)
+        if not ahead.any():
+            yield tag, events
+            continue
+        yield tag, take_rows(events, ~ahead)
+        rows = take_rows(events.select(["topic", "partition", "offset", "event_id"]), ahead)
+        yield DEAD, _dead(rows, _all(rows, DeadLetterCode.CLOCK_AHEAD))
 
 
 def _check_signatures(

@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 
 from schemas.arrow import fill_schema, number_distinct, take_rows
 from schemas.errors import RefusalCode
-from schemas.events import BEHIND_S, GOVERNANCE_KINDS, PERSON_COLUMNS, SCENE_CLASSES
+from schemas.events import BEHIND_US, GOVERNANCE_KINDS, PERSON_COLUMNS, SCENE_CLASSES
 from schemas.ids import stable_ids
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
+from transforms.gating.bands import stricter
 from transforms.gating.consent import GRANTED, WITHDRAWN, Consents, Verdicts, ledger_rows
+from transforms.gating.legible import are_legible
 from transforms.gating.policy import Policy, Verdict, read_policy
 from transforms.gating.rules import Case
 from transforms.gating.unlisted import hide_unlisted
@@ -29,7 +31,6 @@ _WHOSE = ("subject_ref", "session_ref", "scene_id")
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
 _ENDING = [*(name for name, _ in (*PERSON_COLUMNS, SCENE_CLASSES)), "recorded_at"]
 """Columns that only the gate looks at."""
-_BEHIND_US: Final = int(BEHIND_S * 1e6)
 _DAY_US: Final = 86_400_000_000
 _EPOCH: Final = dt.date(1970, 1, 1)
 _BEFORE_ALL: Final = -(2**62)
@@ -89,14 +90,17 @@ class Gate:
         before a law. A log holds the times of its records: a replay judges as the live job did.
         """
         found = self._judge_as_of(events, consents)
-        late = _micros(events, "recorded_at") - _micros(events, "event_time") > _BEHIND_US
+        late = _micros(events, "recorded_at") - _micros(events, "event_time") > BEHIND_US
         late &= found.codes == None  # noqa: E711  element-wise
-        if late.any():
-            rows = take_rows(events, late)
-            place = rows.schema.get_field_index("event_time")
-            rows = rows.set_column(place, rows.schema.field(place), rows["recorded_at"])
-            found.codes[late], found.articles[late], _ = self._judge_as_of(rows, consents)
-        return found
+        if not late.any():
+            return found
+        rows = take_rows(events, late)
+        place = rows.schema.get_field_index("event_time")
+        rows = rows.set_column(place, rows.schema.field(place), rows["recorded_at"])
+        found.codes[late], found.articles[late], bands = self._judge_as_of(rows, consents)
+        mask = pa.array(late)
+        bands = stricter(found.bands.filter(mask), bands)
+        return found._replace(bands=pc.replace_with_mask(found.bands, mask, bands))
 
     def _judge_as_of(self, events: pa.RecordBatch, consents: Consents) -> Verdicts:
         """Judge by consent and policy as of ``event_time``; the policy's refusal comes first."""
@@ -146,7 +150,7 @@ class Gate:
         kind = kind_of(events)
         scene, readings = _scene_classes(events["scene_classes"])
         days = _micros(events, "event_time") // _DAY_US
-        noticed = _noticed(events["notice_id"])
+        noticed = are_legible(events["notice_id"]).to_numpy(zero_copy_only=False)
         names = [events["purpose"], events["region"], events["scenario"], bands]
         apart = (days * len(readings) + scene) * 2 + noticed
         number, rows = number_distinct(*names, pa.array(apart))
@@ -185,13 +189,6 @@ def _scene_classes(scenes: pa.Array) -> tuple[np.ndarray, list[frozenset[str]]]:
         *(frozenset(names.split()) for names in scenes.dictionary.to_pylist()),
     ]
     return pc.fill_null(scenes.indices, -1).to_numpy() + 1, readings
-
-
-def _noticed(notices: pa.Array) -> np.ndarray:
-    """Return which rows say which notice the subject saw."""
-    coded = notices.dictionary_encode()
-    named = [False, *(bool(notice.strip()) for notice in coded.dictionary.to_pylist())]
-    return np.array(named)[pc.fill_null(coded.indices, -1).to_numpy() + 1]
 
 
 def _recorded_us(events: pa.RecordBatch) -> np.ndarray:

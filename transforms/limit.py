@@ -6,41 +6,24 @@ and before the recognisers, so that nothing is inferred for nothing.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Final
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
 from schemas.arrow import number_distinct, take_rows
 from schemas.dead_letters import dead_letters
 from schemas.errors import DeadLetterCode
-from schemas.settings import Number, Settings, Windows
+from schemas.settings import Windows
 from schemas.stages import DEAD, MAIN, Stage, Tagged
+from transforms.gating.limits import Limits
 from transforms.stage import Outputs, run_stage
 
 MOST_COUNTED: Final = 200_000
 """Subjects and windows that a worker counts, about 25 MB; after that many it goes on with those
 that are near their limit."""
-
-
-class Limits(Settings):
-    """How much of one subject is taken."""
-
-    events_per_s: Number = Field(
-        default=1_000.0,
-        gt=0,
-        le=1_000_000,
-        description="How many events a second of one subject a window takes, on average over it "
-        "or over one second where it is shorter; each of more is a dead letter",
-    )
-
-    def events(self, windows: Windows) -> int:
-        """Return how many events of one subject a window takes."""
-        return math.ceil(self.events_per_s * max(windows.length_s, 1.0))
 
 
 class EventLimit:

@@ -12,6 +12,8 @@ is kept, it is deleted, and a line of the newest file says so.
 import fcntl
 import hashlib
 import os
+import pwd
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -31,13 +33,21 @@ _TAIL: Final = 1 << 16
 MOST_SUBJECTS: Final = 100
 """Subjects that one line names."""
 _LONGEST: Final = 256
+_LONGEST_STATEMENT: Final = 2_000
+_PSEUDONYM: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", re.IGNORECASE)
+_MEMBERS: Final = {
+    "n": int, "via": str, "what": str, "subjects": list, "before": str,
+}  # fmt: skip
+"""What a line must have, and of which type."""
+_NO_ENTRY: Final = "the line is no entry"
 
 
 class Entry(NamedTuple):
     """One reading: by whom, over which way, of what, about whom, how many rows, how it ended.
 
-    ``at`` is UTC; ``subjects`` are the pseudonyms that were asked for, not those of the answer. A
-    line has hashes of them, so that nothing of a person who is erased stands in it.
+    ``at`` is UTC; ``subjects`` are the pseudonyms that were asked for, and of a query those of the
+    answer. A line has hashes of them, so that nothing of a person who is erased stands in it.
+    ``statement`` is what a query was asked, at most 2,000 characters, with hashes for pseudonyms.
     """
 
     at: datetime
@@ -48,6 +58,7 @@ class Entry(NamedTuple):
     subjects: Sequence[str] = ()
     rows: int = 0
     outcome: str = "ok"
+    statement: str = ""
 
 
 class Head(NamedTuple):
@@ -211,6 +222,25 @@ def hash_of(subject: str) -> str:
     return hashlib.sha256(subject.encode()).hexdigest()[:32]
 
 
+def pseudonyms_in(text: str) -> list[str]:
+    """Return what looks like a pseudonym in a text, in any case."""
+    return [found.lower() for found in _PSEUDONYM.findall(text)]
+
+
+def _mask(statement: str) -> str:
+    masked = _PSEUDONYM.sub(lambda found: hash_of(found[0].lower()), statement)
+    return masked[:_LONGEST_STATEMENT]
+
+
+def user_name() -> str:
+    """Return the name of the user whose process this is, whatever its environment says."""
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
 def log_files(folder: Path) -> list[Path]:
     """Return the files of a log, the oldest month first."""
     return sorted(folder.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].jsonl"))
@@ -244,6 +274,7 @@ def _sealed(entry: Entry, before: Head) -> tuple[bytes, Head]:
             "subjects": [hash_of(subject) for subject in entry.subjects[:MOST_SUBJECTS]],
             "rows": entry.rows,
             "outcome": entry.outcome,
+            **({"statement": _mask(entry.statement)} if entry.statement else {}),
             "before": before.hash,
         }
     )
@@ -265,11 +296,12 @@ def _read_line(line: bytes) -> tuple[Head, dict[str, Any]]:
         message = "the line was changed, or is not whole"
         raise ValueError(message)
     try:
-        entry: dict[str, Any] = msgspec.json.decode(body)
-        return Head(entry["n"], digest), entry
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
-        message = "the line is no entry"
-        raise ValueError(message) from error
+        entry: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise ValueError(_NO_ENTRY) from error
+    if not all(isinstance(entry.get(name), kind) for name, kind in _MEMBERS.items()):
+        raise ValueError(_NO_ENTRY)
+    return Head(entry["n"], digest), entry
 
 
 def _write_whole(file: Path, size: int, data: bytes) -> None:

@@ -1,13 +1,13 @@
 """A query by a role: what it hides is not there, and the audit log says who asked."""
 
-import getpass
-import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.access.audit import AuditLog, Entry
+from pipelines.access.audit import MOST_SUBJECTS, AuditLog, Entry, pseudonyms_in, user_name
 from pipelines.access.restricted import Reader
 from pipelines.access.roles import read_roles
 from pipelines.access.settings import Access
@@ -18,31 +18,72 @@ from schemas.errors import AffectstreamError
 from schemas.table import Root
 from schemas.tables import TABLES
 
-_REF = re.compile(r"\b[0-9a-f]{32}\b")
+_MOST_NAMED: Final = 10_000
+"""Pseudonyms that are noted of one reading, 100 a line; the last line says how many more."""
 
 
 def query_as(access: Access, role: str, root: Root, sql: str, **limits: Any) -> pa.Table:
     """Return what a role sees of a statement, once the reading stands in the audit log.
 
-    ``limits`` are those of ``query``. A statement that is refused is logged too; one that cannot
-    be logged is not answered.
+    ``limits`` are those of ``query``. The log has the statement, and the pseudonyms in it and in
+    the answer. A statement that is refused is logged too; one that cannot be logged is not
+    answered.
 
     Raises:
         AffectstreamError: as ``query`` does, there is no such role, or the log cannot be written.
     """
     reader = Reader(role, read_roles(access.roles).named(role))
-    log = AuditLog(access.audit, access.audit_days)
-    named = named_in(sql, (*TABLES, *VIEWS))
-
-    def note(outcome: str, rows: int = 0) -> None:
-        subjects = tuple(dict.fromkeys(_REF.findall(sql)))
-        at, who, what = datetime.now(UTC), getpass.getuser(), ", ".join(named) or "no table"
-        log.append([Entry(at, who, role, "query", what, subjects, rows, outcome)])
-
+    log = AuditLog(access.audit_folder(root), access.audit_days)
+    entry = Entry(
+        at=datetime.now(UTC),
+        who=user_name(),
+        role=role,
+        via="query",
+        what=", ".join(named_in(sql, (*TABLES, *VIEWS))) or "no table",
+        subjects=pseudonyms_in(sql),
+        statement=sql,
+    )
     try:
         found = query(root, sql, reader=reader, **limits)
     except AffectstreamError:
-        note("refused")
+        log.append([*_lines(entry._replace(outcome="refused"))])
         raise
-    note("ok", found.num_rows)
+    shown = [*entry.subjects, *_pseudonyms_of(found)]
+    log.append([*_lines(entry._replace(subjects=shown, rows=found.num_rows))])
     return found
+
+
+def _lines(entry: Entry) -> Iterator[Entry]:
+    """Yield an entry, and one more for each MOST_SUBJECTS pseudonyms that it has besides."""
+    named = list(dict.fromkeys(entry.subjects))
+    yield entry._replace(subjects=named[:MOST_SUBJECTS])
+    for place in range(MOST_SUBJECTS, min(len(named), _MOST_NAMED), MOST_SUBJECTS):
+        part = named[place : place + MOST_SUBJECTS]
+        yield entry._replace(what="the same reading", subjects=part, statement="")
+    if (more := len(named) - _MOST_NAMED) > 0:
+        yield entry._replace(what=f"the same reading: {more:,} more", subjects=(), statement="")
+
+
+def _pseudonyms_of(table: pa.Table) -> Iterator[str]:
+    """Yield what looks like a pseudonym in a table, in columns of any name."""
+    for column in table.columns:
+        for texts in _texts(column.combine_chunks()):
+            for text in texts.unique().drop_null().to_pylist():
+                yield from pseudonyms_in(text)
+
+
+def _texts(column: pa.Array) -> Iterable[pa.Array]:
+    """Yield the arrays of strings in a column, which may be nested."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        yield from _texts(column.dictionary)
+    elif pa.types.is_struct(kind):
+        for field in column.flatten():
+            yield from _texts(field)
+    elif pa.types.is_map(kind):
+        yield from _texts(column.keys)
+        yield from _texts(column.items)
+    elif pa.types.is_nested(kind):
+        yield from _texts(pc.list_flatten(column))
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
+        yield column.cast(pa.large_string())

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from schemas.modalities import MODALITIES
 from schemas.settings import Count, Settings
 from schemas.strict import suggest
+from schemas.table import Root
 from schemas.tables import TABLES
 
 ROLES = Path(__file__).resolve().parents[2] / "schemas" / "policies" / "roles.yaml"
@@ -27,9 +28,11 @@ class Access(Settings):
         default=None,
         description="Role that `affectstream dashboard` shows the page to; without one, all of it",
     )
-    audit: Path = Field(
-        default=Path("build/audit"),
-        description="Folder of the audit log: who read what, in files that only their owner reads",
+    audit: Path | None = Field(
+        default=None,
+        description="Folder of the audit log: who read what, in files that only their owner reads; "
+        "by default `audit` beside the tables, or ~/.local/state/affectstream/audit for tables in "
+        "an object store",
     )
     audit_days: Count = Field(
         default=365,
@@ -37,6 +40,17 @@ class Access(Settings):
         le=3_650,
         description="How long lines of the audit log are kept, in days; whole months are deleted",
     )
+
+    def audit_folder(self, root: Root) -> Path:
+        """Return the folder of the log of who read the tables under ``root``.
+
+        It does not depend on where a command is given, so that nobody reads beside the log.
+        """
+        if self.audit is not None:
+            return self.audit
+        if "://" in str(root):
+            return Path.home() / ".local" / "state" / "affectstream" / "audit"
+        return Path(root).resolve().parent / "audit"
 
 
 class Retention(Settings):

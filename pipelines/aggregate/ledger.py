@@ -55,29 +55,12 @@ class Asked:
 class Spent:
     """What an audience has asked and spent in all: ε for the budget's δ, and what of that δ.
 
-    ``delta`` is the part that is taken by groups which one person may make appear.
+    ``delta`` is the part that is taken by groups which one subject may make appear.
     """
 
     questions: int
     epsilon: float
     delta: float
-
-
-def ledger_path(root: Root, settings: Aggregates) -> Path:
-    """Return the file of the ledger of these tables.
-
-    Raises:
-        AffectstreamError: the tables stand in an object store, and no file is named.
-    """
-    if settings.ledger is not None:
-        return settings.ledger
-    if "://" in str(root):
-        message = (
-            f"no budget can be kept in {root}: name a file as `aggregates.ledger`, the same for "
-            "everybody who asks"
-        )
-        raise AffectstreamError(message)
-    return Path(root) / "_aggregates.sqlite"
 
 
 @contextmanager
@@ -91,7 +74,7 @@ def open_ledger(root: Root, settings: Aggregates, audience: str) -> Iterator["Le
         known = suggest(audience, settings.audiences)
         message = f"{audience} is none of `aggregates.audiences`: {known}"
         raise AffectstreamError(message)
-    with closing(Ledger(ledger_path(root, settings), settings, audience)) as ledger:
+    with closing(Ledger(settings.ledger_file(root), settings, audience)) as ledger:
         yield ledger
 
 

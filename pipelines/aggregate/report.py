@@ -34,7 +34,7 @@ def explain(answer: Answer, audience: str, settings: Aggregates) -> dict[str, st
     """Return headings and the sentences below them.
 
     They tell nothing of the tables that the answer itself does not: neither how many groups were
-    left out, which one person could change, nor how many windows were read.
+    left out, which one subject could change, nor how many windows were read.
     """
     paid = "Nothing: it was paid for when this version of the table was first asked."
     if not answer.paid_before:
@@ -59,7 +59,7 @@ def budget_sentence(spent: Spent, audience: str, settings: Aggregates) -> str:
         f"Of ε {settings.budget_epsilon:g} for {audience} {left:.3g} is left. Questions so far: "
         f"{spent.questions}; they cost {spent.epsilon:.3g} together, at δ "
         f"{settings.budget_delta:g}, of which {spent.delta:.2g} is for groups that appear through "
-        "one person."
+        "one subject."
     )
 
 
@@ -104,4 +104,4 @@ def _noise(plan: Plan) -> Iterator[str]:
 def _groups(plan: Plan, settings: Aggregates) -> Iterator[str]:
     yield f"A group of fewer than {settings.min_subjects} subjects is never shown;"
     yield f"others where the noised number of subjects is {plan.threshold} or more."
-    yield "Whether groups were left out is not said: it could depend on one person."
+    yield "Whether groups were left out is not said: it could depend on one subject."

@@ -5,13 +5,15 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from schemas.errors import AffectstreamError
 from schemas.settings import Count, Number, Settings
+from schemas.table import Root
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Aggregates(Settings):
-    """Counts and means with differential privacy: what one person may add, what may be learnt."""
+    """Counts and means with differential privacy: what one subject may add, what may be learnt."""
 
     epsilon: Number = Field(
         default=1.0, ge=0.01, le=10, description="Privacy loss (ε) of one question"
@@ -21,7 +23,7 @@ class Aggregates(Settings):
         ge=1e-15,
         le=1e-5,
         description="Probability (δ) that the loss of one question is larger; half of it is for "
-        "groups that appear through one person",
+        "groups that appear through one subject",
     )
     budget_epsilon: Number = Field(
         default=10.0,
@@ -60,6 +62,22 @@ class Aggregates(Settings):
         description="File of what was asked and spent; default: `_aggregates.sqlite` beside the "
         "tables. Tables in an object store need one",
     )
+
+    def ledger_file(self, root: Root) -> Path:
+        """Return the file of the ledger of these tables.
+
+        Raises:
+            AffectstreamError: the tables stand in an object store, and no file is named.
+        """
+        if self.ledger is not None:
+            return self.ledger
+        if "://" in str(root):
+            message = (
+                f"no budget can be kept in {root}: name a file as `aggregates.ledger`, the same "
+                "for everybody who asks"
+            )
+            raise AffectstreamError(message)
+        return Path(root) / "_aggregates.sqlite"
 
     @field_validator("audiences")
     @classmethod

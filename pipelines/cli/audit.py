@@ -9,13 +9,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.app import Settings, console
+from pipelines.cli.app import TABLES, Settings, console
 
 commands = typer.Typer()
 audit_app = typer.Typer(no_args_is_help=True, help="The log of who read what.")
 commands.add_typer(audit_app, name="audit")
 
-Folder = Annotated[Path | None, typer.Option(help="Folder of the log; default: `access.audit`.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the log; default: `access.audit`, or beside the tables."),
+]
 _COLUMNS = ("at", "who", "role", "via", "what", "subjects", "rows", "outcome")
 
 
@@ -47,7 +50,7 @@ def verify(
 @audit_app.command("show")
 def show(
     subject: Annotated[
-        str | None, typer.Option(help="Only readings that asked for this pseudonym.")
+        str | None, typer.Option(help="Only readings that asked for this pseudonym, or showed it.")
     ] = None,
     last: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = 50,
     folder: Folder = None,
@@ -63,7 +66,7 @@ def show(
         (
             entry
             for entry in read_entries(_folder(folder, config))
-            if subject is None or hash_of(subject) in entry["subjects"]
+            if subject is None or hash_of(subject.lower()) in entry["subjects"]
         ),
         last,
     )
@@ -71,6 +74,8 @@ def show(
     for name in _COLUMNS:
         grid.add_column(name, overflow="fold")
     for entry in newest:
+        if "statement" in entry:
+            entry["what"] += ": " + entry["statement"]
         cells = (entry[name] for name in _COLUMNS)
         texts = (", ".join(cell) if isinstance(cell, list) else str(cell) for cell in cells)
         grid.add_row(*(Text(escape_controls(text)) for text in texts))
@@ -78,6 +83,9 @@ def show(
 
 
 def _folder(folder: Path | None, config: Path | None) -> Path:
-    from pipelines.config import load_access
+    from pipelines.config import load_access, read_settings
 
-    return folder or load_access(config).audit
+    if folder is not None:
+        return folder
+    root = read_settings(config).get("tables", TABLES)
+    return load_access(config).audit_folder(root)

@@ -1,5 +1,6 @@
 """The command ``config``: print, explain and check a configuration, or make a key file."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +48,8 @@ def config_command(
 
 
 def _check(path: Path) -> None:
+    from pipelines.config import load_config
+    from pipelines.govern.doubts import configuration_doubts
     from pipelines.run.config_check import find_problems
 
     problems = find_problems(path)
@@ -54,6 +57,8 @@ def _check(path: Path) -> None:
         console.print(f"[bold red]error:[/] {escape(problem)}", highlight=False, soft_wrap=True)
     if problems:
         raise typer.Exit(1)
+    for doubt in configuration_doubts(load_config(path), dt.datetime.now(dt.UTC).date()):
+        console.print(f"[bold yellow]decide:[/] {escape(doubt)}", highlight=False, soft_wrap=True)
 
 
 def _print(path: Path | None) -> None:

@@ -1,6 +1,5 @@
 """Commands that hand on what the tables hold."""
 
-import getpass
 from datetime import datetime
 from enum import StrEnum
 from importlib.util import find_spec
@@ -84,11 +83,12 @@ def dashboard(
     if find_spec("streamlit") is None:
         message = "the page needs Streamlit: pip install affectstream[dashboard]"
         raise AffectstreamError(message)
+    from pipelines.access.audit import user_name
     from pipelines.config import load_access
     from pipelines.serve.dashboard.server import serve_page
 
     console.print(f"the page: http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
-    name = getpass.getuser() if reviewer is None else reviewer
+    name = user_name() if reviewer is None else reviewer
     access = load_access(config, page_role=role)
     serve_page(tables, port=port, metrics_url=metrics, reviewer=name, access=access)
 
@@ -104,8 +104,9 @@ def review(
     ] = None,
 ) -> None:
     """Store what a reviewer says of a decision, as the page does."""
+    from pipelines.access.audit import user_name
     from pipelines.serve.reviews import store_review
 
-    name = getpass.getuser() if reviewer is None else reviewer
+    name = user_name() if reviewer is None else reviewer
     store_review(tables, review_id, day.date(), decision, name)
     console.print(f"stored: {decision}, by {name}", highlight=False, markup=False)

@@ -4,7 +4,7 @@ import datetime as dt
 import fcntl
 import os
 import secrets
-import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -37,6 +37,8 @@ _DAY: Final = dt.timedelta(days=1)
 _HOUR: Final = dt.timedelta(hours=1)
 _NOTICE: Final = dt.timedelta(minutes=1)
 """How long before they hold new keys must stand in the file, so that all workers have them."""
+_PATIENCE_S: Final = 10.0
+"""How long another command that changes the file is waited for: one takes milliseconds."""
 
 
 def rotate(path: Path, root: Root | None, since: dt.datetime | None = None) -> dt.datetime:
@@ -132,7 +134,8 @@ def shred(
 
     Raises:
         AffectstreamError: there is none to remove, the file cannot be changed, or tables under
-            ``root`` hold, or might hold, rows of these periods and ``lose_links`` is not said.
+            ``root`` hold, or might hold, rows of these periods and ``lose_links`` is not said; or
+            it was done, and a copy beside the file has the keys.
     """
     with _change(path) as file:
         plan = plan_shredding(file.keys, until)
@@ -144,7 +147,17 @@ def shred(
         ]
         stay = [period for period in file.keys.periods if period not in plan.removed]
         file.replace(stay, [*file.keys.shredded, *gone])
+        _check_no_copy(path.resolve(), plan.removed)
     return plan
+
+
+def _check_no_copy(path: Path, removed: tuple[KeyPeriod, ...]) -> None:
+    """Raise where a hidden file of this name, as editors and copies leave them, has such a key."""
+    for beside in path.parent.glob(f".{path.name}*"):
+        text = beside.read_bytes().lower() if beside.is_file() else b""
+        if any(each.key.hex().encode() in text for each in removed):
+            message = f"the keys are removed from {path}, and {beside} still has them: remove it"
+            raise AffectstreamError(message)
 
 
 def _check_no_rows(root: Root | None, keys: Keys, end: dt.datetime) -> None:
@@ -200,42 +213,82 @@ class _File:
             tombstone=self.keys.tombstone,
             shredded=shredded,
         )
-        folder, owner = self._path.parent, self._path.stat()
-        descriptor, fresh = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
+        owner, fresh = self._path.stat(), _fresh(self._path)
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
                 if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 file.write(yaml.safe_dump(_document(keys), sort_keys=False))
                 file.flush()
                 os.fsync(file.fileno())
-            Path(fresh).replace(self._path)
+            fresh.replace(self._path)
         except BaseException:
-            Path(fresh).unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
             raise
-        handle = os.open(folder, os.O_RDONLY)
-        os.fsync(handle)  # or a crash may bring the old file back
-        os.close(handle)
+        _sync_folder(self._path)  # or a crash may bring the old file back
         return keys
 
 
 @contextmanager
 def _change(path: Path) -> Iterator[_File]:
-    """Wait for other writers, so that no key that one of them adds is lost."""
+    """Wait for other writers, so that no key that one of them adds is lost.
+
+    What a command that was killed has left beside the file holds keys, and is removed.
+    """
     if provider_of(path) is not None:
         message = f"{path} is no file: rotate and shred its keys where the provider keeps them"
         raise AffectstreamError(message)
     read_keys(path)
     try:
-        lock = os.open(path.resolve().parent, os.O_RDONLY)
+        lock = _lock(path.resolve())
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _fresh(path.resolve()).exists():
+                _fresh(path.resolve()).unlink()
+                _sync_folder(path.resolve())
             yield _File(path)
         finally:
             os.close(lock)
     except OSError as error:
         message = f"cannot change {path} ({error.strerror}): make its folder one you may write to"
         raise AffectstreamError(message) from error
+
+
+def _lock(path: Path) -> int:
+    """Return a lock on the key file, which nobody but its owner can open, and so hold.
+
+    Who comes second finds another file in its place, and locks that.
+    """
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+        time.sleep(0.02)
+    message = (
+        f"another command has been changing {path} for {_PATIENCE_S:.0f} s: wait for it or end "
+        "it, and give this one again"
+    )
+    raise AffectstreamError(message)
+
+
+def _fresh(path: Path) -> Path:
+    """Return where a changed file is written before it takes the old one's place."""
+    return path.with_name(f".{path.name}.new")
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path.parent, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def _document(keys: Keys) -> dict[str, object]:

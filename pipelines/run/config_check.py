@@ -103,7 +103,7 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
     unsound += _failure(lambda: read_scenarios(config.scenarios))
     whole = functools.partial(read_policy, config.policy, config.scenarios, config.evidence)
     unsound = unsound or [*_failure(whole)]
-    yield from unsound or feed_problems(config)
+    yield from unsound or (*feed_problems(config), *_landing_problems(config))
     yield from _model_problems(config)
     yield from _kafka_problems(config.kafka)
     yield from _secret_problems(config)
@@ -270,6 +270,13 @@ def feed_problems(config: Config) -> Problems:
             )
 
 
+def _landing_problems(config: Config) -> Problems:
+    known = read_policy(config.policy).purposes
+    for purpose in config.landing.embeddings_for:
+        if purpose not in known:
+            yield f"`landing.embeddings_for` names {purpose!r}: {suggest(purpose, known)}"
+
+
 def _secret_problems(config: Config) -> Problems:
     for setting, path in (
         ("kafka.password_file", config.kafka.password_file),
@@ -306,7 +313,8 @@ def _access_problems(config: Config) -> Problems:
     problems = [*_failure(lambda: read_roles(config.access.roles))]
     problems += _failure(lambda: read_tokens(config.api.tokens))
     yield from problems or _role_problems(config)
-    yield from _place_problems(config.access.audit, "access.audit")
+    if config.access.audit is not None:
+        yield from _place_problems(config.access.audit, "access.audit")
 
 
 def _role_problems(config: Config) -> Problems:

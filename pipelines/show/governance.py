@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from model_serving.gaps import KINDS, exception_for, explain_gaps, largest_gaps
 from pipelines.access.audit import verify
 from pipelines.access.roles import read_roles
 from pipelines.config import Config
+from pipelines.govern.doubts import configuration_doubts
 from pipelines.show.escapes import escape_controls
 from pipelines.show.markdown import markdown_table
 from pipelines.tables.query import open_tables, query, standing
 from pipelines.tables.schedule import dues
 from schemas.errors import AffectstreamError
-from transforms.gating.policy import read_policy
+from transforms.gating.policy import Policy, read_policy
+from transforms.gating.rules import Rule
 
 LEAST: int = 20
 """People below which no number of them is shown for a group."""
@@ -97,10 +100,10 @@ def write_governance(sections: Sequence[Section], out: Path, day: dt.date) -> Pa
 
 
 def _policy(config: Config, today: dt.date) -> Section:
-    policy = read_policy(config.policy, config.scenarios)
+    policy = read_policy(config.policy, config.scenarios, config.evidence)
     rows = [
         [
-            _state(rule.since, rule.until, today),
+            _evidence_state(rule, policy, today) or _state(rule.since, rule.until, today),
             rule.verdict,
             rule.article,
             "–" if rule.since == dt.date.min else str(rule.since),
@@ -114,12 +117,23 @@ def _policy(config: Config, today: dt.date) -> Section:
     )
     following = ", ".join(map(str, ahead)) or "none is known"
     note = f"{policy.version}: {sum(row[0] == 'in force' for row in rows)} of {len(rows)} rows are "
-    return Section(
-        "Policy",
-        [f"{note}in force on {today}. Next changes: {following}. What no row allows is refused."],
-        ["state", "verdict", "article", "since", "until"],
-        rows,
-    )
+    notes = [
+        f"{note}in force on {today}. Next changes: {following}. What no row allows is refused.",
+        *(
+            f"On record as {name}, from {given.since} until {given.until}: {given.reference}."
+            for name, given in sorted(policy.evidence.items())
+        ),
+        *(f"Decide on this: {doubt}." for doubt in configuration_doubts(config, today)),
+    ]
+    return Section("Policy", notes, ["state", "verdict", "article", "since", "until"], rows)
+
+
+def _evidence_state(rule: Rule, policy: Policy, today: dt.date) -> str | None:
+    """Say whether a rule in force does not hold today, since all evidence for it is on record."""
+    given = [policy.evidence.get(name) for name in rule.unless]
+    there = bool(given) and all(each and each.since <= today <= each.until for each in given)
+    in_force = _state(rule.since, rule.until, today) == "in force"
+    return "lifted by evidence" if there and in_force else None
 
 
 def _state(since: dt.date, until: dt.date, today: dt.date) -> str:
@@ -210,15 +224,22 @@ def _retention(config: Config, tables: dict[str, DeltaTable], today: dt.date) ->
 
 def _budget(config: Config) -> Section:
     """Say where the budget of aggregates stands, which has a file of its own."""
-    file = Path(config.tables) / "_aggregates.sqlite"
-    there = "://" not in config.tables and file.is_file()
-    note = (
-        f"Aggregates were asked for: {file} has every question and what it cost; "
-        "`affectstream aggregate --explain` says what is left."
-        if there
-        else "No aggregate has been asked for of these tables, so no privacy budget is spent."
-    )
-    return Section("Privacy budget", [note])
+    title = "Privacy budget"
+    try:
+        file = config.aggregates.ledger_file(config.tables)
+    except AffectstreamError as error:
+        return Section(title, [str(error)])
+    if not file.is_file():
+        note = f"No aggregate has been asked for: there is no {file}, so no budget is spent."
+        return Section(title, [note])
+    notes = [f"Aggregates were asked for: {file} has every question and what it cost."]
+    if find_spec("dp_accounting") and find_spec("opendp"):
+        from pipelines.aggregate.budget import budget_sentences  # noqa: PLC0415
+
+        notes += budget_sentences(config.tables, config.aggregates)
+    else:
+        notes.append("What is left needs affectstream[aggregates] to be computed.")
+    return Section(title, notes)
 
 
 def _models(config: Config, today: dt.date) -> Section:
@@ -271,12 +292,13 @@ def _roles(config: Config) -> Section:
 
 
 def _audit(config: Config) -> Section:
-    found = verify(config.access.audit)
+    folder = config.access.audit_folder(config.tables)
+    found = verify(folder)
     if not found.lines:
-        return Section("Audit", [f"No reading stands in {config.access.audit}."])
+        return Section("Audit", [f"No reading stands in {folder}."])
     sound = "the chain is whole" if not found.problems else "; ".join(found.problems)
     head = f"Head: line {found.head.number}, {found.head.hash}. Note it elsewhere."
-    return Section("Audit", [f"{found.lines:,} lines in {config.access.audit}: {sound}.", head])
+    return Section("Audit", [f"{found.lines:,} lines in {folder}: {sound}.", head])
 
 
 def _rows(

@@ -4,7 +4,6 @@ The engine is DataFusion inside ``deltalake``: it downloads nothing and reads de
 """
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -16,6 +15,7 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from pipelines.access.restricted import Reader, Shown, restrict
+from pipelines.access.scratch import scratch_folder
 from pipelines.tables.analyst_views import VIEWS, View, tables_of, views_for
 from pipelines.tables.arrow_types import plain_types
 from pipelines.tables.changes import name_of
@@ -94,7 +94,7 @@ def query(
     for name, moment in _moments(as_of, named).items():
         opened[name] = open_at(opened[name], moment)
     versions = per_table("--changes-since", changes_since, named)
-    with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
+    with scratch_folder() as folder:
         opened |= {n: _changes(opened[n], version, folder) for n, version in versions.items()}
         asked = _Asked(sql, opened, places, versions, reader, folder)
         return _run_within(timeout_s, lambda: _run(asked))

@@ -22,7 +22,7 @@ GRANTED = {
     "modalities": ["text", "motion"],
 }
 
-ALLOWED = {"reason": "its groups do not matter here", "by": "a test", "until": "9000-01-01"}
+ALLOWED = {"reason": "its groups do not matter here", "by": "a test", "until": "2099-01-01"}
 
 
 @pytest.fixture

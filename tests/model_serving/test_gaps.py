@@ -71,6 +71,7 @@ def test_small_gaps_with_intervals_are_what_a_card_needs() -> None:
         ((RECALL, ("ece gap", 0.2, 0.1, 0.3)), "gap in calibration is 0.200"),
         ((("uar gap", math.nan, 0.0, 0.1), RECALL, CALIBRATION), "gap in recall is nan"),
         ((RECALL, ("uar gap", math.nan, 0.0, 0.1), CALIBRATION), "gap in recall is nan"),
+        ((("uar gap", -0.01, -0.02, 0.0), RECALL, CALIBRATION), "gap in recall is -0.010, and no"),
         ((("uar gap", math.inf, 0.0, 0.1), RECALL, CALIBRATION), "gap in recall is inf"),
     ],
 )
@@ -110,6 +111,7 @@ def test_an_exception_is_named_logged_and_ends(caplog: pytest.LogCaptureFixture)
         {"reason": " " * 40},
         {"by": ""},
         {"until": "never"},
+        {"until": "9999-12-31"},
         {"until": None},
         {"unless": "x"},
     ],
@@ -165,7 +167,7 @@ def test_a_loader_refuses_before_it_reads_weights_and_training_loads_all_the_sam
     load_recogniser("text", str(model), None, "cpu")
     with pytest.raises(AffectstreamError, match="no model card at"):
         load_recogniser("text", "someone/some-model", None, "cpu", GapLimit())
-    allowed = GapLimit.model_validate({"exceptions": {"text": EXCEPTION | {"until": "9000-01-01"}}})
+    allowed = GapLimit.model_validate({"exceptions": {"text": EXCEPTION | {"until": "2099-01-01"}}})
     load_recogniser("text", str(model), None, "cpu", allowed)
     load_recogniser("text", "constant", None, "cpu", GapLimit())
 

@@ -14,7 +14,15 @@ import yaml
 
 from schemas.errors import AffectstreamError
 from schemas.events import TIME
-from schemas.keys import Keys, ShreddedPeriod, fingerprint, periods_of, read_keys, write_keys
+from schemas.keys import (
+    KeyPeriod,
+    Keys,
+    ShreddedPeriod,
+    fingerprint,
+    periods_of,
+    read_keys,
+    write_keys,
+)
 from tests.support.records import period, write_key_file
 
 FIRST = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -145,7 +153,10 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
         f"periods: [{{since: 2026-01-01T00:00:00Z, key: {key('a')[:62]}}}]",
         f"periods: [{{since: 2026-01-01T00:00:00Z, key: {'xy' * 32}}}]",
         f"periods: [{{since: 2026-01-01T00:00:00Z, key: {'12' * 32}}}]",
-        f"periods: [{{since: 2026-01-01T00:00:00Z, key: {key('a')}, region: ''}}]",
+        *(
+            f"periods: [{{since: 2026-01-01T00:00:00Z, key: {key('a')}, region: {region}}}]"
+            for region in ("''", "de", "Mars", "EU-27-X")
+        ),
         f"periods: [{{since: 2026-01-01T00:00:00Z, key: {key('a')}, until: 2027-01-01}}]",
         f"periods: [{{since: 2026-01-01T00:00:00Z, key: {key('a')}}}]\ntombstones: {key('b')}",
         f"periods: [{{since: 2026-01-01T00:00:00Z, key: {key('a')}}}]\nperiods: []",
@@ -169,6 +180,28 @@ def test_what_is_no_key_file_is_one_sentence(tmp_path: Path, text: str | bytes) 
     assert "\n" not in str(raised.value)
 
 
+def test_random_keys_are_not_weak() -> None:
+    for number in range(5_000):
+        Keys.of([KeyPeriod(since=FIRST, key=hashlib.sha256(b"%d" % number).digest())])
+
+
+def test_a_period_is_either_there_or_shredded(tmp_path: Path) -> None:
+    staying = {"persons": key("p"), "tombstone": key("t")}
+    two = [weak(key("a")), weak(key("b")) | {"since": "2026-02-01T00:00:00Z"}]
+    path = write_key_file(tmp_path / "keys.yaml")
+    for gone, said in (
+        ({"since": "2026-01-01T00:00:00Z", "check": "a" * 32}, "both with its key and as shredded"),
+        ({"since": "2025-01-01T00:00:00Z", "check": fingerprint(bytes.fromhex(key("b")))},
+         "has a key in the period since 2026-02-01.* that was shredded"),
+    ):  # fmt: skip
+        path.write_text(yaml.safe_dump({"periods": two, "shredded": [gone]} | staying))
+        with pytest.raises(AffectstreamError, match=said):
+            read_keys(path)
+    path.write_text(yaml.safe_dump({"periods": two} | staying | {"persons": key("b")}))
+    with pytest.raises(AffectstreamError, match=r"one key in the period since 2026-02.*`persons`"):
+        read_keys(path)
+
+
 def test_a_key_file_without_a_key_says_so(tmp_path: Path) -> None:
     with pytest.raises(AffectstreamError, match="holds no key: add a period"):
         read_keys(write_key_file(tmp_path / "keys.yaml"))
@@ -181,10 +214,14 @@ def weak(key: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ([weak("00" * 32)], "weak key in the period since 2026-01-01T00:00:00+00:00, of few"),
+        ([weak("00" * 32)], "weak key in the period since 2026-01-01T00:00:00+00:00, which is"),
         ([weak("ff" * 64)], "make one with `keys create`"),
         ([weak("0123456789abcdef" * 8)], "weak key"),
         ([weak(b"correct horse ba".hex() * 2)], "weak key"),
+        ([weak(bytes(range(32)).hex())], "weak key"),
+        ([weak(bytes(range(0, 256, 7)).hex())], "weak key"),
+        ([weak(b"my secret password for keys 2026".hex())], "weak key"),
+        ([weak(key("a")[:32] * 2)], "weak key"),
         ([weak(key("a")), weak(key("b"))], "two periods since 2026-01-01T00:00:00+00:00: remove"),
         (
             [weak(key("a")), weak(key("b")) | {"since": "2026-01-01T08:00:00+08:00"}],

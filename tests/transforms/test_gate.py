@@ -72,6 +72,15 @@ def test_unknown_means_refuse(policy: Policy) -> None:
     assert codes(Gate(policy, Consents([])), text(8)) == ["consent_unknown"]
 
 
+@pytest.mark.parametrize("blank", [" ", "\u200b", "\u2800", "\u3164", "\u00a0\u2060", "-"])
+def test_a_notice_that_nobody_can_read_is_none(policy: Policy, blank: str) -> None:
+    gate = Gate(policy, Consents([consent(0), consent(0, region="US-IL")]))
+    assert codes(gate, text(1, noticeid=blank)) == ["notice_missing"]
+    assert codes(gate, text(2, noticeid=f"{blank}告知")) == [None]
+    released = Gate(policy, Consents([consent(0, region="US-IL", noticeid=blank)]))
+    assert codes(released, face(3, region="US-IL")) == ["consent_insufficient"]
+
+
 def test_consent_holds_as_of_event_time(policy: Policy) -> None:
     ledger = [consent(10), consent(20, granted=False), consent(30)]
     for order in (ledger, ledger[::-1], ledger * 2):

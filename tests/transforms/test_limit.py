@@ -11,7 +11,8 @@ from schemas.settings import Windows
 from schemas.stages import DEAD, MAIN
 from tests.support.records import at, pseudonymous, record
 from transforms import limit as limit_module
-from transforms.limit import EventLimit, Limits
+from transforms.gating.limits import Limits
+from transforms.limit import EventLimit
 
 LENGTH_US = 5_000_000
 

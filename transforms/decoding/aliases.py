@@ -15,7 +15,7 @@ from schemas.errors import AffectstreamError
 
 _FILE: Final = Path(__file__).parents[2] / "schemas" / "policies" / "aliases.yaml"
 _BETWEEN: Final = re.compile(r"[\s_\-‐-―]+")
-_PART_OF_COUNTRY: Final = re.compile(r"[a-z]{2}-[a-z0-9]{1,3}")  # as in ISO 3166-2
+_PART_OF_COUNTRY: Final = re.compile(r"([a-z]{2})-([a-z0-9]{1,3})")  # as in ISO 3166-2
 _LONGEST: Final = 64  # characters; no longer name is known
 
 
@@ -43,9 +43,22 @@ def known_name(dimension: str, given: str) -> str | None:
     if len(given) > _LONGEST:
         return None
     spelling, table = fold_spelling(given), aliases(dimension)
-    if dimension == "region" and spelling not in table and _PART_OF_COUNTRY.fullmatch(spelling):
+    if dimension == "region" and spelling not in table and is_region_code(given):
         spelling = spelling[:2]
     return table.get(spelling)
+
+
+def is_region_code(given: str) -> bool:
+    """Return whether a name is a part of a country as ISO 3166-2 writes it, by country."""
+    found = _PART_OF_COUNTRY.fullmatch(fold_spelling(given))
+    return found is not None and found[2] in _parts().get(found[1], (found[2],))
+
+
+@cache
+def _parts() -> Mapping[str, frozenset[str]]:
+    """Return country → its parts, for countries whose parts have laws of their own."""
+    given = yaml.safe_load(_FILE.read_text(encoding="utf-8"))["parts"]
+    return {country: frozenset(parts.split()) for country, parts in given.items()}
 
 
 def canonical(dimension: str, column: pa.Array) -> pa.Array:

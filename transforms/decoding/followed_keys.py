@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from schemas.errors import AffectstreamError
-from schemas.keys import Keys, fingerprint, read_keys
+from schemas.keys import Keys, comes_after, fingerprint, read_keys
 
 Made = TypeVar("Made")
 _LOG = logging.getLogger(__name__)
@@ -18,7 +18,8 @@ _CHECK_EVERY_S: Final = 1.0
 class FollowedKeys(Generic[Made]):
     """What is made of the keys, made anew within a second after a file of them was replaced.
 
-    Keys that lack one of those at hand are not taken, nor a file that cannot be read: the stream
+    Keys that lack one of those at hand are not taken, nor such with a period that does not come
+    after those, nor a file that cannot be read: the stream
     goes on with those it has, and the next start says what is wrong. Keys of a provider stay.
     """
 
@@ -45,7 +46,10 @@ class FollowedKeys(Generic[Made]):
             _LOG.error("the keys stay as they are: %s", error)
             return
         if not _go_on_from(self._keys, keys):
-            _LOG.error("the keys stay as they are: %s lacks some of them", self._path)
+            _LOG.error(
+                "the keys stay as they are: %s lacks some of them, or has a period before others",
+                self._path,
+            )
             return
         self._keys, self._made = keys, self._make(keys)
 
@@ -60,6 +64,10 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def _go_on_from(before: Keys, after: Keys) -> bool:
     """Tell whether all that was keyed before stays as it is; shredded keys may be gone."""
+    begins = [(each.since, each.region) for each in (*before.periods, *before.shredded)]
+    added = set(after.periods) - set(before.periods)
+    if not all(comes_after(each.since, each.region, begins) for each in added):
+        return False
     removed = {(each.since, each.region, each.check) for each in after.shredded}
     lost = set(before.periods) - set(after.periods)
     return (before.person, before.tombstone) == (after.person, after.tombstone) and all(

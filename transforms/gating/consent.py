@@ -18,10 +18,11 @@ from schemas.modalities import MODALITIES
 from schemas.stages import Stage, kind_of
 from schemas.tables import CONSENT_LEDGER
 from transforms.decoding.aliases import aliases, fold_spelling
-from transforms.gating.bands import Bands
+from transforms.gating.bands import MINORS, Bands
 from transforms.gating.governance import ANY, END, FIRST, LISTS
 from transforms.gating.tombstones import Tombstones
-from transforms.gating.words import Word, Words, is_child
+from transforms.gating.unlisted import UNLISTED
+from transforms.gating.words import Word, Words, are_a_childs_own, without_repeats
 
 UNKNOWN, WITHDRAWN, GRANTED = 0, 1, 2
 _BEFORE_ALL = -1
@@ -40,11 +41,12 @@ def ledger_rows(
     """Return CONSENT_LEDGER rows of a governance batch, and dead letters of what does not count.
 
     ``events`` is a pseudonymous batch of kind consent or erasure, ``purposes`` are those that the
-    policy knows. A consent is a row for each purpose and modality, at most 10 times 5: a grant
+    policy knows. A consent is a row for each purpose and modality, 10 times 5 at most: a grant
     counts only for names that are known, exactly as they are written, and a name that nobody knows
     makes a withdrawal one of all. An erasure request is one row for every purpose and modality. A
     prohibition that ``suspends`` is a row of its own kind: it closes the gate, and nothing is
-    deleted for it. A child's own grant has its rows, since they tell of its age, and opens nothing.
+    deleted for it. A child's own grant has its rows, since they tell of its age, and opens nothing;
+    and so has a minor's grant of names that nobody knows: one row of purpose UNLISTED.
     """
     kind = kind_of(events)
     rows, named, modalities, problems = _expand(events, kind, purposes)
@@ -80,7 +82,7 @@ def _said(actions: pa.Array, given_by: pa.Array, age_band: pa.Array) -> pa.Array
     0.1.0.
     """
     guardian = pc.fill_null(pc.equal(given_by, "guardian"), False)
-    minor = pc.and_(pc.equal(actions, "granted"), pc.is_in(age_band, pa.array(["child", "teen"])))
+    minor = pc.and_(pc.equal(actions, "granted"), pc.is_in(age_band, MINORS))
     by = pc.if_else(guardian, " by a guardian", "")
     of = pc.if_else(minor, pc.fill_null(age_band, ""), "")
     return pc.binary_join_element_wise(actions, by, of, "")
@@ -110,7 +112,8 @@ def _expand(
     purpose_of = {fold_spelling(name): name for name in known} | {**aliases("purpose")}
     way_of = {fold_spelling(name): name for name in ways}
     pairs: list[tuple[int, str, str]] = []
-    childs_own = _childs_own(events)
+    minor = pc.is_in(events["age_band"], MINORS).to_pylist()
+    childs_own = are_a_childs_own(events).to_numpy(zero_copy_only=False)
     problems = {}
     lists = (events[name].to_pylist() for name in ("granted", *LISTS))
     for row, (granted, purposes, modalities) in enumerate(zip(*lists, strict=True)):
@@ -125,17 +128,13 @@ def _expand(
                 _withdrawn_names(purposes, known, purpose_of),
                 _withdrawn_names(modalities, ways, way_of),
             )
+        if granted and minor[row] and not all(found):
+            found = [UNLISTED], [ANY]
         pairs += [(row, purpose, modality) for purpose in found[0] for modality in found[1]]
     columns = zip(*pairs, strict=True) if pairs else ((), (), ())
     types = (pa.int64(), pa.string(), pa.string())
     rows, named, modes = (pa.array(c, t) for c, t in zip(columns, types, strict=True))
     return rows, named, modes, problems
-
-
-def _childs_own(events: pa.RecordBatch) -> np.ndarray:
-    """Return which consents come from a child itself."""
-    own = pc.fill_null(pc.not_equal(events["given_by"], "guardian"), True)
-    return pc.and_(own, is_child(events)).to_numpy(zero_copy_only=False)
 
 
 def _granted_names(names: Iterable[str | None], known: frozenset[str]) -> list[str]:
@@ -276,7 +275,7 @@ class Consents:
         ]
         if (until := self._tombstones.erased_until(fold)) is not None:
             words.append(Word(_BEFORE_ALL, False, until, "", ANY, ANY, 0))
-        made = self._answers[question] = _verdicts(words)
+        made = self._answers[question] = _verdicts(without_repeats(words))
         self._asked[fold].append(question)
         return made
 

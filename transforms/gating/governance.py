@@ -30,6 +30,7 @@ from transforms.decoding.aliases import fold_spelling, known_name
 from transforms.decoding.event_ids import EventIds
 from transforms.decoding.headers import unquote
 from transforms.decoding.signatures import Signed
+from transforms.gating.legible import UNSEEN
 
 ANY: Final = "*"
 
@@ -43,7 +44,9 @@ LISTS: Final = ("purposes", "modalities")
 """What a consent lists."""
 FIRST, END = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2000, 2100))
 """What a clock that was ever set can tell, as in the expectations of event time."""
-_NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_FOR_ALL_TIME: Final = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), END)
+"""How a prohibition without any time holds where nobody signs. Where sources sign it is a dead
+letter alone: no grant could outlast it, and a record that anybody can write must not do that."""
 _ZONES: Final = dt.timedelta(days=1)
 """Clocks that differ by less may stand in other zones; of two that differ by more one is broken."""
 
@@ -103,14 +106,14 @@ def sort_governance(
             continue
         subjects = _subjects(attributes, payloads, record["key"])
         unreadable[row] = not 0 < len(subjects) <= _MOST_SUBJECTS
-        named = [{"subject": subject} for subject in subjects[:_MOST_SUBJECTS]]
+        moments = _moments(attributes.get("time", []), recorded)
         if signed is None:
-            known = _row(kind, record, attributes, payloads, recorded)
-            rows += [known | subject for subject in named]
+            known = _row(kind, record, attributes, payloads)
+            rows += _rows_for(known, subjects, moments or [_FOR_ALL_TIME])
             continue
         lists = payloads if kind == "consent" else []
-        known = _row("consent", record, attributes, lists, recorded) | {"suspends": True}
-        suspended += [known | subject for subject in named]
+        known = _row("consent", record, attributes, lists) | {"suspends": True}
+        suspended += _rows_for(known, subjects, moments)
         sure = _signed_row(kind, record, signed[row], subjects, recorded)
         rows += [sure] if sure else []
         unsigned[row] = not (sure or unreadable[row])
@@ -138,7 +141,8 @@ def _signed_row(
     if recorded is not None and since > recorded + dt.timedelta(seconds=AHEAD_S):
         return None
     attributes = {name: [value] for name, value in given.items()}
-    return _row(kind, record, attributes, payloads, None) | {"subject": given["subject"]}
+    row = _row(kind, record, attributes, payloads)
+    return row | {"subject": given["subject"], "event_time": since, "recorded_at": since}
 
 
 _read_plain = msgspec.json.Decoder(dict[str, Any]).decode
@@ -174,19 +178,27 @@ def _with_ids(kind: str, rows: list[dict[str, Any]], ids: EventIds) -> pa.Record
     return events.set_column(place, field, pc.if_else(named, made, None))
 
 
+def _rows_for(
+    row: dict[str, Any], subjects: list[str], moments: list[tuple[dt.datetime, dt.datetime]]
+) -> list[dict[str, Any]]:
+    """Return a prohibition's row once for each subject and moment."""
+    return [
+        row | {"subject": subject, "event_time": since, "recorded_at": said}
+        for subject in subjects[:_MOST_SUBJECTS]
+        for since, said in moments
+    ]
+
+
 def _row(
     kind: str, record: dict[str, Any], attributes: Mapping[str, list[str]],
-    payloads: list[_Members], recorded: dt.datetime | None,
+    payloads: list[_Members],
 ) -> dict[str, Any]:  # fmt: skip
-    since, said = _times(attributes.get("time", []), recorded)
     regions = [known_name("region", value) for value in attributes.get("region", [])]
     bands = {known_name("ageband", value) for value in attributes.get("ageband", [])}
     row = {name: record[name] for name in ("topic", "partition", "offset")} | {
         "id": next(iter(attributes.get("id", [])), None),
         "source": next(iter(attributes.get("source", [])), None),
         "event_type": EVENT_TYPES[kind],
-        "event_time": since,
-        "recorded_at": said,
         "region": next(filter(None, regions), None),
         "age_band": next((band for band in ("child", "teen", "adult") if band in bands), None),
     }
@@ -271,19 +283,23 @@ def _names(payloads: list[_Members], what: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _times(given: list[str], recorded: dt.datetime | None) -> tuple[dt.datetime, dt.datetime]:
-    """Return from when a prohibition holds, and when it was said.
+def _moments(
+    given: list[str], recorded: dt.datetime | None
+) -> list[tuple[dt.datetime, dt.datetime]]:
+    """Return from when a prohibition holds, and when it was said; nothing where no time is told.
 
-    It holds from the earlier of event and record time on. It was said when it was recorded; where
-    the two clocks are a day or more apart one of them is broken, and it is the later one that no
-    grant of before may outlast. Where neither is any use it holds for all time.
+    It holds from the earlier of event and record time on, and was said when it was recorded. An
+    event time a day or more after the record's means that one clock is broken, and nobody knows
+    which. So the prohibition is said at both: a grant opens that was recorded after the first, and
+    at the second the gate closes once more, to all grants of before.
     """
     usable = recorded is not None and FIRST <= recorded < END
     known = [*filter(None, map(_parse_moment, given)), *([recorded] if recorded and usable else [])]
     if not known:
-        return _NEVER, END
+        return []
     first, last = min(known), max(known)
-    return first, recorded if recorded and usable and last - first < _ZONES else last
+    said = recorded if recorded and usable else last if last - first < _ZONES else first
+    return [(first, said)] + ([(last, last)] if last - said >= _ZONES else [])
 
 
 def _parse_moment(text: str) -> dt.datetime | None:
@@ -296,7 +312,6 @@ def _parse_moment(text: str) -> dt.datetime | None:
     return found if FIRST <= found < END else None
 
 
-_UNSEEN: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2800]+")
 _AROUND: Final = r"[\s\p{Z}\p{Pi}\p{Pf}\"'`´′″‵‶‚„＂＇]+"
 _EDGES: Final = regex.compile(rf"^{_AROUND}|{_AROUND}$")
 _LONGEST_SUBJECT: Final = 512
@@ -308,9 +323,9 @@ def fold(subject: str) -> str:
 
     What cannot be seen is taken out; a subject of nothing else stays as it is.
     """
-    bare = _EDGES.sub("", _UNSEEN.sub("", subject.strip()[:_LONGEST_SUBJECT]))
+    bare = _EDGES.sub("", UNSEEN.sub("", subject.strip()[:_LONGEST_SUBJECT]))
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", bare).casefold())
-    return _EDGES.sub("", _UNSEEN.sub("", folded)) or subject[:_LONGEST_SUBJECT]
+    return _EDGES.sub("", UNSEEN.sub("", folded)) or subject[:_LONGEST_SUBJECT]
 
 
 def _letters(name: str) -> str:

@@ -6,15 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import AffectstreamError, RefusalCode
 from schemas.modalities import MODALITIES
 from schemas.strict import Frozen, PlacedError, explain_invalid, read_yaml, suggest
 from transforms.deciding.scenarios import explain_scenario_name, read_scenarios
-from transforms.decoding.aliases import aliases, known_name
+from transforms.decoding.aliases import aliases, is_region_code, known_name
 from transforms.gating.classes import classes_of, protected_classes
 from transforms.gating.coverage import check_order
+from transforms.gating.legible import is_legible
 from transforms.gating.rules import (
     CONTEXT_KIND,
     DIMENSIONS,
@@ -25,7 +26,7 @@ from transforms.gating.rules import (
     Rule,
 )
 
-_COUNTRY: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")  # as in ISO 3166
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")  # as in ISO 3166-1
 _ATTRIBUTE: Final = {
     "purposes": "purpose",
     "regions": "region",
@@ -70,6 +71,14 @@ class Policy(Frozen):
     judged_as: Mapping[str, str] = Field(default_factory=dict)
     evidence: Mapping[str, Evidence] = Field(default_factory=dict)
 
+    @field_validator("version")
+    @classmethod
+    def _refusals_name_a_version(cls, given: str) -> str:
+        if not is_legible(given):
+            message = "version is empty, and each refusal names it: write one, such as gate-2026-12"
+            raise ValueError(message)
+        return given
+
     @model_validator(mode="after")
     def _lists_are_what_events_can_have(self) -> "Policy":
         """A name that no event has once it was read would have no effect, and look as if it had."""
@@ -88,7 +97,8 @@ class Policy(Frozen):
                     raise PlacedError(message, dimension)
         regions = set(aliases("region").values())
         for unknown in sorted(self.regions - regions):
-            if not _COUNTRY.fullmatch(unknown):
+            part = unknown == unknown.upper() and is_region_code(unknown)
+            if not part and not _COUNTRY.fullmatch(unknown):
                 message = (
                     f"regions lists {unknown!r}, which is neither of aliases.yaml nor an ISO 3166 "
                     f"code such as JP: {suggest(unknown, regions)}"

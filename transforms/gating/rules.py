@@ -11,12 +11,17 @@ from schemas.errors import RefusalCode
 from schemas.events import CONTEXT, TOPICS
 from schemas.modalities import MODALITIES
 from schemas.strict import Frozen, PlacedError
+from transforms.gating.legible import is_legible
 
 DIMENSIONS: Final = ("purposes", "regions", "scenarios", "age_bands", "modalities")
 CONTEXT_KIND: Final = TOPICS[CONTEXT]
 
 NEEDS: Final[Mapping[str, int]] = {"guardian": 1, "release": 2, "separate": 4}
 """What may be asked of a grant → its bit; ``gate.yaml`` says what each means."""
+
+
+_END_YEAR: Final = 2100
+"""Nobody sets a law, or a clock, later than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,9 @@ class Conditions(Frozen):
                 f"{empty} is empty and matches nothing: leave it out to match all, or list some"
             )
             raise PlacedError(message, empty)
+        if not is_legible(self.article):
+            message = "article is empty, and each refusal names it: write which law asks for this"
+            raise PlacedError(message, "article")
         _check_days(self.since, self.until)
         return self
 
@@ -158,4 +166,7 @@ def is_biometric(modality: str) -> bool:
 def _check_days(since: dt.date, until: dt.date) -> None:
     if since > until:
         message = f"since {since} is after until {until}: swap or correct them"
+        raise PlacedError(message, "since")
+    if since.year >= _END_YEAR:
+        message = f"no event is of the year {since.year}, so that this never holds: correct since"
         raise PlacedError(message, "since")

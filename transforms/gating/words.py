@@ -1,26 +1,30 @@
 """What the consent ledger's rows say, by person: found again without going through all of them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.events import BEHIND_S
+from schemas.events import AHEAD_S, BEHIND_US
 from transforms.gating.governance import ANY
 from transforms.gating.rules import NEEDS
 
-_BEHIND_US: Final = int(BEHIND_S * 1e6)
+_AHEAD_US: Final = int(AHEAD_S * 1e6)
 _BULK: Final = 5_000
 """Rows from which on they are sorted by person and stay in Arrow: 0.1 µs a row instead of 0.8, and
 as much again for those who are asked for."""
-_COLUMNS: Final = ("since", "granted", "recorded", "person_ref", "purpose", "modality", "meets")
+_COLUMNS: Final = ("since", "granted", "recorded", "person_ref", "purpose", "modality", "meets",
+            "suspends")  # fmt: skip
 
 
 class Word(NamedTuple):
-    """One ledger row; ``since`` and ``recorded`` are times in µs, ``meets`` are bits of NEEDS."""
+    """One ledger row; ``since`` and ``recorded`` are times in µs, ``meets`` are bits of NEEDS.
+
+    ``suspends`` marks a prohibition that closes the gate, and that nobody need have signed.
+    """
 
     since: int
     granted: bool
@@ -29,6 +33,12 @@ class Word(NamedTuple):
     purpose: str
     modality: str
     meets: int
+    suspends: bool = False
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Who and what it is about."""
+        return self.person, self.purpose, self.modality
 
 
 class Words:
@@ -91,7 +101,7 @@ def _read(rows: pa.RecordBatch) -> pa.RecordBatch:
     granted = pc.equal(rows["action"], "granted")
     guardian = pc.fill_null(pc.equal(rows["given_by"], "guardian"), False)
     since, recorded = (rows[name].cast(pa.int64()) for name in ("event_time", "recorded_at"))
-    backdated = pc.and_(granted, pc.greater(pc.subtract(recorded, since), _BEHIND_US))
+    backdated = pc.and_(granted, pc.greater(pc.subtract(recorded, since), BEHIND_US))
     named = pc.and_(pc.not_equal(rows["purpose"], ANY), pc.not_equal(rows["modality"], ANY))
     noticed = pc.not_equal(pc.utf8_trim_whitespace(rows["notice_id"]), "")
     met = {"guardian": guardian, "release": pc.fill_null(noticed, False), "separate": named}
@@ -105,14 +115,36 @@ def _read(rows: pa.RecordBatch) -> pa.RecordBatch:
         "recorded": recorded,
         **{name: rows[name] for name in ("person_ref", "purpose", "modality")},
         "meets": pa.array(meets),
+        "suspends": pc.equal(rows["action"], "suspended"),
     }
-    childs_own = pc.and_(pc.and_(granted, pc.invert(guardian)), is_child(rows))
+    childs_own = pc.and_(granted, are_a_childs_own(rows))
     return pa.record_batch(columns).filter(pc.invert(childs_own))
 
 
-def is_child(rows: pa.RecordBatch) -> pa.Array:
-    """Return which rows are told of somebody whose consent is a guardian's to give."""
-    return pc.fill_null(pc.equal(rows["age_band"], "child"), False)
+def are_a_childs_own(rows: pa.RecordBatch) -> pa.Array:
+    """Return which consents come from a child itself: to give one is its guardian's."""
+    guardian = pc.fill_null(pc.equal(rows["given_by"], "guardian"), False)
+    child = pc.fill_null(pc.equal(rows["age_band"], "child"), False)
+    return pc.and_(child, pc.invert(guardian))
+
+
+def without_repeats(words: Sequence[Word]) -> list[Word]:
+    """Return words without the suspensions by signed prohibitions that were sent again.
+
+    A signed prohibition suspends, too, from its signed time on or from its record on where that is
+    up to 60 s earlier. Of several such suspensions the first that was recorded counts: to send the
+    record again does not close the gate to a grant that came between.
+    """
+    signed = {(word.names, word.since) for word in words if not (word.granted or word.suspends)}
+    suspending: defaultdict[tuple[str, str, str], list[Word]] = defaultdict(list)
+    for word in words:
+        if word.suspends:
+            suspending[word.names].append(word)
+    repeated: set[Word] = set()
+    for names, since in signed:
+        beside = [word for word in suspending[names] if since - _AHEAD_US <= word.since <= since]
+        repeated.update(sorted(beside, key=lambda word: word.recorded)[1:])
+    return [word for word in words if word not in repeated]
 
 
 def _words(columns: pa.RecordBatch) -> Iterator[tuple[str | None, Word]]:

@@ -6,15 +6,17 @@ find neither consents nor the rows of who is to be erased.
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from schemas.errors import AffectstreamError
-from schemas.keys import Keys, fingerprint
+from schemas.keys import Keys, comes_after, fingerprint
 from schemas.table import Root
 from schemas.tables import TABLES
+from transforms.decoding.aliases import known_name
 from transforms.landing.repair import unwritable_error
 from transforms.landing.retry import retry_commit
 
@@ -46,12 +48,21 @@ class _Noted(NamedTuple):
 def check_made_under(root: Root, keys: Keys) -> None:
     """Check that these keys are those of the tables under ``root``, or some more.
 
+    And that each region with keys is one that events have once their spelling was read.
+
     Periods may have been added after the last, or shredded by the command that does so. Tables
     without a row, and those of which nothing was noted yet, go with any keys.
 
     Raises:
-        AffectstreamError: a key is missing or another.
+        AffectstreamError: a key is missing or another, or no event has a region of them.
     """
+    for region in keys.regions:
+        if (read_as := known_name("region", region)) not in (None, region):
+            message = (
+                f"the keys have a region {region}, whose events are read as {read_as}: name that "
+                "one"
+            )
+            raise AffectstreamError(message)
     try:
         place = f"{root}/{_NOTED_AT}"
         if DeltaTable.is_deltatable(place):
@@ -115,8 +126,9 @@ def _differences(before: _Noted, keys: Keys) -> Iterator[str]:
     shredded = {(each.since.isoformat(), each.region, each.check) for each in keys.shredded}
     for since, region, _ in sorted(before.periods - now.periods - shredded, key=str):
         yield f"that since {since}{_of(region)} is missing or another"
+    begins = [(datetime.fromisoformat(since), region) for since, region, _ in before.periods]
     for since, region, _ in sorted(now.periods - before.periods, key=str):
-        if any(other > since for other, where, _ in before.periods if where == region):
+        if not comes_after(datetime.fromisoformat(since), region, begins):
             yield f"that since {since}{_of(region)} was put between others"
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from schemas.events import CONTEXT_FIELDS
 from schemas.stages import kind_of
+from transforms.gating.legible import are_legible
 from transforms.pseudonymising.codes import are_plain_codes, names_any
 
 Keyed = Callable[[str, pa.Array], pa.Array]
@@ -43,8 +44,7 @@ class FreeFields:
         columns = {"scene_id": pc.coalesce(shown, _name("scene", scene, keyed))}
         if kind == "consent":
             notice = events["notice_id"]
-            blank = pc.equal(pc.utf8_trim_whitespace(notice), "")  # that names no notice
-            notice = pc.if_else(blank, None, notice)
+            notice = pc.if_else(are_legible(notice), notice, None)
             shown = self._are_plain(notice, subject)
             columns["notice_id"] = pc.coalesce(shown, _name("notice", notice, keyed))
         if kind == "context":

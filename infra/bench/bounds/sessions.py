@@ -22,7 +22,7 @@ from pipelines.run.replay import replay
 from schemas.keys import write_keys
 from tests.support.live_runs import CONSTANT, table
 from tests.support.records import raw, record
-from transforms.limit import Limits
+from transforms.gating.limits import Limits
 
 _GRANT: Final = {"granted": True, "purposes": ["avatar_mirroring"], "modalities": ["text"]}
 _TIME: Final = "2026-09-01T10:00:01Z"

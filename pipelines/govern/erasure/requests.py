@@ -1,6 +1,6 @@
 """Erasure requests as they were recorded: in the topic ``governance.erasure``, or in a log."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 
 import pyarrow as pa
@@ -35,7 +35,7 @@ def open_requests(config: Config, keys: Keys) -> list[Request]:
     for raw in governance_records(config, [TOPIC_OF[_KIND]]):
         for tag, events in decode_batch(raw, ids, signers):
             if tag == MAIN and events.num_rows and kind_of(events) == _KIND:
-                for subject, time in _named(events):
+                for subject, time in _named(events).items():
                     asked[subject] = max(time, asked.get(subject, time))
     pseudonyms = Pseudonyms(keys)
     done = Tombstones.of(keys.tombstone, _completed(config))
@@ -50,10 +50,23 @@ def open_requests(config: Config, keys: Keys) -> list[Request]:
     return requests
 
 
-def _named(events: pa.RecordBatch) -> Iterable[tuple[str, datetime]]:
-    recorded = pc.coalesce(events["recorded_at"], events["event_time"])
-    pairs = zip(events["subject"].to_pylist(), recorded.to_pylist(), strict=True)
-    return ((subject, time) for subject, time in pairs if subject)
+def _named(events: pa.RecordBatch) -> dict[str, datetime]:
+    """Return when each subject asked last.
+
+    A request that is dated after its record is two rows, and counts as of the record.
+    """
+    recorded = pc.coalesce(events["recorded_at"], events["event_time"]).to_pylist()
+    places = zip(
+        *(events[name].to_pylist() for name in ("topic", "partition", "offset")), strict=True
+    )
+    said: dict[tuple[object, ...], datetime] = {}
+    for subject, place, time in zip(events["subject"].to_pylist(), places, recorded, strict=True):
+        if subject:
+            said[subject, place] = min(time, said.get((subject, place), time))
+    asked: dict[str, datetime] = {}
+    for (subject, _), time in said.items():
+        asked[str(subject)] = max(time, asked.get(str(subject), time))
+    return asked
 
 
 def _completed(config: Config) -> Iterator[pa.RecordBatch]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import getpass
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +19,7 @@ from rich.console import Console
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
-from pipelines.access.audit import AuditLog, Entry
+from pipelines.access.audit import AuditLog, Entry, user_name
 from pipelines.access.audit_writer import AuditWriter
 from pipelines.access.roles import Grant, read_roles
 from pipelines.config import Config
@@ -83,7 +82,7 @@ class Service:
         self.roles = read_roles(config.access.roles)
         self.landed = LandedRows(config.tables, self.now)
         self.exporter = Exporter(API)
-        self.audit = AuditWriter(AuditLog(config.access.audit, config.access.audit_days))
+        self.audit = AuditWriter(_audit_log(config))
         self._threads = ThreadPoolExecutor(_THREADS, "tables")
         self._waiting = 0
         self._ready_at = float("-inf")
@@ -344,6 +343,10 @@ def guarded(config: Config, service: Service) -> Guard:
     return Guard(build_app(service), tokens, limit, service.exporter, service.audit)
 
 
+def _audit_log(config: Config) -> AuditLog:
+    return AuditLog(config.access.audit_folder(config.tables), config.access.audit_days)
+
+
 def serve(config: Config, console: Console) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
 
@@ -353,8 +356,8 @@ def serve(config: Config, console: Console) -> None:
     """
     _check_places(config)
     host, port = config.api.host, config.api.port
-    started = Entry(datetime.now(UTC), getpass.getuser(), "", "api", "started")
-    AuditLog(config.access.audit, config.access.audit_days).append([started])
+    started = Entry(datetime.now(UTC), user_name(), "", "api", "started")
+    _audit_log(config).append([started])
     if not read_tokens(config.api.tokens):
         console.print(f"{config.api.tokens} holds no token yet: make one with tokens add")
     try:

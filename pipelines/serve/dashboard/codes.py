@@ -42,6 +42,7 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "specversion_unknown": "specversion 不是 1.0。",
         "dataschema_unknown": "dataschema 指明的主版本不是 1。",
         "late": "事件到达时，其窗口与允许的迟到时间均已过去。",
+        "too_many_events": "该主体在同一窗口内的事件超过上限；超出部分未被识别。",
         "bad_json": "负载不是单个 JSON 对象，或授权中的成员重复。",
         "wrong_type": "负载中某字段的类型与 JSON Schema 不符。",
         "unknown_shapes": "weights 中没有任何名称属于可读取的面部形状词表。",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from pipelines.access.audit import AuditLog, Entry
+from pipelines.access.audit import AuditLog, Entry, user_name
 from pipelines.access.audit_writer import AuditWriter
 from pipelines.access.roles import Role, read_roles
 from pipelines.access.settings import Access
@@ -42,29 +42,33 @@ def open_reader(root: str, access: str) -> Reader:
 
 
 @st.cache_resource
-def open_audit(access: str) -> AuditWriter:
+def open_audit(root: str, access: str) -> AuditWriter:
     """Return the one writer of the audit log."""
     settings = Access.model_validate_json(access)
-    return AuditWriter(AuditLog(settings.audit, settings.audit_days))
+    return AuditWriter(AuditLog(settings.audit_folder(root), settings.audit_days))
 
 
 def show_page(root: str, metrics_url: str, reviewer: str, access: str) -> None:
     """Show the page to one viewer; ``access`` is JSON of the settings of who may read what."""
     st.set_page_config(page_title="affectstream", layout="wide")
     settings = Access.model_validate_json(access)
-    role, audit = _role(settings), open_audit(access)
+    role, audit = _role(settings), open_audit(root, access)
 
     def note(what: str, *subjects: str) -> None:
         """Log what is looked at, once for each viewer until they look at something else."""
         if st.session_state.get("noted") != (what, subjects):
             st.session_state["noted"] = (what, subjects)
             name = settings.page_role or ""
-            audit.add(Entry(datetime.now(UTC), reviewer, name, "page", what, subjects))
+            audit.add(
+                Entry(
+                    datetime.now(UTC), f"{reviewer} ({user_name()})", name, "page", what, subjects
+                )
+            )
 
     speaker = Speaker(_choose_language())
     page = Page(open_reader(root, access), speaker, metrics_url, reviewer, note)
     if not audit.ready:
-        st.warning(page.say("audit_away", folder=str(settings.audit)))
+        st.warning(page.say("audit_away", folder=str(settings.audit_folder(root))))
         return
     names = [name for name in VIEWS if role is None or name in role.page]
     views = [

@@ -1,6 +1,7 @@
 """The audit log: each line is sealed to the one before, and nothing is lost, torn or hidden."""
 
 import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -130,6 +131,16 @@ def test_a_log_that_was_cut_or_made_anew_is_noticed_by_a_head_that_was_noted(fol
     log(folder, *"abxdef")
     assert verify(folder).problems == []
     assert verify(folder, head.hash).problems
+
+
+@pytest.mark.parametrize("body", [b'{"n":1,"via":"x"}', b"[1]", b'{"n":"1","before":"0"}', b"1"])
+def test_a_line_that_was_sealed_and_is_no_entry_is_said(folder: Path, body: bytes) -> None:
+    log(folder, "a")
+    (file,) = log_files(folder)
+    seal = b',"hash":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+    file.write_bytes(file.read_bytes() + body[:-1] + seal)
+    assert "the line" in verify(folder).problems[0]
+    assert len(list(read_entries(folder))) == 1
 
 
 def test_the_command_prints_the_head_and_fails_where_something_is_wrong(folder: Path) -> None:

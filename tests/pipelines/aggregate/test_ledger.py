@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.aggregate.answer import aggregate
-from pipelines.aggregate.ledger import Asked, ledger_path, open_ledger
+from pipelines.aggregate.ledger import Asked, open_ledger
 from pipelines.aggregate.settings import Aggregates
 from schemas.errors import AffectstreamError
 from tests.pipelines.aggregate.world import land, people, question, rows_of
@@ -175,7 +175,7 @@ def test_a_ledger_that_cannot_be_used_answers_nothing(root: Path, tmp_path: Path
         with pytest.raises(AffectstreamError, match="and nothing is answered without it"):
             aggregate(root, question(), Aggregates(ledger=ledger), WHO)
     with pytest.raises(AffectstreamError, match=r"name a file as `aggregates\.ledger`"):
-        ledger_path("s3://bucket/tables", Aggregates())
+        Aggregates().ledger_file("s3://bucket/tables")
 
 
 def test_only_its_owner_may_read_the_ledger(root: Path) -> None:

@@ -1,15 +1,20 @@
 """Rotation and shredding of a key file, beside tables that stand."""
 
 import datetime as dt
+import fcntl
 import hashlib
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pipelines.govern import key_file
 from pipelines.govern.key_file import rotate, shred
 from schemas.errors import AffectstreamError
 from schemas.keys import Keys, read_keys, write_keys
@@ -98,12 +103,16 @@ def test_an_old_file_says_after_a_rotation_what_it_meant_before(tmp_path: Path) 
     before = read_keys(path)
     rotate(path, None)
     assert {"persons", "tombstone"} < yaml.safe_load(path.read_text()).keys()
-    earlier = yaml.safe_load(path.read_text())
-    earlier["periods"].append({"since": "1990-01-01T00:00:00Z", "key": OLD.key.hex()})
-    path.write_text(yaml.safe_dump(earlier))
     after = read_keys(path)
     assert (after.person, after.tombstone) == (before.person, before.tombstone)
     assert Pseudonyms(after).person("alice") == Pseudonyms(before).person("alice")
+    earlier = yaml.safe_load(path.read_text())
+    earlier["periods"].append({"since": "1990-01-01T00:00:00Z", "key": OLD.key.hex()})
+    path.write_text(yaml.safe_dump(earlier))
+    with pytest.raises(
+        AffectstreamError, match=r"one key in the period since 2026-03-01.*`persons`"
+    ):
+        read_keys(path)  # the key of persons is that of the first period alone
 
 
 def _rotate(path: Path, days: int) -> None:
@@ -133,6 +142,49 @@ def test_a_rotation_that_fails_leaves_the_file(path: Path, monkeypatch: pytest.M
         rotate(path, None)
     assert path.read_text() == text
     assert [each.name for each in path.parent.iterdir()] == ["keys.yaml"]
+
+
+_KILLED = """
+import datetime, os, pathlib, signal, sys
+from pipelines.govern.key_file import rotate
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+rotate(pathlib.Path(sys.argv[1]), None, datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC))
+"""
+
+
+def test_what_a_killed_rotation_leaves_is_removed_by_the_next_command(rotated: Path) -> None:
+    old = SPRING.key.hex()
+    command = [sys.executable, "-c", _KILLED, str(rotated)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    left = {file.name for file in rotated.parent.iterdir() if old in file.read_text()}
+    assert left == {rotated.name, f".{rotated.name}.new"}
+    shred(rotated, None, SUMMER_BEGAN, lose_links=True)
+    assert [file.name for file in rotated.parent.iterdir()] == [rotated.name]
+    assert old not in rotated.read_text()
+
+
+def test_a_copy_that_still_has_a_shredded_key_is_named(rotated: Path) -> None:
+    copy = rotated.with_name(f".{rotated.name}.swp")
+    copy.write_text(rotated.read_text().upper())
+    with pytest.raises(AffectstreamError, match=r"keys are removed from .*, and .*\.swp still has"):
+        shred(rotated, None, SUMMER_BEGAN, lose_links=True)
+    assert SPRING.key.hex() not in rotated.read_text()
+    assert copy.exists(), "it is not ours to remove"
+
+
+def test_only_who_may_read_the_file_can_hold_up_its_changes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    rotate(path, None)
+    os.close(folder)
+    monkeypatch.setattr(key_file, "_PATIENCE_S", 0.2)
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(AffectstreamError, match=r"another command has been changing .* 0 s"):
+            rotate(path, None, now() + 30 * DAY)
+    rotate(path, None, now() + 30 * DAY)
 
 
 def test_a_link_to_the_file_stays_one(path: Path, tmp_path: Path) -> None:

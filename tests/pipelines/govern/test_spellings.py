@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.config import Config
 from pipelines.govern.erasure.erase import How, Request, erase, erase_withdrawn
+from pipelines.govern.erasure.requests import open_requests
 from pipelines.govern.erasure.spellings import other_spellings
 from pipelines.run.replay import replay
 from schemas.errors import AffectstreamError
@@ -163,3 +164,18 @@ def test_a_replay_beside_it_is_waited_for(config: Config) -> None:
     assert rows_of(config, "Alice") == {}
     replay(config, QUIET)
     assert rows_of(config, "Alice") == {}
+
+
+def test_a_request_dated_in_the_future_is_done_with_once(tmp_path: Path, keys: Path) -> None:
+    """Its clock was wrong: who consented anew since its record is erased up to the record alone."""
+    asked = record("erasure", 20, {}, subject="eve", time="2090-01-01T00:00:00Z")
+    config = replayed(
+        tmp_path, "log", keys, record("consent", 0, GRANT, subject="eve"), *says("eve", "US", 1),
+        asked, record("consent", 30, GRANT, subject="eve", id="anew"), *says("eve", "US", 61),
+    )  # fmt: skip
+    secret = read_keys(config.keys)
+    (request,) = open_requests(config, secret)
+    assert request.until == START + dt.timedelta(seconds=20)
+    erase(config, secret, [request], QUIET, SOON)
+    assert rows_of(config, "eve")["observations"] == 3
+    assert open_requests(config, secret) == []

@@ -157,7 +157,7 @@ def _break_card(folder: Path) -> str:
     return "model card"
 
 
-ALLOWED = {"reason": "its groups do not matter here", "by": "a test", "until": "9000-01-01"}
+ALLOWED = {"reason": "its groups do not matter here", "by": "a test", "until": "2099-01-01"}
 
 
 @pytest.mark.parametrize("harm", [_break_weights, _lose_weights, _break_shape, _break_card])
@@ -295,6 +295,11 @@ def test_what_a_server_and_a_feed_need_is_opened(check: Check, tmp_path: Path) -
     tokens.unlink()
     os.mkfifo(tokens, 0o600)
     one(check(**named), f"{tokens} is not a file of tokens")
+
+
+def test_embeddings_are_for_purposes_that_the_policy_has(check: Check) -> None:
+    assert check(landing={"embeddings_for": ["research"]}) == []
+    one(check(landing={"embeddings_for": ["reserch"]}), "embeddings_for", "did you mean `research`")
 
 
 def test_a_store_that_does_not_answer_is_a_problem(

@@ -10,9 +10,11 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines.access.audit import AuditLog, Entry, log_files
+from pipelines.aggregate.ledger import Asked, open_ledger
+from pipelines.aggregate.settings import Aggregates
 from pipelines.cli.main import app
 from pipelines.config import Config, load_config
-from pipelines.show.governance import LEAST, Section, governance, write_governance
+from pipelines.show.governance import LEAST, Section, _budget, governance, write_governance
 from schemas.errors import AffectstreamError
 from tests.support.served import BEGIN, land, subject
 from transforms.landing.prepare import prepare_tables
@@ -92,6 +94,44 @@ def test_the_dates_that_come_are_those_of_the_policy(config: Config, tmp_path: P
     found = sections(config.model_copy(update={"policy": path}))["Policy"]
     assert [row[0] for row in found.rows[:3]] == ["to come", "over", "in force"]
     assert "Next changes: 2027-12-02." in found.notes[0]
+
+
+def test_evidence_on_record_is_named_with_what_it_lifts(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "evidence.yaml"
+    path.write_text("evidence: {medical_reason: {reference: study 7, since: 2026-01-01}}\n")
+    found = sections(config.model_copy(update={"evidence": path}))["Policy"]
+    assert any("On record as medical_reason, from 2026-01-01" in note for note in found.notes)
+    lifted = [row[2] for row in found.rows if row[0] == "lifted by evidence"]
+    assert lifted == ["EU AI Act Art. 5(1)(f), medical reasons"]
+    assert not any(row[0].startswith("lifted") for row in sections(config)["Policy"].rows)
+
+
+def test_the_budget_is_that_of_the_ledger_that_is_asked(config: Config, tmp_path: Path) -> None:
+    (before,) = sections(config)["Privacy budget"].notes
+    assert "No aggregate has been asked for" in before
+    elsewhere = Aggregates(ledger=tmp_path / "elsewhere.sqlite", audiences=("a", "b"))
+    with open_ledger(config.tables, elsewhere, "a") as ledger:
+        ledger.debit(Asked("t", 1, "q"), 0.01, 1e-9)
+    told = sections(config.model_copy(update={"aggregates": elsewhere}))["Privacy budget"].notes
+    assert "elsewhere.sqlite" in told[0]
+    asked = [re.search(r"for (\w+) .* so far: (\d+)", note) for note in told[1:]]
+    assert [each.groups() for each in asked if each] == [("a", "1"), ("b", "0")]
+    remote = config.model_copy(update={"tables": "s3://bucket/tables"})
+    assert "no budget can be kept" in _budget(remote).notes[0]
+
+
+def test_what_a_policy_leaves_out_is_said(config: Config, tmp_path: Path) -> None:
+    assert not any("Decide" in note for note in sections(config)["Policy"].notes)
+    policy = yaml.safe_load(config.policy.read_text()) | {"consent": []}
+    policy["rules"] = [r for r in policy["rules"] if "Art. 5(1)(f)" not in r["article"]]
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump(policy))
+    told = [n for n in sections(config.model_copy(update={"policy": path}))["Policy"].notes
+            if n.startswith("Decide on this: the policy allows")]  # fmt: skip
+    assert [re.findall(r"against ([^:]*)", note) for note in told] == [
+        ["EU AI Act Art. 5(1)(f)"], ["the law of each region that the shipped table lists"],
+        ["BIPA 740 ILCS 14/15(b)"], ["PIPL Art. 29"],
+    ]  # fmt: skip
 
 
 def test_no_number_of_a_few_people_is_shown(config: Config) -> None:

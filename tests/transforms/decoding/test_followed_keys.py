@@ -55,6 +55,8 @@ def test_a_period_that_is_added_counts_without_a_restart(path: Path) -> None:
         lambda fresh: write_key_file(fresh, period("2026-02-01T00:00:00Z", "first")),
         lambda fresh: write_key_file(fresh, FIRST, persons=SECOND.key.hex()),
         lambda fresh: write_key_file(fresh, FIRST, tombstone=SECOND.key.hex()),
+        lambda fresh: write_key_file(fresh, FIRST, period("2025-01-01T00:00:00Z", "before")),
+        lambda fresh: write_key_file(fresh, FIRST, period("2026-01-01T00:00:00Z", "us", "US")),
         lambda fresh: fresh.write_text("periods: ["),
         lambda fresh: write_key_file(fresh, FIRST, SECOND).chmod(0o644),
     ],

@@ -32,6 +32,12 @@ def policy() -> Policy:
         "school", "Pre-School", "classroom", "Class Room 7", "class_room", "MathExam", "exam2",
         "课堂", "四年级课堂", "課堂", "Klassenzimmer", "UNTERRICHT", "training_course", "teaching",
         "classroom-quiz", "sch\u200bool", "ｓｃｈｏｏｌ", "exam-proctoring", "학교", "école-3",
+        "mathlesson", "Mathelesson", "MathEXAM", "e\u00adxam", "sch00l", "s.c.h.o.o.l", "schооl",
+        "大学", "學生", "小学", "中学", "高中", "幼儿园", "补习班", "課程", "学習塾", "スクール",
+        "유치원", "Grundschule", "Berufsschule", "Schulhof", "Hörsaal", "Hoersaal", "Vorlesung",
+        "Prüfungen", "Pruefung-2", "Studenten", "Abitur", "colegio", "universidad", "clase",
+        "escuelas", "guarderia", "universités", "lycée", "escola", "scuole", "università",
+        "szkoła", "škola", "koulu", "πανεπιστήμιο", "школа-5", "schoolofmagic", "magic-academy",
     ],
 )  # fmt: skip
 def test_a_name_reads_as_education(name: str) -> None:
@@ -41,8 +47,15 @@ def test_a_name_reads_as_education(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "office", "main_office", "Arbeitsplatz", "Büro-3", "职场", "工作", "meeting", "TeamMeeting",
-        "interview", "job-interview", "WORK_PLACE", "coworking-space", "employee-mood", "会议室",
+        "office", "main_office", "Arbeitsplatz", "Büro-3", "职场", "工作", "meeting",
+        "TeamMeeting", "interview", "job-interview", "WORK_PLACE", "coworking-space",
+        "employee-mood", "会议室", "VROffice", "XRMeeting", "HRInterview", "homeoffice",
+        "jobinterview", "officeparty", "nightjob", "wo\u200brk", "w\u00adork", "off\u2060ice",
+        "o.f.f.i.c.e", "o-f-f-i-c-e", "W0rk", "0ff1ce", "wórk", "Wоrk", "𝐨𝐟𝐟𝐢𝐜𝐞", "office\tparty",
+        "公司", "企業", "工厂", "车间", "会社", "オフィス", "회사", "Büros", "Buero",
+        "Großraumbüro", "Arbeitsplätze", "Firma", "Vorstellungsgespräch", "Werkstatt", "empresa",
+        "entrevista", "fabrica", "entreprise", "escritório", "ufficio", "kantoor", "офис",
+        "workshop", "toy-factory", "call-center", "staff-room", "reunion",
     ],
 )  # fmt: skip
 def test_a_name_reads_as_work(name: str) -> None:
@@ -55,7 +68,9 @@ def test_a_name_reads_as_work(name: str) -> None:
         None, "", "arena-7", "rooftop-2", "example", "firework", "network-lobby", "officer-quest",
         "golf-course", "boss-class-3", "training-ground", "tutorial", "teamwork", "market", "1337",
         "artwork", "avatar_mirroring", "recommendation", "research", "safety", "medical",
-        "training",
+        "training", "framework", "classic", "class-warrior", "hex-amber", "clockwork", "patchwork",
+        "police-officer", "company-of-heroes", "level-5", "lvl-50", "studio-54", "tavern",
+        "raid-10", "karaoke", "chess-club", "hospital", "greeting", "jobless", "offline",
     ],
 )  # fmt: skip
 def test_a_name_of_a_game_reads_as_none(name: str | None) -> None:
@@ -73,7 +88,7 @@ def test_each_class_is_judged_as_what_the_policy_lists_and_spelt_in_scenarios(
     for label, each in protected_classes().items():
         assert each.scenario in policy.scenarios
         assert each.purpose is None or each.purpose in policy.purposes
-        assert all(classes_of(word) == {label} for word in (*each.words, *each.parts))
+        assert all(classes_of(word) == {label} for word in (*each.words, *each.ends, *each.parts))
     ambiguous = {"class", "course", "shift"}
     for spelling, scenario in aliases("scenario").items():
         if scenario in ("learning", "work") and spelling not in ambiguous:
@@ -140,6 +155,9 @@ def test_a_scenario_of_ones_own_that_is_listed_stays_in_its_class(policy: Policy
         ("{escape-room: game,\n  office-party: social}", 4, "reads as workplace: judge it as work"),
         ("{dating-sim: game}", 3, "reads as intimacy"),
         ("{school-office: work}", 3, "reads as education"),
+        ("{VROffice: game}", 3, "reads as workplace"),
+        ("{大学: game}", 3, "reads as education"),
+        ("{grundschule: game}", 3, "reads as education"),
     ],
 )
 def test_no_scenario_file_lowers_the_protection(

@@ -119,6 +119,37 @@ def test_a_late_correction_holds_from_its_record_and_a_late_warning_from_its_tim
     assert codes(warned, face(9), face(20)) == [None, MINOR]
 
 
+def test_a_grant_of_names_that_nobody_knows_tells_of_a_minor_too() -> None:
+    for names in ({"purposes": ["nonsense"]}, {"modalities": ["gaze"]}):
+        payload = {"granted": True} | ALL | names
+        told, adult = (
+            ledger_rows(pseudonymous(record("consent", 5, payload, ageband=band)), POLICY.purposes)
+            for band in ("child", "adult")
+        )
+        assert adult[0].num_rows == 0
+        (row,) = told[0].to_pylist()
+        assert (row["purpose"], row["modality"], row["age_band"]) == ("unlisted", "*", "child")
+        assert codes(Consents([said(0), told[0]]), face(1), face(6)) == [None, MINOR]
+        assert codes(Consents([told[0]]), text(6)) == ["consent_unknown"], "it opens nothing"
+
+
+def test_a_text_of_before_that_comes_late_lands_as_of_who_is_known_to_be_a_child() -> None:
+    gate = Gate(POLICY, Consents([said(0), said(3000, **GUARDIAN)]))
+
+    def band(at: int, recorded: int, **changes: Any) -> str | None:
+        row = text(at, **changes)
+        row["timestamp"] += dt.timedelta(seconds=recorded - at)
+        return dict(gate.batch(pseudonymous(row)))[MAIN]["age_band"][0].as_py()
+
+    assert band(20, 20) == "adult"
+    assert band(20, 4000) == "child"
+    assert band(20, 4000, ageband=None) == "child"
+    corrected = said(5000, given_by="guardian", ageband="adult")
+    gate = Gate(POLICY, Consents([said(0), said(3000, **GUARDIAN), corrected]))
+    assert band(4000, 6000) == "child", "the stricter of both times"
+    assert band(6000, 6000) == "adult"
+
+
 def test_unknown_and_strange_bands_of_events_are_not_raised() -> None:
     told = Consents([said(0), said(1, ageband="teen")])
     assert codes(told, face(5, ageband="senior"), text(6, ageband="unknown")) == [

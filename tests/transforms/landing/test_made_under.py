@@ -50,6 +50,11 @@ def gone(each: KeyPeriod) -> ShreddedPeriod:
             keys(FIRST, SECOND, EU, period("2026-05-01T00:00:00Z", "between")),
             "that since 2026-05-01T00:00:00+00:00 was put between others",
         ),
+        *(
+            (keys(FIRST, SECOND, EU, period(f"{day}T00:00:00Z", "of the US", "US")),
+             f"that since {day}T00:00:00+00:00 of region US was put between others")
+            for day in ("2000-01-01", "2026-01-01", "2026-09-01")
+        ),
         (keys(SECOND, EU, shredded=[gone(THIRD)]), "that since 2026-01-01T00:00:00+00:00 is"),
     ],
 )  # fmt: skip
@@ -82,6 +87,12 @@ def test_more_keys_and_shredded_ones_are_taken_and_noted_once(root: Path, given:
     lost = [each for each in given.periods if each != EU]
     with pytest.raises(AffectstreamError, match="of region EU is missing"):
         check_made_under(root, keys(*lost, shredded=given.shredded))
+
+
+def test_a_region_that_no_event_has_is_refused(root: Path) -> None:
+    german = period("2026-12-01T00:00:00Z", "of Germany", "DE")
+    with pytest.raises(AffectstreamError, match="a region DE, whose events are read as EU: name"):
+        check_made_under(root, keys(FIRST, SECOND, EU, german))
 
 
 def test_a_shredded_key_that_comes_back_is_refused(root: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from infra.processes import HOST, free_ports
-from pipelines.access.audit import read_entries
+from pipelines.access.audit import read_entries, user_name
 from pipelines.observe import catalogue
 from pipelines.observe.exporter import Exporter
 from pipelines.tables.query import query
@@ -371,4 +371,4 @@ def test_a_role_sees_its_views_alone_and_what_is_looked_at_is_logged(
         assert "joy" not in found.page.content()
         context.close()
     noted = [(e["who"], e["role"], e["what"]) for e in read_entries(tmp_path / "audit")]
-    assert noted == [(REVIEWER, "operator", "health")]
+    assert noted == [(f"{REVIEWER} ({user_name()})", "operator", "health")]
