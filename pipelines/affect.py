@@ -150,7 +150,12 @@ def _source(config: Config) -> beam.PTransform:
 
 
 def _decode(config: Config) -> DecodeEvents:
-    return DecodeEvents(keys=config.keys, signers=config.signatures.keys, units=config.motion.units)
+    return DecodeEvents(
+        keys=config.keys,
+        signers=config.signatures.keys,
+        units=config.motion.units,
+        behind_s=config.clocks.behind_s,
+    )
 
 
 def _decide(config: Config) -> DecideExpressions:

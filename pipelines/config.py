@@ -36,6 +36,7 @@ from schemas.settings import (
     expand_path,
 )
 from schemas.strict import fields_of, parse_yaml, read_text, suggest
+from transforms.decoding.messages.settings import Clocks
 from transforms.decoding.settings import Motion
 from transforms.gating.limits import Limits
 
@@ -170,6 +171,7 @@ class Config(Settings):
     retention: Retention = Retention()
     landing: Landing = Landing()
     limits: Limits = Limits()
+    clocks: Clocks = Clocks()
     motion: Motion = Motion()
 
     @field_validator("tables", mode="before")
@@ -217,6 +219,8 @@ class Config(Settings):
             left_out["limits"] = True
         if self.landing == Landing():
             left_out["landing"] = True
+        if self.clocks == Clocks():
+            left_out["clocks"] = True
         text = self.model_dump_json(exclude=left_out)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

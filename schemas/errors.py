@@ -115,6 +115,12 @@ class DeadLetterCode(Code):
         "Set the clock of the device that sends; to publish an old log beside a live job, use "
         "`affectstream publish --retime`.",
     )
+    CLOCK_BEHIND = (
+        "clock_behind",
+        "The event's time is further behind its record's than `clocks.behind_s` allows.",
+        "Set the clock of the device that sends; if it had queued the event, raise the setting or "
+        "leave it out.",
+    )
     KEY_SHREDDED = (
         "key_shredded",
         "The event is of a time whose key was removed by `affectstream keys shred`.",
@@ -134,6 +140,39 @@ class DeadLetterCode(Code):
         "wrong_type",
         "A field of the payload has another type than its JSON Schema says.",
         "Check the payload against the topic's schema in `schemas/json`.",
+    )
+    BATCHED_EVENTS = (
+        "batched_events",
+        "The record holds several events: a JSON array of CloudEvents. None of them is read, since "
+        "a record of Kafka is one event, by which it is found, repeated and erased.",
+        "Send each event as a record of its own; Kafka's client batches records itself.",
+    )
+    COMPRESSED_VALUE = (
+        "compressed_value",
+        "The value is compressed in a way that is not read (Zstandard, LZ4, Snappy, bzip2, xz, "
+        "ZIP), or its gzip is damaged or inflates to more than 64 KiB.",
+        "Send plain JSON, and let Kafka's client compress: `compression.type`.",
+    )
+    SCHEMA_REGISTRY_FORMAT = (
+        "schema_registry_format",
+        "The value begins with the id of a schema registry, and what follows is no JSON, but Avro "
+        "or Protobuf.",
+        "Use the registry's serialiser for JSON Schema, or send plain JSON.",
+    )
+    FORMAT_UNSUPPORTED = (
+        "format_unsupported",
+        "The event or its data are in another format than JSON, such as Avro, Protobuf or XML.",
+        "Send `application/cloudevents+json`, or binary mode with JSON as its data.",
+    )
+    SPECVERSION_UNKNOWN = (
+        "specversion_unknown",
+        "The event's `specversion` is not 1.0.",
+        "Send events of CloudEvents 1.0; SDKs let you choose the version.",
+    )
+    DATASCHEMA_UNKNOWN = (
+        "dataschema_unknown",
+        "The event's `dataschema` names another major version of its schema than 1.",
+        "Send the payload of version 1, as `schemas/json` has it, and its `dataschema` or none.",
     )
     UNKNOWN_SHAPES = (
         "unknown_shapes",

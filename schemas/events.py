@@ -237,6 +237,11 @@ context events included; CONTEXT_FIELDS are the last that the context told, and 
 """
 
 
+_ZONE = r"([Zz]|[+-]((0\d|1[0-7]):[0-5]\d|18:00))"
+RFC_3339: Final = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
+"""How event times are written that are read; the source in Java takes the same."""
+
+
 def _ms(year: int) -> int:
     return int(dt.datetime(year, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
 

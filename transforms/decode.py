@@ -33,6 +33,10 @@ from transforms.decoding.aliases import canonical
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.followed_keys import FollowedKeys
 from transforms.decoding.headers import read_headers
+from transforms.decoding.messages.delays import measure_delays, sieve_behind
+from transforms.decoding.messages.modes import Modes, read_modes
+from transforms.decoding.messages.times import find_ahead, of_set_clocks, read_times
+from transforms.decoding.messages.versions import find_other_schemas, find_other_specs
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
 from transforms.decoding.signatures import Signed, Signers, read_signers
 from transforms.gating.governance import sort_governance
@@ -52,6 +56,15 @@ _DETAIL: Mapping[Code | None, str] = {
     DeadLetterCode.KEY_SHREDDED: "the key of that time was removed: nobody can be referred to",
     DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
     DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
+    DeadLetterCode.BATCHED_EVENTS: "several events in one record: send each as its own",
+    DeadLetterCode.COMPRESSED_VALUE: "the value is compressed otherwise than by gzip, or its gzip "
+    "is damaged or inflates to more than 64 KiB",
+    DeadLetterCode.SCHEMA_REGISTRY_FORMAT: "after a schema registry's id comes no JSON, but Avro "
+    "or Protobuf",
+    DeadLetterCode.FORMAT_UNSUPPORTED: "the event or its data are Avro, Protobuf, XML or another "
+    "format that is not JSON",
+    DeadLetterCode.SPECVERSION_UNKNOWN: "specversion is not 1.0",
+    DeadLetterCode.DATASCHEMA_UNKNOWN: "dataschema names another major version than 1",
     DeadLetterCode.UNKNOWN_SHAPES: "no name among the weights is a shape of a known vocabulary",
     DeadLetterCode.UNKNOWN_UNIT: "the weights are not from 0 to 1, or all whole numbers, and "
     "`unit` says no unit that they fit: fraction, percent, byte or signed",
@@ -68,7 +81,8 @@ _NO_UNITS: Mapping[str, str] = MappingProxyType({})
 _DAY: Final = dt.timedelta(days=1)
 _RELEASED: Final = dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
 """A machine whose clock stands before this version still replays the logs that came with it."""
-_HEADERS = ("content-type", *map("ce_{}".format, ATTRIBUTES))
+_READ = (*ATTRIBUTES, "specversion")
+_HEADERS = ("content-type", *map("ce_{}".format, _READ))
 _ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)
 _FACTORS = {
     name: np.uint32(pow(31, each.checksum_power, 2**32))
@@ -76,8 +90,6 @@ _FACTORS = {
     if each.checksum_power is not None
 }
 """Attribute → its factor in the content checksum."""
-_ZONE = r"([Zz]|[+-]((0\d|1[0-7]):[0-5]\d|18:00))"
-_RFC3339 = r"^[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?" + _ZONE + "$"
 
 
 class DecodeEvents(beam.PTransform):
@@ -85,27 +97,33 @@ class DecodeEvents(beam.PTransform):
 
     ``keys`` is the key file: an event has its row id, which is keyed, from here on. ``signers`` is
     the file of the keys that governance records are signed with; without it nobody has to sign.
-    ``units`` is the unit of motion by source, where events do not say it.
+    ``units`` is the unit of motion by source, where events do not say it, and ``behind_s`` how many
+    seconds an event's time may lie behind its record's, 0 for any.
     """
 
     def __init__(
-        self, *, keys: Path, signers: Path | None = None, units: Mapping[str, str] = _NO_UNITS
-    ) -> None:
+        self, *, keys: Path, signers: Path | None = None, units: Mapping[str, str] = _NO_UNITS,
+        behind_s: float = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._keys, self._signers, self._units = keys, signers, dict(units)
+        self._keys, self._signers = keys, signers
+        self._units, self._behind_s = dict(units), behind_s
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        make = functools.partial(_load, self._keys, self._signers, self._units)
+        make = functools.partial(_load, self._keys, self._signers, self._units, self._behind_s)
         return run_stage(pcoll, Stage.DECODE, make)
 
 
 def _load(
-    keys: Path, signers: Path | None, units: Mapping[str, str]
+    keys: Path, signers: Path | None, units: Mapping[str, str], behind_s: float
 ) -> Callable[[pa.RecordBatch], Tagged]:
     ids, known = FollowedKeys(keys, EventIds), read_signers(signers) if signers else None
-    return lambda batch: without_future(
-        decode_batch(batch, ids.newest(), known, units), dt.datetime.now(dt.UTC)
-    )
+
+    def decode(batch: pa.RecordBatch) -> Tagged:
+        decoded = decode_batch(batch, ids.newest(), known, units)
+        return sieve_behind(without_future(decoded, dt.datetime.now(dt.UTC)), behind_s)
+
+    return decode
 
 
 class _Attributes(NamedTuple):
@@ -116,7 +134,7 @@ class _Attributes(NamedTuple):
 
     @property
     def attributes(self) -> Columns:
-        return {name: self.columns[f"ce_{name}"] for name in ATTRIBUTES}
+        return {name: self.columns[f"ce_{name}"] for name in _READ}
 
     def of(self, rows: np.ndarray) -> "_Attributes":
         """Return what those of the rows tell in which this mask is true."""
@@ -170,6 +188,7 @@ def _decode_governance(
     kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds, signers: Signers | None
 ) -> Tagged:
     """Read grants as strictly as all events, and whatever may be a prohibition as it is."""
+    raw = _with_values(raw, read_modes(kind, raw["value"], told.columns).values)
     signed, problems = None, np.full(raw.num_rows, None, object)
     if signers is not None:
         signed, problems = _check_signatures(kind, raw, told, signers)
@@ -216,7 +235,8 @@ def _check_signatures(
     """Return what each record's signature covers, None where none holds, and then why."""
     signed: list[Signed | None] = [None] * raw.num_rows
     problems = np.full(raw.num_rows, None, object)
-    for mode, structured in _modes(told):
+    modes = read_modes(kind, raw["value"], told.columns)
+    for mode, structured in _masks(modes):
         values, beside = raw["value"].filter(pa.array(mode)).fill_null(b""), told.of(mode)
         columns, data = beside.attributes, values.to_pylist()
         if structured:
@@ -242,11 +262,14 @@ def _said_as_signed(grants: pa.RecordBatch) -> pa.RecordBatch:
     return grants.set_column(place, grants.schema.field(place), said)
 
 
-def _modes(told: _Attributes) -> Iterator[tuple[np.ndarray, bool]]:
+def _with_values(raw: pa.RecordBatch, values: pa.Array) -> pa.RecordBatch:
+    place = raw.schema.get_field_index("value")
+    return raw.set_column(place, raw.schema.field(place), values)
+
+
+def _masks(modes: Modes) -> Iterator[tuple[np.ndarray, bool]]:
     """Yield a mask of the records in structured mode, and one of the others, but no empty one."""
-    form = pc.starts_with(told.columns["content-type"], "application/cloudevents")
-    structured = form.fill_null(False).to_numpy(zero_copy_only=False)
-    both = ((structured, True), (~structured, False))
+    both = ((modes.structured, True), (~modes.structured, False))
     yield from (found for found in both if found[0].any())
 
 
@@ -257,17 +280,20 @@ def _decode_kind(
     ids: EventIds,
     units: Mapping[str, str] = _NO_UNITS,
 ) -> Tagged:
-    for mode, structured in _modes(told):
+    modes = read_modes(kind, raw["value"], told.columns)
+    raw = _with_values(raw, modes.values)
+    for mode, structured in _masks(modes):
         rows, beside = take_rows(raw, mode), told.of(mode)
         if structured:
             read = decode_structured(kind, rows["value"], beside.attributes, units)
-            read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
         else:
             data, payload, problems = decode_payload(
                 kind, rows["value"], beside.attributes["source"], units
             )
-            problems[beside.broken] = DeadLetterCode.BAD_HEADERS
             read = data, beside.attributes, payload, problems
+        unread = modes.problems[mode]
+        read[-1][unread != None] = unread[unread != None]  # noqa: E711  element-wise
+        read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
         yield from _assemble(kind, rows, ids, *read)
 
 
@@ -286,17 +312,23 @@ def _assemble(
     read = ~np.logical_and.reduce([_nulls(column) for column in attributes.values()])
     read |= problems == None  # noqa: E711  element-wise
     attributes |= {name: canonical(name, attributes[name]) for name in _ALIASED}
-    times = _times(attributes["time"])
+    times = read_times(attributes["time"])
     recorded, impossible = record_times(raw["timestamp"])
+    recorded = of_set_clocks(recorded)
     impossible &= kind not in GOVERNANCE_KINDS
+    measure_delays(attributes["source"], times, recorded, ids)
     known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
     named = _non_empty(attributes["id"]) & _non_empty(attributes["source"])
     keyless = ids.shredded(times, attributes["region"])
     keyless &= kind not in GOVERNANCE_KINDS  # a withdrawal of any time counts
     problems[read & keyless] = DeadLetterCode.KEY_SHREDDED
     problems[read & (_nulls(times) | impossible)] = DeadLetterCode.BAD_TIME
-    problems[read & _ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
+    problems[read & find_ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
+    other = find_other_schemas(kind, attributes["dataschema"])
+    problems[read & other] = DeadLetterCode.DATASCHEMA_UNKNOWN
     problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
+    other = find_other_specs(attributes["specversion"])
+    problems[read & other] = DeadLetterCode.SPECVERSION_UNKNOWN
     problems[read & ~named] = DeadLetterCode.BAD_HEADERS
     columns = {column: attributes[name] for name, column in COLUMN_OF.items()}
     columns |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}
@@ -351,36 +383,6 @@ def _non_empty(column: pa.Array) -> np.ndarray:
 
 def _nulls(column: pa.Array) -> np.ndarray:
     return column.is_null().to_numpy(zero_copy_only=False)
-
-
-def _times(column: pa.Array) -> pa.Array:
-    """Return RFC 3339 strings as UTC times, null where one is none, whatever stands beside it.
-
-    The source in Java takes the same for times, or an event would be judged late by neither; and
-    more, times before 1000 and after 8999, which no calendar here can count a day back or on from.
-    """
-    formed = pc.if_else(pc.match_substring_regex(column, _RFC3339), column, None)
-    try:
-        return formed.cast(TIME)
-    except pa.ArrowInvalid:  # nanoseconds, lower case, or no such day
-        return _parsed(pc.ascii_upper(pc.replace_substring_regex(formed, r"(\.\d{6})\d+", r"\1")))
-
-
-def _parsed(formed: pa.Array) -> pa.Array:
-    """Cast in halves down to the rows that are no times: one of 2,048 costs 22 casts, not 2,048."""
-    try:
-        return formed.cast(TIME)
-    except pa.ArrowInvalid:
-        if len(formed) == 1:
-            return pa.nulls(1, TIME)
-        half = len(formed) // 2
-        return pa.concat_arrays([_parsed(formed.slice(0, half)), _parsed(formed.slice(half))])
-
-
-def _ahead(times: pa.Array, recorded: pa.Array) -> np.ndarray:
-    """Return which events claim to have happened well after they were recorded."""
-    limit = pc.add(recorded, pa.scalar(int(AHEAD_S * 1e6), pa.duration("us")))
-    return pc.fill_null(pc.greater(times, limit), False).to_numpy(zero_copy_only=False)
 
 
 def _all(rows: pa.RecordBatch, code: DeadLetterCode) -> np.ndarray:

@@ -1,13 +1,12 @@
 """Publish: a recorded log → Kafka, paced or as fast as possible, with its own times or now's."""
 
-import datetime as dt
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -17,14 +16,20 @@ from rich.progress import Progress
 
 from pipelines.kafka.clients import python_settings
 from pipelines.kafka.reasons import explain_kafka_error
+from pipelines.kafka.retime import shift_times
 from pipelines.kafka.topics import MAX_MESSAGE, need_topics
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, record_times
 from schemas.settings import Kafka
+from transforms.decoding.headers import read_headers
+from transforms.decoding.messages.modes import NAMES, read_modes
 from transforms.sources.recorded import count_records, log_files, read_records
 
 _NO_TIME = -1
 """What Kafka stores for a record without a time."""
+_LONGEST_GAP_S = 3_600
+_APART_MS = 366 * 86_400_000
+"""Times that are so far from the others are wrong, or another log's."""
 _NULL = object()
 """Stands for a null key or value, since kafka-python refuses a record of which both are null."""
 
@@ -85,10 +90,11 @@ def publish(
 ) -> PublishResult:
     """Send every record of a log in its order, keyed, acknowledged by all replicas, once each.
 
-    ``speed`` is how many times faster than recorded; 0 is as fast as possible. ``retime`` shifts
-    all times by one amount, so that the first record is sent now, or, with ``speed`` 0, the last. A
-    record without a usable time keeps what it has and follows the one before it. A null header
-    value is sent empty, since kafka-python cannot send null.
+    ``speed`` is how many times faster than recorded; 0 is as fast as possible. Gaps of more than an
+    hour are not waited for. ``retime`` shifts all times by one amount, so that the first record is
+    sent now, or, with ``speed`` 0, the last; times that are years from most others don't count
+    there. A record without a usable time keeps what it has and follows the one before it. A null
+    header name or value is sent empty, since kafka-python cannot send null.
 
     Raises:
         AffectstreamError: the log or the broker cannot be used, or a record was refused.
@@ -102,10 +108,10 @@ def publish(
         task = bar.add_task("publishing", total=total)
         sender = _Sender(_producer(kafka, compression))
         try:
+            pace = Pace(speed, now)
             for number, record in enumerate(_records(log, shift_ms)):
-                if speed and span and record["at"] is not None:
-                    due = now + (record["at"] - span[0]) / 1000 / speed
-                    time.sleep(max(0.0, due - time.time()))
+                if speed and record["at"] is not None:
+                    time.sleep(max(0.0, pace.due(record["at"]) - time.time()))
                 sender.send(record)
                 if number % 500 == 0:
                     bar.update(task, completed=number)
@@ -113,6 +119,26 @@ def publish(
         finally:
             sender.producer.close(timeout=5)
     return PublishResult(total, time.time() - now, shift_ms / 1000)
+
+
+@dataclass(slots=True)
+class Pace:
+    """When records are due, in seconds since 1970, by the gaps between their times."""
+
+    speed: float
+    now: float
+    _last: int | None = None
+
+    def due(self, at: int) -> float:
+        """Return when the next record of a log is due; ``at`` is its time in ms.
+
+        One wrong time would make it due in decades: a long gap, either way, counts as none.
+        """
+        gap_s = 0.0 if self._last is None else (at - self._last) / 1000 / self.speed
+        self._last = at
+        if abs(gap_s) <= _LONGEST_GAP_S:
+            self.now += gap_s
+        return self.now
 
 
 def _producer(kafka: Kafka, compression: str | None) -> KafkaProducer:
@@ -135,16 +161,23 @@ def _producer(kafka: Kafka, compression: str | None) -> KafkaProducer:
 
 
 def _survey(log: Path) -> tuple[tuple[int, int] | None, set[str]]:
-    """Return the first and the last time of a record in ms, None where none has any; the topics."""
+    """Return the first and the last time of records in ms, None where none has any; the topics."""
     files = [str(path) for path in log_files(log)]
     places = ds.dataset(files, schema=RAW).to_table(columns=["timestamp", "topic"])
     if not len(places):
         message = f"{log} holds no record: there is nothing to publish"
         raise AffectstreamError(message)
     times, _ = record_times(places["timestamp"].combine_chunks())
-    span = pc.min_max(times.cast(pa.int64())).as_py()
-    topics = set(pc.unique(places["topic"]).to_pylist())
-    return (None if span["min"] is None else (span["min"] // 1000, span["max"] // 1000)), topics
+    known = times.drop_null().cast(pa.int64()).to_numpy() // 1000
+    return span_of(known), set(pc.unique(places["topic"]).to_pylist())
+
+
+def span_of(times_ms: np.ndarray) -> tuple[int, int] | None:
+    """Return the first and the last time of most records: of those no year apart."""
+    ordered = np.sort(times_ms)
+    parts = np.split(ordered, np.flatnonzero(np.diff(ordered) > _APART_MS) + 1)
+    most = max(parts, key=len)
+    return (int(most[0]), int(most[-1])) if len(most) else None
 
 
 def _shift_ms(log: Path, span: tuple[int, int] | None, now: float, *, paced: bool) -> int:
@@ -162,49 +195,22 @@ def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
             known = pc.divide(usable.cast(pa.int64()), 1000).to_pylist()
             given = pc.fill_null(batch["timestamp"].cast(pa.int64()), _NO_TIME).to_pylist()
             columns = [batch[name].to_pylist() for name in ("topic", "key", "headers", "value")]
-            for at, own, alone, topic, key, headers, value in zip(
-                known, given, outside.tolist(), *columns, strict=True
+            modes = _structured(batch) if shift_ms else outside
+            for at, own, alone, structured, topic, key, headers, value in zip(
+                known, given, outside.tolist(), modes.tolist(), *columns, strict=True
             ):
-                pairs = [(h["key"], h["value"] or b"") for h in headers]
+                pairs = [(h["key"] or "", h["value"] or b"") for h in headers or () if h]
                 record = {"topic": topic, "key": key, "headers": pairs, "value": value}
-                yield (shift_times(record, shift_ms) if shift_ms else record) | {
+                if shift_ms:
+                    record = shift_times(record, shift_ms, structured=structured)
+                yield record | {
                     "timestamp": own if at is None else at + shift_ms,
                     "at": at,
                     "alone": alone,
                 }
 
 
-def shift_times(record: dict[str, Any], shift_ms: int) -> dict[str, Any]:
-    """Shift the CloudEvents time of a record; a record without a readable one stays unchanged."""
-    structured = any(
-        key == "content-type" and value.startswith(b"application/cloudevents")
-        for key, value in record["headers"]
-    )
-    if structured:
-        return record | {"value": _shift_json_time(record["value"], shift_ms)}
-    headers = [
-        (
-            key,
-            _shift_time(value.decode(errors="replace"), shift_ms).encode()
-            if key == "ce_time"
-            else value,
-        )
-        for key, value in record["headers"]
-    ]
-    return record | {"headers": headers}
-
-
-def _shift_json_time(value: bytes | None, shift_ms: int) -> bytes | None:
-    try:
-        event = json.loads(value or b"")
-        return json.dumps(event | {"time": _shift_time(event["time"], shift_ms)}).encode()
-    except (ValueError, TypeError, KeyError):
-        return value
-
-
-def _shift_time(time_: str, shift_ms: int) -> str:
-    try:
-        moved = dt.datetime.fromisoformat(time_) + dt.timedelta(milliseconds=shift_ms)
-    except (ValueError, OverflowError, TypeError):
-        return time_
-    return moved.isoformat(timespec="microseconds")
+def _structured(batch: pa.RecordBatch) -> np.ndarray:
+    """Return which records carry their event in structured mode, whatever their topic is."""
+    names = ("content-type", *NAMES)
+    return read_modes("text", batch["value"], read_headers(batch["headers"], names)[0]).structured

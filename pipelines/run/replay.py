@@ -30,6 +30,7 @@ from schemas.modalities import MODALITIES
 from schemas.stages import Stage, recognition_stage
 from schemas.table import NO_DAY
 from schemas.tables import RUNS
+from transforms.decoding.messages.delays import DELAY
 from transforms.landing.delta import TableWriter
 from transforms.landing.made_under import note_made_under
 from transforms.landing.prepare import prepare_tables
@@ -103,6 +104,10 @@ def _stages(metrics: dict[str, list[Any]]) -> Stages:
     for spread in metrics["distributions"]:
         if spread.key.metric.name == _LATENCY:
             stages[spread.key.metric.namespace]["seconds"] += spread.committed.sum / 1e6
+        elif spread.key.metric.name.startswith(DELAY):
+            source = spread.key.metric.name.removeprefix(DELAY)
+            stages[Stage.DECODE][f"least_delay_s {source}"] = spread.committed.min / 1000
+            stages[Stage.DECODE][f"most_delay_s {source}"] = spread.committed.max / 1000
     return {name: stages[name] for name in sorted(stages, key=_place)}
 
 

@@ -17,9 +17,15 @@ from pipelines.live.screen import describe_unreadable
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.show.escapes import escape_controls
 from pipelines.tables.query import tables
-from pipelines.tables.views import SESSION, losses, stages_of_last_run, windows_with_decisions
+from pipelines.tables.views import (
+    SESSION,
+    delays_of_last_run,
+    losses,
+    stages_of_last_run,
+    windows_with_decisions,
+)
 from schemas.errors import DeadLetterCode
-from schemas.events import WINDOW_KEY
+from schemas.events import AHEAD_S, WINDOW_KEY
 from schemas.modalities import MODALITIES
 from schemas.table import Root
 from schemas.vocabularies import EXPRESSIONS
@@ -46,6 +52,7 @@ LETTERS = MappingProxyType(dict(zip(EXPRESSIONS, "ADFJSUN", strict=True)))
 """One letter per expression, for whoever sees no colours."""
 _UNREADABLE = str(DeadLetterCode.GOVERNANCE_UNREADABLE)
 _SESSIONS_SHOWN = 12
+_SOURCES_SHOWN = 12
 _WINDOWS_LISTED = 12
 _PART_LENGTH = 40  # workplace_monitoring learning unknown has 37
 _DARK_INK = {"joy", "surprise", "fear", "neutral"}
@@ -61,6 +68,7 @@ def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None
         _print_sessions(features, console)
         _print_windows(features, console)
     _print_losses(counted, stages, console)
+    _print_delays(delays_of_last_run(root), console)
     _print_stages(stages, console)
     if truth is not None:
         print_accuracy(measure(root, truth), console)
@@ -238,6 +246,24 @@ def _print_losses(counted: pd.DataFrame, stages: pd.DataFrame, console: Console)
         names = (str(row.kind), str(row.code), str(row.where))
         grid.add_row(*(Text(escape_controls(name)) for name in names), f"{row.n:,}")
     console.print(grid)
+    console.print()
+
+
+def _print_delays(delays: pd.DataFrame, console: Console) -> None:
+    """Print how long events of each source took; where even the least is long, a clock is behind.
+
+    Nothing where all came within AHEAD_S of their records.
+    """
+    strange = delays[(delays["most"] > AHEAD_S) | (delays["least"] < -AHEAD_S)]
+    if not len(strange):
+        return
+    grid = _grid("From event to record, by source, in seconds", "source", "least", "most")
+    for row in strange.head(_SOURCES_SHOWN).itertuples():
+        grid.add_row(
+            Text(escape_controls(str(row.source))), f"{row.least:,.1f}", f"{row.most:,.1f}"
+        )
+    console.print(grid)
+    console.print("Where even the least is long, the source's clock is behind, or all was queued.")
     console.print()
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from pipelines.tables.query import read_table
 from schemas.events import WINDOW_KEY
 from schemas.modalities import MODALITIES
+from schemas.stages import Stage
 from schemas.table import Root
 
 SESSION = list(WINDOW_KEY[:2])
@@ -44,12 +45,34 @@ def _parts(features: pd.DataFrame) -> pd.Series:
 
 def stages_of_last_run(root: Root) -> pd.DataFrame:
     """Return one row per stage of the newest run: rows, seconds, what came again or is unknown."""
-    runs = read_table(root, "runs", "started_at", "stages").to_pandas()
-    newest = runs.sort_values("started_at").tail(1)
-    stages = json.loads(newest["stages"].iloc[0]) if len(newest) else {}
+    stages = _read_stages(root)
     columns = ["rows_in", "rows_out", "seconds", "forward_seconds", "repeated", "unknown_shapes"]
     frame = pd.DataFrame.from_dict(stages, orient="index").reindex(columns=columns)
     return frame.rename_axis("stage").reset_index()
+
+
+def delays_of_last_run(root: Root) -> pd.DataFrame:
+    """Return the least and the most seconds from an event to its record, by source.
+
+    The longest least comes first: of a source whose clock is behind all events take long.
+    """
+    figures = _read_stages(root).get(Stage.DECODE, {})
+    prefix = "least_delay_s "
+    sources = [name.removeprefix(prefix) for name in figures if name.startswith(prefix)]
+    rows = [
+        (name, figures[f"least_delay_s {name}"], figures[f"most_delay_s {name}"])
+        for name in sources
+    ]
+    frame = pd.DataFrame(rows, columns=["source", "least", "most"])
+    return frame.sort_values(["least", "source"], ascending=[False, True], ignore_index=True)
+
+
+def _read_stages(root: Root) -> dict[str, dict[str, float]]:
+    """Return what the newest run says of its stages, nothing where there was none."""
+    runs = read_table(root, "runs", "started_at", "stages").to_pandas()
+    newest = runs.sort_values("started_at").tail(1)
+    found: dict[str, dict[str, float]] = json.loads(newest["stages"].iloc[0]) if len(newest) else {}
+    return found
 
 
 def losses(root: Root) -> pd.DataFrame:

@@ -27,8 +27,9 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from infra.bench.loads import commits_of
 from pipelines.config import Config, Kafka, load_config
-from pipelines.kafka.publish import publish, shift_times
+from pipelines.kafka.publish import publish
 from pipelines.kafka.record import record as record_topics
+from pipelines.kafka.retime import shift_times
 from pipelines.kafka.topics import create_topics
 from pipelines.run.replay import replay
 from pipelines.sessionlogs.sample import START_MS, write_sample

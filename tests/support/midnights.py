@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.kafka.publish import shift_times
+from pipelines.kafka.retime import shift_times
 from pipelines.sessionlogs.sample import LENGTH_MS, START_MS, write_sample
 from schemas.events import RAW, TOPIC_OF
 from transforms.sources.recorded import log_files

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from schemas.attributes import ATTRIBUTES
 
-READ: Final = frozenset({*ATTRIBUTES, "data", "data_base64"})
+READ: Final = frozenset({*ATTRIBUTES, "specversion", "data", "data_base64"})
 """Members that are read of an envelope."""
 
 _MEMBER: Final = rf'(?i)"(?:{"|".join(sorted(READ))})"[ \t\r\n]*:'
@@ -38,6 +38,8 @@ def find_contradictions(values: pa.Array, members: np.ndarray) -> np.ndarray:
 def _says_two_things(envelope: bytes) -> bool:
     try:
         pairs = json.loads(envelope.decode(), object_pairs_hook=tuple)
+        if not isinstance(pairs, tuple):  # but an array, whose items may look like members
+            return True
         said = [(name, repr(value)) for name, value in pairs]  # 1 and true are equal, but not here
     except (ValueError, RecursionError):
         return True  # what this reader cannot read, another may read otherwise

@@ -17,6 +17,9 @@ ID_SPAN_US: Final = 60_000_000
 So ids that a producer counts anew in each session stay apart, and whoever looks for a row with the
 same id has to look no further than the minute (docs/adr/0013)."""
 
+MOST_SOURCES: Final = 64
+"""Sources that a worker knows by a stand-in: each is a metric of the run."""
+
 _POSITIVE: Final = np.uint32(0x7FFFFFFF)
 """31 bits: never negative, as ``transforms.land`` marks an absent row by -1, of HELD's width."""
 
@@ -28,6 +31,7 @@ class EventIds:
         self._keys = keys
         self._secrets = [hmac.digest(p.key, b"event ids", "sha256") for p in keys.periods]
         self._names = hmac.digest(keys.person, b"names", "sha256")
+        self._sources: dict[str, str] = {}
 
     def shredded(self, times: pa.Array, regions: pa.Array) -> np.ndarray:
         """Return which rows are of a time whose key was removed, so that no id can be made."""
@@ -61,6 +65,12 @@ class EventIds:
         """Return a keyed stand-in for an unknown name, such as ``topic-`` and 16 digits."""
         digest = blake2b(name.encode(), digest_size=8, key=self._names, person=what.encode())
         return f"{what}-{digest.hexdigest()}"
+
+    def source(self, name: str) -> str | None:
+        """Return the stand-in of a source, None where MOST_SOURCES others have one already."""
+        if name not in self._sources and len(self._sources) < MOST_SOURCES:
+            self._sources[name] = self.pseudonym("source", name)
+        return self._sources.get(name)
 
 
 def _hex(rows: np.ndarray) -> pa.Array:

@@ -1,10 +1,12 @@
 """CloudEvents attributes out of Kafka headers, column by column.
 
-The binding's names are in lower case with an underscore, and Kafka tells cases apart:
-``CE_AgeBand`` and ``ce-ageband`` are other headers, which are not read. Beside ``ce_ageband`` they
-may say nothing else, though: who picks records by them must not see another age than the gate.
+The binding's names are ``ce_ageband``; gateways make ``Ce-Ageband`` or ``cloudEvents:ageband`` of
+them, and put values in quotes. All spellings are read, and no two of them may differ: who picks
+records by one must not see another age than the gate.
 """
 
+import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -15,6 +17,9 @@ import pyarrow.compute as pc
 
 _Places = Callable[[list[int]], tuple[np.ndarray, np.ndarray | None]]
 """Codes of keys → where such headers stand, in order, and in which rows; None: one in each row."""
+
+_AMQP_PREFIX = re.compile("^cloudevents?")
+_QUOTED = (b'"', b'{"schema":')
 
 LONGEST_NAME = 64
 """No spelling of an attribute is longer; a name of a megabyte is not worth folding."""
@@ -28,20 +33,18 @@ def read_headers(headers: pa.Array, names: Iterable[str]) -> tuple[dict[str, pa.
     row is marked and all columns of the row are null.
     """
     pairs = headers.flatten()
-    keys, values = pairs.field("key").dictionary_encode(), pairs.field("value")
+    keys, values = pairs.field("key").dictionary_encode(), _without_quotes(pairs.field("value"))
     codes = keys.indices.to_numpy(zero_copy_only=False)
-    spelt = keys.dictionary.to_pylist()
-    known = {key: code for code, key in enumerate(spelt)}
-    alike = _group_alike(spelt)
+    alike = _group_alike(keys.dictionary.to_pylist())
     places = _same_layout(codes, headers) or _any_layout(codes, headers)
     broken, torn = np.zeros(len(headers), bool), np.zeros(len(headers), bool)
     columns = {}
     for name in names:
-        if name not in known:
+        if (spellings := alike.get(folded(name))) is None:
             columns[name] = pa.nulls(len(headers), pa.string())
             continue
-        at, rows = places(alike[folded(name)])
-        index = at if rows is None else _firsts(at, rows, codes[at] == known[name], len(headers))
+        at, rows = places(spellings)
+        index = at if rows is None else _firsts(at, rows, len(headers))
         columns[name], bad = utf8(values.take(pa.array(index, mask=index < 0)))
         broken |= bad
         if rows is not None and len(at) > np.count_nonzero(index >= 0):
@@ -63,8 +66,40 @@ def _group_alike(spelt: list[str | None]) -> dict[str, list[int]]:
 
 @lru_cache(maxsize=1024)
 def folded(name: str) -> str:
-    """Return a name's letters and digits in lower case: ``CE-Age_Band`` is ``ceageband``."""
-    return "".join(filter(str.isalnum, name.casefold()))
+    """Return a name's letters and digits in lower case: ``CE-Age_Band`` is ``ceageband``.
+
+    The prefix of AMQP's binding is that of Kafka's: ``cloudEvents:id`` and ``cloudEvents_id`` are
+    ``ceid``.
+    """
+    return _AMQP_PREFIX.sub("ce", "".join(filter(str.isalnum, name.casefold())))
+
+
+def _without_quotes(values: pa.Array) -> pa.Array:
+    """Return header values with those that are JSON strings written plainly."""
+    quoted = pc.starts_with(values, _QUOTED[0])
+    for start in _QUOTED[1:]:
+        quoted = pc.or_(quoted, pc.starts_with(values, start))
+    quoted = pc.fill_null(quoted, False)
+    if not pc.any(quoted).as_py():
+        return values
+    plain = [unquote(value) for value in values.filter(quoted).to_pylist()]
+    return pc.replace_with_mask(values, quoted, pa.array(plain, values.type))
+
+
+def unquote(value: bytes) -> bytes:
+    """Return the text of a header that is a JSON string, as Spring and Kafka Connect write them.
+
+    Connect may put it beside its schema. Any other value comes back as it is.
+    """
+    if not value.startswith(_QUOTED):
+        return value
+    try:
+        found = json.loads(value)
+        if isinstance(found, dict) and found.keys() == {"schema", "payload"}:
+            found = found["payload"]
+        return found.encode() if isinstance(found, str) else value
+    except (ValueError, RecursionError):
+        return value
 
 
 def _same_layout(codes: np.ndarray, headers: pa.Array) -> _Places | None:
@@ -101,10 +136,10 @@ def _any_layout(codes: np.ndarray, headers: pa.Array) -> _Places:
     return places
 
 
-def _firsts(at: np.ndarray, rows: np.ndarray, exact: np.ndarray, count: int) -> np.ndarray:
-    """Return where in each row the first header of this very spelling stands, -1 where none."""
+def _firsts(at: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Return where in each row the first of these headers stands, -1 where none does."""
     index = np.full(count, -1)
-    index[rows[exact][::-1]] = at[exact][::-1]
+    index[rows[::-1]] = at[::-1]
     return index
 
 

@@ -19,6 +19,7 @@ from schemas.events import CODE, FIELD_NAME, PAYLOADS
 from schemas.modalities import MODALITIES
 from transforms.decoding.envelope import find_contradictions, find_denials
 from transforms.decoding.media import encoded_media, read_media
+from transforms.decoding.messages.wrappings import unwrap
 from transforms.decoding.motion import read_motion
 
 Columns = dict[str, pa.Array]
@@ -60,6 +61,7 @@ _Envelope: Any = msgspec.defstruct(
     "Envelope",
     [
         *((name, str | None, None) for name in ATTRIBUTES),
+        ("specversion", str | float | None, None),  # as YAML has it
         ("data", msgspec.Raw, msgspec.Raw()),
         ("data_base64", msgspec.Raw, msgspec.Raw()),
     ],
@@ -70,6 +72,8 @@ MOST_DETAILS = 8
 _NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+_ABSENT = (b"", b"null")
 
 
 def decode_payload(
@@ -98,8 +102,13 @@ def decode_structured(
         name: pa.array([getattr(envelope, name) for envelope in envelopes], pa.string())
         for name in ATTRIBUTES
     }
+    versions = [
+        v if (v := envelope.specversion) is None or type(v) is str else str(v)
+        for envelope in envelopes
+    ]
+    attributes["specversion"] = pa.array(versions, pa.string())
     if kind in _SHAPES:
-        given, absent = _given_or([envelope.data for envelope in envelopes], b"{}")
+        given, absent = _given_or(_json_data(envelopes), b"{}")
         columns, problems = _read(kind, given, attributes["source"], units)
         data: Sequence[bytes | None] = given
         problems[absent] = DeadLetterCode.NULL_VALUE
@@ -112,6 +121,9 @@ def decode_structured(
     torn = find_contradictions(values, _members(envelopes, attributes)) | find_denials(
         attributes, headers
     )
+    if kind in _SHAPES:
+        for row in np.flatnonzero([bool(each.data_base64) for each in envelopes]):
+            torn[row] |= _gives_two(envelopes[row])
     torn &= ~unreadable
     if torn.any():
         problems[torn] = DeadLetterCode.BAD_HEADERS
@@ -127,10 +139,25 @@ def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
     return np.sum(given, axis=0) + np.array(data)
 
 
-def _given_or(raws: list[msgspec.Raw], instead: bytes) -> tuple[list[bytes], np.ndarray]:
-    values = [bytes(raw) for raw in raws]
-    absent = np.array([value in (b"", b"null") for value in values], bool)
-    return [value if value not in (b"", b"null") else instead for value in values], absent
+def _gives_two(envelope: Any) -> bool:
+    """Whether an event has data and data in base64, of which it may have one."""
+    return not any(bytes(each) in _ABSENT for each in (envelope.data, envelope.data_base64))
+
+
+def _json_data(envelopes: list[Any]) -> list[bytes]:
+    """Return the data of events: JSON as it is, in a string, beside a schema, or in base64."""
+    data = [bytes(envelope.data) for envelope in envelopes]
+    for row, value in enumerate(data):
+        if not value.startswith(b"{") or value.startswith(b'{"schema"'):
+            given = bytes(envelopes[row].data_base64) if value in _ABSENT else value
+            bare = unwrap(given)
+            data[row] = given if isinstance(bare, DeadLetterCode) else bare
+    return data
+
+
+def _given_or(values: list[bytes], instead: bytes) -> tuple[list[bytes], np.ndarray]:
+    absent = np.array([value in _ABSENT for value in values], bool)
+    return [value if value not in _ABSENT else instead for value in values], absent
 
 
 def parse_json(values: list[bytes], shape: type[_Shape]) -> tuple[list[_Shape], np.ndarray]:

@@ -28,6 +28,7 @@ from schemas.arrow import take_rows
 from schemas.events import AHEAD_S, EVENT_TYPES, event_schema, record_times
 from transforms.decoding.aliases import fold_spelling, known_name
 from transforms.decoding.event_ids import EventIds
+from transforms.decoding.headers import unquote
 from transforms.decoding.signatures import Signed
 from transforms.gating.legible import UNSEEN
 
@@ -213,8 +214,8 @@ def _read(
     """Return every value of each attribute, and every object in which something may be said."""
     attributes: dict[str, list[str]] = {}
     for header in filter(None, headers):
-        name = _letters(header["key"] or "").removeprefix("ce")
-        if text := _text(header["value"]):
+        name = _letters(header["key"] or "").removeprefix("cloudevents").removeprefix("ce")
+        if text := _text(unquote(header["value"] or b"")):
             attributes.setdefault(name, []).append(text)
     whole = value[:_MOST_SUBJECTS] if type(value) is list else [value]  # a batch in JSON
     payloads = [item for item in whole if isinstance(item, _Members)]

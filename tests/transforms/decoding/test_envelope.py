@@ -1,11 +1,12 @@
 import json
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import DeadLetterCode
-from transforms.decoding.envelope import READ
+from transforms.decoding.envelope import READ, find_contradictions
 from transforms.decoding.payloads import decode_structured
 
 NAMES = st.sampled_from([*sorted(READ - {"data_base64"}), "specversion", "note", ""])
@@ -53,3 +54,8 @@ def test_only_what_names_more_members_than_it_has_is_looked_through_again() -> N
     nested = b'{"id": "1", "y": {"id": "1"}, "x": %s}' % digits
     *_, problems = decode_structured("text", pa.array([plain, nested], pa.binary()), {})
     assert list(problems) == [DeadLetterCode.NULL_VALUE, DeadLetterCode.BAD_HEADERS]
+
+
+def test_an_array_of_what_looks_like_members_is_no_envelope() -> None:
+    value = b'[[{"id": "1"}, {"id": "2"}], [{"id": "1"}, 1]]'
+    assert find_contradictions(pa.array([value]), np.zeros(1, int)).tolist() == [True]

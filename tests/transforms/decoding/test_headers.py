@@ -27,13 +27,12 @@ def expected(row: list[Header] | None) -> tuple[dict[str, str | None], bool]:
     said: dict[str, str | None] = dict.fromkeys(NAMES)
     broken = False
     for name in NAMES:
-        own = [value for key, value in row or [] if key == name]
         same = [value for key, value in row or [] if letters(key) == letters(name)]
-        if own and any(value != own[0] for value in same):
+        if any(value != same[0] for value in same):
             return dict.fromkeys(NAMES), True
-        if own and own[0] is not None:
+        if same and same[0] is not None:
             try:
-                said[name] = own[0].decode()
+                said[name] = same[0].decode()
             except UnicodeDecodeError:
                 broken = True
     return said, broken
@@ -76,14 +75,43 @@ def test_a_row_without_headers_gets_none_of_its_neighbours() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["CE_AgeBand", "ce-ageband", "ce_age_band", "Ce_ageband", "ce.ageband", " ce_ageband"]
-)
-def test_another_spelling_is_not_read_but_must_not_deny(key: str) -> None:
+    "key",
+    [
+        "CE_AgeBand", "Ce-Ageband", "ce-ageband", "ce_age_band", "ce.ageband", " ce_ageband",
+        "cloudEvents:ageband", "cloudEvents_ageband", "cloudevents-ageband", "CloudEvent.AgeBand",
+    ],
+)  # fmt: skip
+def test_every_spelling_is_read_and_none_may_deny_another(key: str) -> None:
     own: Header = ("ce_ageband", b"adult")
     alone, denied, agreed = [(key, b"child")], [own, (key, b"child")], [(key, b"adult"), own]
     columns, broken = read(alone, denied, agreed)
-    assert [row["ce_ageband"] for row in columns] == [None, None, "adult"]
+    assert [row["ce_ageband"] for row in columns] == ["child", None, "adult"]
     assert broken == [False, True, False]
+
+
+@pytest.mark.parametrize("key", ["ageband", "x_ce_ageband", "ceX_ageband", "ce_agebands"])
+def test_another_name_is_not_read(key: str) -> None:
+    columns, broken = read([(key, b"child")])
+    assert (columns[0]["ce_ageband"], broken) == (None, [False])
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        (b'"adult"', "adult"),
+        (b'"\\u0061dult"', "adult"),
+        (b'{"schema":{"type":"string","optional":false},"payload":"adult"}', "adult"),
+        (b'"adult', '"adult'),
+        (b'""', ""),
+        (b'"\\ud800"', '"\\ud800"'),
+        (b'{"schema":{},"payload":7}', '{"schema":{},"payload":7}'),
+    ],
+)
+def test_a_value_in_quotes_is_what_it_says(value: bytes, meant: str) -> None:
+    rows = [[("ce_ageband", value), ("ce_id", b"1")], [("ce_ageband", b"teen"), ("ce_id", b"2")]]
+    columns, broken = read(*rows, [("ce_ageband", value), ("Ce-AgeBand", meant.encode())])
+    assert [row["ce_ageband"] for row in columns] == [meant, "teen", meant]
+    assert broken == [False] * 3
 
 
 def test_a_name_of_a_megabyte_and_very_many_names_cost_nothing_else() -> None:

@@ -8,15 +8,16 @@ import org.apache.beam.sdk.io.kafka.KafkaRecord;
 
 /**
  * What Kafka's own time of a record says of its event's: any 64 bits that a producer wrote, as
- * schemas/record_time.py reads them.
+ * DecodeEvents reads them.
  *
- * <p>-1 and 0 are none. What is not of the years 1000 to 8999 is no time at all: such a record is
+ * <p>-1 is none, and so is what follows until 2000: a clock that was never set, or seconds. What is not of the years 1000 to 8999 is no time at all: such a record is
  * handed on as it is, becomes a dead letter where it is decoded, and nothing is reckoned with it.
  */
 final class RecordTime implements Serializable {
   static final int FIRST_YEAR = 1000;
   static final int LAST_YEAR = 8999;
   private static final long FIRST_MS = startOf(FIRST_YEAR);
+  private static final long SET_MS = startOf(2000);
   private static final long END_MS = startOf(LAST_YEAR + 1);
 
   private final Clock clock;
@@ -60,7 +61,7 @@ final class RecordTime implements Serializable {
   }
 
   private static boolean none(long recordMs) {
-    return recordMs == -1 || recordMs == 0;
+    return recordMs >= -1 && recordMs < SET_MS;
   }
 
   private static boolean noTime(long recordMs) {

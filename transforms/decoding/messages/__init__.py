@@ -1,0 +1,1 @@
+"""Messages as SDKs, serialisers and gateways send them."""
