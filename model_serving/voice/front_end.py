@@ -90,11 +90,12 @@ def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any
 
 
 def probe() -> pa.RecordBatch:
-    """Return one row that every voice model has to answer: a second of a tone."""
-    file = BytesIO()
-    tone = 0.1 * np.sin(np.arange(16_000) / 10)
-    soundfile.write(file, tone, 16_000, format="WAV", subtype="PCM_16")
-    return pa.record_batch({"media": pa.array([file.getvalue()], pa.binary())})
+    """Return rows that every voice model has to answer: a tone of a second, and shorter ones."""
+    files = [BytesIO(), BytesIO(), BytesIO()]
+    for samples, file in zip((16_000, 7_000, 7_000), files, strict=True):
+        tone = 0.1 * np.sin(np.arange(samples) / 10)
+        soundfile.write(file, tone, 16_000, format="WAV", subtype="PCM_16")
+    return pa.record_batch({"media": pa.array([file.getvalue() for file in files], pa.binary())})
 
 
 def decode_clip(media: bytes, rate: int) -> Clip:
