@@ -101,7 +101,7 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
         folder = model if local else _download(model, described)
         held = check_files(Path(folder), described)
         if is_adapter(Path(folder)):
-            base = find_base(Path(folder), described)
+            base = find_base(Path(folder), digests=bool(described.sha256))
             net = load_adapted(kind.net_class, Path(folder), base, options)
             folder = str(front_end_folder(Path(folder), base))
         else:

@@ -208,7 +208,7 @@ class NetRecogniser:
 
     def _shares(self, logits: np.ndarray) -> np.ndarray:
         """Return (n, 7) probabilities that lack, to 1, what the model gives to no expression."""
-        known = self.outputs.matrix.any(axis=1)
+        known = np.asarray(self.outputs.matrix.any(axis=1))
         asked = known | self.outputs.others
         calibration = _pad_bias(self.card.calibration, known[asked])
         if self.outputs.multi_label:

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig
 
-from model_serving.card import ModelCard, check_contents
+from model_serving.card import check_contents
 from model_serving.net import check_filled
 from schemas.errors import AffectstreamError
 
@@ -30,10 +30,10 @@ def is_adapter(folder: Path) -> bool:
     return (folder / _CONFIG).is_file() and not (folder / "model.safetensors").is_file()
 
 
-def find_base(folder: Path, card: ModelCard) -> Path:
-    """Return the folder of an adapter's base model.
+def find_base(folder: Path, *, digests: bool) -> Path:
+    """Return the folder of an adapter's base model; with ``digests`` the card has to cover it.
 
-    Raises AffectstreamError where it is not here, or where the card's digests do not cover it.
+    Raises AffectstreamError where it is not here, or not within the folder as digests ask for.
     """
     within = folder / "base"
     if within.is_dir():
@@ -47,10 +47,10 @@ def find_base(folder: Path, card: ModelCard) -> Path:
             f"not here: save that model with its config.json and safetensors as {within}"
         )
         raise AffectstreamError(message)
-    if card.sha256:
+    if digests:
         message = (
-            f"the base model of the adapter {folder} is {found}, whose files the card gives no "
-            f"sha256 of: copy it to {within}, and add them"
+            f"the base model of the adapter {folder} is {found}, which the sha256 of a card "
+            f"do not cover: copy it to {within}"
         )
         raise AffectstreamError(message)
     return found
@@ -94,9 +94,11 @@ def load_adapted(net_class: Any, folder: Path, base: Path, options: dict[str, An
         message = f"neither base nor adapter has {absent[0]} and {len(absent) - 1} more weights"
         raise ValueError(message)
     adapted = peft.PeftModel.from_pretrained(net, str(folder), is_trainable=False)
-    missing = sorted(set(peft.get_peft_model_state_dict(adapted)) ^ set(shapes))
+    missing = sorted(
+        set(peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)) - set(shapes)
+    )
     if missing:
-        message = f"{_WEIGHTS} does not fit its base: {missing[0]} is on one side only"
+        message = f"{_WEIGHTS} does not fit its base: {missing[0]} is missing"
         raise ValueError(message)
     return adapted.merge_and_unload()
 

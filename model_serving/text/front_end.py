@@ -131,8 +131,7 @@ def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any
     Raises ValueError where it does not fit the net: transformers makes an empty one where the
     files are missing. Nets that answer at the last token look for it by the padding token.
     """
-    _check_sentencepiece(Path(model))
-    tokenizer = AutoTokenizer.from_pretrained(model, **options)
+    tokenizer = _load_tokenizer(Path(model), options)
     if not 0.5 < len(tokenizer) / net.config.vocab_size <= 1:
         message = f"a tokenizer of {len(tokenizer)} pieces does not fit the model"
         raise ValueError(message)
@@ -142,20 +141,26 @@ def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any
     return TextFrontEnd(tokenizer, card.languages)
 
 
-def _check_sentencepiece(folder: Path) -> None:
-    """Raise ValueError where reading the tokenizer needs a package that is not there.
+def _load_tokenizer(folder: Path, options: dict[str, Any]) -> Any:
+    """Load a tokenizer; ValueError names the package that a SentencePiece file needs.
 
-    transformers would ask for tiktoken, which reads something else.
+    transformers asks for tiktoken instead where sentencepiece is missing, or is built for another
+    protobuf.
     """
-    if (folder / "tokenizer.json").is_file() or find_spec("sentencepiece") is not None:
-        return
-    found = [name for name in _SENTENCEPIECE if (folder / name).is_file()]
-    if found:
-        message = (
-            f"its tokenizer is the SentencePiece file {found[0]}: pip install "
-            "affectstream[sentencepiece], or save the tokenizer as tokenizer.json where that is"
-        )
+    files = [name for name in _SENTENCEPIECE if (folder / name).is_file()]
+    only = bool(files) and not (folder / "tokenizer.json").is_file()
+    message = (
+        f"its tokenizer is the SentencePiece file {', '.join(files)}: pip install "
+        "affectstream[sentencepiece], or save it as tokenizer.json where that is installed"
+    )
+    if only and find_spec("sentencepiece") is None:
         raise ValueError(message)
+    try:
+        return AutoTokenizer.from_pretrained(folder, **options)
+    except Exception as error:
+        if only and "tiktoken" in str(error):
+            raise ValueError(message) from error
+        raise
 
 
 def probe() -> pa.RecordBatch:
