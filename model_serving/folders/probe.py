@@ -16,8 +16,11 @@ from model_serving.threads import model_threads
 from schemas.errors import AffectstreamError
 
 _LOG = logging.getLogger(__name__)
-_APART: Final = 1e-4
-"""How far a score may move by neighbours; rounding moves it by less than 5e-7."""
+_APART: Final = 1e-3
+"""How far an output may move by neighbours, relative to its size and 1; rounding moves it by 1e-5.
+
+Scores would hide it where a model is sure of every row.
+"""
 
 
 def check_answers(found: NetRecogniser, rows: pa.RecordBatch, source: str) -> None:
@@ -31,7 +34,7 @@ def check_answers(found: NetRecogniser, rows: pa.RecordBatch, source: str) -> No
         with model_threads():
             prepared = front_end.prepare(rows[front_end.column])
             if prepared.failures:
-                message = f"{what} does not answer a probe: {prepared.failures[0].detail}"
+                message = f"{what} does not answer: {prepared.failures[0].detail}"
                 raise AffectstreamError(message)
             moved = _difference(found, prepared)
             if moved > _APART and front_end.pads:
@@ -42,27 +45,27 @@ def check_answers(found: NetRecogniser, rows: pa.RecordBatch, source: str) -> No
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        message = f"{what} does not answer a probe: {type(error).__name__}: {reason}"
+        message = f"{what} does not answer: {type(error).__name__}: {reason}"
         raise AffectstreamError(message) from error
     if not moved <= _APART:
         message = (
-            f"{what} answers a row otherwise beside other rows (a score moves by {moved:.3g}): its "
-            "net has to judge each row by itself"
+            f"{what} answers a row otherwise beside other rows (an output moves by {moved:.3g}): "
+            "its net has to judge each row by itself"
         )
         raise AffectstreamError(message)
 
 
 def _difference(found: NetRecogniser, prepared: Prepared) -> float:
-    """Return the most by which a score differs between a row alone and among others.
+    """Return the most by which an output differs between a row alone and among others.
 
     Raises whatever the model does, and ValueError where scores are not finite.
     """
-    alone = _scores(found, prepared, [np.array([row]) for row in range(len(prepared.rows))])
-    together = _scores(found, prepared, list(micro_batches(prepared.lengths, found.front_end)))
-    return float(np.abs(alone - together).max())
+    alone = _outputs(found, prepared, [np.array([row]) for row in range(len(prepared.rows))])
+    together = _outputs(found, prepared, list(micro_batches(prepared.lengths, found.front_end)))
+    return float((np.abs(alone - together) / (1 + np.abs(alone))).max())
 
 
-def _scores(found: NetRecogniser, prepared: Prepared, batches: list[np.ndarray]) -> np.ndarray:
+def _outputs(found: NetRecogniser, prepared: Prepared, batches: list[np.ndarray]) -> np.ndarray:
     logits: dict[int, np.ndarray] = {}
     for picked in batches:
         answers, states, _ = found.forward(prepared.collate(picked))
@@ -73,4 +76,4 @@ def _scores(found: NetRecogniser, prepared: Prepared, batches: list[np.ndarray])
             message = "the model gave scores that are not finite"
             raise ValueError(message)
         logits |= dict(zip(picked.tolist(), answers, strict=True))
-    return found.expressions(np.stack([logits[row] for row in sorted(logits)]))
+    return np.stack([logits[row] for row in sorted(logits)])

@@ -90,10 +90,11 @@ def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any
 
 
 def probe() -> pa.RecordBatch:
-    """Return rows that every voice model has to answer: a tone of a second, and shorter ones."""
+    """Return rows that every voice model has to answer: a tone of a second, and two shorter."""
     files = [BytesIO(), BytesIO(), BytesIO()]
-    for samples, file in zip((16_000, 7_000, 7_000), files, strict=True):
-        tone = 0.1 * np.sin(np.arange(samples) / 10)
+    shapes = ((16_000, 10), (7_000, 10), (7_000, 20))  # samples, and samples of a radian
+    for (samples, slow), file in zip(shapes, files, strict=True):
+        tone = 0.1 * np.sin(np.arange(samples) / slow)
         soundfile.write(file, tone, 16_000, format="WAV", subtype="PCM_16")
     return pa.record_batch({"media": pa.array([file.getvalue() for file in files], pa.binary())})
 
