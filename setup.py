@@ -70,7 +70,8 @@ setup(
         "api": ["fastapi>=0.165", "httptools>=0.6", "uvicorn>=0.54", "uvloop>=0.21"],
         "dashboard": ["streamlit>=1.67"],
         "aggregates": ["dp-accounting==0.6.0", "opendp>=0.16"],
-        "peft": ["peft>=0.21"],
+        "peft": ["peft==0.21.2"],
+        "sentencepiece": ["sentencepiece>=0.2,<0.2.2"],
         "train": [
             "accelerate>=1.5",
             "scikit-learn>=1.6",

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +20,16 @@ from schemas.vocabularies import EXPRESSIONS, VALUES, VOCABULARY
 
 _LOG = logging.getLogger(__name__)
 _PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
+
+_UNREAD = re.compile(
+    r"(^|/)(training_args\.bin|(optimizer|scheduler|scaler)(_\d+)?\.(pt|pth|bin)"
+    r"|rng_state(_\d+)*\.pth|random_states_\d+\.pkl|trainer_state\.json|zero_to_fp32\.py"
+    r"|latest|events\.out\.tfevents\..*"
+    r"|tf_model(-\d+-of-\d+)?\.h5|flax_model\.msgpack|rust_model\.ot|openvino_model\.(bin|xml)"
+    r"|[^/]*\.(onnx|onnx_data|gguf|tflite))$"
+    r"|(^|/)(checkpoint-\d+|global_step\d+|runs|wandb|onnx|openvino|coreml)/"
+)
+"""What training leaves beside a model, and weights for other programs: nothing reads it here."""
 
 CARD_FILE = "card.json"
 CONSTANT = "constant"
@@ -70,10 +82,11 @@ class ModelCard(Frozen):
     """What ``card.json`` holds; a folder without one is not loaded.
 
     ``labels`` maps each of the model's own labels, by its name and in any order, to an expression
-    of the vocabulary, to valence or arousal, or to null: then it is left out and the rest
-    renormalised. ``languages`` are those that a text model learnt; where none is named, no language
-    is distinguished. A model of a hub needs the commit as ``revision``, and ``sha256`` of each of
-    its files: they are all that is downloaded.
+    of the vocabulary, to valence or arousal, or to null: an answer that says "none of these" and
+    lowers the confidence. ``multi_label`` says whether each output is a probability of its own,
+    where ``config.json`` does not. ``languages`` are those that a text model learnt; where none is
+    named, no language is distinguished. A model of a hub needs the commit as ``revision``, and
+    ``sha256`` of each of its files: they are all that is downloaded.
     """
 
     name: str
@@ -86,6 +99,7 @@ class ModelCard(Frozen):
     training_data: tuple[Source, ...] = ()
     figures: tuple[Figure, ...] = ()
     calibration: Calibration = Calibration()
+    multi_label: bool | None = None
     command: str | None = None
     notes: str = ""
     sha256: dict[str, str] = Field(default_factory=dict)
@@ -147,17 +161,9 @@ def check_files(folder: Path, card: ModelCard) -> Held:
     anything. A card without digests is warned about: a folder of another's is dropped in with a
     card by hand.
     """
-    files = _contents(folder)
-    pickles = sorted(name for name in files if name.endswith(_PICKLES))
-    if pickles:
-        message = (
-            f"{folder} holds {pickles[0]}, and a pickle is never loaded: take it out, or convert "
-            "it to safetensors"
-        )
-        raise AffectstreamError(message)
-    check_bytes(folder, files)
+    files, every = _safe_files(folder), _contents(folder)
     for name, expected in card.sha256.items():
-        found = _digest(files[name]) if name in files else "nothing"
+        found = _digest(every[name]) if name in every else "nothing"
         if found != expected:
             message = f"{folder / name} is not the file its card describes: fetch or train it again"
             raise AffectstreamError(message)
@@ -167,7 +173,60 @@ def check_files(folder: Path, card: ModelCard) -> Held:
         raise AffectstreamError(message)
     if not card.sha256:
         _LOG.warning("the card of %s names no sha256: its files are loaded unchecked", folder)
+    return _check_weights(folder, files)
+
+
+def check_contents(folder: Path) -> Held:
+    """Return what the weights of a folder hold.
+
+    Raises AffectstreamError for pickled weights, and where they claim to be more than they are.
+    """
+    return _check_weights(folder, _safe_files(folder))
+
+
+def _safe_files(folder: Path) -> dict[str, Path]:
+    """Return by name what is read of a folder, which holds no pickle and has a model's size."""
+    files = _read_files(_contents(folder))
+    pickles = sorted(name for name in files if name.endswith(_PICKLES))
+    if pickles:
+        message = (
+            f"{folder} holds {pickles[0]}, and a pickle is never loaded: take it out, or convert "
+            "it to safetensors (transformers' `from_pretrained`, then `save_pretrained`)"
+        )
+        raise AffectstreamError(message)
+    check_bytes(folder, files)
+    return files
+
+
+def _check_weights(folder: Path, files: Mapping[str, Path]) -> Held:
+    _check_shards(folder, files)
     return check_claims(folder, files)
+
+
+def _read_files(files: Mapping[str, Path]) -> dict[str, Path]:
+    return {name: path for name, path in files.items() if not _UNREAD.search(name)}
+
+
+def _check_shards(folder: Path, files: Mapping[str, Path]) -> None:
+    """Refuse an index of weights that names a file which was not looked at, or is none here."""
+    for name in files:
+        if not name.endswith(".index.json"):
+            continue
+        try:
+            shards = {
+                str(shard) for shard in json.loads(files[name].read_bytes())["weight_map"].values()
+            }
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            message = f"{folder / name} is not an index of weights: fetch or save the model again"
+            raise AffectstreamError(message) from error
+        parent = Path(name).parent
+        absent = sorted(shard for shard in shards if str(parent / shard) not in files)
+        if absent and any(shard.endswith(".safetensors") for shard in shards):
+            message = f"{folder / name} names {absent[0]}, which is not beside it: fetch it too"
+            raise AffectstreamError(message)
+        if absent:
+            message = f"{folder / name} names pickled weights: take it out, or convert them"
+            raise AffectstreamError(message)
 
 
 def _contents(folder: Path) -> dict[str, Path]:
@@ -189,7 +248,7 @@ def _digest(path: Path) -> str:
 
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write ``card.json`` with the digests of the folder's files, and ``CARD.md`` beside it."""
-    digests = {name: _digest(path) for name, path in _contents(folder).items()}
+    digests = {name: _digest(path) for name, path in _read_files(_contents(folder)).items()}
     card = card.model_copy(update={"sha256": digests})
     text = json.dumps(card.model_dump(), indent=2, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")

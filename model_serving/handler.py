@@ -20,7 +20,7 @@ from model_serving.loader import load_recogniser
 from model_serving.recogniser import Estimates, Recogniser
 from schemas.arrow import fill_schema, take_rows, vector_column
 from schemas.dead_letters import dead_letters
-from schemas.errors import AffectstreamError
+from schemas.errors import AffectstreamError, QualityCode
 from schemas.logs.events import LogEvent, log_fields
 from schemas.modalities import MODALITIES
 from schemas.stages import kind_of, recognition_stage
@@ -182,6 +182,8 @@ def observations(
     quality = pa.array(estimates.codes or [None] * count, pa.string())
     flat = quality.is_valid().to_numpy(zero_copy_only=False) & (judged < _FLAT)
     abstained = (judged < np.float32(model.threshold)) | flat  # a card may name no threshold
+    none = pc.fill_null(pc.equal(quality, QualityCode.NONE_OF_THESE), fill_value=False)
+    abstained |= none.to_numpy(zero_copy_only=False)
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
     circumplex = np.clip(scores @ CIRCUMPLEX, -1.0, 1.0)
     own = pc.is_in(rows["purpose"], pa.array(sorted(embeddings_for), pa.string()))

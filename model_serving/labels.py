@@ -4,8 +4,7 @@ Names decide, after case, white space and width of letters are folded; the posit
 card means nothing. The card has each name of the model once, and no other.
 """
 
-import re
-import unicodedata
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -13,10 +12,12 @@ from typing import Any, Final, NoReturn
 import numpy as np
 
 from model_serving.card import ModelCard
+from model_serving.folders.names import GENERIC, fold_name, propose_labels
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS, VALUES
 
-_GENERIC: Final = re.compile(r"(label|class|output)?[ _-]*\d+")
+_MEASURES: Final = {*VALUES, "dominance"}
+"""Outputs that measure something, and are no answer beside the expressions."""
 _SHOWN = 12  # names that a message lists: some models have hundreds
 
 
@@ -24,11 +25,15 @@ _SHOWN = 12  # names that a message lists: some models have hundreds
 class Outputs:
     """What the outputs of a model mean: the (labels, 7) matrix to expressions, and its values.
 
-    ``values`` are the places of valence and arousal, where the model gives both.
+    ``values`` are the places of valence and arousal, where the model gives both. ``others``
+    (labels,) marks the answers of the same head that stand for no expression: "none of these".
+    With ``multi_label`` each output is a probability of its own.
     """
 
     matrix: np.ndarray
+    others: np.ndarray
     values: tuple[int, ...] = ()
+    multi_label: bool = False
 
 
 def read_outputs(card: ModelCard, config: Any) -> Outputs:
@@ -46,7 +51,53 @@ def read_outputs(card: ModelCard, config: Any) -> Outputs:
         if target in EXPRESSIONS:
             matrix[row, EXPRESSIONS.index(target)] = 1.0
     _check_bias(card, names, int(matrix.sum()))
-    return Outputs(matrix, values)
+    return Outputs(matrix, _others(names, targets), values, _is_multi_label(card, config))
+
+
+def check_choice(card: ModelCard, config: Any, outputs: Outputs) -> None:
+    """Refuse a head that measures, or that has one answer only, which softmax makes certain.
+
+    Raises AffectstreamError.
+    """
+    if outputs.multi_label:
+        return
+    if getattr(config, "problem_type", None) == "regression":
+        _refuse(
+            card,
+            "maps outputs to expressions that its model measures (`problem_type` is regression)",
+            "use a model that classifies, or write `multi_label: true` where each output is the "
+            "logit of one expression",
+        )
+    if int(outputs.matrix.any(axis=1).sum() + outputs.others.sum()) == 1:
+        _refuse(
+            card,
+            "has one answer only, of which the model would always be certain",
+            "use a model with an output for each expression, or write `multi_label: true` where "
+            "the output is the logit of that expression",
+        )
+
+
+def _is_multi_label(card: ModelCard, config: Any) -> bool:
+    if card.multi_label is not None:
+        return card.multi_label
+    if getattr(config, "problem_type", None) is not None:
+        return bool(config.problem_type == "multi_label_classification")
+    return getattr(config, "function_to_apply", None) == "sigmoid"
+
+
+def _others(names: list[str], targets: list[str | None]) -> np.ndarray:
+    """Mark the outputs without an expression that answer in the head of those with one.
+
+    Further heads, of a corpus with a vocabulary of its own, are named ``corpus:label``.
+    """
+    heads = [fold_name(name).rpartition(":")[0] for name in names]
+    asked = {head for head, target in zip(heads, targets, strict=True) if target in EXPRESSIONS}
+    return np.array(
+        [
+            target is None and head in asked and fold_name(name) not in _MEASURES
+            for name, head, target in zip(names, heads, targets, strict=True)
+        ]
+    )
 
 
 def output_names(model: str, config: Any) -> list[str]:
@@ -72,11 +123,6 @@ def output_names(model: str, config: Any) -> list[str]:
     return names
 
 
-def fold_name(name: str) -> str:
-    """Return a label's name without what says nothing: case, white space around, wide letters."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
 def find_outputs(names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
     """Return the output that bears each wanted name, None where there is none."""
     places = {fold_name(name): place for place, name in enumerate(names)}
@@ -100,7 +146,7 @@ def _targets(card: ModelCard, names: list[str]) -> list[str | None]:
     own = {fold_name(name): name for name in names}
     odd = [name for name in card.labels if fold_name(name) not in own]
     absent = [name for key, name in own.items() if key not in given]
-    if absent and all(_GENERIC.fullmatch(key) for key in own):
+    if absent and all(GENERIC.fullmatch(key) for key in own):
         first = names[0]
         _refuse(
             card,
@@ -112,15 +158,31 @@ def _targets(card: ModelCard, names: list[str]) -> list[str | None]:
         _refuse(
             card,
             f"names {odd[0]}, which its model does not",
-            f"name the model's own labels ({_list_names(names)})",
+            f"name the model's own labels ({_list_names(names)})" + _compare(card, names),
         )
     if absent:
         _refuse(
             card,
             f"does not name {_list_names(absent)}, which its model gives",
-            "map every label of the model, to null what is no expression",
+            "map every label of the model, to null what is no expression" + _compare(card, names),
         )
     return [given[fold_name(name)] for name in names]
+
+
+def _compare(card: ModelCard, names: list[str]) -> str:
+    """Return both lists of names side by side, and what to write for those of the model."""
+    own = {fold_name(name): name for name in names}
+    written = {fold_name(name): name for name in card.labels}
+    keys = list(dict.fromkeys([*own, *written]))
+    pairs = [("the model", "the card")] + [(own.get(k, "-"), written.get(k, "-")) for k in keys]
+    wide = max(len(left) for left, _ in pairs[:_SHOWN])
+    rows = [f"  {left:<{wide}}  {right}" for left, right in pairs[:_SHOWN]]
+    more = [f"  ... and {len(pairs) - _SHOWN} more"] if len(pairs) > _SHOWN else []
+    given = {fold_name(name): target for name, target in card.labels.items()}
+    proposed = propose_labels(names)
+    labels = {name: given.get(key, proposed[name]) for key, name in own.items()}
+    some = json.dumps(dict(list(labels.items())[:_SHOWN]), ensure_ascii=False)
+    return "\n".join(["", *rows, *more, f'  for example "labels": {some}'])
 
 
 def _values(card: ModelCard, names: list[str], targets: list[str | None]) -> tuple[int, ...]:

@@ -14,9 +14,16 @@ from transformers.utils.logging import disable_progress_bar
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
 from model_serving.face import front_end as face
+from model_serving.folders.adapters import (
+    find_base,
+    front_end_folder,
+    is_adapter,
+    load_adapted,
+)
+from model_serving.folders.probe import check_answers
 from model_serving.front_end import FrontEnd
 from model_serving.gaps import GapLimit, check_gaps
-from model_serving.labels import read_outputs
+from model_serving.labels import check_choice, read_outputs
 from model_serving.motion import front_end as motion
 from model_serving.net import check_filled
 from model_serving.recogniser import ConstantRecogniser, NetRecogniser, Recogniser
@@ -29,7 +36,7 @@ disable_progress_bar()  # one bar for each model would break the bar of the run
 
 
 class _Modality(NamedTuple):
-    """What loads a model of one modality, and a row of its payload that every model answers."""
+    """What loads a model of one modality, and rows of its payload that every model answers."""
 
     net_class: Any
     load_front_end: Callable[[ModelCard, str, Any, dict[str, Any]], FrontEnd]
@@ -93,11 +100,17 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
         described = _card(modality, model, card)
         folder = model if local else _download(model, described)
         held = check_files(Path(folder), described)
-        settings = AutoConfig.from_pretrained(folder, **options)
-        make = functools.partial(kind.net_class.from_config, settings, dtype=torch.float32)
-        check_filled(folder, make, held)
-        net = _net(kind.net_class, folder, options)
+        if is_adapter(Path(folder)):
+            base = find_base(Path(folder), digests=bool(described.sha256))
+            net = load_adapted(kind.net_class, Path(folder), base, options)
+            folder = str(front_end_folder(Path(folder), base))
+        else:
+            settings = AutoConfig.from_pretrained(folder, **options)
+            make = functools.partial(kind.net_class.from_config, settings, dtype=torch.float32)
+            check_filled(folder, make, held)
+            net = _net(kind.net_class, folder, options)
         outputs = read_outputs(described, net.config)
+        check_choice(described, net.config, outputs)
         front_end = kind.load_front_end(described, folder, net, options)
         # Convolutions of faces take two thirds of the time with their channels last.
         net.eval().to(place, memory_format=torch.channels_last)
@@ -108,11 +121,8 @@ def _load(modality: str, model: str, card: str | None, device: str) -> Recognise
         message = f"the {modality} model can't be loaded from {source}: {reason}"
         raise AffectstreamError(message) from error
     net.config.output_hidden_states = True
-    found = NetRecogniser(net, front_end, described, outputs.matrix, place, outputs.values)
-    failures = found.estimate(kind.probe()).failures
-    if failures:
-        message = f"the {modality} model of {source} does not answer: {failures[0].detail}"
-        raise AffectstreamError(message)
+    found = NetRecogniser(net, front_end, described, outputs, place)
+    check_answers(found, kind.probe(), source)
     return found
 
 

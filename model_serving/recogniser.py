@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from model_serving.calibration import apply_calibration, scale_logits
-from model_serving.card import CONSTANT, ModelCard
+from model_serving.card import CONSTANT, Calibration, ModelCard
 from model_serving.front_end import Failure, FrontEnd, Inputs, Prepared
+from model_serving.labels import Outputs
 from model_serving.threads import model_threads
 from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import EMBEDDING_WIDTH
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VALUES, VOCABULARY
 
 _PROJECTION_SEED = 20_260_701
+_NONE_FROM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +78,13 @@ class ConstantRecogniser:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class NetRecogniser:
-    """A classifier, its front end, and the (labels, 7) matrix from its labels to expressions.
-
-    ``values`` are the outputs named ``valence`` and ``arousal``, where the model has both.
-    """
+    """A classifier, its front end, and what its outputs mean."""
 
     net: Any
     front_end: FrontEnd
     card: ModelCard
-    label_map: np.ndarray
+    outputs: Outputs
     device: torch.device
-    values: tuple[int, ...] = ()
 
     @property
     def model_id(self) -> str:
@@ -125,30 +123,35 @@ class NetRecogniser:
         done = np.zeros(count, bool)
         failures = list(prepared.failures)
         spent = prepared.net_us
-        for picked in _micro_batches(prepared.lengths, self.front_end):
+        for picked in micro_batches(prepared.lengths, self.front_end):
             for part, result in self._attempt(prepared, picked):
                 if isinstance(result, str):
                     row = int(prepared.rows[part[0]])
                     failures.append(Failure(row, DeadLetterCode.RECOGNISER_FAILED, result))
                     continue
                 logits, embeddings[part], us = result
-                scores[part] = self.expressions(logits)
-                if self.values:
-                    values[part] = np.clip(logits[:, self.values], -1.0, 1.0)
+                scores[part] = self._shares(logits)
+                if self.outputs.values:
+                    values[part] = np.clip(logits[:, self.outputs.values], -1.0, 1.0)
                 done[part] = True
                 spent += us
+        codes = prepared.codes
+        if self._may_say_none:
+            missing = 1 - scores.sum(axis=1)
+            codes = _mark_none(codes, missing)
+            scores += missing[:, None] / len(EXPRESSIONS)
         if prepared.quality is not None:  # what can't be judged is as likely one as the other
             share = prepared.quality[:, None]
             scores = share * scores + (1 - share) / len(EXPRESSIONS)
             values = share * values + (1 - share) * CIRCUMPLEX.mean(axis=0)
-        codes = tuple(code for code, kept in zip(prepared.codes, done, strict=False) if kept)
+        codes = tuple(code for code, kept in zip(codes, done, strict=False) if kept)
         return Estimates(
             prepared.rows[done],
             scores[done],
             embeddings[done],
             tuple(failures),
             spent,
-            values[done] if self.values else None,
+            values[done] if self.outputs.values else None,
             codes,
         )
 
@@ -157,7 +160,7 @@ class NetRecogniser:
     ) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray, int] | str]]:
         """Yield (rows, result) of one forward pass; where it raises, row by row to the culprit."""
         try:
-            result = self._forward(prepared.collate(picked))
+            result = self.forward(prepared.collate(picked))
         except Exception as error:  # any model may raise anything; only the culprit is lost
             if len(picked) == 1:
                 yield picked, f"{type(error).__name__} in the forward pass"
@@ -171,7 +174,8 @@ class NetRecogniser:
         for row in picked[~finite]:
             yield np.array([row]), "the model gave scores that are not finite"
 
-    def _forward(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray, int]:
+    def forward(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return logits, embeddings and microseconds of one forward pass; it may raise anything."""
         inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         with torch.inference_mode():
             start = perf_counter_ns()
@@ -187,23 +191,59 @@ class NetRecogniser:
         state = pooled.float().cpu().numpy()
         return logits, state @ _projection(state.shape[1]), spent
 
+    @property
+    def _may_say_none(self) -> bool:
+        return self.outputs.multi_label or bool(self.outputs.others.any())
+
     def expressions(self, logits: np.ndarray) -> np.ndarray:
         """Return calibrated (n, 7) scores: probabilities of labels summed by expression.
 
-        Labels that map to nothing are left out before normalising, which is the same as
-        renormalising after.
+        What the model gives to labels that stand for no expression, or to none at all, is as likely
+        one expression as the other.
         """
-        known = self.label_map.any(axis=1)
-        calibration, kept = self.card.calibration, logits[:, known]
-        if self.net.config.problem_type == "multi_label_classification":
-            single = 1 / (1 + np.exp(-np.clip(scale_logits(calibration, kept), -60, 60)))
-            chances = single / single.sum(axis=1, keepdims=True)
+        shares = self._shares(logits)
+        if not self._may_say_none:
+            return shares
+        return shares + (1 - shares.sum(axis=1, keepdims=True)) / len(EXPRESSIONS)
+
+    def _shares(self, logits: np.ndarray) -> np.ndarray:
+        """Return (n, 7) probabilities that lack, to 1, what the model gives to no expression."""
+        known = np.asarray(self.outputs.matrix.any(axis=1))
+        asked = known | self.outputs.others
+        calibration = _pad_bias(self.card.calibration, known[asked])
+        if self.outputs.multi_label:
+            scaled = scale_logits(calibration, logits[:, asked])
+            single = 1 / (1 + np.exp(-np.clip(scaled, -60, 60)))
+            chances = single / np.maximum(single.sum(axis=1, keepdims=True), 1.0)
         else:
-            chances = apply_calibration(calibration, kept)
-        return chances @ self.label_map[known]
+            chances = apply_calibration(calibration, logits[:, asked])
+        return chances @ self.outputs.matrix[asked]
 
 
-def _micro_batches(lengths: np.ndarray, front_end: FrontEnd) -> Iterator[np.ndarray]:
+def _pad_bias(calibration: Calibration, known: np.ndarray) -> Calibration:
+    """Return the calibration with a bias of 0 for answers that stand for no expression."""
+    if not calibration.bias or known.all():
+        return calibration
+    bias = np.zeros(len(known))
+    bias[known] = calibration.bias
+    return calibration.model_copy(update={"bias": tuple(bias)})
+
+
+def _mark_none(
+    codes: tuple[QualityCode | None, ...], missing: np.ndarray
+) -> tuple[QualityCode | None, ...]:
+    """Return the codes, and one where "none of these" is likelier than all expressions together."""
+    if not (missing > _NONE_FROM).any():
+        return codes
+    given = codes or (None,) * len(missing)
+    return tuple(
+        code or (QualityCode.NONE_OF_THESE if share > _NONE_FROM else None)
+        for code, share in zip(given, missing, strict=True)
+    )
+
+
+def micro_batches(lengths: np.ndarray, front_end: FrontEnd) -> Iterator[np.ndarray]:
+    """Yield the rows of each forward pass: of similar, or without padding of equal, lengths."""
     order = np.argsort(lengths, kind="stable")
     groups = [order]
     if not front_end.pads and len(order):

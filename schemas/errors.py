@@ -316,6 +316,11 @@ class QualityCode(Code):
         "The text is in a language that the model's card does not list.",
         "Name a model for that language under `models.text`.",
     )
+    NONE_OF_THESE = (
+        "none_of_these",
+        "The model finds another answer, or none, likelier than all expressions together.",
+        "Map more of its labels in its card, or name a model of these expressions.",
+    )
     TOO_LONG = (
         "too_long",
         "More than half of the text stands after the 64 tokens that are read.",

@@ -64,7 +64,8 @@ def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any
 
 
 def probe() -> pa.RecordBatch:
-    """Return one row that every face model has to answer: a grey square."""
-    file = BytesIO()
-    Image.new("L", (48, 48), 128).save(file, "PNG")
-    return pa.record_batch({"media": pa.array([file.getvalue()], pa.binary())})
+    """Return rows that every face model has to answer: two grey squares."""
+    files = [BytesIO(), BytesIO()]
+    for shade, file in zip((128, 64), files, strict=True):
+        Image.new("L", (48, 48), shade).save(file, "PNG")
+    return pa.record_batch({"media": pa.array([file.getvalue() for file in files], pa.binary())})

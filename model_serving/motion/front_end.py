@@ -57,5 +57,6 @@ def load_front_end(
 
 
 def probe() -> pa.RecordBatch:
-    """Return one row that every motion model has to answer: a face at rest."""
-    return pa.record_batch({"weights": vector_column(np.zeros((1, len(MOTION_FEATURES))))})
+    """Return rows that every motion model has to answer: a face at rest, and one that moves."""
+    rows = np.repeat([[0.0], [0.5]], len(MOTION_FEATURES), axis=1)
+    return pa.record_batch({"weights": vector_column(rows)})

@@ -3,11 +3,14 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import model_serving.text.net  # noqa: F401 - registers ``mean_bert``
@@ -23,6 +26,8 @@ MAX_TOKENS = 64
 _LONG_TEXT = 2048  # characters: a piece of the shipped vocabularies has at most 16
 _MOST_READ = 8 * _LONG_TEXT  # of which white space and what is not seen is left out
 _WORDS = re.compile(r"[^\s,;:/|&，、；：\-]")  # what is no mere separator of placeholders
+_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+_NO_TOKEN = -1  # an id that no text has, so that all its tokens count
 _DOUBT = 0.6  # below this the code of what is wrong is given
 
 
@@ -59,9 +64,9 @@ class TextFrontEnd:
     column = "text"
     chunk_rows = 8192
     micro_batch = 24  # of similar lengths: 64 pad more and take 1.3 to 2.2 times the CPU time
-    pads = True
 
     def __init__(self, tokenizer: Any, languages: Sequence[Language] = ()) -> None:
+        self.pads = tokenizer.pad_token is not None
         self._tokenizer = tokenizer
         self._languages = languages
         self._reader = Reader(tokenizer)
@@ -84,6 +89,8 @@ class TextFrontEnd:
 
         def collate(picked: np.ndarray) -> Inputs:
             chosen = {name: [values[i] for i in picked] for name, values in tokens.items()}
+            if not self.pads:
+                return {name: torch.tensor(values) for name, values in chosen.items()}
             return dict(self._tokenizer.pad(chosen, return_tensors="pt"))
 
         return Prepared(rows, lengths, collate, failures, quality, codes)
@@ -122,18 +129,44 @@ def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any
     """Load the tokenizer of a model; ``options`` are those of ``from_pretrained``.
 
     Raises ValueError where it does not fit the net: transformers makes an empty one where the
-    files are missing.
+    files are missing. Nets that answer at the last token look for it by the padding token.
     """
-    tokenizer = AutoTokenizer.from_pretrained(model, **options)
+    tokenizer = _load_tokenizer(Path(model), options)
     if not 0.5 < len(tokenizer) / net.config.vocab_size <= 1:
         message = f"a tokenizer of {len(tokenizer)} pieces does not fit the model"
         raise ValueError(message)
+    if getattr(net.config, "pad_token_id", None) is None:
+        padding = tokenizer.pad_token_id
+        net.config.pad_token_id = _NO_TOKEN if padding is None else padding
     return TextFrontEnd(tokenizer, card.languages)
 
 
+def _load_tokenizer(folder: Path, options: dict[str, Any]) -> Any:
+    """Load a tokenizer; ValueError names the package that a SentencePiece file needs.
+
+    transformers asks for tiktoken instead where sentencepiece is missing, or is built for another
+    protobuf.
+    """
+    files = [name for name in _SENTENCEPIECE if (folder / name).is_file()]
+    only = bool(files) and not (folder / "tokenizer.json").is_file()
+    message = (
+        f"its tokenizer is the SentencePiece file {', '.join(files)}: pip install "
+        "affectstream[sentencepiece], or save it as tokenizer.json where that is installed"
+    )
+    if only and find_spec("sentencepiece") is None:
+        raise ValueError(message)
+    try:
+        return AutoTokenizer.from_pretrained(folder, **options)
+    except Exception as error:
+        if only and "tiktoken" in str(error):
+            raise ValueError(message) from error
+        raise
+
+
 def probe() -> pa.RecordBatch:
-    """Return one row that every text model has to answer."""
-    return pa.record_batch({"text": pa.array(["yes"])})
+    """Return rows that every text model has to answer: two of one length, and longer ones."""
+    texts = ["yes no", "no, I don't think so", "no yes", "yes no " * 80]
+    return pa.record_batch({"text": pa.array(texts)})
 
 
 def _truncate(text: str) -> str:

@@ -90,11 +90,13 @@ def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any
 
 
 def probe() -> pa.RecordBatch:
-    """Return one row that every voice model has to answer: a second of a tone."""
-    file = BytesIO()
-    tone = 0.1 * np.sin(np.arange(16_000) / 10)
-    soundfile.write(file, tone, 16_000, format="WAV", subtype="PCM_16")
-    return pa.record_batch({"media": pa.array([file.getvalue()], pa.binary())})
+    """Return rows that every voice model has to answer: a tone of a second, and two shorter."""
+    files = [BytesIO(), BytesIO(), BytesIO()]
+    shapes = ((16_000, 10), (7_000, 10), (7_000, 20))  # samples, and samples of a radian
+    for (samples, slow), file in zip(shapes, files, strict=True):
+        tone = 0.1 * np.sin(np.arange(samples) / slow)
+        soundfile.write(file, tone, 16_000, format="WAV", subtype="PCM_16")
+    return pa.record_batch({"media": pa.array([file.getvalue() for file in files], pa.binary())})
 
 
 def decode_clip(media: bytes, rate: int) -> Clip:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -10,6 +10,8 @@ from rich.console import Console
 from pipelines.cli.app import Data
 
 commands = typer.Typer()
+model_app = typer.Typer(no_args_is_help=True, help="Models of your own.")
+commands.add_typer(model_app, name="model")
 
 
 class Task(StrEnum):
@@ -20,6 +22,15 @@ class Task(StrEnum):
     FACE = "face"
     MOTION = "motion"
     FUSION = "fusion"
+
+
+class Judged(StrEnum):
+    """What a model of one's own judges."""
+
+    TEXT = "text"
+    VOICE = "voice"
+    FACE = "face"
+    MOTION = "motion"
 
 
 class Precision(StrEnum):
@@ -90,3 +101,25 @@ def recalibrate(
     from pipelines.models.train import recalibrate as run
 
     run(folder, data, Console())
+
+
+@model_app.command("add")
+def model_add(
+    folder: Annotated[Path, typer.Argument(help="Model folder as transformers or PEFT saves it.")],
+    modality: Annotated[
+        Judged | None, typer.Option(help="What it judges; default: by its config.json.")
+    ] = None,
+    licence: Annotated[
+        Literal["open", "research"] | None,
+        typer.Option(help="What its weights may be used for: anything, or research only."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled CSV to measure it on: text or path, label, groups."),
+    ] = None,
+) -> None:
+    """Draft the card of a model folder, show what its labels mean, probe and measure it."""
+    from pipelines.models.add import add_model
+
+    judged = modality.value if modality else None
+    add_model(folder, judged, licence, data, Console())

@@ -67,7 +67,7 @@ def test_a_file_without_a_digest_is_refused_and_a_card_without_any_is_told(
         check_files(model, read_card(model / "card.json"))
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "optimizer.pt"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter_model.bin", "model.pt"])
 def test_a_pickle_is_refused(name: str, tmp_path: Path) -> None:
     model = folders.tiny_text(tmp_path)
     net = BertForSequenceClassification.from_pretrained(model)
@@ -135,3 +135,48 @@ def test_missing_gpu_is_an_error(text: Path) -> None:
         load_recogniser("text", str(text), None, "cuda")
     with pytest.raises(AffectstreamError, match="device warp was asked for"):
         load_recogniser("text", str(text), None, "warp")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "training_args.bin",
+        "optimizer.pt",
+        "scheduler.pt",
+        "scaler.pt",
+        "rng_state.pth",
+        "rng_state_3.pth",
+        "random_states_0.pkl",
+        "checkpoint-500/pytorch_model.bin",
+        "global_step20/mp_rank_00_model_states.pt",
+        "onnx/model.onnx",
+        "openvino_model.bin",
+    ],
+)
+def test_what_is_never_read_does_not_refuse_a_model(name: str, tmp_path: Path) -> None:
+    model = folders.tiny_text(tmp_path)
+    write_card(model, read_card(model / "card.json"))
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_bytes(b"a pickle, or not")
+    load_recogniser("text", str(model), None, "cpu")
+    write_card(model, read_card(model / "card.json"))
+    assert name not in read_card(model / "card.json").sha256
+
+
+@pytest.mark.parametrize(
+    ("index", "refusal"),
+    [
+        ('{"weight_map": {"a": "checkpoint-1/model.safetensors"}}', "which is not beside it"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "which is not beside it"),
+        ('{"weight_map": {"a": "checkpoint-1/optimizer.pt"}}', "names pickled weights"),
+        ('{"weight_map": ["a"]}', "is not an index of weights"),
+        ("nothing", "is not an index of weights"),
+    ],
+)
+def test_an_index_of_weights_names_files_that_were_looked_at(
+    index: str, refusal: str, tmp_path: Path
+) -> None:
+    model = folders.tiny_text(tmp_path)
+    (model / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(AffectstreamError, match=refusal):
+        load_recogniser("text", str(model), None, "cpu")

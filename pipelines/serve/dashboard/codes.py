@@ -140,6 +140,7 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "covered": "口部或眼部被遮挡，例如口罩或头显。",
         "rotated": "面部横置或倒置，已被转正。",
         "other_language": "文本所用语言不在模型卡所列之中。",
+        "none_of_these": "模型认为其他答案或无答案比所有表情合计更可能。",
         "too_long": "文本一半以上位于所读取的 64 个词元之后。",
         "few_shapes": "区分表情所需的面部形状没有被跟踪。",
         "opposed_shapes": "互相排斥的面部形状同时活动：单位有误，或面部被遮挡。",
