@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 from schemas.arrow import take_rows
 from schemas.attributes import ATTRIBUTES, COLUMN_OF
 from schemas.dead_letters import dead_letters
-from schemas.errors import Code, DeadLetterCode
+from schemas.errors import DeadLetterCode
 from schemas.events import (
-    AHEAD_S,
     EVENT_TYPES,
     GOVERNANCE_KINDS,
     MEDIA_KINDS,
@@ -27,9 +26,9 @@ from schemas.events import (
     event_schema,
     record_times,
 )
-from schemas.media.formats import FormatCode, explain
 from schemas.stages import DEAD, MAIN, Stage, Tagged, kind_of
 from transforms.decoding.aliases import canonical
+from transforms.decoding.details import Explained, details_of
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.followed_keys import FollowedKeys
 from transforms.decoding.headers import read_headers
@@ -42,41 +41,6 @@ from transforms.decoding.signatures import Signed, Signers, read_signers
 from transforms.gating.governance import sort_governance
 from transforms.stage import Outputs, run_stage
 
-_DETAIL: Mapping[Code | None, str] = {
-    None: "",
-    DeadLetterCode.UNKNOWN_TOPIC: "no kind of event belongs to this topic",
-    DeadLetterCode.UNKNOWN_EVENT_TYPE: "the CloudEvents type is not the one of this topic",
-    DeadLetterCode.NULL_VALUE: "the record has no value",
-    DeadLetterCode.BAD_HEADERS: "id or source is missing or empty, or an attribute is not UTF-8 "
-    "or stands twice with different values",
-    DeadLetterCode.BAD_TIME: "the time attribute is no RFC 3339 time with a zone, of 1000 to 8999, "
-    "or the record's own time is none of those years",
-    DeadLetterCode.CLOCK_AHEAD: f"the event's time is {AHEAD_S:.0f} s ahead of its record's, or a "
-    "day ahead of this machine's clock",
-    DeadLetterCode.KEY_SHREDDED: "the key of that time was removed: nobody can be referred to",
-    DeadLetterCode.BAD_JSON: "the payload is not one JSON object",
-    DeadLetterCode.WRONG_TYPE: "a payload field has another type than its schema says",
-    DeadLetterCode.BATCHED_EVENTS: "several events in one record: send each as its own",
-    DeadLetterCode.COMPRESSED_VALUE: "the value is compressed otherwise than by gzip, or its gzip "
-    "is damaged or inflates to more than 64 KiB",
-    DeadLetterCode.SCHEMA_REGISTRY_FORMAT: "after a schema registry's id comes no JSON, but Avro "
-    "or Protobuf",
-    DeadLetterCode.FORMAT_UNSUPPORTED: "the event or its data are Avro, Protobuf, XML or another "
-    "format that is not JSON",
-    DeadLetterCode.SPECVERSION_UNKNOWN: "specversion is not 1.0",
-    DeadLetterCode.DATASCHEMA_UNKNOWN: "dataschema names another major version than 1",
-    DeadLetterCode.UNKNOWN_SHAPES: "no name among the weights is a shape of a known vocabulary",
-    DeadLetterCode.UNKNOWN_UNIT: "the weights are not from 0 to 1, or all whole numbers, and "
-    "`unit` says no unit that they fit: fraction, percent, byte or signed",
-    DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
-    "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
-    DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
-    DeadLetterCode.SIGNATURE_UNKNOWN_KEY: "the grant's source has no key of this id",
-    DeadLetterCode.SIGNATURE_INVALID: "the signature is malformed, or not of this grant",
-    DeadLetterCode.PROHIBITION_UNSIGNED: "it suspends if it tells a time, and deletes nothing: no "
-    "signature of its source makes sure that the person whom it names has asked for it",
-    **{code: explain(code) for code in FormatCode},
-}
 _NO_UNITS: Mapping[str, str] = MappingProxyType({})
 _DAY: Final = dt.timedelta(days=1)
 _RELEASED: Final = dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
@@ -318,7 +282,8 @@ def _assemble(
     impossible &= kind not in GOVERNANCE_KINDS
     measure_delays(attributes["source"], times, recorded, ids)
     known = pc.equal(attributes["type"], EVENT_TYPES[kind]).fill_null(False)
-    named = _non_empty(attributes["id"]) & _non_empty(attributes["source"])
+    absent = {name: ~_non_empty(attributes[name]) for name in ("source", "id")}
+    named = ~(absent["source"] | absent["id"])
     keyless = ids.shredded(times, attributes["region"])
     keyless &= kind not in GOVERNANCE_KINDS  # a withdrawal of any time counts
     problems[read & keyless] = DeadLetterCode.KEY_SHREDDED
@@ -326,10 +291,12 @@ def _assemble(
     problems[read & find_ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
     other = find_other_schemas(kind, attributes["dataschema"])
     problems[read & other] = DeadLetterCode.DATASCHEMA_UNKNOWN
-    problems[read & ~known.to_numpy(zero_copy_only=False)] = DeadLetterCode.UNKNOWN_EVENT_TYPE
+    wanted = Explained(DeadLetterCode.UNKNOWN_EVENT_TYPE, f"write {EVENT_TYPES[kind]}")
+    problems[read & ~known.to_numpy(zero_copy_only=False)] = wanted
     other = find_other_specs(attributes["specversion"])
     problems[read & other] = DeadLetterCode.SPECVERSION_UNKNOWN
-    problems[read & ~named] = DeadLetterCode.BAD_HEADERS
+    for name, rows in absent.items():
+        problems[read & rows] = Explained(DeadLetterCode.BAD_HEADERS, f"`{name}` is missing")
     columns = {column: attributes[name] for name, column in COLUMN_OF.items()}
     columns |= {name: raw[name] for name in ("topic", "partition", "offset", "timestamp")}
     subject, source, given = (attributes[name] for name in ("subject", "source", "id"))
@@ -391,5 +358,4 @@ def _all(rows: pa.RecordBatch, code: DeadLetterCode) -> np.ndarray:
 
 def _dead(rows: pa.RecordBatch, problems: np.ndarray) -> pa.RecordBatch:
     codes = pa.array([str(code) for code in problems], pa.string())
-    details = pa.array([_DETAIL[code] for code in problems], pa.string())
-    return dead_letters(rows, stage=Stage.DECODE, code=codes, detail=details)
+    return dead_letters(rows, stage=Stage.DECODE, code=codes, detail=details_of(problems))

@@ -10,9 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.show import pictures
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.show.escapes import escape_controls
-from pipelines.show.screen import histories
+from pipelines.show.screen import CAUSES_SHOWN, histories
 from pipelines.tables.query import tables
-from pipelines.tables.views import losses, stages_of_last_run, windows_with_decisions
+from pipelines.tables.views import causes, losses, stages_of_last_run, windows_with_decisions
 from schemas.errors import AffectstreamError
 from schemas.table import Root
 
@@ -54,7 +54,7 @@ def write_report(root: Root, out: Path, truth: GroundTruth | None = None) -> Pat
         _expressions(features, accuracy),
         _agreement(accuracy),
         _decisions(features),
-        _losses(losses(root)),
+        _losses(losses(root), causes(root)),
         _stages(stages_of_last_run(root)),
     ]
     page = _TEMPLATES.get_template("report.html.jinja").render(sections=sections)
@@ -146,7 +146,7 @@ def _decisions(features: pd.DataFrame) -> _Section:
     return _Section(title, figures=[_Figure(pictures.counts(names, values), "Action · reason.")])
 
 
-def _losses(counted: pd.DataFrame) -> _Section:
+def _losses(counted: pd.DataFrame, why: pd.DataFrame) -> _Section:
     title = "Dead letters and refusals"
     if not len(counted):
         return _Section(title, ["No record was unusable and no event was refused."])
@@ -154,7 +154,12 @@ def _losses(counted: pd.DataFrame) -> _Section:
     colours = [pictures.LOSS_COLOURS[kind] for kind in counted["kind"]]
     svg = pictures.counts(names, [int(n) for n in counted["n"]], colours)
     caption = "Grey: dead letters, by code and stage. Orange: refusals, by code and legal ground."
-    return _Section(title, figures=[_Figure(svg, caption)])
+    rows = [
+        [str(row.code), escape_controls(str(row.detail)), str(row.example), f"{row.n:,}"]
+        for row in why.head(CAUSES_SHOWN).itertuples()
+    ]
+    head = ["dead letter", "what is wrong", "such as", "events"] if rows else []
+    return _Section(title, figures=[_Figure(svg, caption)], head=head, rows=rows)
 
 
 def _stages(frame: pd.DataFrame) -> _Section:

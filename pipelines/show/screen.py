@@ -19,6 +19,7 @@ from pipelines.show.escapes import escape_controls
 from pipelines.tables.query import tables
 from pipelines.tables.views import (
     SESSION,
+    causes,
     delays_of_last_run,
     losses,
     stages_of_last_run,
@@ -53,6 +54,7 @@ LETTERS = MappingProxyType(dict(zip(EXPRESSIONS, "ADFJSUN", strict=True)))
 _UNREADABLE = str(DeadLetterCode.GOVERNANCE_UNREADABLE)
 _SESSIONS_SHOWN = 12
 _SOURCES_SHOWN = 12
+CAUSES_SHOWN = 10
 _WINDOWS_LISTED = 12
 _PART_LENGTH = 40  # workplace_monitoring learning unknown has 37
 _DARK_INK = {"joy", "surprise", "fear", "neutral"}
@@ -68,6 +70,7 @@ def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None
         _print_sessions(features, console)
         _print_windows(features, console)
     _print_losses(counted, stages, console)
+    _print_causes(causes(root), console)
     _print_delays(delays_of_last_run(root), console)
     _print_stages(stages, console)
     if truth is not None:
@@ -245,6 +248,20 @@ def _print_losses(counted: pd.DataFrame, stages: pd.DataFrame, console: Console)
     for row in counted.itertuples():
         names = (str(row.kind), str(row.code), str(row.where))
         grid.add_row(*(Text(escape_controls(name)) for name in names), f"{row.n:,}")
+    console.print(grid)
+    console.print()
+
+
+def _print_causes(counted: pd.DataFrame, console: Console) -> None:
+    """Print what is wrong with records that became dead letters, the most frequent first."""
+    if not len(counted):
+        return
+    grid = _grid("What to change in records", "code", "what is wrong", "such as", "events", left=3)
+    for row in counted.head(CAUSES_SHOWN).itertuples():
+        texts = (str(row.code), str(row.detail), str(row.example))
+        grid.add_row(
+            *(Text(escape_controls(text), overflow="fold") for text in texts), f"{row.n:,}"
+        )
     console.print(grid)
     console.print()
 

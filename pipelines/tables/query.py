@@ -142,7 +142,7 @@ def read_table(root: Root, name: str, *columns: str) -> pa.Table:
     if not DeltaTable.is_deltatable(f"{root}/{name}"):
         return pa.schema([schema.field(column) for column in columns]).empty_table()
     known = {field.name for field in DeltaTable(f"{root}/{name}").schema().fields}
-    chosen = (column if column in known else f"NULL AS {column}" for column in columns)
+    chosen = (f'"{each}"' if each in known else f'NULL AS "{each}"' for each in columns)
     found = query(root, f"SELECT {', '.join(chosen)} FROM {name}")
     return pa.table(
         [

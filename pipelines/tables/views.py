@@ -75,6 +75,19 @@ def _read_stages(root: Root) -> dict[str, dict[str, float]]:
     return found
 
 
+def causes(root: Root) -> pd.DataFrame:
+    """Return the dead letters by code and detail, the most frequent first, each with an example.
+
+    ``example`` is the place of one such record: topic, partition and offset.
+    """
+    names = ("code", "detail", "topic", "partition", "offset")
+    rows = read_table(root, "dead_letters", *names).to_pandas()
+    place = rows["topic"] + " " + rows["partition"].astype(str) + ":" + rows["offset"].astype(str)
+    grouped = rows.assign(example=place).groupby(["code", "detail"], dropna=False)
+    counted = grouped.agg(n=("example", "size"), example=("example", "min")).reset_index()
+    return counted.sort_values("n", ascending=False, ignore_index=True)
+
+
 def losses(root: Root) -> pd.DataFrame:
     """Return events without an observation, counted by kind, stage or article, and code."""
     dead = read_table(root, "dead_letters", "stage", "code").to_pandas()

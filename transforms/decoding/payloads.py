@@ -17,6 +17,7 @@ from schemas.attributes import ATTRIBUTES
 from schemas.errors import DeadLetterCode
 from schemas.events import CODE, FIELD_NAME, PAYLOADS
 from schemas.modalities import MODALITIES
+from transforms.decoding.details import Explained
 from transforms.decoding.envelope import find_contradictions, find_denials
 from transforms.decoding.media import encoded_media, read_media
 from transforms.decoding.messages.wrappings import unwrap
@@ -170,18 +171,25 @@ def parse_json(values: list[bytes], shape: type[_Shape]) -> tuple[list[_Shape], 
     for row, value in enumerate(values):
         try:
             parsed.append(decode(value))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             parsed.append(shape())
-            problems[row] = _explain(value)
+            problems[row] = Explained(_judge(value), _words(error))
     return parsed, problems
 
 
-def _explain(value: bytes) -> DeadLetterCode:
+def _judge(value: bytes) -> DeadLetterCode:
     try:
         found = msgspec.json.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return DeadLetterCode.BAD_JSON
     return DeadLetterCode.WRONG_TYPE if isinstance(found, dict) else DeadLetterCode.BAD_JSON
+
+
+def _words(error: Exception) -> str:
+    """Return what the parser says: types, places of our schemas and byte numbers, no content."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 at byte {error.start}"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def _read(
