@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -256,13 +257,10 @@ def _print_causes(counted: pd.DataFrame, console: Console) -> None:
     """Print what is wrong with records that became dead letters, the most frequent first."""
     if not len(counted):
         return
-    grid = _grid("What to change in records", "code", "what is wrong", "such as", "events", left=3)
+    console.print(Text("What to change in records", "bold"))
     for row in counted.head(CAUSES_SHOWN).itertuples():
-        texts = (str(row.code), str(row.detail), str(row.example))
-        grid.add_row(
-            *(Text(escape_controls(text), overflow="fold") for text in texts), f"{row.n:,}"
-        )
-    console.print(grid)
+        console.print(Text(f"{row.n:>7,}  {row.code}, such as {row.example}"))
+        console.print(Padding(Text(escape_controls(str(row.detail)), "dim"), (0, 0, 0, 9)))
     console.print()
 
 
