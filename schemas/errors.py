@@ -118,8 +118,7 @@ class DeadLetterCode(Code):
     CLOCK_BEHIND = (
         "clock_behind",
         "The event's time is further behind its record's than `clocks.behind_s` allows.",
-        "Set the clock of the device that sends; if it had queued the event, raise the setting or "
-        "leave it out.",
+        "Set the clock of the device that sends; if it had queued the event, raise the setting.",
     )
     KEY_SHREDDED = (
         "key_shredded",

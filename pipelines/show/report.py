@@ -155,7 +155,7 @@ def _losses(counted: pd.DataFrame, why: pd.DataFrame) -> _Section:
     svg = pictures.counts(names, [int(n) for n in counted["n"]], colours)
     caption = "Grey: dead letters, by code and stage. Orange: refusals, by code and legal ground."
     rows = [
-        [str(row.code), escape_controls(str(row.detail)), str(row.example), f"{row.n:,}"]
+        [*map(escape_controls, map(str, (row.code, row.detail, row.example))), f"{row.n:,}"]
         for row in why.head(CAUSES_SHOWN).itertuples()
     ]
     head = ["dead letter", "what is wrong", "such as", "events"] if rows else []

@@ -259,7 +259,8 @@ def _print_causes(counted: pd.DataFrame, console: Console) -> None:
         return
     console.print(Text("What to change in records", "bold"))
     for row in counted.head(CAUSES_SHOWN).itertuples():
-        console.print(Text(f"{row.n:>7,}  {row.code}, such as {row.example}"))
+        what = escape_controls(f"{row.code}, such as {row.example}")
+        console.print(Text(f"{row.n:>7,}  {what}"))
         console.print(Padding(Text(escape_controls(str(row.detail)), "dim"), (0, 0, 0, 9)))
     console.print()
 

@@ -37,7 +37,11 @@ def released(tmp_path: Path) -> Config:
 
 
 def versions(root: str) -> dict[str, int]:
-    return {path.name: DeltaTable(path).version() for path in sorted(Path(root).iterdir())}
+    return {
+        path.name: DeltaTable(path).version()
+        for path in sorted(Path(root).iterdir())
+        if path.is_dir()
+    }
 
 
 def rows(root: str, name: str) -> list[dict]:
