@@ -105,7 +105,7 @@ def test_it_learns_writes_a_folder_and_a_student_follows_its_teacher(
     assert 250 < card.training_data[0].rows < 320  # what stands in the test split too was left out
     found = load_recogniser("text", str(tmp_path / "models" / "text-tiny"), None, "cpu")
     assert isinstance(found, NetRecogniser)
-    assert found.values == (7, 8)
+    assert found.outputs.values == (7, 8)
     answers = Answers(tmp_path / "models" / "text-tiny", tmp_path / "answers")
     shared = answers.shared(answers.to(["good good", "bad bad"]))
     assert [EXPRESSIONS[i] for i in shared.argmax(axis=1)] == ["joy", "sadness"]
