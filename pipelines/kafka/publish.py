@@ -16,13 +16,11 @@ from rich.progress import Progress
 
 from pipelines.kafka.clients import python_settings
 from pipelines.kafka.reasons import explain_kafka_error
-from pipelines.kafka.retime import shift_times
+from pipelines.kafka.retime import find_structured, shift_times
 from pipelines.kafka.topics import MAX_MESSAGE, need_topics
 from schemas.errors import AffectstreamError
 from schemas.events import RAW, record_times
 from schemas.settings import Kafka
-from transforms.decoding.headers import read_headers
-from transforms.decoding.messages.modes import NAMES, read_modes
 from transforms.sources.recorded import count_records, log_files, read_records
 
 _NO_TIME = -1
@@ -195,7 +193,7 @@ def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
             known = pc.divide(usable.cast(pa.int64()), 1000).to_pylist()
             given = pc.fill_null(batch["timestamp"].cast(pa.int64()), _NO_TIME).to_pylist()
             columns = [batch[name].to_pylist() for name in ("topic", "key", "headers", "value")]
-            modes = _structured(batch) if shift_ms else outside
+            modes = find_structured(batch) if shift_ms else outside
             for at, own, alone, structured, topic, key, headers, value in zip(
                 known, given, outside.tolist(), modes.tolist(), *columns, strict=True
             ):
@@ -208,9 +206,3 @@ def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
                     "at": at,
                     "alone": alone,
                 }
-
-
-def _structured(batch: pa.RecordBatch) -> np.ndarray:
-    """Return which records carry their event in structured mode, whatever their topic is."""
-    names = ("content-type", *NAMES)
-    return read_modes("text", batch["value"], read_headers(batch["headers"], names)[0]).structured

@@ -10,8 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
+import pyarrow as pa
+
 from schemas.events import RFC_3339
-from transforms.decoding.headers import folded, unquote
+from transforms.decoding.headers import folded, read_headers, unquote
+from transforms.decoding.messages.modes import NAMES, read_modes
 from transforms.decoding.messages.wrappings import unwrap
 
 _LONGEST_NAME: Final = 64
@@ -20,9 +24,13 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _decoder = json.JSONDecoder()
 
 
-def shift_times(
-    record: dict[str, Any], shift_ms: int, *, structured: bool = False
-) -> dict[str, Any]:
+def find_structured(batch: pa.RecordBatch) -> np.ndarray:
+    """Return which RAW records carry their event in structured mode, whatever their topic is."""
+    names = ("content-type", *NAMES)
+    return read_modes("text", batch["value"], read_headers(batch["headers"], names)[0]).structured
+
+
+def shift_times(record: dict[str, Any], shift_ms: int, *, structured: bool) -> dict[str, Any]:
     """Shift the time of a record's event in its headers, and in the JSON of a structured event.
 
     JSON behind the id of a schema registry is reached, compressed JSON is not.

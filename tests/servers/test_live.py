@@ -29,7 +29,6 @@ from infra.bench.loads import commits_of
 from pipelines.config import Config, Kafka, load_config
 from pipelines.kafka.publish import publish
 from pipelines.kafka.record import record as record_topics
-from pipelines.kafka.retime import shift_times
 from pipelines.kafka.topics import create_topics
 from pipelines.run.replay import replay
 from pipelines.sessionlogs.sample import START_MS, write_sample
@@ -51,6 +50,7 @@ from tests.support.live_runs import (
     wait_for,
 )
 from tests.support.records import IDS, raw, record
+from tests.support.shifted import shift_records
 from transforms.decode import decode_batch
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
@@ -110,7 +110,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Session:
     first = log.filter(pc.less(arrival, FIRST_END))
     later = pc.and_(pc.greater_equal(arrival, FIRST_END), said)
     rest = log.filter(pc.or_(later, pc.greater_equal(arrival, CUT)))
-    rest = raw(*_said_and_shown(made), *map(_after_the_gap, rest.to_pylist()))
+    rest = raw(*_said_and_shown(made), *shift_records(rest, GAP))
     late = _at(rest, _held(rest))
     parts = {
         "first": [first],
@@ -145,13 +145,6 @@ def _said_and_shown(session: Session) -> list[dict[str, Any]]:
         record("voice", 1, chunk.getvalue(), **marlow) | {"timestamp": REST},
         record("voice", 2, b"", dataref=place, **marlow) | {"timestamp": REST, "value": None},
     ]
-
-
-def _after_the_gap(row: dict[str, Any]) -> dict[str, Any]:
-    headers = [(header["key"], header["value"]) for header in row["headers"]]
-    moved = shift_times(row | {"headers": headers}, round(GAP.total_seconds() * 1000))
-    pairs = [{"key": key, "value": value} for key, value in moved["headers"]]
-    return moved | {"headers": pairs, "timestamp": row["timestamp"] + GAP}
 
 
 def _raw(log: Path) -> pa.RecordBatch:

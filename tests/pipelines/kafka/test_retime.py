@@ -18,7 +18,7 @@ def headers(**named: bytes) -> dict:
 @pytest.mark.parametrize("around", ["{}", '"{}"', '{{"schema":{{}},"payload":"{}"}}'])
 def test_a_time_is_shifted_in_any_header(name: str, around: str) -> None:
     row = headers(**{name: around.format(BEFORE).encode(), "ce_id": BEFORE.encode()})
-    moved = shift_times(row, HOUR)
+    moved = shift_times(row, HOUR, structured=False)
     assert moved["headers"] == [(name, around.format(AFTER).encode()), ("ce_id", BEFORE.encode())]
 
 
@@ -30,7 +30,7 @@ def test_a_time_is_shifted_in_any_header(name: str, around: str) -> None:
 )  # fmt: skip
 def test_a_time_that_is_none_stays_none(time: bytes) -> None:
     row = headers(ce_time=time)
-    assert shift_times(row, HOUR) == row
+    assert shift_times(row, HOUR, structured=False) == row
     event = {"headers": [], "value": json.dumps({"time": time.decode("latin-1")}).encode()}
     assert shift_times(event, HOUR, structured=True) == event
 
