@@ -1,6 +1,7 @@
 """Files that hold exactly what they may: frozen models, and a YAML file read as one of them."""
 
 import difflib
+import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -105,6 +106,20 @@ def open_private(path: Path, how: int = os.O_APPEND) -> BinaryIO:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
     os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, "wb")
+
+
+def is_locked(path: Path, against: int) -> bool:
+    """Tell whether another holds a lock on a file that hinders this one: LOCK_SH, or LOCK_EX."""
+    try:
+        lock = path.open("rb")
+    except FileNotFoundError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, against | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def make_private_folder(path: Path) -> None:

@@ -1,17 +1,17 @@
 """A query by a role: what it hides is not there, and the audit log says who asked."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.access.audit import MOST_SUBJECTS, AuditLog, Entry, pseudonyms_in, user_name
 from pipelines.access.restricted import Reader
 from pipelines.access.roles import read_roles
 from pipelines.access.settings import Access
 from pipelines.tables.analyst_views import VIEWS
+from pipelines.tables.arrow_types import flat_columns, is_text
 from pipelines.tables.query import query
 from pipelines.tables.statement import named_in
 from schemas.errors import AffectstreamError
@@ -67,23 +67,6 @@ def _lines(entry: Entry) -> Iterator[Entry]:
 def _pseudonyms_of(table: pa.Table) -> Iterator[str]:
     """Yield what looks like a pseudonym in a table, in columns of any name."""
     for column in table.columns:
-        for texts in _texts(column.combine_chunks()):
-            for text in texts.unique().drop_null().to_pylist():
+        for part in filter(lambda part: is_text(part.type), flat_columns(column.combine_chunks())):
+            for text in part.cast(pa.large_string()).unique().drop_null().to_pylist():
                 yield from pseudonyms_in(text)
-
-
-def _texts(column: pa.Array) -> Iterable[pa.Array]:
-    """Yield the arrays of strings in a column, which may be nested."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        yield from _texts(column.dictionary)
-    elif pa.types.is_struct(kind):
-        for field in column.flatten():
-            yield from _texts(field)
-    elif pa.types.is_map(kind):
-        yield from _texts(column.keys)
-        yield from _texts(column.items)
-    elif pa.types.is_nested(kind):
-        yield from _texts(pc.list_flatten(column))
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
-        yield column.cast(pa.large_string())

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from schemas.errors import AffectstreamError
-from schemas.strict import make_private_folder, open_private, write_private
+from schemas.strict import is_locked, make_private_folder, open_private, write_private
 
 GRAPH_FILE = "pipeline.pb"
 """The graph as built: later starts by the same supervisor use it again."""
@@ -79,16 +79,7 @@ def hold_state_folder(state: Path) -> Iterator[None]:
 
 def is_held(state: Path) -> bool:
     """Tell whether a supervisor runs with this folder."""
-    try:
-        lock = (state / _LOCK).open("r")
-    except FileNotFoundError:
-        return False
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+    return is_locked(state / _LOCK, fcntl.LOCK_SH)
 
 
 def note_driver(state: Path, pid: int) -> None:

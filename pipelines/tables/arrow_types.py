@@ -1,6 +1,6 @@
 """Arrow types as every reader knows them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +35,30 @@ def rows_with(
         rows = plain_types(pa.table(batch))
         found.append(rows.filter(pc.is_in(rows[column], wanted)))
     return pa.concat_tables(found)
+
+
+def flat_columns(column: pa.Array) -> Iterator[pa.Array]:
+    """Yield the arrays of plain values in a column, however deep they are nested."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        yield from flat_columns(column.dictionary)
+    elif pa.types.is_struct(kind):
+        for part in column.flatten():
+            yield from flat_columns(part)
+    elif pa.types.is_map(kind):
+        yield from flat_columns(column.keys)
+        yield from flat_columns(column.items)
+    elif pa.types.is_nested(kind):
+        yield from flat_columns(column.flatten())
+    else:
+        yield column
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether values of a type are strings."""
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+    )
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.strict import open_private
+from schemas.strict import is_locked, open_private
 from schemas.table import Root
 
 _LOCK = ".writing"
@@ -27,13 +27,4 @@ def writing(root: Root) -> Iterator[None]:
 
 def is_written(root: Root) -> bool:
     """Tell whether a replay or backfill writes to these tables now."""
-    try:
-        lock = (Path(root) / _LOCK).open("r")
-    except FileNotFoundError:
-        return False
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+    return is_locked(Path(root) / _LOCK, fcntl.LOCK_EX)

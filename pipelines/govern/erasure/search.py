@@ -10,6 +10,7 @@ import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 from deltalake.fs import DeltaStorageHandler
 
+from pipelines.tables.arrow_types import flat_columns, is_text
 from schemas.table import Root
 
 _ID = 32  # hex digits
@@ -90,7 +91,7 @@ def _decoded(data: pa.Buffer, wanted: Set[str]) -> bool:
     known = pa.array([each.encode() for each in sorted(wanted)], pa.binary())
     for batch in file.iter_batches():
         for column in batch.columns:
-            for texts in _texts(column):
+            for texts in map(_bytes, flat_columns(column)):
                 if pc.any(pc.is_in(texts, known)).as_py():
                     return True
                 longer = texts.filter(pc.greater(pc.binary_length(texts), _ID))
@@ -100,20 +101,11 @@ def _decoded(data: pa.Buffer, wanted: Set[str]) -> bool:
     return False
 
 
-def _texts(column: pa.Array) -> Iterator[pa.Array]:
-    """Yield the texts and bytes in a column, however deep, as bytes."""
+def _bytes(column: pa.Array) -> pa.Array:
+    """Return texts and bytes as bytes; of anything else nothing."""
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        yield from _texts(column.dictionary)
-    elif pa.types.is_struct(kind):
-        for part in column.flatten():
-            yield from _texts(part)
-    elif pa.types.is_map(kind):
-        yield from _texts(column.keys)
-        yield from _texts(column.items)
-    elif pa.types.is_nested(kind):
-        yield from _texts(column.flatten())
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
-        yield column.cast(pa.string()).cast(pa.binary())
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or kind == pa.binary_view():
-        yield column.cast(pa.binary())
+    if is_text(kind):
+        return column.cast(pa.string()).cast(pa.binary())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or kind == pa.binary_view():
+        return column.cast(pa.binary())
+    return pa.nulls(0, pa.binary())
