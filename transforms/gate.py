@@ -22,7 +22,7 @@ from transforms.gating.consent import GRANTED, WITHDRAWN, Consents, Verdicts, le
 from transforms.gating.legible import are_legible
 from transforms.gating.policy import Policy, Verdict, read_policy
 from transforms.gating.rules import Case
-from transforms.gating.unlisted import hide_unlisted
+from transforms.gating.unlisted import hide_subjects_elsewhere, hide_unlisted
 from transforms.stage import Outputs, run_stage
 
 NO_CONSENT = "GDPR Art. 6 and 9"
@@ -173,7 +173,8 @@ class Gate:
             "policy_version": pa.repeat(self._policy.version, rows.num_rows),
             "event_date": rows["event_time"].cast(pa.date32()),
         }
-        return hide_unlisted(fill_schema(on_its_way(REFUSALS), columns, rows), self._policy)
+        refusals = fill_schema(on_its_way(REFUSALS), columns, rows)
+        return hide_unlisted(hide_subjects_elsewhere(refusals, self._policy.regions), self._policy)
 
 
 def _micros(events: pa.RecordBatch, name: str) -> np.ndarray:

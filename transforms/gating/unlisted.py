@@ -16,11 +16,8 @@ def hide_unlisted(rows: pa.RecordBatch, policy: Policy) -> pa.RecordBatch:
     """Return rows of refusals or of the ledger with UNLISTED for names that no list has.
 
     A null stays, since it says that nothing was given. Other spellings were read before, and the
-    ledger's ``*`` is no name of a client's. A refusal from an unlisted region says of nobody whose
-    it is: an erasure, which has to compute the references of each region, could not find it.
+    ledger's ``*`` is no name of a client's.
     """
-    if "person_fold" not in rows.schema.names:
-        rows = _without_subjects_elsewhere(rows, policy.regions)
     listed: Mapping[str, frozenset[str]] = {
         "purpose": policy.purposes | {"*"},
         "scenario": policy.scenarios | policy.judged_as.keys(),
@@ -37,8 +34,11 @@ def hide_unlisted(rows: pa.RecordBatch, policy: Policy) -> pa.RecordBatch:
     return rows
 
 
-def _without_subjects_elsewhere(rows: pa.RecordBatch, regions: frozenset[str]) -> pa.RecordBatch:
-    """Return the rows with null for whose they are where the region is none of these."""
+def hide_subjects_elsewhere(rows: pa.RecordBatch, regions: frozenset[str]) -> pa.RecordBatch:
+    """Return refusals with null for whose they are where the region is none of these.
+
+    An erasure, which has to compute the references of each region, could not find them.
+    """
     here = pc.or_kleene(
         pc.is_in(rows["region"], pa.array(sorted(regions))), rows["region"].is_null()
     )

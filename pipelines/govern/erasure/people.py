@@ -4,16 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines.config import Config
-from pipelines.govern.erasure.spellings import landed_spellings
-from pipelines.govern.ledger import read_landed
+from pipelines.govern.erasure.spellings import landed_references
 from pipelines.tables.query import standing
 from schemas.keys import Keys
-from schemas.table import Root
 from schemas.tables import TABLES
 from transforms.gating.policy import read_policy
 from transforms.gating.tombstones import tombstone_of
@@ -47,7 +44,12 @@ def find_people(config: Config, keys: Keys, subjects: Sequence[str]) -> dict[str
     """
     pseudonyms = Pseudonyms(keys)
     regions = known_regions(config)
-    landed, spellings = _references(config.tables), landed_spellings(config.tables)
+    landed: defaultdict[str, set[str]] = defaultdict(set)
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
+    for row in landed_references(config.tables).to_pylist():
+        spellings[row["person_fold"]].add(row["person_ref"])
+        if row["subject_ref"] is not None:
+            landed[row["person_ref"]].add(row["subject_ref"])
     ids: defaultdict[str, set[str]] = defaultdict(set)
     for subject in subjects:
         ids[pseudonyms.person(subject)[1]].add(subject)
@@ -57,9 +59,9 @@ def find_people(config: Config, keys: Keys, subjects: Sequence[str]) -> dict[str
         found = (pseudonyms.references(subject, regions) for subject in spelt)
         people[fold] = Person(
             tombstone_of(keys.tombstone, fold),
-            None if spellings.get(fold, set()) - exact else fold,
+            None if spellings[fold] - exact else fold,
             exact,
-            frozenset().union(*found, *(landed.get(each, ()) for each in exact)),
+            frozenset().union(*found, *(landed[each] for each in exact)),
         )
     return {subject: people[pseudonyms.person(subject)[1]] for subject in subjects}
 
@@ -74,17 +76,6 @@ def known_regions(config: Config) -> set[str]:
         if "region" in TABLES[name].schema.names:
             rows = DeltaTable(place).to_pyarrow_dataset().to_table(columns=["region"])
             found.update(pc.unique(rows["region"]).drop_null().to_pylist())
-    return found
-
-
-def _references(root: Root) -> dict[str, set[str]]:
-    """Return the ledger's references of subjects, by that of the exact id."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    names = ["person_ref", "subject_ref"]
-    for rows in read_landed(root):
-        for row in pa.table(rows.select(names)).group_by(names).aggregate([]).to_pylist():
-            if row["subject_ref"] is not None:
-                found[row["person_ref"]].add(row["subject_ref"])
     return found
 
 

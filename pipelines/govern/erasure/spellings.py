@@ -16,6 +16,7 @@ from schemas.events import GOVERNANCE
 from schemas.keys import Keys
 from schemas.stages import MAIN
 from schemas.table import Root
+from schemas.tables import CONSENT_LEDGER
 from transforms.decode import decode_batch
 from transforms.decoding.event_ids import EventIds
 from transforms.pseudonymise import Pseudonyms
@@ -55,15 +56,13 @@ def named_subjects(config: Config, keys: Keys) -> set[str]:
     return found
 
 
-def landed_spellings(root: Root) -> dict[str, set[str]]:
-    """Return the references of exact ids in the consent ledger, by that of all spellings."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for rows in read_landed(root):
-        names = ["person_fold", "person_ref"]
-        for row in pa.table(rows.select(names)).group_by(names).aggregate([]).to_pylist():
-            if row["person_ref"] is not None:
-                found[row["person_fold"]].add(row["person_ref"])
-    return found
+def landed_references(root: Root) -> pa.Table:
+    """Return the distinct references in the consent ledger: all spellings, exact id, subject."""
+    names = ["person_fold", "person_ref", "subject_ref"]
+    empty = pa.schema([CONSENT_LEDGER.field(name) for name in names]).empty_table()
+    rows = [pa.table(batch.select(names)) for batch in read_landed(root)]
+    found = pa.concat_tables([empty, *rows]).group_by(names).aggregate([])
+    return found.filter(found["person_ref"].is_valid())
 
 
 def other_spellings(
@@ -77,11 +76,11 @@ def other_spellings(
         AffectstreamError: the ledger knows another spelling that no record names any more.
     """
     pseudonyms = Pseudonyms(keys)
-    landed = landed_spellings(config.tables)
+    landed: defaultdict[str, set[str]] = defaultdict(set)
+    for row in landed_references(config.tables).to_pylist():
+        landed[row["person_fold"]].add(row["person_ref"])
     exact = {pseudonyms.person(subject)[0] for subject in subjects}
-    missing = {
-        subject: landed.get(pseudonyms.person(subject)[1], set()) - exact for subject in subjects
-    }
+    missing = {subject: landed[pseudonyms.person(subject)[1]] - exact for subject in subjects}
     wanted: Set[str] = set().union(*missing.values())
     if not wanted:
         return {}
