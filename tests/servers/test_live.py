@@ -49,8 +49,7 @@ from tests.support.live_runs import (
     table,
     wait_for,
 )
-from tests.support.records import IDS, raw, record
-from tests.support.shifted import shift_records
+from tests.support.records import IDS, raw, record, shift_records
 from transforms.decode import decode_batch
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]

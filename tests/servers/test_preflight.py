@@ -106,8 +106,8 @@ def _with_another_state(graph: beam_runner_api_pb2.Pipeline) -> beam_runner_api_
     for step in other.components.transforms.values():
         if step.spec.urn == "beam:transform:pardo:v1":
             held = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload)
-            if "history" in held.state_specs:
-                held.state_specs["more"].CopyFrom(held.state_specs["history"])
+            if "before" in held.state_specs:
+                held.state_specs["more"].CopyFrom(held.state_specs["before"])
                 step.spec.payload = held.SerializeToString()
     return other
 

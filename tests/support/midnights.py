@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from pipelines.sessionlogs.sample import LENGTH_MS, START_MS, write_sample
 from schemas.events import RAW, TOPIC_OF
-from tests.support.shifted import shift_records
+from tests.support.records import shift_records
 from transforms.sources.recorded import log_files
 
 FIRST = date(2026, 9, 20)

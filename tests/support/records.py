@@ -1,9 +1,10 @@
-"""RAW records made by hand, for the tests of every stage."""
+"""RAW records made by hand or moved in time, for the tests of every stage."""
 
 import base64
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import yaml
 from kafka import KafkaProducer
 
+from pipelines.kafka.retime import find_structured, shift_times
 from schemas.events import EVENT_TYPES, RAW, TOPIC_OF
 from schemas.keys import KeyPeriod, Keys
 from transforms.decode import decode_batch
@@ -137,3 +139,14 @@ def decoded(*rows: dict[str, Any]) -> pa.RecordBatch:
 def pseudonymous(*rows: dict[str, Any]) -> pa.RecordBatch:
     """Records of one kind, which all are good, decoded and under a fixed key."""
     return PSEUDONYMS.batch(decoded(*rows))
+
+
+def shift_records(log: pa.RecordBatch, by: dt.timedelta) -> Iterator[dict[str, Any]]:
+    """Yield the RAW rows of a log as ``publish --retime`` moves them, with their events' times."""
+    for row, structured in zip(log.to_pylist(), find_structured(log).tolist(), strict=True):
+        pairs = [(header["key"], header["value"] or b"") for header in row["headers"]]
+        moved = shift_times(
+            row | {"headers": pairs}, round(by.total_seconds() * 1000), structured=structured
+        )
+        headers = [{"key": key, "value": value} for key, value in moved["headers"]]
+        yield moved | {"headers": headers, "timestamp": row["timestamp"] + by}
