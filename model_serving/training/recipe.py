@@ -57,7 +57,7 @@ class Recipe(Frozen):
 
     name: str
     version: str = "1.0.0"
-    modality: Literal["text", "voice", "face", "motion", "fusion"]
+    modality: Literal["text", "voice", "face", "motion", "fusion", "reply"]
     licence: Literal["open", "research"]
     seed: int = 13
     corpora: dict[str, int] = Field(default_factory=dict)

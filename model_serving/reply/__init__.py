@@ -1,0 +1,1 @@
+"""Replies by a causal language model: prompt, ranking, safety filter and templates."""

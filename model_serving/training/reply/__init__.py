@@ -1,0 +1,1 @@
+"""The training and the figures of replies."""

@@ -1,0 +1,117 @@
+"""Training of reply adapters: LoRA on a causal language model, with the loss on replies alone."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import peft
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model_serving.corpora.dialogues import Dialogue, read_empathetic, read_smilechat
+from model_serving.reply.weights import load_causal
+from model_serving.training.harness import Batch, Problem, Run, fit
+from model_serving.training.recipe import Recipe
+from model_serving.training.reply.data import (
+    NOTHING,
+    Items,
+    collate,
+    evaluation_item,
+    examples,
+    split_of,
+    tells_of_oneself,
+    training_items,
+)
+
+READERS: Final[Mapping[str, Callable[[Path], list[Dialogue]]]] = MappingProxyType(
+    {"EmpatheticDialogues": read_empathetic, "SmileChat": read_smilechat}
+)
+_ATTENTION: Final = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+class ReplyLoss(nn.Module):
+    """A causal net that gives, in place of logits, what each row's replies cost.
+
+    ``logits`` is (n, 2): the sum of negative log-probabilities in nats, and the count of tokens.
+    The head is applied to the targets alone: it is a fifth of the arithmetic of 135 M parameters.
+    Its state is that of the parameters that learn.
+    """
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, ids: Tensor, targets: Tensor) -> SimpleNamespace:
+        base = self.net.get_base_model() if hasattr(self.net, "get_base_model") else self.net
+        states = base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        asked = targets[:, 1:] != NOTHING
+        logits = base.get_output_embeddings()(states[:, :-1][asked])
+        nats = functional.cross_entropy(logits, targets[:, 1:][asked], reduction="none")
+        place = asked.nonzero()[:, 0]
+        sums = torch.zeros(len(ids)).index_add(0, place, nats)
+        return SimpleNamespace(logits=torch.stack([sums, asked.sum(1).float()], dim=1))
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        found = super().state_dict(*args, **kwargs)
+        learnt = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {name: value for name, value in found.items() if name in learnt}
+
+
+def train(recipe: Recipe, data: Path, out: Path, run: Run) -> float:
+    """Train by the recipe on the dialogues under ``data``; return the perplexity on dev.
+
+    Writes the adapter into ``out``, in half precision.
+    """
+    torch.manual_seed(recipe.seed)
+    net, tokenizer = load_causal(recipe.net["base"], recipe.net.get("revision"))
+    rank = int(recipe.net["rank"])
+    settings = peft.LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.05,
+        target_modules=_ATTENTION,
+        task_type="CAUSAL_LM",
+    )
+    adapted = peft.get_peft_model(net, settings)
+    train_items, dev = _read_items(recipe, data, tokenizer)
+    problem = Problem(
+        net=ReplyLoss(adapted),
+        train=train_items,
+        dev={"dev": dev},
+        collate=collate,
+        loss=_mean_nats,
+        score=_score,
+        lengths=[len(item.ids) for item in train_items.rows],
+    )
+    best = fit(problem, recipe, run)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.half()
+    adapted.save_pretrained(out)
+    return float(np.exp(-best))
+
+
+def _read_items(recipe: Recipe, data: Path, tokenizer: Any) -> tuple[Items, Items]:
+    known = [dialogue for corpus in recipe.corpora for dialogue in READERS[corpus](data)]
+    language = recipe.net["language"]
+    part = {name: [d for d in known if split_of(d.group) == name] for name in ("train", "dev")}
+    dev = [row for row in examples(part["dev"], language) if not tells_of_oneself(row.reply)]
+    order = np.random.default_rng(recipe.seed).permutation(len(dev))[: recipe.net["dev_rows"]]
+    return (
+        training_items(part["train"], language, tokenizer, recipe.seed),
+        Items([evaluation_item(dev[row], tokenizer) for row in order]),
+    )
+
+
+def _mean_nats(output: Any, batch: Batch) -> Tensor:
+    del batch
+    sums: Tensor = output.logits
+    return sums[:, 0].sum() / sums[:, 1].sum()
+
+
+def _score(found: Mapping[str, np.ndarray]) -> float:
+    nats, tokens = found["dev"].sum(axis=0)
+    return float(-nats / tokens)
