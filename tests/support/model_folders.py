@@ -11,10 +11,12 @@ import pyarrow as pa
 import soundfile
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     ResNetConfig,
     ResNetForImageClassification,
@@ -194,3 +196,31 @@ def image(shade: int, *, size: int = 40, file: str = "PNG", mode: str = "RGB") -
 
 def motion(weight: float) -> list[float]:
     return [weight] * len(MOTION_FEATURES)
+
+
+def tiny_causal(folder: Path) -> Path:
+    """Make a causal language model over single characters, without a chat template."""
+    torch.manual_seed(0)
+    pieces = ["</s>", "<?>", *map(chr, range(32, 127)), "\n"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<?>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", unk_token="<?>"
+    ).save_pretrained(folder)
+    settings = LlamaConfig(
+        vocab_size=len(pieces),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        tie_word_embeddings=True,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(settings).save_pretrained(folder)
+    return folder
