@@ -22,6 +22,7 @@ class Task(StrEnum):
     FACE = "face"
     MOTION = "motion"
     FUSION = "fusion"
+    REPLY = "reply"
 
 
 class Judged(StrEnum):
@@ -47,7 +48,9 @@ def train(
     data: Data,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Shipped recipe or YAML file; default: TASK-compact or fusion."),
+        typer.Option(
+            help="Shipped recipe or YAML file; default: TASK-compact, fusion or reply-research."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Model folder; default: build/models.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")] = None,
@@ -65,7 +68,7 @@ def train(
     from model_serving.training.recipe import read_recipe
     from pipelines.models.train import train as run_training
 
-    usual = "fusion" if task is Task.FUSION else f"{task.value}-compact"
+    usual = {Task.FUSION: "fusion", Task.REPLY: "reply-research"}.get(task, f"{task}-compact")
     chosen = read_recipe(recipe or usual).changed(seed, without or [])
     run = Run(
         folder=build / "training",

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from model_serving.card import CARD_FILE, read_card
+from model_serving.card import CARD_FILE, ModelCard, read_card
 from model_serving.training.harness import Run, is_main
 from model_serving.training.recipe import Recipe
 from schemas.errors import AffectstreamError
@@ -38,7 +38,7 @@ def train(
     if is_main():
         for figure in card.figures:
             console.print(f"{figure.split}: {figure.metric} {figure.value:.3f}")
-        error = card.calibration.ece
+        error = card.calibration.ece if isinstance(card, ModelCard) else None
         console.print(f"{card.model_id} in {folder}" + (f"; dev ECE {error}" if error else ""))
 
 

@@ -11,7 +11,15 @@ import torch
 from torch.utils.data import Dataset
 
 from model_serving.corpora.dialogues import Dialogue
-from model_serving.reply.prompt import Cue, Language, Strategy, Turn, chat_messages
+from model_serving.reply.prompt import (
+    Cue,
+    Language,
+    Strategy,
+    Turn,
+    chat_messages,
+    prompt_ids,
+)
+from model_serving.reply.safety import tells_of_oneself
 from model_serving.training.harness import Batch
 
 NOTHING: Final = -100
@@ -53,25 +61,6 @@ _SIGNS: Final[tuple[tuple[Strategy, re.Pattern[str]], ...]] = (
     ),
 )
 _TO_CELEBRATE: Final = {"joy", "neutral", "surprise"}
-_POLITE: Final = re.compile(
-    r"\bI(?:'m| am|m|'d|'ll)? "
-    r"(?:(?:so|very|really|truly|am|do|can|can't|cannot|could|would|totally|definitely|just|also|"
-    r"only|sure) )*"
-    r"(?:sorry|hope|bet|see|understand|imagine|think|guess|wonder|suppose|agree|hear you|take it|"
-    r"suggest|glad|happy for you|proud of you|sure)\b",
-    re.IGNORECASE,
-)
-_OF_ONESELF: Final = re.compile(
-    r"\b(?:I|I'm|I've|I'd|I'll|Im|Ive|me|my|mine|myself|we|we're|we've|our|us)\b", re.IGNORECASE
-)
-
-
-def tells_of_oneself(reply: str) -> bool:
-    """Return whether an English reply tells of a life of its own, which a model has not.
-
-    Set phrases such as "I'm sorry to hear that" tell nothing.
-    """
-    return _OF_ONESELF.search(_POLITE.sub(" ", reply)) is not None
 
 
 def strategy_of(reply: str, expression: str) -> Strategy:
@@ -158,7 +147,7 @@ def training_items(
 def evaluation_item(example: Example, tokenizer: Any) -> Item:
     """Return the prompt as it is given at work, and the reply as the only target."""
     messages = chat_messages(example.cue, example.before)
-    prompt = _ids(tokenizer, messages, ends_open=True)
+    prompt = prompt_ids(tokenizer, messages, ask=True)
     reply = [*tokenizer(example.reply, add_special_tokens=False)["input_ids"], _end(tokenizer)]
     targets = [NOTHING] * len(prompt) + reply
     return Item(np.array([*prompt, *reply], np.int64), np.array(targets, np.int64))
@@ -177,30 +166,22 @@ def _whole_dialogue(
     dialogue: Dialogue, language: Language, tokenizer: Any, rng: np.random.Generator
 ) -> Item:
     messages = chat_messages(Cue(language, dialogue.expression, "ask"))[:1]
-    ids: list[int] = _ids(tokenizer, messages, ends_open=False)
+    ids = prompt_ids(tokenizer, messages, ask=False)
     targets = [NOTHING] * len(ids)
     for row in examples([dialogue], language):
         cued = rng.random() >= _WITHOUT_CUE
         said = f"{row.before[-1].text} {row.cue}" if cued else row.before[-1].text
         messages.append({"role": "user", "content": said})
-        prompt = _ids(tokenizer, messages, ends_open=True)
+        prompt = prompt_ids(tokenizer, messages, ask=True)
         reply = [*tokenizer(row.reply, add_special_tokens=False)["input_ids"], _end(tokenizer)]
-        if len(prompt) + len(reply) > _MOST_TOKENS:
-            break
+        if len(prompt) + len(reply) > _MOST_TOKENS or prompt[: len(ids)] != ids:
+            break  # it is too long, or its template changes what stood before
         learnt = not tells_of_oneself(row.reply)
         targets += [NOTHING] * (len(prompt) - len(ids))
         targets += reply if learnt else [NOTHING] * len(reply)
         ids = [*prompt, *reply]
         messages.append({"role": "assistant", "content": row.reply})
     return Item(np.array(ids, np.int64), np.array(targets, np.int64))
-
-
-def _ids(tokenizer: Any, messages: list[dict[str, str]], *, ends_open: bool) -> list[int]:
-    text = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=ends_open
-    )
-    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return found
 
 
 def _end(tokenizer: Any) -> int:

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model_serving.card import Source
 from model_serving.corpora.dialogues import Dialogue, read_empathetic, read_smilechat
+from model_serving.reply.card import AdapterCard, write_adapter_card
+from model_serving.reply.safety import tells_of_oneself
 from model_serving.reply.weights import load_causal
-from model_serving.training.harness import Batch, Problem, Run, fit
+from model_serving.training.common import figures
+from model_serving.training.harness import Batch, Problem, Run, fit, is_main
 from model_serving.training.recipe import Recipe
 from model_serving.training.reply.data import (
     NOTHING,
@@ -22,13 +26,15 @@ from model_serving.training.reply.data import (
     evaluation_item,
     examples,
     split_of,
-    tells_of_oneself,
     training_items,
 )
+from schemas.errors import AffectstreamError
 
 READERS: Final[Mapping[str, Callable[[Path], list[Dialogue]]]] = MappingProxyType(
     {"EmpatheticDialogues": read_empathetic, "SmileChat": read_smilechat}
 )
+_LICENCES: Final = MappingProxyType({"EmpatheticDialogues": "CC BY-NC 4.0", "SmileChat": "CC0"})
+_CLOSED: Final = {"EmpatheticDialogues"}
 _ATTENTION: Final = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 
@@ -54,17 +60,41 @@ class ReplyLoss(nn.Module):
         sums = torch.zeros(len(ids)).index_add(0, place, nats)
         return SimpleNamespace(logits=torch.stack([sums, asked.sum(1).float()], dim=1))
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         found = super().state_dict(*args, **kwargs)
         learnt = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         return {name: value for name, value in found.items() if name in learnt}
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        found = super().load_state_dict(state_dict, strict=False, assign=assign)
+        found.missing_keys[:] = sorted(self.state_dict().keys() - state_dict.keys())
+        if strict and (found.missing_keys or found.unexpected_keys):
+            message = f"a state of other parameters: {found}"
+            raise RuntimeError(message)
+        return found
 
-def train(recipe: Recipe, data: Path, out: Path, run: Run) -> float:
-    """Train by the recipe on the dialogues under ``data``; return the perplexity on dev.
 
-    Writes the adapter into ``out``, in half precision.
+def train(recipe: Recipe, data: Path, out: Path, run: Run) -> AdapterCard:
+    """Train by the recipe on the dialogues under ``data``; write the adapter and its card.
+
+    The weights in ``out`` are of half precision.
+
+    Raises:
+        AffectstreamError: the recipe is for open use, but one of its corpora is not, or it is to
+            be cross-validated.
     """
+    closed = sorted(_CLOSED & recipe.corpora.keys())
+    if recipe.licence == "open" and closed:
+        message = (
+            f"recipe {recipe.name} has `licence: open`, but {closed[0]} may be used for research "
+            "only: set `licence: research`"
+        )
+        raise AffectstreamError(message)
+    if run.folds:
+        message = "replies are not cross-validated: leave --folds out"
+        raise AffectstreamError(message)
     torch.manual_seed(recipe.seed)
     net, tokenizer = load_causal(recipe.net["base"], recipe.net.get("revision"))
     rank = int(recipe.net["rank"])
@@ -87,11 +117,33 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> float:
         lengths=[len(item.ids) for item in train_items.rows],
     )
     best = fit(problem, recipe, run)
+    card = AdapterCard(
+        name=recipe.name,
+        version=recipe.version,
+        licence=recipe.licence,
+        language=recipe.net["language"],
+        base=recipe.net["base"],
+        training_data=tuple(
+            Source(name=corpus, licence=_LICENCES[corpus], rows=len(train_items))
+            for corpus in recipe.corpora
+        ),
+        figures=tuple(figures("dev", {"perplexity": float(np.exp(-best))})),
+        command=recipe.command,
+        notes=recipe.notes.strip(),
+    )
+    if is_main():
+        _save(adapted, out, card)
+    return card
+
+
+def _save(adapted: Any, out: Path, card: AdapterCard) -> None:
+    """Write the adapter in half precision, and its card."""
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.half()
-    adapted.save_pretrained(out)
-    return float(np.exp(-best))
+    adapted.save_pretrained(out, save_embedding_layers=False)
+    (out / "README.md").unlink(missing_ok=True)  # peft's own, which says nothing
+    write_adapter_card(out, card)
 
 
 def _read_items(recipe: Recipe, data: Path, tokenizer: Any) -> tuple[Items, Items]:
