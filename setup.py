@@ -18,7 +18,13 @@ setup(
             "motion/*.yaml",
             "policies/*.yaml",
         ],
-        "model_serving": ["weights/*/*", "training/recipes/*.yaml"],
+        "model_serving": [
+            "weights/*/*",
+            "training/recipes/*.yaml",
+            "reply/*.yaml",
+            "reply/hazards/*",
+            "reply/adapters/*/*",
+        ],
         "pipelines.govern.erasure": ["*.jinja"],
         "pipelines.show": ["*.jinja"],
         "pipelines.sessionlogs.sample_data": ["*.yaml", "voice/*", "face/*"],
@@ -71,6 +77,7 @@ setup(
         "dashboard": ["streamlit>=1.67"],
         "aggregates": ["dp-accounting==0.6.0", "opendp>=0.16"],
         "peft": ["peft==0.21.2"],
+        "reply": ["gguf>=0.17", "peft==0.21.2"],
         "sentencepiece": ["sentencepiece>=0.2,<0.2.2"],
         "train": [
             "accelerate>=1.5",

@@ -18,6 +18,7 @@ from pipelines.govern.landing import Landing
 from pipelines.govern.settings import Archive, Signatures
 from pipelines.kafka.users import Users
 from pipelines.observe.settings import Observe
+from pipelines.replies.settings import Replies
 from pipelines.serve.api.settings import Api
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
@@ -58,6 +59,7 @@ _NOT_OF_A_RUN = {
     "users",
     "access",
     "retention",
+    "replies",
 }
 """Settings that no row depends on; the fingerprint of a run leaves them out."""
 
@@ -173,6 +175,7 @@ class Config(Settings):
     limits: Limits = Limits()
     clocks: Clocks = Clocks()
     motion: Motion = Motion()
+    replies: Replies = Replies()
 
     @field_validator("tables", mode="before")
     @classmethod

@@ -261,6 +261,8 @@ def feed_problems(config: Config) -> Problems:
     """Yield why nothing would be handed on: no sink, or a purpose that the policy has not."""
     if not config.feed.sinks:
         yield "`feed.sinks` is empty: name at least one of kafka, online, webhook"
+    if config.replies.model is not None and "kafka" not in config.feed.sinks:
+        yield "`replies.model` is given, but `feed.sinks` has no kafka, where replies go: add it"
     known = read_policy(config.policy).purposes
     for purpose in config.feed.purposes:
         if purpose not in known:

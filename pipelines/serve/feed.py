@@ -1,5 +1,6 @@
 """The feed: follows the tables for each sink, in a thread of its own, from the sink's position."""
 
+import functools
 import logging
 import signal
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import ClassVar, Literal, Protocol
 
 import pyarrow as pa
@@ -205,7 +207,12 @@ def start_feeds(
         "online": lambda: OnlineSink(config.online, now),
         "webhook": lambda: WebhookSink(config.feed, state, now),
     }
-    names = dict.fromkeys(config.feed.sinks)
+    names: dict[str, None] = dict.fromkeys(config.feed.sinks)
+    if config.replies.model is not None:
+        sink = import_module("pipelines.replies.sink")  # with torch and transformers
+        replies = functools.cache(functools.partial(sink.load_replies, config, now))
+        makers["replies"] = lambda: sink.ReplySink(config.kafka, config.feed, now, replies())
+        names["replies"] = None
     return [SinkFeed(config, name, makers[name], start=start, say=say) for name in names]
 
 

@@ -20,6 +20,7 @@ from pipelines.serve.events import (
     MEDIA_TYPE,
     SOURCE,
     START_ANEW,
+    Event,
     decision_events,
     lasting,
 )
@@ -45,6 +46,8 @@ class KafkaSink:
 
     name = "kafka"
     tables: ClassVar[Mapping[str, Sequence[str]]] = {"expression_decisions": COLUMNS}
+    suffix = ""
+    """What the id of an event has behind its decision's."""
 
     def __init__(self, kafka: Kafka, feed: Feed, now: Callable[[], datetime]) -> None:
         """Make the topics that are missing, shut out a feed before, and find the position.
@@ -97,13 +100,22 @@ class KafkaSink:
             if changes.standing is not None:
                 known = self._ids_by_subject()
                 erased = tuple(sorted(known.keys() - changes.standing))
-                sent_before = pa.array([id_ for ids in known.values() for id_ in ids], pa.string())
+                sent_before = pa.array(
+                    [
+                        event_id.removesuffix(self.suffix)
+                        for ids in known.values()
+                        for event_id in ids
+                        if event_id.endswith(self.suffix)
+                    ],
+                    pa.string(),
+                )
                 rows = rows.filter(pc.invert(pc.is_in(rows["decision_id"], sent_before)))
+            events = self._events(rows)
             send = self._producer.send
             self._producer.begin_transaction()
             for subject in erased:
                 send(FEED, key=subject.encode(), headers=_erasure_headers(subject, changes))
-            for event in decision_events(rows):
+            for event in events:
                 send(FEED, key=event.subject_ref.encode(), value=event.json, headers=_HEADERS)
                 sent += 1
                 if sent % _AT_ONCE == 0:
@@ -122,6 +134,9 @@ class KafkaSink:
             self._producer.close(timeout=5)
         except (KafkaError, OSError):
             return
+
+    def _events(self, rows: pa.Table) -> Iterator[Event]:
+        return decision_events(rows)
 
     def _ids_by_subject(self) -> dict[str, list[str]]:
         """Return the ids that the topic holds of each subject since its last tombstone."""

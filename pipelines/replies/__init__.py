@@ -1,0 +1,1 @@
+"""Replies beside the feed: made by a language model for decisions that ask for one."""
