@@ -90,9 +90,18 @@ def evaluate(
     only: Annotated[list[str] | None, typer.Option(help="Modality; default: all.")] = None,
     docs: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/benchmarks"),
 ) -> None:
-    """Measure the recognisers on the test splits; write their cards, the page and the figures."""
+    """Measure the recognisers on the test splits; write their cards, the page and the figures.
+
+    `--only reply` measures the shipped adapter of replies instead.
+    """
     from pipelines.models.evaluate import evaluate as run
 
+    if only == ["reply"]:
+        from model_serving.reply.card import ADAPTERS
+        from pipelines.models.replies import evaluate_replies
+
+        evaluate_replies(ADAPTERS / "reply-research", data, docs, Console())
+        return
     run(data, build, only or [], docs, Console())
 
 

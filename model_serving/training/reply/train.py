@@ -141,6 +141,7 @@ def _save(adapted: Any, out: Path, card: AdapterCard) -> None:
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.half()
+    adapted.peft_config["default"].base_model_name_or_path = card.base  # no place of this machine
     adapted.save_pretrained(out, save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)  # peft's own, which says nothing
     write_adapter_card(out, card)
