@@ -1,4 +1,4 @@
-"""``affectstream evaluate --only reply``: the figures of a reply adapter, on its card and a page."""
+"""``affectstream evaluate --only reply``: figures of a reply adapter, on its card and in a file."""
 
 import json
 from collections.abc import Sequence

@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 
 from model_serving.corpora.dialogues import Dialogue, read_smilechat
-from model_serving.reply.candidates import LIFT, CausalReplies, is_presentable, log_probabilities
-from model_serving.reply.prompt import Cue, Strategy, chat_messages
+from model_serving.reply.candidates import LIFT, CausalReplies, log_probabilities
+from model_serving.reply.prompt import Strategy, chat_messages
 from model_serving.reply.replier import Replier
 from model_serving.reply.retrieval import Pair, RetrievedReplies
-from model_serving.reply.safety import find_hazard, tells_of_oneself
+from model_serving.reply.safety import tells_of_oneself
 from model_serving.training.harness import predict
 from model_serving.training.reply.data import (
     NOTHING,
@@ -143,19 +143,6 @@ def retrieval_recall(data: Path, count: int, seed: int) -> dict[str, float]:
         fits = [search.fit(row.said, reply) for reply in (row.reply, *others)]
         first += int(np.argmax(fits) == 0)
     return {"recall at 1 of 10": first / len(rows), "pairs": float(len(parts["train"]))}
-
-
-def smilechat_search(data: Path) -> RetrievedReplies:
-    """Return the search over what may be shown of SmileChat: short, and through the filter."""
-    cue = Cue("zh", "neutral", "acknowledge")
-    known = _pairs([d for d in read_smilechat(data) if split_of(d.group) == "train"])
-    return RetrievedReplies(
-        [
-            pair
-            for pair in known
-            if is_presentable(pair.reply, cue) and find_hazard(pair.reply, "reply") is None
-        ]
-    )
 
 
 def _pairs(dialogues: Sequence[Dialogue]) -> Iterator[Pair]:
