@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.app import TABLES, Settings, console
+from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Keys, Settings, console
 
 commands = typer.Typer()
 audit_app = typer.Typer(no_args_is_help=True, help="The log of who read what.")
@@ -52,8 +52,14 @@ def show(
     subject: Annotated[
         str | None, typer.Option(help="Only readings that asked for this pseudonym, or showed it.")
     ] = None,
+    subject_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Only those about this id as events have it, by the key file."),
+    ] = None,
     last: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = 50,
     folder: Folder = None,
+    tables: ConfiguredTables = None,
+    keys: Keys = None,
     config: Settings = None,
 ) -> None:
     """Print who read what, the newest last."""
@@ -62,11 +68,15 @@ def show(
     from pipelines.access.audit import hash_of, read_entries
     from pipelines.show.escapes import escape_controls
 
+    asked = {subject.lower()} if subject is not None else set()
+    if subject_id is not None:
+        asked |= _references(subject_id, config, tables, keys)
+    hashes = {hash_of(each) for each in asked}
     newest = deque(
         (
             entry
             for entry in read_entries(_folder(folder, config))
-            if subject is None or hash_of(subject.lower()) in entry["subjects"]
+            if not asked or not hashes.isdisjoint(entry["subjects"])
         ),
         last,
     )
@@ -80,6 +90,21 @@ def show(
         texts = (", ".join(cell) if isinstance(cell, list) else str(cell) for cell in cells)
         grid.add_row(*(Text(escape_controls(text)) for text in texts))
     Console().print(grid)
+
+
+def _references(
+    subject_id: str, config: Path | None, tables: str | None, keys: Path | None
+) -> frozenset[str]:
+    """Return every pseudonym of an id, under any key and in any region."""
+    from pipelines.config import load_config
+    from pipelines.govern.erasure.people import find_people
+    from schemas.keys import read_keys
+
+    flags = {"tables": tables, "keys": keys}
+    if config is None:
+        flags = {"tables": tables or TABLES, "keys": keys or KEYS}
+    settings = load_config(config, **flags)
+    return find_people(settings, read_keys(settings.keys), [subject_id])[subject_id].marks
 
 
 def _folder(folder: Path | None, config: Path | None) -> Path:
