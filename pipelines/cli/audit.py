@@ -67,7 +67,12 @@ def show(
 
     from pipelines.access.audit import hash_of, read_entries
     from pipelines.show.escapes import escape_controls
+    from schemas.errors import AffectstreamError
 
+    log = _folder(folder, config, tables)
+    if not log.is_dir():
+        message = f"no log of readings is in {log}: name it by --folder, --tables or --config"
+        raise AffectstreamError(message)
     asked = {subject.lower()} if subject is not None else set()
     if subject_id is not None:
         asked |= _references(subject_id, config, tables, keys)
@@ -75,15 +80,20 @@ def show(
     newest = deque(
         (
             entry
-            for entry in read_entries(_folder(folder, config))
+            for entry in read_entries(log)
             if not asked or not hashes.isdisjoint(entry["subjects"])
         ),
         last,
     )
+    if not newest:
+        whose = "about that person " if asked else ""
+        typer.echo(f"no reading {whose}is in {log}")
+        return
     grid = Table(box=None, padding=(0, 2, 0, 0))
     for name in _COLUMNS:
         grid.add_column(name, overflow="fold")
     for entry in newest:
+        entry["at"] = re.sub(r"\.\d+", "", entry["at"])
         if "statement" in entry:
             entry["what"] += ": " + entry["statement"]
         cells = (entry[name] for name in _COLUMNS)
@@ -107,10 +117,10 @@ def _references(
     return find_people(settings, read_keys(settings.keys), [subject_id])[subject_id].marks
 
 
-def _folder(folder: Path | None, config: Path | None) -> Path:
+def _folder(folder: Path | None, config: Path | None, tables: str | None = None) -> Path:
     from pipelines.config import load_access, read_settings
 
     if folder is not None:
         return folder
-    root = read_settings(config).get("tables", TABLES)
+    root = tables or read_settings(config).get("tables", TABLES)
     return load_access(config).audit_folder(root)

@@ -88,6 +88,18 @@ def causes(root: Root) -> pd.DataFrame:
     return counted.sort_values("n", ascending=False, ignore_index=True)
 
 
+def doubts(root: Root) -> pd.DataFrame:
+    """Return what lowered the confidence of observations: events by modality and quality code.
+
+    ``of`` counts all events of the modality, ``abstained`` those of the code that abstained.
+    """
+    rows = read_table(root, "observations", "modality", "quality", "abstained").to_pandas()
+    counted = rows.groupby(["modality", "quality"])["abstained"].agg(n="size", abstained="sum")
+    found = counted.reset_index()
+    found["of"] = found["modality"].map(rows["modality"].value_counts())
+    return found.sort_values("n", ascending=False, ignore_index=True)
+
+
 def losses(root: Root) -> pd.DataFrame:
     """Return events without an observation, counted by kind, stage or article, and code."""
     dead = read_table(root, "dead_letters", "stage", "code").to_pandas()

@@ -173,7 +173,9 @@ def test_who_read_of_a_person_is_found_by_the_id_that_events_have(
     command += ["--tables", str(tmp_path / "tables"), "--id"]
     assert "hers" in (hers := CliRunner().invoke(app, [*command, "ann"]).stdout)
     assert "another's" not in hers
-    assert "hers" not in CliRunner().invoke(app, [*command, "bob"]).stdout
+    assert CliRunner().invoke(app, [*command, "bob"]).stdout.startswith("no reading about that")
+    nowhere = CliRunner().invoke(app, ["audit", "show", "--folder", str(tmp_path / "none")])
+    assert isinstance(nowhere.exception, AffectstreamError)
 
 
 def test_texts_of_others_neither_break_a_line_nor_reach_a_terminal(folder: Path) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
+from pipelines.show.report import write_report
 from pipelines.show.screen import show
 from pipelines.tables.views import losses, stages_of_last_run, windows_with_decisions
 from tests.support.synthetic_tables import (
@@ -54,6 +55,22 @@ def test_show_prints_every_part_within_eighty_columns(session):
         assert part in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_show_and_report_tell_what_lowered_confidence(tmp_path):
+    rows = [observation(str(n), "p", START, "motion", "joy", 0.9) for n in range(8)]
+    for row in rows[:6]:
+        row["quality"] = "few_shapes"
+        row["abstained"] = row is not rows[0]
+    rows[7]["quality"] = "of_another_version"
+    land(tmp_path, "observations", rows)
+    text = " ".join(printed(tmp_path, width=80).split())
+    assert "6 few_shapes: 75% of motion, 5 abstained" in text
+    assert "Shapes that tell expressions apart are missing." in text
+    assert "1 of_another_version: 12% of motion, 0 abstained" in text
+    page = write_report(tmp_path, tmp_path / "report.html").read_text()
+    assert "Shapes that tell expressions apart are missing." in page
+    assert "of_another_version" in page
 
 
 def test_what_stands_in_has_no_row_but_a_line(tmp_path):
