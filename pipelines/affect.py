@@ -163,6 +163,7 @@ def _decide(config: Config) -> DecideExpressions:
     return DecideExpressions(
         policy=config.scenarios,
         rules=config.decisions,
+        baselines=config.baselines,
         landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
         opt_ins=functools.partial(known, config),
     )

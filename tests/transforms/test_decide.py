@@ -15,13 +15,14 @@ from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.config import POLICIES
 from schemas.arkit import EXPRESSION_WEIGHTS
+from schemas.decisions.settings import Baselines
 from schemas.errors import AffectstreamError
 from schemas.events import WINDOW
 from schemas.settings import Decisions
 from schemas.stages import MAIN, REVIEWS
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
-from transforms.decide import Before, DecideExpressions, Decider
+from transforms.decide import Before, DecideExpressions, Decider, _Decide, _decider
 from transforms.deciding.history import HISTORY
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 
@@ -37,6 +38,10 @@ def everybody(subjects: pa.Array, times: pa.Array, prior: pa.Array | None = None
 
 class Everybody:
     may_show = staticmethod(everybody)
+
+    @staticmethod
+    def erased_subjects() -> dict[str, int]:
+        return {}
 
 
 DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions(), everybody)
@@ -321,6 +326,32 @@ def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
         for row, shard in zip(rows, shards, strict=True)
     ]
     return pa.RecordBatch.from_pylist(full, schema=schema)
+
+
+def test_what_was_usual_for_who_was_erased_is_not_gone_on_from() -> None:
+    """The graph, whose state holds a hundred windows when the erasure becomes known."""
+    rows = [feature(n, "joy", subject=s, purpose="research") for n in range(100) for s in "ab"]
+    more = [feature(100, "joy", subject=s, purpose="research") for s in "ab"]
+    erased = {"a" * 32: round(START.timestamp() * 1e6) + 500_000_000}
+
+    class Known(Everybody):
+        @staticmethod
+        def erased_subjects() -> dict[str, int]:
+            return erased
+
+    stage = _Decide(
+        functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines()),
+        None,
+        Known,
+    )
+    stage.setup()
+    _, _, before = drain(*rows)
+    kept = stage._without_erased(before)
+    assert set(kept.baseline["subject_ref"].to_pylist()) == {"b" * 32}
+    assert kept.history.equals(before.history)
+    out, _, _ = drain(*more, state=kept)
+    assert out["usual_expression"].to_pylist() == [None, "joy"]
+    assert drain(*more, state=before)[0]["usual_expression"].to_pylist() == ["joy", "joy"]
 
 
 def same_rows(wanted: list[dict[str, Any]], key: str) -> Callable[[list[pa.RecordBatch]], None]:
