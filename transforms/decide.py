@@ -63,6 +63,10 @@ class Before(NamedTuple):
     baseline: pa.RecordBatch
 
 
+_SWEEP_S = 5
+"""Event time after which a shard without windows looks for people who were erased."""
+_AHEAD_S = 120
+"""As far as the watermark of a job may be ahead of its clock: events may be 60 s."""
 _USUAL = Baselines()
 _NOTHING_BEFORE = Before(
     *(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE, RUNS, BASELINE))
@@ -191,14 +195,17 @@ class _Decide(beam.DoFn):
     )
     LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
+    SWEEP = TimerSpec("sweep", TimeDomain.WATERMARK)
 
     def __init__(
         self,
         make: Callable[[MayShow], Decider],
         landed: Landed | None,
         opt_ins: Callable[[], KnowsOptIns],
+        clock: Callable[[], float] | None,
     ) -> None:
         self._make, self._landed, self._read_opt_ins = make, landed, opt_ins
+        self._clock = clock
 
     def setup(self) -> None:
         # They are read once somebody's own avatar may move, or something usual is known.
@@ -216,12 +223,32 @@ class _Decide(beam.DoFn):
         pending: Any = beam.DoFn.StateParam(PENDING),
         latest: Any = beam.DoFn.StateParam(LATEST),
         due: Any = beam.DoFn.TimerParam(DUE),
+        sweep: Any = beam.DoFn.TimerParam(SWEEP),
     ) -> None:
         batch = element[1]
         pending.add(batch)
         end = max(pc.max(batch["window_end"]).value, latest.read() or 0)
         latest.write(end)
         due.set(Timestamp(micros=end))
+        if self._clock is not None:
+            sweep.set(Timestamp(micros=end + _SWEEP_S * 1_000_000))
+
+    @on_timer(SWEEP)
+    def sweep(
+        self,
+        kept: Any = beam.DoFn.StateParam(BEFORE),
+        sweep: Any = beam.DoFn.TimerParam(SWEEP),
+        fired: Any = beam.DoFn.TimestampParam,
+    ) -> None:
+        """Drop what is known of who was erased, also where no window comes that would do so."""
+        if self._opt_ins().erased_subjects() and (known := kept.read()):
+            before = Before(*known)
+            left = self._without_erased(before)
+            if left is not before:
+                kept.write(tuple(left))
+        at, now = fired.micros / 1e6, self._clock() if self._clock is not None else 0.0
+        if at <= now + _AHEAD_S:  # a job that is drained fires whatever is set, without end
+            sweep.set(Timestamp(max(at, now) + _SWEEP_S))
 
     @on_timer(DUE)
     def drain(
@@ -246,11 +273,14 @@ class _Decide(beam.DoFn):
             yield beam.pvalue.TaggedOutput(REVIEWS, reviews)
 
     def _without_erased(self, before: Before) -> Before:
-        """Drop what was usual for people who were erased; histories end by themselves soon."""
-        if not before.baseline.num_rows:
+        """Drop what names people who were erased; histories name nobody, and end soon."""
+        if not before.baseline.num_rows + before.use.num_rows:
             return before
         erased = self._opt_ins().erased_subjects()
-        return before._replace(baseline=forget(before.baseline, erased))
+        baseline, use = forget(before.baseline, erased), forget(before.use, erased)
+        if baseline is before.baseline and use is before.use:
+            return before
+        return before._replace(baseline=baseline, use=use)
 
     def _before(self, batches: list[pa.RecordBatch]) -> Before | None:
         """Return what follows from what landed before this job's first windows."""
@@ -275,7 +305,8 @@ class DecideExpressions(beam.PTransform):
 
     ``landed`` gives histories to a job that has none: a time → the landed feature rows that those
     which go on at that time follow from, of all shards. ``opt_ins`` is called once a worker, before
-    the first avatar moves; without it none does.
+    the first avatar moves; without it none does. ``clock`` tells a job that runs on the event time
+    by now, in seconds: what it knows of people who are erased goes although no window comes.
     """
 
     def __init__(
@@ -286,13 +317,14 @@ class DecideExpressions(beam.PTransform):
         baselines: Baselines = _USUAL,
         landed: Landed | None = None,
         opt_ins: Callable[[], KnowsOptIns] = NoOptIns,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self._make = functools.partial(_decider, policy, rules, baselines)
-        self._landed, self._opt_ins = landed, opt_ins
+        self._landed, self._opt_ins, self._clock = landed, opt_ins, clock
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        decide = _Decide(self._make, self._landed, self._opt_ins)
+        decide = _Decide(self._make, self._landed, self._opt_ins, self._clock)
         types = {REVIEWS: pa.RecordBatch}
         return (
             pcoll

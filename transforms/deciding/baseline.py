@@ -206,9 +206,10 @@ def coarse_columns(usual: Usual) -> dict[str, pa.Array]:
 
 
 def forget(state: pa.RecordBatch, erased: Mapping[str, int]) -> pa.RecordBatch:
-    """Return the BASELINE rows without those of subjects who were erased since the row began.
+    """Return rows of BASELINE, or USE, without those of who was erased since the row began.
 
-    ``erased`` is subject_ref → until when they were erased, in µs since 1970.
+    It is the same batch where nobody was. ``erased`` is subject_ref → until when they were erased,
+    in µs since 1970.
     """
     if not erased or not state.num_rows:
         return state

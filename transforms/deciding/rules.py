@@ -184,14 +184,14 @@ def _action_problems(rule: Rule) -> Iterator[str]:
     for kind in ("forbidden", "revealing"):
         if word := read_as(rule.action, kind):
             yield (
-                f"{rule.id} asks for {rule.action}, which by `{word}` {kinds[kind].why}: "
+                f"{rule.id} asks for {rule.action}, whose `{word}` says that it {kinds[kind].why}: "
                 f"{kinds[kind].cure}"
             )
     word = read_as(rule.action, "nudging")
     if word and (rule.age_bands is None or not rule.age_bands <= _ADULTS):
         yield (
-            f"{rule.id} may nudge a minor: {rule.action}, by `{word}`, {kinds['nudging'].why}: "
-            f"{kinds['nudging'].cure}"
+            f"{rule.id} may nudge a minor: the `{word}` of {rule.action} says that it "
+            f"{kinds['nudging'].why}: {kinds['nudging'].cure}"
         )
 
 
