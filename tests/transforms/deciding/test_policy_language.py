@@ -117,7 +117,7 @@ def test_the_shipped_policy_answers_every_scenario_of_the_catalogue() -> None:
          "joy is an expression"),
         ("windows: 3", "windows: true", "windows", "write a number of windows for True"),
         ("{activity: alone}", "{scene: hall}", "context", "do not see `scene`"),
-        ("action: offer_break", "action: announce_break", "action: announce", "whose `announce` says"),
+        ("action: offer_break", "action: announce_break", "action: ann", "whose `announce` says"),
         ("action: offer_break", "action: tell_teacher", "action: tell", "says that it shows"),
         ("action: offer_break", "action: ShareMood", "action: Share", "`share` says that it shows"),
         ("action: offer_break", "action: diagnose", "action: diag", "says that it decides"),
