@@ -19,6 +19,7 @@ from pipelines.govern.settings import Archive, Signatures
 from pipelines.kafka.users import Users
 from pipelines.observe.settings import Observe
 from pipelines.serve.api.settings import Api
+from schemas.decisions.settings import Baselines
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.settings import (
@@ -173,6 +174,7 @@ class Config(Settings):
     limits: Limits = Limits()
     clocks: Clocks = Clocks()
     motion: Motion = Motion()
+    baselines: Baselines = Baselines()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -215,12 +217,9 @@ class Config(Settings):
             "motion": self.motion.units,
         }
         left_out |= {name: True for name, value in given.items() if not value}
-        if self.limits == Limits():
-            left_out["limits"] = True
-        if self.landing == Landing():
-            left_out["landing"] = True
-        if self.clocks == Clocks():
-            left_out["clocks"] = True
+        for name in ("limits", "landing", "clocks", "baselines"):
+            if getattr(self, name) == Config.model_fields[name].default:
+                left_out[name] = True
         text = self.model_dump_json(exclude=left_out)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

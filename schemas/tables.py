@@ -10,6 +10,7 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from schemas.arkit import BLENDSHAPES
+from schemas.decisions.columns import BASELINE_COLUMNS, RULE_COLUMNS
 from schemas.events import EMBEDDING_WIDTH, PRIOR_COLUMNS, REFERENCE, SHARD_COLUMN, TIME
 from schemas.modalities import MODALITIES
 from schemas.stages import OBSERVATION, with_kind
@@ -133,6 +134,8 @@ EXPRESSION_DECISIONS = pa.schema(
         column("policy_version", pa.string(), "scenario policy and version"),
         column("expires_at", TIME, "after this the decision is stale, UTC"),
         column("prior_subject_ref", pa.string(), _PRIOR_SUBJECT, 2),
+        *RULE_COLUMNS,
+        *BASELINE_COLUMNS,
         _DATE,
     ]
 )

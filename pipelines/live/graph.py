@@ -33,7 +33,9 @@ from schemas.errors import AffectstreamError
 from schemas.strict import open_private, write_private
 from schemas.tables import EMOTION_FEATURES
 from transforms.decide import NEEDED
+from transforms.deciding.baseline import BASELINE
 from transforms.deciding.history import HISTORY
+from transforms.deciding.runs import RUNS
 
 
 def write_graph(argv: list[str]) -> int:
@@ -139,7 +141,7 @@ def _state_schemas() -> list[str]:
     Rows that were stored under another key would belong to no window and no history.
     """
     pending = [f"{name}: {EMOTION_FEATURES.field(name).type}" for name in NEEDED]
-    stored = [f"{schema.names} {schema.types}" for schema in (events.HELD, HISTORY)]
+    stored = [f"{schema.names} {schema.types}" for schema in (events.HELD, HISTORY, RUNS, BASELINE)]
     return [*stored, str(pending), f"key {events.WINDOW_KEY}"]
 
 

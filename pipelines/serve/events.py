@@ -39,6 +39,8 @@ _DATA = (
     "action",
     "reason",
     "reply_id",
+    "rule_id",
+    "needs_person",
     "intensity",
     "policy_version",
 )
