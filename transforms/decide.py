@@ -23,8 +23,7 @@ from apache_beam.transforms.userstate import (
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 
-from schemas.arkit import EXPRESSION_WEIGHTS
-from schemas.arrow import equal_runs, fill_schema, vector_column
+from schemas.arrow import equal_runs, fill_schema
 from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
@@ -32,6 +31,7 @@ from schemas.stages import MAIN, REVIEWS, Stage
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
+from transforms.deciding.avatar import AVATARS, move_avatars
 from transforms.deciding.history import (
     HISTORY,
     NOTHING,
@@ -52,13 +52,17 @@ MayShow = Callable[[pa.Array, pa.Array, pa.Array], np.ndarray]
 
 
 class Before(NamedTuple):
-    """What a shard knows of the windows before: HISTORY rows and USE rows."""
+    """What a shard knows of the windows before: HISTORY, USE and AVATARS rows."""
 
     history: pa.RecordBatch
     use: pa.RecordBatch
+    avatars: pa.RecordBatch
 
 
-_NOTHING_BEFORE = Before(*(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE)))
+_NOTHING_BEFORE = Before(
+    *(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE, AVATARS))
+)
+_BEFORE_CODER = TupleCoder([ArrowBatchCoder()] * len(Before._fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Decider:
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
-        kept, use = before or _NOTHING_BEFORE
+        kept, use, avatars = before or _NOTHING_BEFORE
         history, ids, prior = History(self.rules, kept), history_ids(rows), prior_history_ids(rows)
         own = _text(rows["purpose"]) == MIRRORING
         shown = self._shown(rows, own)
@@ -100,8 +104,9 @@ class Decider:
         ]
         step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
         due, use = find_due(self.policy.reminders, rows, use)
-        decisions = self._decisions(rows, step, shown, hidden, due)
-        after = Before(history.snapshot(), use)
+        faces, avatars = move_avatars(self.rules, rows, step, ids, prior, shown, avatars)
+        decisions = self._decisions(rows, step, shown, hidden, due, faces)
+        after = Before(history.snapshot(), use, avatars)
         return decisions, self._reviews(rows, decisions), after
 
     def _shown(self, rows: pa.RecordBatch, own: np.ndarray) -> np.ndarray:
@@ -120,15 +125,14 @@ class Decider:
         shown: np.ndarray,
         hidden: np.ndarray,
         due: np.ndarray,
+        faces: dict[str, pa.Array],
     ) -> pa.RecordBatch:
         count = rows.num_rows
         action, reason, reply = self._apply(rows, step, shown, hidden)
-        mirrored = (action != "hold") & shown
         for number, reminder in enumerate(self.policy.reminders):  # before all else: a law asks
             now = due == number
             action[now], reason[now], reply[now] = reminder.action, "usage_reminder", reminder.reply
         version = pa.repeat(self.policy.version, count)
-        weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
         expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.rules.valid_s * 1e6)
         columns = {
             "decision_id": stable_ids(rows["window_id"], self.policy.version),
@@ -142,7 +146,7 @@ class Decider:
             "reason": pa.array(reason, pa.string()),
             "reply_id": pa.array(reply, pa.string()),
             "intensity": pa.array(step.intensity.astype(np.float32)),
-            "avatar_weights": vector_column(np.where(mirrored[:, None], weights, 0.0)),
+            **faces,
             "policy_version": version,
             "expires_at": pa.array(expires).cast(TIME),
             "event_date": rows["window_end"].cast(pa.date32()),
@@ -227,7 +231,7 @@ class _Decide(beam.DoFn):
     """
 
     PENDING = BagStateSpec("pending", ArrowBatchCoder())
-    BEFORE = ReadModifyWriteStateSpec("before", TupleCoder((ArrowBatchCoder(), ArrowBatchCoder())))
+    BEFORE = ReadModifyWriteStateSpec("before", _BEFORE_CODER)
     LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
 
