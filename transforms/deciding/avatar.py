@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import equal_runs, number_distinct, take_rows, vector_column, vectors
+from schemas.arrow import equal_runs, take_rows, vector_column, vectors
 from schemas.avatar.vrm import (
     CALM,
     LIP_SYNC_MASK,
@@ -59,9 +59,21 @@ _EFFECTS: Final = np.unique(
     np.hstack([LOOK_WEIGHTS, -LOOK_WEIGHTS.sum(axis=1, keepdims=True), LOOK_SHAPES]), axis=1
 )
 """(7, m): what a look moves, each distinct column once: presets, ``neutral`` and shapes."""
+_SUMMARY: Final = np.column_stack(
+    [
+        LOOK_WEIGHTS,
+        LOOK_WEIGHTS.sum(axis=1),
+        LOOK_SHAPES[:, MOUTH].sum(axis=1),
+        LOOK_SHAPES.sum(axis=1),
+    ]
+)
+"""(7, 8): the presets of each look, their sum, the sum of its mouth's shapes and that of all."""
 _STRICTNESS: Final = np.array(
     [[OVERRIDES.index(OVERRIDE_RULES[p][target]) for target in TARGETS] for p in PRESETS]
 )
+_PRESET_CODES: Final = pa.array(MAIN_PRESET)
+_OVERRIDE_CODES: Final = pa.array(OVERRIDES)
+_MASK: Final = pa.array([LIP_SYNC_MASK])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +109,12 @@ class Faces:
         new = count - known.num_rows
         self._rules = rules
         self.seen, self.sure, self.since = (
-            np.r_[known[name].to_numpy(), np.full(new, _NEVER)]
+            np.concatenate([known[name].to_numpy(), np.full(new, _NEVER)])
             for name in ("seen_us", "sure_us", "since_us")
         )
-        self.look = np.r_[known["look"].to_numpy(), np.full(new, REST)]
+        self.look = np.concatenate([known["look"].to_numpy(), np.full(new, REST)])
         blend = vectors(known["blend"], len(LOOKS))
-        self.blend = np.vstack([blend, np.zeros((new, len(LOOKS)), np.float32)])
+        self.blend = np.concatenate([blend, np.zeros((new, len(LOOKS)), np.float32)])
 
     def advance(self, now: int, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Take the windows that end at a time; return the blend and the look of their faces."""
@@ -217,36 +229,37 @@ def _number(ids: pa.Array, prior: pa.Array, known: pa.Array) -> tuple[pa.Array, 
 
     Where keys were rotated, a face goes on from the one that it was under the key before.
     """
-    name = ids
-    if prior.null_count < len(prior):
-        met = pc.or_(pc.is_in(prior, ids), pc.is_in(prior, known))
-        name = pc.if_else(pc.and_(prior.is_valid(), met), prior, ids)
-    number, first = number_distinct(pa.concat_arrays([known, name]))
-    last = np.empty(len(first), np.int64)
+    if prior.null_count == len(prior):
+        coded = pa.concat_arrays([known, ids]).dictionary_encode()
+        return coded.dictionary, coded.indices.to_numpy()[len(known) :]
+    met = pc.or_(pc.is_in(prior, ids), pc.is_in(prior, known))
+    name = pc.if_else(pc.and_(prior.is_valid(), met), prior, ids)
+    coded = pa.concat_arrays([known, name]).dictionary_encode()
+    number = coded.indices.to_numpy()
+    last = np.empty(len(coded.dictionary), np.int64)
     last[number] = np.arange(len(number))  # the last assignment stays
     return pa.concat_arrays([known, ids]).take(pa.array(last)), number[len(known) :]
 
 
 def _columns(blend: np.ndarray, look: np.ndarray, own: np.ndarray) -> dict[str, pa.Array]:
     """Return the columns of these blends; those of VRM are null where a row moves no face."""
-    shapes, emotions = _mix(blend, LOOK_SHAPES), _mix(blend, LOOK_WEIGHTS)
-    neutral = np.clip(1 - emotions.sum(axis=1, keepdims=True), 0, 1)
-    presets = np.hstack([emotions, neutral])
+    shapes, mixed = _mix(blend, LOOK_SHAPES), _mix(blend, _SUMMARY)
+    emotions, (shown, mouth, whole) = mixed[:, :-3], mixed[:, -3:].T
+    presets = np.column_stack([emotions, np.clip(1 - shown, 0, 1)])
     strictest = ((presets > 0)[:, :, None] * _STRICTNESS).max(axis=1)
-    whole = shapes.sum(axis=1)
-    share = shapes[:, MOUTH].sum(axis=1) / np.where(whole > 0, whole, 1)
+    share = mouth / np.where(whole > 0, whole, 1)
 
-    def code(names: tuple[str, ...], place: np.ndarray) -> pa.Array:
-        return pa.array(names).take(pa.array(place, mask=~own))
+    def code(names: pa.Array, place: np.ndarray) -> pa.Array:
+        return names.take(pa.array(place, mask=~own))
 
     return {
         "avatar_weights": vector_column(shapes),
-        "avatar_preset": code(MAIN_PRESET, np.where(look == REST, len(LOOKS), look)),
+        "avatar_preset": code(_PRESET_CODES, np.where(look == REST, len(LOOKS), look)),
         "preset_weights": vector_column(presets, null=~own),
         **{
-            f"override_{target}": code(OVERRIDES, strictest[:, place])
+            f"override_{target}": code(_OVERRIDE_CODES, strictest[:, place])
             for place, target in enumerate(TARGETS)
         },
-        "lip_sync_mask": code((LIP_SYNC_MASK,), np.zeros(len(own), np.int64)),
+        "lip_sync_mask": code(_MASK, np.zeros(len(own), np.int64)),
         "mouth_share": pa.array(share.astype(np.float32), mask=~own),
     }
