@@ -29,6 +29,7 @@ servers: needed .venv/.ready
 	@$(BIN)/python -m infra.flink.flink_server fetch
 	@$(BIN)/python -m infra.s3.s3_server fetch
 	@$(BIN)/python -m infra.spark.spark_jars
+	@$(BIN)/python -m examples.avatar.packages
 
 kafka: DO ?= start
 kafka: .venv/.ready ## start a broker on this machine; DO=fetch, status or stop

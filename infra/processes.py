@@ -21,7 +21,7 @@ BUILD = ROOT / "build"
 HOST = "127.0.0.1"
 JAVA = ("java", "javac", "mvn")
 _APT = {"java": "openjdk-17-jdk-headless", "javac": "openjdk-17-jdk-headless", "mvn": "maven"}
-_APT |= {"redis-server": "redis-server", "chromium": "chromium fonts-noto-cjk"}
+_APT |= {"redis-server": "redis-server", "chromium": "chromium fonts-noto-cjk", "npm": "npm"}
 _GO = "https://go.dev/dl/go1.25.0.linux-$(dpkg --print-architecture).tar.gz"  # Debian 12 has 1.19
 _OLDEST = {"java": (["java", "-version"], 17), "go": (["go", "version"], 1.21)}
 """How to ask for a version, and the oldest that does; Go from 1.21 on fetches a newer itself."""
@@ -269,7 +269,7 @@ def serve(
 def main() -> int:
     """Say what ``make test`` needs and this machine lacks; return the exit status."""
     try:
-        need(*JAVA, "go", "redis-server", "chromium")
+        need(*JAVA, "go", "redis-server", "chromium", "npm")
     except ServerError as error:
         print(error, file=sys.stderr)
         return 1

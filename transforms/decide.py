@@ -22,8 +22,7 @@ from apache_beam.transforms.userstate import (
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 
-from schemas.arkit import EXPRESSION_WEIGHTS
-from schemas.arrow import fill_schema, vector_column
+from schemas.arrow import fill_schema
 from schemas.decisions.settings import Baselines
 from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
@@ -32,6 +31,7 @@ from schemas.stages import MAIN, REVIEWS, Stage
 from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
+from transforms.deciding.avatar import AVATARS, move_avatars
 from transforms.deciding.baseline import BASELINE, Baseline, coarse_columns, forget
 from transforms.deciding.choosing import Choice, choose
 from transforms.deciding.history import (
@@ -55,12 +55,13 @@ MayShow = Callable[[pa.Array, pa.Array, pa.Array], np.ndarray]
 
 
 class Before(NamedTuple):
-    """What a shard knows of the windows before: HISTORY, USE, RUNS and BASELINE rows."""
+    """What a shard knows of the windows before, each as rows of the schema of that name."""
 
     history: pa.RecordBatch
     use: pa.RecordBatch
     runs: pa.RecordBatch
     baseline: pa.RecordBatch
+    avatars: pa.RecordBatch
 
 
 _SWEEP_S = 5
@@ -69,7 +70,7 @@ _AHEAD_S = 120
 """As far as the watermark of a job may be ahead of its clock: events may be 60 s."""
 _USUAL = Baselines()
 _NOTHING_BEFORE = Before(
-    *(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE, RUNS, BASELINE))
+    *(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE, RUNS, BASELINE, AVATARS))
 )
 
 
@@ -100,8 +101,9 @@ class Decider:
         own = text(rows["purpose"]) == MIRRORING
         shown = self._shown(rows, own)
         hidden = own & ~shown
-        history, ids = History(self.rules, kept.history), history_ids(rows)
-        step = history.advance(rows, ids, prior_history_ids(rows), hidden)
+        history = History(self.rules, kept.history)
+        ids, prior = history_ids(rows), prior_history_ids(rows)
+        step = history.advance(rows, ids, prior, hidden)
         baseline = Baseline(self.baselines, kept.baseline)
         usual = baseline.advance(rows, step.affect)
         runs = Runs(step.chain, kept.runs, kept.history["history_id"])
@@ -110,10 +112,11 @@ class Decider:
         due, use = find_due(self.policy.reminders, rows, kept.use)
         unseen = "not_opted_in" if self.rules.avatar else "avatar_off"
         choice = choose(self.policy, seen, matched, shown, hidden, unseen, due)
-        decisions = self._decisions(seen, choice, shown)
+        faces, avatars = move_avatars(self.rules, rows, step, ids, prior, shown, kept.avatars)
+        decisions = self._decisions(seen, choice, faces)
         alive = history.snapshot()["history_id"]
         counted = runs.snapshot(ids, tuple(self.policy.states), alive)
-        after = Before(history.snapshot(), use, counted, baseline.snapshot())
+        after = Before(history.snapshot(), use, counted, baseline.snapshot(), avatars)
         return decisions, self._reviews(rows, decisions), after
 
     def _shown(self, rows: pa.RecordBatch, own: np.ndarray) -> np.ndarray:
@@ -125,10 +128,9 @@ class Decider:
             shown[own] = self.may_show(*(rows[name].take(at) for name in names))
         return shown
 
-    def _decisions(self, seen: Shown, choice: Choice, shown: np.ndarray) -> pa.RecordBatch:
-        rows, step, mirrored = seen.rows, seen.step, choice.moves & shown
+    def _decisions(self, seen: Shown, choice: Choice, faces: dict[str, pa.Array]) -> pa.RecordBatch:
+        rows, step = seen.rows, seen.step
         version = pa.repeat(self.policy.version, rows.num_rows)
-        weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
         expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.rules.valid_s * 1e6)
         columns = {
             "decision_id": stable_ids(rows["window_id"], self.policy.version),
@@ -145,7 +147,7 @@ class Decider:
             "reasons": choice.reasons,
             "needs_person": pa.array(choice.needs_person),
             "intensity": pa.array(step.intensity.astype(np.float32)),
-            "avatar_weights": vector_column(np.where(mirrored[:, None], weights, 0.0)),
+            **faces,
             "policy_version": version,
             "expires_at": pa.array(expires).cast(TIME),
             "event_date": rows["window_end"].cast(pa.date32()),

@@ -14,7 +14,7 @@ from transforms.deciding.scenarios import ScenarioPolicy
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What follows in each row, and why; ``moves`` is where an avatar that may be shown does."""
+    """What follows in each row, and why."""
 
     action: np.ndarray
     reason: np.ndarray
@@ -22,7 +22,6 @@ class Choice:
     rule_id: np.ndarray
     reasons: pa.Array
     needs_person: np.ndarray
-    moves: np.ndarray
 
 
 def choose(
@@ -53,7 +52,6 @@ def choose(
     needs_person[ruled] |= np.array([bool(rule.needs_person) for rule in rules])[which]
     action[hidden & (action == "mirror")] = "observe"  # a rule may say so too
     action[weak], reason[weak] = "hold", "abstained"
-    moves = action != "hold"
     for number, reminder in enumerate(policy.reminders):  # before all else: a law asks
         now = due == number
         action[now], reason[now], reply[now] = reminder.action, "usage_reminder", reminder.reply
@@ -61,7 +59,7 @@ def choose(
     rule_id[reminded], needs_person[reminded] = None, False
     marks = matched.marks & ~(weak | reminded)[:, None]
     reasons = join_codes(reason, matched.codes, marks)
-    return Choice(action, reason, reply, rule_id, reasons, needs_person, moves)
+    return Choice(action, reason, reply, rule_id, reasons, needs_person)
 
 
 def _of_each(rules: Sequence[Rule], name: str) -> np.ndarray:
