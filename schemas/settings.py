@@ -148,6 +148,9 @@ class Decisions(Settings):
         default=True,
         description="Whether avatars move at all; `off` turns the mirroring of everybody off",
     )
+    most_disagreement: Number = Field(
+        default=0.8, ge=0, le=1, description="Modalities' disagreement (0 to 1) that is reviewed"
+    )
 
 
 class Media(Settings):

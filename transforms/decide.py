@@ -29,7 +29,7 @@ from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
 from schemas.stages import MAIN, REVIEWS, Stage
-from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
+from schemas.tables import EXPRESSION_DECISIONS
 from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
 from transforms.deciding.history import (
@@ -41,6 +41,7 @@ from transforms.deciding.history import (
     prior_history_ids,
 )
 from transforms.deciding.reminders import USE, find_due
+from transforms.deciding.reviews import find_reviews
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 from transforms.gating.opt_ins import MIRRORING, KnowsOptIns, nobody_opted_in
 from transforms.stage import Outputs, count_time, stage_counters
@@ -102,7 +103,8 @@ class Decider:
         due, use = find_due(self.policy.reminders, rows, use)
         decisions = self._decisions(rows, step, shown, hidden, due)
         after = Before(history.snapshot(), use)
-        return decisions, self._reviews(rows, decisions), after
+        stakes, most = self.policy.high_stakes, self.rules.most_disagreement
+        return decisions, find_reviews(rows, decisions, stakes, most), after
 
     def _shown(self, rows: pa.RecordBatch, own: np.ndarray) -> np.ndarray:
         """Return a mask of the rows by which the person's own avatar may move."""
@@ -169,23 +171,6 @@ class Decider:
         action[weak], reason[weak], reply[weak] = "hold", "abstained", None
         return action, reason, reply
 
-    def _reviews(self, rows: pa.RecordBatch, decisions: pa.RecordBatch) -> pa.RecordBatch:
-        """Queue for a person what is weak or weighty in a high-stakes scenario."""
-        stakes = np.isin(_text(rows["scenario"]), list(self.policy.high_stakes))
-        weak = stakes & (_text(decisions["reason"]) == "abstained")
-        ruled = stakes & (_text(decisions["reason"]) == "scenario_rule")
-        reason = np.where(weak, "low_confidence", "high_stakes").astype(object)
-        chosen = pa.array(np.flatnonzero(weak | ruled))
-        at, why = decisions.take(chosen), pa.array(reason, pa.string()).take(chosen)
-        columns = {
-            "review_id": stable_ids(at["decision_id"], why),
-            "reason": why,
-            "reviewer_decision": pa.nulls(len(why), pa.string()),
-            "reviewed_by": pa.nulls(len(why), pa.string()),
-            "reviewed_at": pa.nulls(len(why), TIME),
-        }
-        return fill_schema(REVIEW_QUEUE, columns, at)
-
 
 def _meets_context(rows: pa.RecordBatch, wanted: Mapping[str, str]) -> np.ndarray:
     """Return the rows whose context has all of these values, none where nothing is wanted."""
@@ -213,8 +198,10 @@ NEEDED = [
     "age_band", "window_end", "scores", "abstained", "valence", "arousal", *CONTEXT_FIELDS,
     "prior_subject_ref", "prior_session_ref",
 ]  # fmt: skip
-"""What decisions and history look at of a feature row, beside the ``details`` of its context."""
-_COLUMNS = [*NEEDED, "details"]
+"""What decisions and history look at of a landed feature row."""
+IN_FLIGHT = ("details", "disagreement")
+"""What decisions and reviews look at beside it, which does not land."""
+_COLUMNS = [*NEEDED, *IN_FLIGHT]
 
 
 class _Decide(beam.DoFn):

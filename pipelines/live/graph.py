@@ -32,7 +32,7 @@ from schemas import events
 from schemas.errors import AffectstreamError
 from schemas.strict import open_private, write_private
 from schemas.tables import EMOTION_FEATURES
-from transforms.decide import NEEDED
+from transforms.decide import IN_FLIGHT, NEEDED
 from transforms.deciding.history import HISTORY
 
 
@@ -140,7 +140,7 @@ def _state_schemas() -> list[str]:
     """
     pending = [f"{name}: {EMOTION_FEATURES.field(name).type}" for name in NEEDED]
     stored = [f"{schema.names} {schema.types}" for schema in (events.HELD, HISTORY)]
-    return [*stored, str(pending), f"key {events.WINDOW_KEY}"]
+    return [*stored, str(pending), f"beside {IN_FLIGHT}", f"key {events.WINDOW_KEY}"]
 
 
 def _states_and_timers(spec: Any) -> list[str]:
