@@ -28,7 +28,7 @@ from pipelines.cli import (
     upkeep,
 )
 from pipelines.cli.app import app, console
-from pipelines.cli.decisions import review
+from pipelines.cli.decisions import explain, review
 from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
 
@@ -44,6 +44,7 @@ for room in (
     leakcheck,
     serve,
     review,
+    explain,
     api,
     audit,
     observe,
