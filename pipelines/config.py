@@ -209,9 +209,9 @@ class Config(Settings):
         left_out: dict[str, Any] = dict.fromkeys(_NOT_OF_A_RUN, True)
         left_out["models"] = {"max_gap", "exceptions"}  # they let a model run, or not
         # Settings that came later are left out where they change nothing: runs keep their ids.
-        usual, ours = Decisions(), self.decisions
-        later = ("avatar", "hold_s")
-        left_out["decisions"] = {n for n in later if getattr(ours, n) == getattr(usual, n)}
+        own, usual = self.decisions, Decisions()
+        later = {"avatar", "hold_s", "most_disagreement"}
+        left_out["decisions"] = {n for n in later if getattr(own, n) == getattr(usual, n)}
         given = {
             "signatures": self.signatures.keys,
             "evidence": self.evidence,

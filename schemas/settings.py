@@ -155,6 +155,9 @@ class Decisions(Settings):
         le=_DAY_S,
         description="Least time between two changes of the preset that an avatar shows, in seconds",
     )
+    most_disagreement: Number = Field(
+        default=0.8, ge=0, le=1, description="Modalities' disagreement (0 to 1) that is reviewed"
+    )
 
 
 class Media(Settings):

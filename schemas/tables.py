@@ -219,7 +219,7 @@ REVIEW_QUEUE = pa.schema(
         column("window_id", pa.string(), "its feature row"),
         column("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
         column("scenario", pa.string(), "kind of scene"),
-        column("reason", pa.string(), "low_confidence or high_stakes"),
+        column("reason", pa.string(), "low_confidence, high_stakes or disagreement"),
         column("confidence", pa.float32(), "the decision's: smoothed probability, 0-1"),
         column("window_end", TIME, "event time of the decision, UTC"),
         column(

@@ -28,7 +28,7 @@ from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
 from schemas.stages import MAIN, REVIEWS, Stage
-from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
+from schemas.tables import EXPRESSION_DECISIONS
 from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
 from transforms.deciding.avatar import AVATARS, move_avatars
@@ -43,6 +43,7 @@ from transforms.deciding.history import (
 )
 from transforms.deciding.matching import Matching, Shown, text
 from transforms.deciding.reminders import USE, find_due
+from transforms.deciding.reviews import find_reviews
 from transforms.deciding.runs import RUNS, Runs
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 from transforms.gating.opt_ins import MIRRORING, KnowsOptIns, NoOptIns, nobody_opted_in
@@ -117,7 +118,8 @@ class Decider:
         alive = history.snapshot()["history_id"]
         counted = runs.snapshot(ids, tuple(self.policy.states), alive)
         after = Before(history.snapshot(), use, counted, baseline.snapshot(), avatars)
-        return decisions, self._reviews(rows, decisions), after
+        stakes, most = self.policy.high_stakes, self.rules.most_disagreement
+        return decisions, find_reviews(rows, decisions, stakes, most), after
 
     def _shown(self, rows: pa.RecordBatch, own: np.ndarray) -> np.ndarray:
         """Return a mask of the rows by which the person's own avatar may move."""
@@ -155,31 +157,16 @@ class Decider:
         }
         return fill_schema(EXPRESSION_DECISIONS, columns, rows)
 
-    def _reviews(self, rows: pa.RecordBatch, decisions: pa.RecordBatch) -> pa.RecordBatch:
-        """Queue for a person what no rule does alone, and what is weak where stakes are high."""
-        stakes = np.isin(text(rows["scenario"]), list(self.policy.high_stakes))
-        weak = stakes & (text(decisions["reason"]) == "abstained")
-        ruled = decisions["needs_person"].to_numpy(zero_copy_only=False)
-        reason = np.where(weak, "low_confidence", "high_stakes").astype(object)
-        chosen = pa.array(np.flatnonzero(weak | ruled))
-        at, why = decisions.take(chosen), pa.array(reason, pa.string()).take(chosen)
-        columns = {
-            "review_id": stable_ids(at["decision_id"], why),
-            "reason": why,
-            "reviewer_decision": pa.nulls(len(why), pa.string()),
-            "reviewed_by": pa.nulls(len(why), pa.string()),
-            "reviewed_at": pa.nulls(len(why), TIME),
-        }
-        return fill_schema(REVIEW_QUEUE, columns, at)
-
 
 NEEDED = [
     "window_id", "subject_ref", "session_ref", "scene_id", "scenario", "purpose", "region",
     "age_band", "window_end", "scores", "abstained", "valence", "arousal", *CONTEXT_FIELDS,
     "prior_subject_ref", "prior_session_ref",
 ]  # fmt: skip
-"""What decisions and history look at of a feature row, beside the ``details`` of its context."""
-_COLUMNS = [*NEEDED, "details"]
+"""What decisions and history look at of a landed feature row."""
+IN_FLIGHT = ("details", "disagreement")
+"""What decisions and reviews look at beside it, which does not land."""
+_COLUMNS = [*NEEDED, *IN_FLIGHT]
 
 
 class _Decide(beam.DoFn):

@@ -319,8 +319,9 @@ def earlier(rows: pa.Table, before: dt.datetime) -> pa.Table:
 
 
 def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
-    """Feature rows on their way: with their shard, and what else the context told."""
-    schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details"), WINDOW.field("shard")])
+    """Feature rows on their way: with shard, what else the context told, and disagreement."""
+    apart = pa.field("disagreement", pa.float32())
+    schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details"), WINDOW.field("shard"), apart])
     shards = [{"shard": int(row["subject_ref"][0], 16) % 2} for row in rows]
     full = [
         {name: (row | shard).get(name) for name in schema.names}
@@ -415,10 +416,13 @@ def test_the_graph_decides_in_order_and_goes_on_from_what_landed(known: int) -> 
     """Each window comes as a batch of its own, the last first; the first ``known`` have landed."""
     rows = [
         feature(window, "sadness" if window < 3 else "joy", subject=subject, scenario="support")
+        | {"disagreement": 0.9 if (window, subject) == (4, "b") else 0.1}
         for window in range(5)
         for subject in "abc"
     ]
-    decided, reviews, _ = drain(*rows)
+    decided, reviews, _ = DECIDER.drain([batch_of(rows)], None)
+    apart = [row for row in reviews.to_pylist() if row["reason"] == "disagreement"]
+    assert [row["window_id"] for row in apart] == ["b-4"]
     before = {row["window_id"] for row in rows[:known]}
     wanted, queued = (
         [row for row in out.to_pylist() if row["window_id"] not in before]
