@@ -85,6 +85,8 @@ def queued(*rows: tuple[str, str, float | None], threshold: float = 0.5) -> pa.R
     decisions = {name: pa.nulls(len(rows), REVIEW_QUEUE.field(name).type) for name in names}
     decisions["decision_id"] = pa.array([f"d{number}" for number in range(len(rows))])
     decisions |= {"scenario": pa.array(scenario), "reason": pa.array(reason)}
+    asked = [row[:2] == ("support", "scenario_rule") for row in rows]
+    decisions["needs_person"] = pa.array(asked)
     return find_reviews(features, pa.record_batch(decisions), {"support"}, threshold)
 
 
