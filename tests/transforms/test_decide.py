@@ -12,18 +12,16 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import TimestampedValue
-from apache_beam.utils.timestamp import Timestamp
 
 from pipelines.config import POLICIES
 from schemas.arkit import EXPRESSION_WEIGHTS
-from schemas.decisions.settings import Baselines
 from schemas.errors import AffectstreamError
 from schemas.events import WINDOW
 from schemas.settings import Decisions
 from schemas.stages import MAIN, REVIEWS
 from schemas.tables import EMOTION_FEATURES, EXPRESSION_DECISIONS, REVIEW_QUEUE
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
-from transforms.decide import Before, DecideExpressions, Decider, _Decide, _decider
+from transforms.decide import Before, DecideExpressions, Decider
 from transforms.deciding.history import HISTORY
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 
@@ -328,79 +326,6 @@ def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
         for row, shard in zip(rows, shards, strict=True)
     ]
     return pa.RecordBatch.from_pylist(full, schema=schema)
-
-
-def test_what_was_usual_for_who_was_erased_is_not_gone_on_from() -> None:
-    """The graph, whose state holds a hundred windows when the erasure becomes known."""
-    rows = [feature(n, "joy", subject=s, purpose="research") for n in range(100) for s in "ab"]
-    more = [feature(100, "joy", subject=s, purpose="research") for s in "ab"]
-    erased = {"a" * 32: round(START.timestamp() * 1e6) + 500_000_000}
-
-    class Known(Everybody):
-        @staticmethod
-        def erased_subjects() -> dict[str, int]:
-            return erased
-
-    stage = _Decide(
-        functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines()),
-        None,
-        Known,
-        None,
-    )
-    stage.setup()
-    _, _, before = drain(*rows)
-    kept = stage._without_erased(before)
-    assert set(kept.baseline["subject_ref"].to_pylist()) == {"b" * 32}
-    assert kept.history.equals(before.history)
-    out, _, _ = drain(*more, state=kept)
-    assert out["usual_expression"].to_pylist() == [None, "joy"]
-    assert drain(*more, state=before)[0]["usual_expression"].to_pylist() == ["joy", "joy"]
-
-
-class Held:
-    """A value state, or a timer, as the runner gives it."""
-
-    def __init__(self, value: Any = None) -> None:
-        self.value = value
-
-    def read(self) -> Any:
-        return self.value
-
-    def write(self, value: Any) -> None:
-        self.value = value
-
-    set = write
-
-
-def test_a_quiet_shard_looks_for_who_was_erased_and_a_drained_job_ends() -> None:
-    """A timer fires although no window comes; a drain fires all that is set, again and again."""
-    rows = [feature(n, "joy", subject=s, purpose="research") for n in range(3) for s in "ab"]
-    erased: dict[str, int] = {}
-
-    class Known(Everybody):
-        @staticmethod
-        def erased_subjects() -> dict[str, int]:
-            return erased
-
-    end = rows[-1]["window_end"].timestamp()
-    make = functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines())
-    stage = _Decide(make, None, Known, lambda: end)
-    stage.setup()
-    state, timer = Held(tuple(drain(*rows)[2])), Held()
-    stage.sweep(state, timer, Timestamp(end))
-    assert timer.value == Timestamp(end + 5)
-    assert Before(*state.value).baseline.num_rows == 2
-    erased["a" * 32] = round(end * 1e6)
-    stage.sweep(state, timer, timer.value)
-    assert Before(*state.value).baseline["subject_ref"].to_pylist() == ["b" * 32]
-    fired = 0
-    while timer.value is not None:
-        at, timer.value = timer.value, None
-        stage.sweep(state, timer, at)
-        fired += 1
-    assert fired < 30
-    stage.sweep(state, timer, Timestamp(end - 86_400))
-    assert timer.value == Timestamp(end + 5), "a backlog is not gone through step by step"
 
 
 def same_rows(wanted: list[dict[str, Any]], key: str) -> Callable[[list[pa.RecordBatch]], None]:
