@@ -159,9 +159,10 @@ def _decode_governance(
     found = sort_governance(kind, raw, ids, signed)
     refused = found.grants & (problems != None)  # noqa: E711  element-wise
     problems[found.ambiguous] = DeadLetterCode.BAD_JSON
+    problems[found.unclear] = DeadLetterCode.CONSENT_UNCLEAR
     problems[found.unreadable] = DeadLetterCode.GOVERNANCE_UNREADABLE
     problems[found.unsigned] = DeadLetterCode.PROHIBITION_UNSIGNED
-    dead = refused | found.ambiguous | found.unreadable | found.unsigned
+    dead = refused | found.ambiguous | found.unreadable | found.unclear | found.unsigned
     if dead.any():
         yield DEAD, _dead(take_rows(raw, dead), problems[dead])
     yield from ((MAIN, batch) for batch in found.prohibitions if batch.num_rows)

@@ -35,7 +35,10 @@ _DETAIL: Final[Mapping[str, str]] = {
     DeadLetterCode.UNKNOWN_UNIT: "the weights are not from 0 to 1, or all whole numbers, and "
     "`unit` says no unit that they fit: fraction, percent, byte or signed",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
-    "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
+    "subject, or more are named than could be read: somebody may have withdrawn, and nobody "
+    "knows who",
+    DeadLetterCode.CONSENT_UNCLEAR: "it counts as a withdrawal: neither `granted: true` nor "
+    "`granted: false` stands where it is read, or both do, or part of it is unreadable",
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",
     DeadLetterCode.SIGNATURE_UNKNOWN_KEY: "the grant's source has no key of this id",
     DeadLetterCode.SIGNATURE_INVALID: "the signature is malformed, or not of this grant",

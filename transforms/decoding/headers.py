@@ -1,8 +1,8 @@
 """CloudEvents attributes out of Kafka headers, column by column.
 
 The binding's names are ``ce_ageband``; gateways make ``Ce-Ageband`` or ``cloudEvents:ageband`` of
-them, and put values in quotes. All spellings are read, and no two of them may differ: who picks
-records by one must not see another age than the gate.
+them, and put values in quotes or percent-encode them. All spellings are read, and no two of them
+may differ: who picks records by one must not see another age than the gate.
 """
 
 import json
@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.decoding.messages.encodings import decode_percent, is_of_http
+
 _Places = Callable[[list[int]], tuple[np.ndarray, np.ndarray | None]]
 """Codes of keys → where such headers stand, in order, and in which rows; None: one in each row."""
 
 _AMQP_PREFIX = re.compile("^cloudevents?")
-_QUOTED = (b'"', b'{"schema":')
+_QUOTED = (b'"', b"{")
 
 LONGEST_NAME = 64
 """No spelling of an attribute is longer; a name of a megabyte is not worth folding."""
@@ -35,7 +37,9 @@ def read_headers(headers: pa.Array, names: Iterable[str]) -> tuple[dict[str, pa.
     pairs = headers.flatten()
     keys, values = pairs.field("key").dictionary_encode(), _without_quotes(pairs.field("value"))
     codes = keys.indices.to_numpy(zero_copy_only=False)
-    alike = _group_alike(keys.dictionary.to_pylist())
+    spelt = keys.dictionary.to_pylist()
+    values = _without_percents(values, codes, spelt)
+    alike = _group_alike(spelt)
     places = _same_layout(codes, headers) or _any_layout(codes, headers)
     broken, torn = np.zeros(len(headers), bool), np.zeros(len(headers), bool)
     columns = {}
@@ -76,14 +80,25 @@ def folded(name: str) -> str:
 
 def _without_quotes(values: pa.Array) -> pa.Array:
     """Return header values with those that are JSON strings written plainly."""
-    quoted = pc.starts_with(values, _QUOTED[0])
-    for start in _QUOTED[1:]:
-        quoted = pc.or_(quoted, pc.starts_with(values, start))
+    quoted = pc.or_(*(pc.starts_with(values, start) for start in _QUOTED))
     quoted = pc.fill_null(quoted, False)
     if not pc.any(quoted).as_py():
         return values
     plain = [unquote(value) for value in values.filter(quoted).to_pylist()]
     return pc.replace_with_mask(values, quoted, pa.array(plain, values.type))
+
+
+def _without_percents(values: pa.Array, codes: np.ndarray, spelt: list[str | None]) -> pa.Array:
+    """Return header values with those of HTTP's binding, ``ce-…``, as their producer gave them."""
+    encoded = [code for code, name in enumerate(spelt) if name is not None and is_of_http(name)]
+    if not encoded:
+        return values
+    percents = pc.fill_null(pc.match_substring(values, b"%"), False)
+    percents = pc.and_(percents, pa.array(np.isin(codes, encoded)))
+    if not pc.any(percents).as_py():
+        return values
+    plain = [decode_percent(value) for value in values.filter(percents).to_pylist()]
+    return pc.replace_with_mask(values, percents, pa.array(plain, values.type))
 
 
 def unquote(value: bytes) -> bytes:
