@@ -149,8 +149,8 @@ class DeadLetterCode(Code):
     )
     BATCHED_EVENTS = (
         "batched_events",
-        "The record holds several events: a JSON array of CloudEvents. None of them is read, since "
-        "a record of Kafka is one event, by which it is found, repeated and erased.",
+        "The record holds several events: a JSON array, or one behind the other. None is read, "
+        "since each record of Kafka is one event, by which it is found, repeated and erased.",
         "Send each event as a record of its own; Kafka's client batches records itself.",
     )
     COMPRESSED_VALUE = (
@@ -161,8 +161,8 @@ class DeadLetterCode(Code):
     )
     SCHEMA_REGISTRY_FORMAT = (
         "schema_registry_format",
-        "The value begins with the id of a schema registry, and what follows is no JSON, but Avro "
-        "or Protobuf.",
+        "The value begins with the id of a schema registry, and what follows is no JSON: Avro, "
+        "Protobuf or text.",
         "Use the registry's serialiser for JSON Schema, or send plain JSON.",
     )
     FORMAT_UNSUPPORTED = (

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.attributes import ATTRIBUTES
 from transforms.decoding.messages.encodings import decode_percent, is_of_http
 
 _Places = Callable[[list[int]], tuple[np.ndarray, np.ndarray | None]]
@@ -171,6 +172,26 @@ def _find_contradicted(
     mask = np.zeros(len(index), bool)
     mask[rows[~same.to_numpy(zero_copy_only=False)]] = True
     return mask
+
+
+def explain_headers(headers: Iterable[tuple[str | None, bytes | None]]) -> str:
+    """Return what one row of headers says twice, or in no UTF-8; nothing of it is repeated."""
+    seen: dict[str, bytes | None] = {}
+    for key, value in headers:
+        name = folded(key) if key is not None and len(key) <= LONGEST_NAME else ""
+        if name not in _NAMES:
+            continue
+        given = value if value is None else unquote(value)
+        if seen.setdefault(name, given) != given:
+            return f"{_NAMES[name]} stands in two headers with different values: send one"
+        if given is not None and not _is_utf8(given):
+            return f"{_NAMES[name]} is not UTF-8"
+    return "an attribute is not UTF-8, or stands in two headers with different values"
+
+
+_NAMES = {"contenttype": "`content-type`"} | {
+    f"ce{name}": f"`{name}`" for name in (*ATTRIBUTES, "specversion")
+}
 
 
 def utf8(column: pa.Array) -> tuple[pa.Array, np.ndarray]:

@@ -28,6 +28,8 @@ _MOST_BYTES: Final = 4 << 20
 _LEAST_ENCODED: Final = 16  # characters: base64 of less holds no object that names somebody
 _EVENT: Final = frozenset({"granted", "subject", "data", "database64", *LISTS})
 """Members by which an object is an event or a payload, and no envelope around a list of them."""
+_OF_CHANGES: Final = (*LISTS, "before")
+"""Members that say nothing in a record of Debezium's: what a row was before it was changed."""
 _SUBJECT: Final = re.compile(rb'"subject"\s*:\s*("(?:[^"\\]|\\.){1,512}")', re.IGNORECASE)
 
 
@@ -120,7 +122,8 @@ class _Reader:
         nodes = [item]
         for node in nodes:  # which grows
             if isinstance(node, Members):
-                values = [value for name, value in node if letters(name) not in LISTS]
+                passed = _OF_CHANGES if node.named("after") else LISTS
+                values = [value for name, value in node if letters(name) not in passed]
                 nodes += [each for each in map(self._opened, values) if isinstance(each, list)]
             elif type(node) is list:
                 nodes += [each for each in node if isinstance(each, list)]

@@ -17,6 +17,7 @@ from transforms.gating.statements import MOST_EVENTS, read_statements
 
 NAME = "ann lee"
 NO = {"granted": False}
+YES = {"granted": True} | ALL
 Event = dict[str, Any]
 
 
@@ -61,6 +62,7 @@ IN_OTHERS: dict[str, bytes] = {
     "Kinesis": as_json({"Records": [{"kinesis": {"data": encoded(gzip.compress(JSON))}}]}),
     "EventBridge": as_json({"version": "0", "detail-type": "x", "detail": EVENT}),
     "Debezium": as_json({"before": None, "after": EVENT, "op": "c"}),
+    "Debezium, changed": as_json({"before": EVENT | {"data": YES}, "after": EVENT, "op": "u"}),
     "Confluent's UUID": b"\1" + bytes(range(16)) + JSON,
     "NDJSON": as_json(OTHER) + b"\n" + JSON + b"\n",
     "events without a space": as_json(OTHER) + JSON,
@@ -168,15 +170,13 @@ def test_in_a_batch_each_event_says_its_own() -> None:
     assert [letter["code"] for letter in letters] == ["consent_unclear"]
 
 
-YES = {"granted": True} | ALL
-
-
 @pytest.mark.parametrize(
     "payload",
     [
         {"payload": YES}, {"granted": None}, {}, {"before": None, "after": YES, "op": "c"},
         {"status": "granted"}, {"consent": True}, {"granted": "perhaps"}, {"granted": 2},
         {"value": YES}, {"body": json.dumps(YES)}, {"before": NO, "after": YES},
+        {"was": NO, "is": YES},
         json.dumps(YES)[:-1].encode(), b"granted=true",
     ],
 )  # fmt: skip
@@ -187,7 +187,7 @@ def test_a_consent_that_is_unclear_closes_the_gate_and_is_told(payload: Any) -> 
 
 
 @pytest.mark.parametrize("no", [False, "false", "No", 0, 0.0, "0", "withdrawn", "DENIED"])
-def test_a_clear_withdrawal_is_none(no: Any) -> None:
+def test_a_clear_withdrawal_is_not_told(no: Any) -> None:
     _, ledger, letters = governed(record("consent", 10, {"granted": no}, subject=NAME))
     assert not letters
     assert ledger

@@ -104,13 +104,18 @@ def unwrap(value: bytes) -> bytes | DeadLetterCode:
 
 def _take_layer(value: bytes) -> bytes | DeadLetterCode | None:
     """Return what is inside one wrapping, None where there is none."""
-    if _CONNECT.match(value):
+    if is_of_connect(value):
         return _take_payload(value)
     for starts, take in _WRAPPINGS:
         if value.startswith(starts):
             return take(value)
     text = value.lstrip(_SPACE)
     return text if text != value and text[:1] != b"{" else None  # an object is read as it is
+
+
+def is_of_connect(value: bytes) -> bool:
+    """Whether a value begins as an object of a schema and a payload."""
+    return _CONNECT.match(value) is not None
 
 
 def _to_utf8(value: bytes) -> bytes | None:
@@ -163,8 +168,12 @@ def _take_schema_id(value: bytes) -> bytes | DeadLetterCode | None:
         candidates = [inner]
     else:
         candidates = [value[17:]] if value[:1] == b"\1" else [value[5:], value[9:]]
-    found = (each for each in candidates if each.lstrip(_SPACE)[:1] in {b"{", b'"'})
+    found = (each for each in candidates if _may_be_json(each.lstrip(_SPACE)))
     return next(found, DeadLetterCode.SCHEMA_REGISTRY_FORMAT)
+
+
+def _may_be_json(text: bytes) -> bool:
+    return text[:1] in {b"{", b'"'} or (text[:1] == b"[" and text.rstrip(_SPACE)[-1:] == b"]")
 
 
 def _take_string(text: bytes) -> bytes | None:
