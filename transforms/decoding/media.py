@@ -51,7 +51,7 @@ def read_media(
         for row in rows.tolist():
             media = files[row]
             if media:
-                files[row], names[row] = unwrap(media)
+                files[row], names[row] = find_file(media)
             problems[row] = _problem(kind, files[row], names[row])
         values, formats = pa.array(files, pa.binary()), pa.array(names, pa.string())
     sizes = pc.binary_length(values).cast(pa.int64())
@@ -74,7 +74,7 @@ def _problem(kind: str, media: bytes | None, name: str) -> FormatCode | DeadLett
     return None if name in READ[kind] else _CODES[name]
 
 
-def unwrap(media: bytes) -> tuple[bytes, str]:
+def find_file(media: bytes) -> tuple[bytes, str]:
     """Return the file that a value holds or stands for, and the name of its format.
 
     Where it stands for none, the value comes back as it is, with the name of what it looks like.
