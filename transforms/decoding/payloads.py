@@ -168,7 +168,7 @@ def _read(
     if kind == "motion":
         known = [units.get(source) for source in sources.to_pylist()] if units else None
         columns, problems = read_motion(data, known)
-        find_repeats(data, ("weights", "head"), problems)
+        find_repeats(data, ("weights", "head"), problems, objects=2)
         wrong = problems == DeadLetterCode.WRONG_TYPE
         unread = np.flatnonzero(wrong | (problems == DeadLetterCode.BAD_JSON))
         if unread.size:

@@ -24,7 +24,10 @@ _EVENTS: Final = "application/cloudevents"
 NAMES: Final = ("ce_id", "ce_source", "ce_type", "ce_specversion")
 """Attributes of which every event in binary mode has one."""
 _WHOLE: Final = ("ce_id", "ce_source", "ce_type")
-_VERSION: Final = b"specversion"
+_HEAD: Final = 64
+_OF_PAYLOAD: Final = (
+    r'^\{\s*"(?:text|lang|weights|head|unit|granted|purposes|modalities|scene|activity|reason)"'
+)
 _OTHER_FORMATS: Final = ("avro", "protobuf", "xml", "cbor", "msgpack", "thrift")
 
 
@@ -61,7 +64,7 @@ def read_modes(kind: str, values: pa.Array, headers: dict[str, pa.Array]) -> Mod
     if kind in GOVERNANCE_KINDS:  # a grant is read strictly
         is_json &= ~in_other_encodings(values)
     values, problems = unwrap_values(values, is_json)
-    for row in np.flatnonzero(is_json & ~structured & _mention_version(values)):
+    for row in np.flatnonzero(is_json & ~structured & _may_be_events(values)):
         members = _members(values[row].as_py())
         structured[row] = "specversion" in members if bare[row] else len(members) == len(NAMES)
     for row in np.flatnonzero(structured & headed):
@@ -104,13 +107,14 @@ def _is_unread(content_type: str) -> bool:
     return events or any(each in name for each in _OTHER_FORMATS)
 
 
-def _mention_version(values: pa.Array) -> np.ndarray:
-    """Return which values have the word ``specversion`` in them; most batches have none."""
-    data = values.buffers()[2]
-    if data is None or data.to_pybytes().find(_VERSION) < 0:  # 5 times faster than row by row
-        return np.zeros(len(values), bool)
-    found = pc.fill_null(pc.match_substring(values, _VERSION), False)
-    return found.to_numpy(zero_copy_only=False)
+def _may_be_events(values: pa.Array) -> np.ndarray:
+    """Return which JSON objects do not begin with a member of a payload, as nearly all others do.
+
+    To look for ``specversion`` in all of each takes 1 µs a motion event, this 0.1 µs.
+    """
+    heads = pc.binary_slice(values, 0, _HEAD)
+    found = pc.and_not(pc.starts_with(heads, b"{"), pc.match_substring_regex(heads, _OF_PAYLOAD))
+    return pc.fill_null(found, False).to_numpy(zero_copy_only=False)
 
 
 def _members(value: bytes | None) -> set[str]:

@@ -67,16 +67,23 @@ def without_half_pairs(value: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found["half"] else found[0], value)
 
 
-def find_repeats(values: Sequence[bytes], names: Collection[str], problems: np.ndarray) -> None:
+def find_repeats(
+    values: Sequence[bytes], names: Collection[str], problems: np.ndarray, *, objects: int = 0
+) -> None:
     """Note as a problem which objects have one of these members twice with different values.
 
-    JSON's readers differ in which of the two they take.
+    JSON's readers differ in which of the two they take. Values of at most so many ``objects`` in
+    all have none twice.
     """
     quoted = [b'"%s"' % name.encode() for name in names]
-    for row, value in enumerate(values):
-        if _HIDDEN not in value and all(value.count(name) < 2 for name in quoted):
-            continue
-        if problems[row] is None and (name := repeated_member(value, names)):
+    rows: Sequence[int] = range(len(values))
+    if objects:
+        rows = [row for row in rows if values[row].count(b"{") > objects]
+    suspects = {row for name in quoted for row in rows if values[row].count(name) > 1}
+    escaped = [row for row, value in enumerate(values) if b"\\" in value]
+    suspects |= {row for row in escaped if _HIDDEN in values[row]}
+    for row in sorted(suspects):
+        if problems[row] is None and (name := repeated_member(values[row], names)):
             words = f"`{name}` stands twice in the payload, with different values"
             problems[row] = Explained(DeadLetterCode.BAD_JSON, words)
 
