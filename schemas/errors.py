@@ -51,9 +51,16 @@ class DeadLetterCode(Code):
     )
     GOVERNANCE_UNREADABLE = (
         "governance_unreadable",
-        "A consent or erasure record names nobody, or more than 16 people.",
+        "A consent or erasure record names nobody, or may name more people than could be read: "
+        "more than 16 in one event, more than 1,000 events, or damaged ones.",
         "Look at once: somebody may have withdrawn consent. Find the record by its topic, "
         "partition and offset, find out whom it is about, and send it again with that `subject`.",
+    )
+    CONSENT_UNCLEAR = (
+        "consent_unclear",
+        "A consent record says neither `granted: true` nor `granted: false` where they are read, "
+        "or both, or part of it is unreadable: it counts as a withdrawal by all whom it names.",
+        "Find the record by its place; if somebody consented, send one event with a clear grant.",
     )
     GRANT_UNKNOWN_NAME = (
         "grant_unknown_name",
@@ -142,8 +149,8 @@ class DeadLetterCode(Code):
     )
     BATCHED_EVENTS = (
         "batched_events",
-        "The record holds several events: a JSON array of CloudEvents. None of them is read, since "
-        "a record of Kafka is one event, by which it is found, repeated and erased.",
+        "The record holds several events: a JSON array, or one behind the other. None is read, "
+        "since each record of Kafka is one event, by which it is found, repeated and erased.",
         "Send each event as a record of its own; Kafka's client batches records itself.",
     )
     COMPRESSED_VALUE = (
@@ -154,8 +161,8 @@ class DeadLetterCode(Code):
     )
     SCHEMA_REGISTRY_FORMAT = (
         "schema_registry_format",
-        "The value begins with the id of a schema registry, and what follows is no JSON, but Avro "
-        "or Protobuf.",
+        "The value begins with the id of a schema registry, and what follows is no JSON: Avro, "
+        "Protobuf or text.",
         "Use the registry's serialiser for JSON Schema, or send plain JSON.",
     )
     FORMAT_UNSUPPORTED = (
@@ -257,11 +264,7 @@ class QualityCode(Code):
     """
 
     NO_SPEECH = ("no_speech", "Nobody speaks in the clip.", "Send clips with speech only.")
-    TOO_SHORT = (
-        "too_short",
-        "The clip is too short to judge.",
-        "Send whole utterances.",
-    )
+    TOO_SHORT = ("too_short", "The clip is too short to judge.", "Send whole utterances.")
     EMPTY = (
         "empty",
         "The text has no words of the writer's: only space, links, mentions or quotations.",
@@ -300,11 +303,7 @@ class QualityCode(Code):
         "More than one face is in the image: nobody can tell whose was meant.",
         "Send a crop with the subject's face alone.",
     )
-    COVERED = (
-        "covered",
-        "Mouth or eyes are covered, as by a mask or a headset.",
-        "Send images of bare faces.",
-    )
+    COVERED = ("covered", "Mouth or eyes are covered, as by a mask.", "Send images of bare faces.")
     ROTATED = (
         "rotated",
         "The face lay on its side or head, and was turned back.",

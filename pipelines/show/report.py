@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.show import pictures
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.show.escapes import escape_controls
-from pipelines.show.screen import CAUSES_SHOWN, histories, known_quality
+from pipelines.show.screen import CAUSES_SHOWN, count_unshown, histories, known_quality
 from pipelines.tables.query import tables
 from pipelines.tables.views import (
     causes,
@@ -166,7 +166,10 @@ def _losses(counted: pd.DataFrame, why: pd.DataFrame) -> _Section:
         for row in why.head(CAUSES_SHOWN).itertuples()
     ]
     head = ["dead letter", "what is wrong", "such as", "events"] if rows else []
-    return _Section(title, figures=[_Figure(svg, caption)], head=head, rows=rows)
+    notes = (
+        [f"Listed are the most frequent causes, {more}."] if (more := count_unshown(why)) else []
+    )
+    return _Section(title, notes, [_Figure(svg, caption)], head, rows)
 
 
 def _doubts(counted: pd.DataFrame) -> _Section:

@@ -264,6 +264,8 @@ def _print_causes(counted: pd.DataFrame, console: Console) -> None:
         what = escape_controls(f"{row.code}, such as {row.example}")
         console.print(Text(f"{row.n:>7,}  {what}"))
         console.print(Padding(Text(escape_controls(str(row.detail)), "dim"), (0, 0, 0, 9)))
+    if more := count_unshown(counted):
+        console.print(Text(f"{'':9}{more}", "dim"))
     console.print()
 
 
@@ -286,6 +288,15 @@ def _print_doubts(counted: pd.DataFrame, console: Console) -> None:
     if (more := len(counted) - CAUSES_SHOWN) > 0:
         console.print(Text(f"         and {more} more, less frequent", "dim"))
     console.print()
+
+
+def count_unshown(counted: pd.DataFrame) -> str:
+    """Return how many causes stand behind those that are shown, and of how many dead letters."""
+    rest = counted["n"].iloc[CAUSES_SHOWN:]
+    if not len(rest):
+        return ""
+    what = "cause" if len(rest) == 1 else "causes"
+    return f"and {len(rest):,} more {what}, of {int(rest.sum()):,} dead letters"
 
 
 def _print_delays(delays: pd.DataFrame, console: Console) -> None:

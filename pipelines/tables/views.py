@@ -10,6 +10,7 @@ from schemas.modalities import MODALITIES
 from schemas.stages import Stage
 from schemas.table import Root
 
+_BYTE = r" \(byte \d+\)"
 SESSION = list(WINDOW_KEY[:2])
 """Columns that name a session; the rest of the key may differ within it."""
 
@@ -78,10 +79,12 @@ def _read_stages(root: Root) -> dict[str, dict[str, float]]:
 def causes(root: Root) -> pd.DataFrame:
     """Return the dead letters by code and detail, the most frequent first, each with an example.
 
-    ``example`` is the place of one such record: topic, partition and offset.
+    ``example`` is the place of one such record: topic, partition and offset. At which byte of it
+    its JSON ends to be any is left out: one cause would be as many as there are lengths.
     """
     names = ("code", "detail", "topic", "partition", "offset")
     rows = read_table(root, "dead_letters", *names).to_pandas()
+    rows["detail"] = rows["detail"].str.replace(_BYTE, "", regex=True)
     place = rows["topic"] + " " + rows["partition"].astype(str) + ":" + rows["offset"].astype(str)
     grouped = rows.assign(example=place).groupby(["code", "detail"], dropna=False)
     counted = grouped.agg(n=("example", "size"), example=("example", "min")).reset_index()
