@@ -32,8 +32,8 @@ _DETAIL: Final[Mapping[str, str]] = {
     DeadLetterCode.SPECVERSION_UNKNOWN: "specversion is not 1.0",
     DeadLetterCode.DATASCHEMA_UNKNOWN: "dataschema names another major version than 1",
     DeadLetterCode.UNKNOWN_SHAPES: "no name among the weights is a shape of a known vocabulary",
-    DeadLetterCode.UNKNOWN_UNIT: "the weights are not from 0 to 1, or all whole numbers, and "
-    "`unit` says no unit that they fit: fraction, percent, byte or signed",
+    DeadLetterCode.UNKNOWN_UNIT: "the unit of the weights is not known: send `unit` as fraction, "
+    "percent, byte or signed",
     DeadLetterCode.GOVERNANCE_UNREADABLE: "neither an attribute nor the record's key names a "
     "subject, or more than 16 are named: somebody may have withdrawn, and nobody knows who",
     DeadLetterCode.SIGNATURE_MISSING: "the grant has no signature",

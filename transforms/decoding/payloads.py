@@ -202,7 +202,8 @@ def _read(
     if kind == "motion":
         known = [units.get(source) for source in sources.to_pylist()] if units else None
         columns, problems = read_motion(data, known)
-        unread = np.flatnonzero(problems == DeadLetterCode.WRONG_TYPE)
+        wrong = np.flatnonzero(problems == DeadLetterCode.WRONG_TYPE)
+        unread = np.array([row for row in wrong if not isinstance(problems[row], Explained)], int)
         if unread.size:
             _, why = parse_json([data[row] for row in unread.tolist()], _SHAPES[kind])
             problems[unread] = np.where(why == None, problems[unread], why)  # noqa: E711
