@@ -187,7 +187,7 @@ class DeadLetterCode(Code):
     )
     UNKNOWN_UNIT = (
         "unknown_unit",
-        "Motion `weights` are beyond 0 to 1, or all whole numbers, and no `unit` fits them.",
+        "The unit of motion `weights` is not known: none or a wrong one is said.",
         "Send `unit` beside `weights`: `fraction`, `percent`, `byte` or `signed` (-1 to 1).",
     )
     EXPECTATION_FAILED = (
@@ -324,8 +324,8 @@ class QualityCode(Code):
         "More than half of the text stands after the 64 tokens that are read.",
         "Send one utterance for each event.",
     )
-    FEW_SHAPES = ("few_shapes", "Shapes that tell expressions apart are missing.", "Send all.")
-    OPPOSED_SHAPES = ("opposed_shapes", "No face shows these shapes at once.", "Check the `unit`.")
+    FEW_SHAPES = ("few_shapes", "Shapes that tell expressions apart are not known.", "Send all.")
+    OPPOSED_SHAPES = ("opposed_shapes", "Shapes contradict each other or a unit.", "Send one unit.")
 
 
 class RefusalCode(Code):

@@ -147,6 +147,19 @@ def decode_batch(
             yield from _decode_kind(TOPICS[topic], rows, told.of(mine), ids, units)
 
 
+def read_sources(kind: str, raw: pa.RecordBatch) -> Iterator[tuple[str | None, bytes]]:
+    """Yield the source and the JSON data of RAW rows, as decoding reads them, in no fixed order."""
+    told = _Attributes(*read_headers(raw["headers"], _HEADERS))
+    modes = read_modes(kind, raw["value"].fill_null(b""), told.columns)
+    for mode, structured in _masks(modes):
+        values, beside = modes.values.filter(pa.array(mode)), told.of(mode).attributes
+        data, sources = values.to_pylist(), beside["source"]
+        if structured:
+            data, attributes, _, _ = decode_structured(kind, values, beside)
+            sources = attributes["source"]
+        yield from zip(sources.to_pylist(), data, strict=True)
+
+
 def _decode_governance(
     kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds, signers: Signers | None
 ) -> Tagged:

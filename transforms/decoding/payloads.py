@@ -169,8 +169,9 @@ def _read(
         known = [units.get(source) for source in sources.to_pylist()] if units else None
         columns, problems = read_motion(data, known)
         find_repeats(data, ("weights", "head"), problems, objects=2)
-        wrong = problems == DeadLetterCode.WRONG_TYPE
-        unread = np.flatnonzero(wrong | (problems == DeadLetterCode.BAD_JSON))
+        wrong = (problems == DeadLetterCode.WRONG_TYPE) | (problems == DeadLetterCode.BAD_JSON)
+        told = np.array([isinstance(problem, Explained) for problem in problems], bool)
+        unread = np.flatnonzero(wrong & ~told)
         if unread.size:
             _, why = parse_json([data[row] for row in unread.tolist()], _SHAPES[kind])
             problems[unread] = np.where(why == None, problems[unread], why)  # noqa: E711
