@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from model_serving.text.emoticons import say_faces
-from model_serving.text.reading import respell, text_for_model
+from model_serving.text.reading import text_for_model
+from model_serving.text.spelling import respell
 
 
 def read(text: str) -> str:
@@ -48,7 +49,15 @@ def test_placeholders_and_markup_are_not_read(text: str, expected: str) -> None:
         ("RT <handle>: so sad", "so sad"),
         ("回复<handle>：真好", "真好"),
         ("1 > 2 is wrong", "1 > 2 is wrong"),
-        ("真气人//@小明: 好开心", "真气人//@小明: 好开心"),
+        ("真气人，好生气//@小明: 好开心", "真气人，好生气"),
+        ("so sad RT @bob: so happy", "so sad"),
+        ("转发//@小明: 好开心", "转发//@小明: 好开心"),
+        ("//@小明: 好开心", "//@小明: 好开心"),
+        ("bad\n-- \nJoy Ltd", "bad"),
+        ("bad\n____________\nFrom: Bob\nso happy", "bad"),
+        ("a\n>>> b\nc", "a"),
+        ("Loved “so bad”", "❤"),
+        ("Laughed at a movie", "Laughed at a movie"),
         ("他在信里写道：我很难过", "他在信里写道：我很难过"),
     ],
 )
