@@ -176,6 +176,9 @@ def test_no_long_text_takes_long_to_read() -> None:
         cost("<blockquote>"), cost("[quote]"), cost("> "), cost("\n>"), cost("On a\n"),
         cost("「", "「"),
         cost("[CQ:"), cost("&amp;"), cost("a"), cost("ab"), cost("aaab"), cost("a4"), cost("a "),
-        cost("f*"), cost("*", "a"), cost("#a"), cost("_a"), cost("<@"), cost("ㅠ"), cost("´"),
+        cost("f*"), cost("*", "a"), cost("#a"), cost("_a"), cost("<@"),
+        cost("[图片]"), cost("//@a:"), cost("From: a\n"), cost("_____\n"), cost("<img alt='"),
+        cost("[Cry]"), cost("(a "), cost("555"), cost("a+"), cost("#abcdef "), cost(">\n"),
+        cost("RT @a: "), cost("Loved “"), cost("a.jpg\n"), cost("ㅠ"), cost("´"),
     ]  # fmt: skip
     assert max(hostile) < 40 * ordinary
