@@ -69,7 +69,7 @@ HOSTILE = [
     repeated("@a "),
     repeated("a.gg "),
     repeated("1 2 3 "),
-    repeated("12345 x"),
+    repeated("12345678 x"),
     repeated("a at b."),
     repeated("a @ b . "),
     repeated("1.2.3[.]"),
