@@ -1,9 +1,9 @@
 """How much personal data the scrubber finds: ``python -m infra.bench.scrubbing`` writes the page.
 
 There are three sets of sentences, English and Chinese (``tests/transforms/scrubbing/sentences``).
-The rules may be tuned on the first, and never on the second, which was written before anybody looked
-at what they miss. The third has kinds that were once missed or falsely found, in sentences that nobody
-had tried when the rules for those kinds were written.
+The rules may be tuned on the first, and never on the second, which was written before anybody
+looked at what they miss. The third has kinds that were once missed or falsely found, in sentences
+that nobody had tried when the rules for those kinds were written.
 """
 
 import re
