@@ -121,7 +121,7 @@ def test_a_shape_is_read_of_its_own_side_before_that_of_both() -> None:
         ({"unit": "-100..100"}, None), ({"range": [0, 10**400]}, 0), ({"unit": 10**5000}, None),
         ({"unit": ["percent"]}, None), ({"range": [5, 100]}, None),
     ],
-    
+
 )  # fmt: skip
 def test_a_unit_is_read_of_any_member_that_says_one(declared: Any, unit: float | None) -> None:
     assert declared_unit(declared.items()) == unit
