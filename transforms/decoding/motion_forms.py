@@ -122,11 +122,8 @@ def _search(payload: Mapping[str, Any], depth: int) -> Frame:
     """
     if "weights" in payload and len(payload) <= 2:
         return Frame({})
-    inside = [
-        each
-        for each in payload.values()
-        if isinstance(each, Mapping | list) and each and _holds_shapes(each, _DEEPEST - depth)
-    ]
+    around = [each for each in payload.values() if isinstance(each, Mapping | list)]
+    inside = [each for each in around[:_LOOKED_AT] if _holds_shapes(each, _DEEPEST - depth)]
     if len(inside) > 1:
         message = f"several members hold shapes, and an event is of one face: {_SEND}"
         raise UnreadableError(message)
