@@ -149,7 +149,7 @@ class Decisions(Settings):
         description="Whether avatars move at all; `off` turns the mirroring of everybody off",
     )
     most_disagreement: Number = Field(
-        default=0.8, ge=0, le=1, description="Modalities' disagreement (0 to 1) that is reviewed"
+        default=0.8, ge=0, le=1, description="Most disagreement of modalities without a review, 0-1"
     )
 
 
