@@ -121,8 +121,10 @@ def _as_recognised(config: Config, event: pa.RecordBatch) -> Iterator[pa.RecordB
 
 def _difference(recogniser: Recogniser, event: pa.RecordBatch, row: dict[str, Any]) -> str | None:
     """Say how an observation that is made now differs from the one that landed, None if not."""
-    if recogniser.model_id != row["model_id"]:
-        return f"{recogniser.model_id} is asked now, {row['model_id']} was asked then"
+    if recogniser.model_id != (then := row.get("model_id")):
+        return f"{recogniser.model_id} is asked now, {then or 'a hidden model'} was asked then"
+    if "scores" not in row:
+        return "the role hides its scores"
     found = recogniser.estimate(event)
     if not len(found.rows):
         return "it cannot be recognised any more"

@@ -2,16 +2,19 @@
 
 import json
 import unicodedata
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from rich.cells import cell_len
 from rich.console import Console
 from typer.testing import CliRunner
 
 from pipelines.access.audit import hash_of, read_entries
+from pipelines.access.settings import ROLES
 from pipelines.cli import main
 from pipelines.cli.main import app
 from pipelines.config import Config, load_config
@@ -175,9 +178,9 @@ def test_nothing_is_written_for_an_explanation(ran: Config) -> None:
 
 
 def printed(found: Explanation) -> str:
-    console = Console(width=WIDTH, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_explanation(found, console)
-    return console.export_text()
+    out = StringIO()
+    print_explanation(found, Console(file=out, width=WIDTH, highlight=False))
+    return out.getvalue()
 
 
 def test_it_fits_80_columns_and_names_every_step(found: Explanation) -> None:
@@ -311,6 +314,28 @@ def test_a_role_is_told_what_it_sees_and_the_reading_is_logged(ran: Config, tmp_
     assert (read["via"], read["what"], read["outcome"]) == ("explain", f"decision {asked}", "ok")
     assert read["subjects"] == [hash_of(found.chain.decision["subject_ref"])]
     assert (refused["role"], refused["outcome"]) == ("operator", "refused")
+
+
+def test_columns_that_a_role_does_not_see_are_named_and_nothing_fails(
+    ran: Config, tmp_path: Path
+) -> None:
+    roles = yaml.safe_load(ROLES.read_text())
+    tables = roles["roles"]["analyst"]["tables"]
+    tables["observations"] = {"without": ["embedding", "content", "scores", "model_id", "quality"]}
+    tables["emotion_features"] = {"without": ["attention", "model_id", "activity"]}
+    del roles["roles"]["analyst"]["page"]
+    (tmp_path / "roles.yaml").write_text(yaml.safe_dump(roles))
+    access = {"audit": tmp_path / "audit", "roles": tmp_path / "roles.yaml"}
+    own = ran.model_copy(update={"access": ran.access.model_copy(update=access)})
+    found = explain(own, decided(ran), role="analyst", log=ran.log)
+    assert found.ablation is None
+    assert "the role hides attention, scores, so that nothing is weighed" in found.notes
+    assert all("a hidden model was asked then" in str(source.note) for source in found.sources)
+    assert "happy" in printed(found)
+    tables["expression_decisions"] = {"without": ["window_id"]}
+    (tmp_path / "roles.yaml").write_text(yaml.safe_dump(roles))
+    with pytest.raises(AffectstreamError, match="may not read window_id of expression_decisions"):
+        explain(own, decided(ran), role="analyst")
 
 
 def test_texts_of_events_do_nothing_on_a_terminal(ran: Config, tmp_path: Path) -> None:
