@@ -101,7 +101,8 @@ def fusion_page(rows: list[Row], spoken: list[Compared], day: str) -> str:
         f"{platform.python_version()}, torch {version('torch')}, scikit-learn "
         f"{version('scikit-learn')}.",
         f"## CMU-MOSI, every way to fuse\n\n{_ABOUT}\n\n{methods_table(rows)}\n\n{_goals(rows)}",
-        f"## CMU-MOSI, every choice of modalities\n\n{_SUBSETS}\n\n{_subsets_table(rows)}",
+        f"## CMU-MOSI, every choice of modalities\n\n{_SUBSETS}\n\n{_subsets_table(rows)}"
+        f"\n\n{name_fallen(rows)}",
         f"## Dialogues: the product's own observations\n\n{_SPOKEN}\n\n{_spoken_table(spoken)}",
     ]
     return "\n\n".join(sections) + "\n"
@@ -198,6 +199,22 @@ def _subsets_table(rows: list[Row]) -> str:
             lines.append([text, " + ".join(names), f"{100 * max(singles):.1f}", *cells])
     head = ["text by", "modalities", "best alone", "utterances before", "above", "whole", "above"]
     return markdown_table(head, lines)
+
+
+def name_fallen(rows: list[Row]) -> str:
+    """Say which choices of modalities lie more than a point under the best of them alone."""
+    alone = {
+        (row.text, row.modalities[0]): row.mean
+        for row in rows
+        if row.method == "logistic regression"
+    }
+    fallen = [
+        f"{' + '.join(row.modalities)} ({row.text}, {row.method.partition(', ')[2]})"
+        for row in rows
+        if row.method in {attention("past"), attention("whole")}
+        and row.mean < max(alone[row.text, name] for name in row.modalities) - 0.01
+    ]
+    return f"More than a point under the best modality alone: {'; '.join(fallen) or 'none'}."
 
 
 def _spoken_table(spoken: Iterable[Compared]) -> str:

@@ -12,7 +12,7 @@ from model_serving.training.fusion.mosi import PROXY, PUBLISHED, Row
 from pipelines.config import WEIGHTS
 from pipelines.models import fusion as fusion_module
 from pipelines.models.evaluate import evaluate
-from pipelines.models.fusion import methods_table
+from pipelines.models.fusion import methods_table, name_fallen
 from schemas.errors import AffectstreamError
 from tests.model_serving.training.fusion.made import write_conversations, write_mosi
 
@@ -71,3 +71,16 @@ def test_methods_stand_beside_each_other_by_what_gives_the_text() -> None:
     assert "| logistic regression, text alone | 83.0 | 76.0 |" in lines
     assert "| attention fusion, whole video | 85.0 ± 1.0 | 80.0 ± 0.0 |" in lines
     assert "10.0" not in methods_table(rows)
+
+
+def test_choices_that_fall_under_their_best_modality_are_named() -> None:
+    whole = "attention fusion, whole video"
+    rows = [
+        Row("e5", "logistic regression", ("voice",), (0.55,)),
+        Row("e5", "logistic regression", ("face",), (0.52,)),
+        Row("e5", whole, ("voice", "face"), (0.545,)),
+        Row("e5", whole, ("face",), (0.50,)),
+    ]
+    found = name_fallen(rows)
+    assert found == "More than a point under the best modality alone: face (e5, whole video)."
+    assert name_fallen(rows[:3]).endswith(": none.")
