@@ -63,7 +63,7 @@ _SAME: Final = 0.01
 """Two spellings of one shape may differ by so much."""
 _LARGE: Final = 100_000  # bytes of a payload, or letters of all names
 _UNIT: Final = DeadLetterCode.UNKNOWN_UNIT
-_NO_SUCH_UNIT: Final = "what the event says is none of these, or it says two that differ"
+_NO_SUCH_UNIT: Final = "`unit` is none of fraction, percent, byte and signed, or two differ"
 _NO_FRAME: Final = DeadLetterCode.WRONG_TYPE
 _NOT_FINITE: Final = Explained(DeadLetterCode.WRONG_TYPE, "a weight is no finite number")
 _UNKNOWN_SHAPES: Final = Metrics.counter(Stage.DECODE, "unknown_shapes")
@@ -170,8 +170,8 @@ def _beyond(values: np.ndarray, unit: float | None, names: Sequence[str]) -> str
     if unit:
         return f"`{name}` is outside {unit_name(unit)}, the unit that is said"
     if np.nanmax(np.abs(values)) <= 1:
-        return "none is said, and all weights are 0 and 1, or some are under 0"
-    return f"none is said, and `{name}` is not from 0 to 1"
+        return "no `unit` is said, and all weights are 0 and 1, or some are under 0"
+    return f"no `unit` is said, and `{name}` is not from 0 to 1"
 
 
 def _read_rows(
