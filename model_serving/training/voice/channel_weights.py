@@ -15,7 +15,7 @@ from model_serving.voice.channel import MEASURES, SEVERAL, measure_channel
 from model_serving.voice.waveforms import finish, remove_drift
 from schemas.vocabularies import EXPRESSIONS
 
-_HARSH_DRAWS: Final = 4  # of each kind that no clip is trained on, beside one of each other kind
+_HARSH_DRAWS: Final = 4  # of each kind harsher than training draws, beside one of each other
 _SHRINK: Final = 1e-3
 _SEED: Final = 23
 
