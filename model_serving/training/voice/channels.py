@@ -164,7 +164,7 @@ KINDS: Final[tuple[tuple[Channel, float], ...]] = (
     (clip, 0.1),
     (limit_band, 0.25),
     (muffle, 0.06),
-    (telephone, 0.25),
+    (telephone, 0.35),
     (quantise, 0.08),
     (encode, 0.2),
 )
