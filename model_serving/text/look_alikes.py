@@ -44,7 +44,8 @@ _LOOK_ALIKES: Final = {
     if "\u13a0" <= other <= "\u13f5"  # Cherokee, whose small letters are small capitals
 }
 _OTHERS = "".join(map(chr, _LOOK_ALIKES))
-_OTHER_WORD = re.compile(rf"[^\W\d_]*[{_OTHERS}][^\W\d_]*")
+_WORD = re.compile(r"[^\W\d_]+")
+_OTHER_LETTER = re.compile(f"[{_OTHERS}]")
 _LATIN_WORD = re.compile(r"(?<![^\W\d_])[A-Za-z]{2,}(?![^\W\d_])")
 _LEAST_WHOLE = 3  # letters of a word that has no Latin one: α and β are signs
 
@@ -77,14 +78,16 @@ def in_one_script(text: str) -> str:
     A word of look-alikes alone becomes Latin beside a word that mixes scripts, and where all other
     words are Latin: Russian and Greek have letters that look like none.
     """
-    words = _OTHER_WORD.findall(text)
+    words = [word for word in _WORD.findall(text) if _OTHER_LETTER.search(word)]
+    if not words:
+        return text
     if any(_is_mixed(word) for word in words):
         least = 1
     elif _LATIN_WORD.search(text) and all(word.translate(_LOOK_ALIKES).isascii() for word in words):
         least = _LEAST_WHOLE
     else:
         return text
-    return _OTHER_WORD.sub(lambda word: _as_latin(word[0], least), text)
+    return _WORD.sub(lambda word: _as_latin(word[0], least), text)
 
 
 def _is_mixed(word: str) -> bool:

@@ -7,6 +7,7 @@ MAYBE_NUMBER_WORD: Final = r"555|233|52[01]|1314|7456"
 """Matches, in RE2, every text in which ``say_number_words`` may find something."""
 
 _LETTER = re.compile("[A-Za-z]{2}")
+_CODE = re.compile("[码碼号號]|验证|驗證|口令|房间|房間")
 _NO_AMOUNT = (
     r"(?![0-9.]*[0-9A-Za-z%℃°$€¥]"
     r"|[个块元次人年月日天分秒点岁米斤名位度号级万千百亿粉票张条楼路章集页])"
@@ -28,8 +29,12 @@ _ALONE = re.compile(
 
 
 def say_number_words(text: str) -> str:
-    """Return the text with such numbers in words; in a text with English words they are numbers."""
-    if _LETTER.search(text):
+    """Return the text with such numbers in words.
+
+    In a text with English words they are numbers, and beside a word for a code or a room they may
+    be one: what lands of it would tell 5555 from all other codes.
+    """
+    if _LETTER.search(text) or _CODE.search(text):
         return text
     text = _WEEPING.sub("呜呜呜", text)
     text = _LAUGHING.sub("哈哈哈", text)
