@@ -172,5 +172,6 @@ def _decide(config: Config) -> DecideExpressions:
         baselines=config.baselines,
         landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
         opt_ins=functools.partial(known, config),
+        length_s=config.windows.length_s,
         clock=None if config.log else functools.partial(_event_time, config.kafka),
     )

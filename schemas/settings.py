@@ -156,7 +156,7 @@ class Decisions(Settings):
         description="Least time between two changes of the preset that an avatar shows, in seconds",
     )
     most_disagreement: Number = Field(
-        default=0.8, ge=0, le=1, description="Most disagreement of modalities without a review, 0-1"
+        default=0.8, ge=0, le=1, description="Modalities may disagree so far unreviewed, 0 to 1"
     )
 
 

@@ -26,7 +26,7 @@ from schemas.arrow import fill_schema
 from schemas.decisions.settings import Baselines
 from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
-from schemas.settings import Decisions
+from schemas.settings import Decisions, Windows
 from schemas.stages import MAIN, REVIEWS, Stage
 from schemas.tables import EXPRESSION_DECISIONS
 from schemas.vocabularies import EXPRESSIONS
@@ -70,6 +70,7 @@ _SWEEP_S = 5
 _AHEAD_S = 120
 """As far as the watermark of a job may be ahead of its clock: events may be 60 s."""
 _USUAL = Baselines()
+_WINDOWS = Windows()
 _NOTHING_BEFORE = Before(
     *(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE, RUNS, BASELINE, AVATARS))
 )
@@ -192,9 +193,10 @@ class _Decide(beam.DoFn):
         landed: Landed | None,
         opt_ins: Callable[[], KnowsOptIns],
         clock: Callable[[], float] | None,
+        length_s: float,
     ) -> None:
         self._make, self._landed, self._read_opt_ins = make, landed, opt_ins
-        self._clock = clock
+        self._clock, self._length_us = clock, round(length_s * 1e6)
 
     def setup(self) -> None:
         # They are read once somebody's own avatar may move, or something usual is known.
@@ -265,7 +267,8 @@ class _Decide(beam.DoFn):
         """Drop what names people who were erased; histories name nobody, and end soon."""
         if not before.baseline.num_rows + before.use.num_rows:
             return before
-        erased = self._opt_ins().erased_subjects()
+        # A row begins with the end of a window, some of whose events may be of before the erasure.
+        erased = {who: t + self._length_us for who, t in self._opt_ins().erased_subjects().items()}
         baseline, use = forget(before.baseline, erased), forget(before.use, erased)
         if baseline is before.baseline and use is before.use:
             return before
@@ -296,6 +299,7 @@ class DecideExpressions(beam.PTransform):
     which go on at that time follow from, of all shards. ``opt_ins`` is called once a worker, before
     the first avatar moves; without it none does. ``clock`` tells a job that runs on the event time
     by now, in seconds: what it knows of people who are erased goes although no window comes.
+    ``length_s`` is that of a window.
     """
 
     def __init__(
@@ -307,13 +311,13 @@ class DecideExpressions(beam.PTransform):
         landed: Landed | None = None,
         opt_ins: Callable[[], KnowsOptIns] = NoOptIns,
         clock: Callable[[], float] | None = None,
+        length_s: float = _WINDOWS.length_s,
     ) -> None:
         super().__init__()
-        self._make = functools.partial(_decider, policy, rules, baselines)
-        self._landed, self._opt_ins, self._clock = landed, opt_ins, clock
+        make = functools.partial(_decider, policy, rules, baselines)
+        self._decide = _Decide(make, landed, opt_ins, clock, length_s)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        decide = _Decide(self._make, self._landed, self._opt_ins, self._clock)
         types = {REVIEWS: pa.RecordBatch}
         return (
             pcoll
@@ -321,7 +325,7 @@ class DecideExpressions(beam.PTransform):
             >> beam.Map(_by_shard).with_output_types(Keyed)  # (shard, feature rows of one window)
             | "Global" >> beam.WindowInto(GlobalWindows())
             | "Decide"
-            >> beam.ParDo(decide)
+            >> beam.ParDo(self._decide)
             .with_output_types(pa.RecordBatch, **types)
             .with_outputs(REVIEWS, main=MAIN)
         )

@@ -7,6 +7,7 @@ from rich.console import Console
 from pipelines.show.report import write_report
 from pipelines.show.screen import CAUSES_SHOWN, show
 from pipelines.tables.views import causes, losses, stages_of_last_run, windows_with_decisions
+from schemas.errors import QualityCode
 from tests.support.synthetic_tables import (
     LENGTH,
     START,
@@ -66,10 +67,10 @@ def test_show_and_report_tell_what_lowered_confidence(tmp_path):
     land(tmp_path, "observations", rows)
     text = " ".join(printed(tmp_path, width=80).split())
     assert "6 few_shapes: 75% of motion, 5 abstained" in text
-    assert "Shapes that tell expressions apart are missing." in text
+    assert QualityCode.FEW_SHAPES.meaning in text
     assert "1 of_another_version: 12% of motion, 0 abstained" in text
     page = write_report(tmp_path, tmp_path / "report.html").read_text()
-    assert "Shapes that tell expressions apart are missing." in page
+    assert QualityCode.FEW_SHAPES.meaning in page
     assert "of_another_version" in page
 
 

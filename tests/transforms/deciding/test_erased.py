@@ -28,6 +28,7 @@ def test_what_was_usual_for_who_was_erased_is_not_gone_on_from() -> None:
         None,
         Known,
         None,
+        5.0,
     )
     stage.setup()
     _, _, before = drain(*rows)
@@ -37,6 +38,21 @@ def test_what_was_usual_for_who_was_erased_is_not_gone_on_from() -> None:
     out, _, _ = drain(*more, state=kept)
     assert out["usual_expression"].to_pylist() == [None, "joy"]
     assert drain(*more, state=before)[0]["usual_expression"].to_pylist() == ["joy", "joy"]
+
+
+def test_a_window_that_began_before_the_erasure_is_forgotten_with_it() -> None:
+    """A row of the state begins with the end of its first window."""
+
+    class Known(Everybody):
+        @staticmethod
+        def erased_subjects() -> dict[str, int]:
+            return {"a" * 32: round(START.timestamp() * 1e6) + 2_000_000}
+
+    make = functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines())
+    stage = _Decide(make, None, Known, None, 5.0)
+    stage.setup()
+    _, _, before = drain(*(feature(0, "joy", subject=s, purpose="research") for s in "ab"))
+    assert stage._without_erased(before).baseline["subject_ref"].to_pylist() == ["b" * 32]
 
 
 class Held:
@@ -66,7 +82,7 @@ def test_a_quiet_shard_looks_for_who_was_erased_and_a_drained_job_ends() -> None
 
     end = rows[-1]["window_end"].timestamp()
     make = functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines())
-    stage = _Decide(make, None, Known, lambda: end)
+    stage = _Decide(make, None, Known, lambda: end, 5.0)
     stage.setup()
     state, timer = Held(tuple(drain(*rows)[2])), Held()
     stage.sweep(state, timer, Timestamp(end))
