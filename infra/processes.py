@@ -266,14 +266,19 @@ def serve(
     return 0 if given.action == "stop" or all(pids.values()) else 1
 
 
-def main() -> int:
-    """Say what ``make test`` needs and this machine lacks; return the exit status."""
+def status_of(step: Callable[[], None]) -> int:
+    """Do a step and return the exit status; print what it lacked or could not do."""
     try:
-        need(*JAVA, "go", "redis-server", "chromium", "npm")
+        step()
     except ServerError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def main() -> int:
+    """Say what ``make test`` needs and this machine lacks; return the exit status."""
+    return status_of(lambda: need(*JAVA, "go", "redis-server", "chromium", "npm"))
 
 
 if __name__ == "__main__":

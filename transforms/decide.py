@@ -267,9 +267,8 @@ class _Decide(beam.DoFn):
         """Drop what names people who were erased; histories name nobody, and end soon."""
         if not before.baseline.num_rows + before.use.num_rows:
             return before
-        # A row begins with the end of a window, some of whose events may be of before the erasure.
-        erased = {who: t + self._length_us for who, t in self._opt_ins().erased_subjects().items()}
-        baseline, use = forget(before.baseline, erased), forget(before.use, erased)
+        erased, length = self._opt_ins().erased_subjects(), self._length_us
+        baseline, use = (forget(rows, erased, length) for rows in (before.baseline, before.use))
         if baseline is before.baseline and use is before.use:
             return before
         return before._replace(baseline=baseline, use=use)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra.processes import BUILD, ServerError, need
+from infra.processes import BUILD, ServerError, need, status_of
 
 HERE = Path(__file__).resolve().parent
 OUT = BUILD / "avatar"
@@ -40,15 +40,5 @@ def fetch() -> None:
     stamp.write_text(digest)
 
 
-def main() -> int:
-    """Fetch the packages; return the exit status."""
-    try:
-        fetch()
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(fetch))

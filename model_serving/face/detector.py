@@ -112,7 +112,7 @@ class FaceDetector(nn.Module):
 
         Prominent is large and sure: area by score.
         """
-        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).unsqueeze(0).float()
+        pixels = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0).float()
         boxes = self._propose(pixels)
         if len(boxes):
             boxes = self._refine(pixels, boxes)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Keys, Settings, console
+from pipelines.cli.app import TABLES, ConfiguredTables, Keys, Settings, console, load_settings
 
 commands = typer.Typer()
 audit_app = typer.Typer(no_args_is_help=True, help="The log of who read what.")
@@ -106,14 +106,10 @@ def _references(
     subject_id: str, config: Path | None, tables: str | None, keys: Path | None
 ) -> frozenset[str]:
     """Return every pseudonym of an id, under any key and in any region."""
-    from pipelines.config import load_config
     from pipelines.govern.erasure.people import find_people
     from schemas.keys import read_keys
 
-    flags = {"tables": tables, "keys": keys}
-    if config is None:
-        flags = {"tables": tables or TABLES, "keys": keys or KEYS}
-    settings = load_config(config, **flags)
+    settings = load_settings(config, tables, keys)
     return find_people(settings, read_keys(settings.keys), [subject_id])[subject_id].marks
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console
+from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console, load_settings
 from pipelines.cli.tables import Form
 from schemas.errors import AffectstreamError
 
@@ -108,12 +108,10 @@ def policy_simulate(
 ) -> None:
     """Show what a scenario policy would have decided otherwise on landed windows; write nothing."""
     from pipelines.backfill.days import parse_days
-    from pipelines.config import load_config
     from pipelines.policy.simulate import simulate
     from pipelines.tables.results import write_result
 
-    flags = {"tables": tables} if config else {"tables": tables or TABLES, "keys": KEYS}
-    done = simulate(load_config(config, **flags), file, parse_days(days) if days else None)
+    done = simulate(load_settings(config, tables), file, parse_days(days) if days else None)
     if done.untold:
         fields = ", ".join(done.untold)
         console.print(

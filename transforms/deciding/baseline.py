@@ -205,18 +205,19 @@ def coarse_columns(usual: Usual) -> dict[str, pa.Array]:
     return columns | {"usual_expression": pa.array(EXPRESSIONS).take(shown)}
 
 
-def forget(state: pa.RecordBatch, erased: Mapping[str, int]) -> pa.RecordBatch:
+def forget(state: pa.RecordBatch, erased: Mapping[str, int], length_us: int = 0) -> pa.RecordBatch:
     """Return rows of BASELINE, or USE, without those of who was erased since the row began.
 
     It is the same batch where nobody was. ``erased`` is subject_ref → until when they were erased,
-    in µs since 1970.
+    in µs since 1970. A row begins with the end of a window of ``length_us``, some of whose events
+    may be of before the erasure.
     """
     if not erased or not state.num_rows:
         return state
     subjects = pa.array(list(erased), pa.string())
     place = pc.index_in(state["subject_ref"], subjects)
     until = pa.array(list(erased.values()), pa.int64()).take(place).fill_null(NEVER)
-    return take_rows(state, state["since_us"].to_numpy() > until.to_numpy())
+    return take_rows(state, state["since_us"].to_numpy() - length_us > until.to_numpy())
 
 
 def _with_today(days: np.ndarray, seen: np.ndarray, now_us: int) -> np.ndarray:

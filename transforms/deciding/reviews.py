@@ -16,6 +16,7 @@ from schemas.ids import stable_ids
 from schemas.modalities import MODALITIES
 from schemas.tables import REVIEW_QUEUE
 from schemas.vocabularies import EXPRESSIONS
+from transforms.deciding.matching import text
 
 LOW_CONFIDENCE: Final = "low_confidence"
 HIGH_STAKES: Final = "high_stakes"
@@ -36,9 +37,9 @@ def find_reviews(
     ``most_disagreement`` (0 to 1); rows that were read from a table do not tell, and are not
     queued for it.
     """
-    stakes = np.isin(_text(rows["scenario"]), list(high_stakes))
+    stakes = np.isin(text(rows["scenario"]), list(high_stakes))
     has_reason = {
-        LOW_CONFIDENCE: stakes & (_text(decisions["reason"]) == "abstained"),
+        LOW_CONFIDENCE: stakes & (text(decisions["reason"]) == "abstained"),
         HIGH_STAKES: decisions["needs_person"].to_numpy(zero_copy_only=False),
         DISAGREEMENT: _disagreement(rows) > most_disagreement,
     }
@@ -77,7 +78,3 @@ def _disagreement(rows: pa.RecordBatch) -> np.ndarray:
     if "disagreement" not in rows.schema.names:
         return np.zeros(rows.num_rows)
     return np.asarray(rows["disagreement"].fill_null(0.0).to_numpy(zero_copy_only=False))
-
-
-def _text(column: pa.Array) -> np.ndarray:
-    return column.to_numpy(zero_copy_only=False)

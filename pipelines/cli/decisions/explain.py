@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Keys, Settings
+from pipelines.cli.app import ConfiguredTables, Keys, Settings, load_settings
 
 commands = typer.Typer()
 
@@ -44,15 +44,11 @@ def explain(
     With --log the words, moments, regions of faces and blendshapes that moved it are named, by the
     models that are configured. They are printed, and written nowhere.
     """
-    from pipelines.config import load_config
     from pipelines.explain.explanation import explain as run
     from pipelines.explain.explanation import to_json
     from pipelines.explain.report import WIDTH, print_explanation
 
-    flags = {"tables": tables, "keys": keys}
-    if config is None:
-        flags = {"tables": tables or TABLES, "keys": keys or KEYS}
-    found = run(load_config(config, **flags), decision_id, log=log, role=role)
+    found = run(load_settings(config, tables, keys), decision_id, log=log, role=role)
     if form is Form.JSON:
         typer.echo(to_json(found))
         return

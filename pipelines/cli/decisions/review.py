@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Keys, Settings, Tables, console
+from pipelines.cli.app import (
+    TABLES,
+    ConfiguredTables,
+    Keys,
+    Settings,
+    Tables,
+    console,
+    load_settings,
+)
 from pipelines.cli.tables import Form
 
 commands = typer.Typer()
@@ -102,13 +110,9 @@ def export(
     config: Settings = None,
 ) -> None:
     """Write the labels of people who consented to training, and say how many were left out, why."""
-    from pipelines.config import load_config
     from pipelines.review.export import export_labels
 
-    flags = {"tables": tables, "keys": keys}
-    if config is None:
-        flags = {"tables": tables or TABLES, "keys": keys or KEYS}
-    done = export_labels(load_config(config, **flags), out, role=role)
+    done = export_labels(load_settings(config, tables, keys), out, role=role)
     typer.echo(f"{done.labels:,} labels in {out}")
     for code, count in sorted(done.left_out.items()):
         typer.echo(f"{count:,} left out: {code}")
