@@ -69,6 +69,8 @@ _SWEEP_S = 5
 """Event time after which a shard without windows looks for people who were erased."""
 _AHEAD_S = 120
 """As far as the watermark of a job may be ahead of its clock: events may be 60 s."""
+_UNDER_WAY_US = 60_000_000
+"""What began so soon after an erasure may be of events that the gate let pass before it knew."""
 _USUAL = Baselines()
 _WINDOWS = Windows()
 _NOTHING_BEFORE = Before(
@@ -267,7 +269,7 @@ class _Decide(beam.DoFn):
         """Drop what names people who were erased; histories name nobody, and end soon."""
         if not before.baseline.num_rows + before.use.num_rows:
             return before
-        erased, length = self._opt_ins().erased_subjects(), self._length_us
+        erased, length = self._opt_ins().erased_subjects(), self._length_us + _UNDER_WAY_US
         baseline, use = (forget(rows, erased, length) for rows in (before.baseline, before.use))
         if baseline is before.baseline and use is before.use:
             return before
