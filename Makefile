@@ -11,6 +11,8 @@ help: ## this list
 demo: .venv/.ready ## run the sample session and show the result
 	@$(BIN)/affectstream demo
 
+# Two threads of torch in each of two processes wait for one another.
+test: export OMP_NUM_THREADS = 1
 test: needed .venv/.ready servers lint ## lint, then all tests, two files at a time
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -27,6 +29,7 @@ servers: needed .venv/.ready
 	@$(BIN)/python -m infra.flink.flink_server fetch
 	@$(BIN)/python -m infra.s3.s3_server fetch
 	@$(BIN)/python -m infra.spark.spark_jars
+	@$(BIN)/python -m examples.avatar.packages
 
 kafka: DO ?= start
 kafka: .venv/.ready ## start a broker on this machine; DO=fetch, status or stop

@@ -19,6 +19,10 @@ from schemas.logs.events import LogEvent
 from schemas.media.formats import FormatCode
 from schemas.table import Table
 from schemas.tables import TABLES
+from transforms.deciding.actions import action_kinds
+from transforms.deciding.rules import Rule as ScenarioRule
+from transforms.deciding.scenarios import read_scenarios
+from transforms.deciding.states import State
 from transforms.gating.classes import protected_classes
 from transforms.gating.policy import read_policy
 from transforms.gating.rules import DIMENSIONS, Conditions, Rule
@@ -114,6 +118,71 @@ def policy_page() -> str:
             _table(classes, ["class", "judged as", "whole words", "anywhere in a name"]),
         ]
     )
+
+
+def scenarios_page() -> str:
+    """Return the shipped scenario policy: its states, its rules by scenario, what it refuses."""
+    policy = read_scenarios(POLICIES / "scenarios.yaml")
+    states = [
+        [f"`{name}`", state.shows, _pattern(state), str(state.windows)]
+        for name, state in policy.states.items()
+    ]
+    rules = [
+        [
+            name,
+            f"`{rule.id}`",
+            f"`{rule.state}`",
+            str(rule.after),
+            _also(rule),
+            f"`{rule.action}`",
+            f"`{rule.reply}`" if rule.reply else "",
+            str(rule.priority or ""),
+        ]
+        for name in sorted({name for rule in policy.all_rules for name in rule.scenarios})
+        for rule in policy.all_rules
+        if name in rule.scenarios
+    ]
+    kinds = [
+        [name, kind.why, kind.cure, _names(kind.words)] for name, kind in action_kinds().items()
+    ]
+    heads = ["scenario", "rule", "shown", "windows", "only", "action", "reply", "priority"]
+    return "\n\n".join(
+        [
+            "# Scenario policy",
+            f"The scenario policy that ships, `{policy.version}`; [how to write one](../how-to/"
+            "scenario.md). A person looks before anybody acts in "
+            f"{_names(policy.high_stakes)}.",
+            "## States",
+            "Patterns in what was shown: none of them says what anybody feels.",
+            _table(states, ["state", "what is shown", "the pattern", "windows in a row"]),
+            "## Rules",
+            _table(rules, heads),
+            "## Actions",
+            "An action is read by the words of its name; nudging is left to rules for adults.",
+            _table(kinds, ["kind", "what it does", "what to do", "words"]),
+        ]
+    )
+
+
+def _pattern(state: State) -> str:
+    parts = [_names(state.expressions)] if state.expressions else []
+    for name, bounds in state.where.items():
+        low = "" if bounds.at_least is None else f"{bounds.at_least:g} ≤ "
+        high = "" if bounds.at_most is None else f" ≤ {bounds.at_most:g}"
+        parts.append(f"{low}{name}{high}")
+    parts += [f"{name}: {value}" for name, value in state.context.items()]
+    parts += [f"all of {', '.join(state.all_of)}"] if state.all_of else []
+    parts += [f"any of {', '.join(state.any_of)}"] if state.any_of else []
+    return "; ".join(parts)
+
+
+def _also(rule: ScenarioRule) -> str:
+    """Return what else has to be so: context, people, purposes, days."""
+    parts = [f"{name}: {value}" for name, value in rule.context.items()]
+    parts += [f"or at once {name}: {value}" for name, value in rule.at_once.items()]
+    parts += [_names(names) for names in (rule.age_bands, rule.purposes) if names]
+    days = f"{rule.since} to {rule.until}"
+    return "; ".join([*parts, *([days] if rule.until < dt.date.max else [])])
 
 
 def _conditions(rule: Conditions) -> str:
@@ -226,6 +295,7 @@ def pages() -> dict[str, str]:
         "reference/tables.md": tables_page(),
         "reference/codes.md": codes_page(),
         "reference/policy.md": policy_page(),
+        "reference/scenarios.md": scenarios_page(),
         "reference/metrics.md": metrics_page(),
         "reference/commands.md": commands_page(),
         "reference/configuration.md": configuration_page(),

@@ -21,7 +21,7 @@ BUILD = ROOT / "build"
 HOST = "127.0.0.1"
 JAVA = ("java", "javac", "mvn")
 _APT = {"java": "openjdk-17-jdk-headless", "javac": "openjdk-17-jdk-headless", "mvn": "maven"}
-_APT |= {"redis-server": "redis-server", "chromium": "chromium fonts-noto-cjk"}
+_APT |= {"redis-server": "redis-server", "chromium": "chromium fonts-noto-cjk", "npm": "npm"}
 _GO = "https://go.dev/dl/go1.25.0.linux-$(dpkg --print-architecture).tar.gz"  # Debian 12 has 1.19
 _OLDEST = {"java": (["java", "-version"], 17), "go": (["go", "version"], 1.21)}
 """How to ask for a version, and the oldest that does; Go from 1.21 on fetches a newer itself."""
@@ -266,14 +266,19 @@ def serve(
     return 0 if given.action == "stop" or all(pids.values()) else 1
 
 
-def main() -> int:
-    """Say what ``make test`` needs and this machine lacks; return the exit status."""
+def status_of(step: Callable[[], None]) -> int:
+    """Do a step and return the exit status; print what it lacked or could not do."""
     try:
-        need(*JAVA, "go", "redis-server", "chromium")
+        step()
     except ServerError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def main() -> int:
+    """Say what ``make test`` needs and this machine lacks; return the exit status."""
+    return status_of(lambda: need(*JAVA, "go", "redis-server", "chromium", "npm"))
 
 
 if __name__ == "__main__":

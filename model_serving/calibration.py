@@ -79,13 +79,16 @@ def calibrate(
     labels: np.ndarray,
     coverage: float = 0.9,
     shares: np.ndarray | None = None,
+    temperature: float | None = None,
 ) -> Calibration:
-    """Fit temperature and threshold on dev rows; ``ece`` is theirs too.
+    """Fit temperature, unless one is given, and threshold on dev rows; ``ece`` is theirs too.
 
     With the labels' ``shares`` (k,) of the training rows also the bias of ``fit_prior``.
     """
     shift = fit_prior(logits, labels, shares) if shares is not None else ()
-    temperature = round(fit_temperature(logits + np.array(shift or 0.0), labels), 4)
+    if temperature is None:
+        temperature = fit_temperature(logits + np.array(shift or 0.0), labels)
+    temperature = round(temperature, 4)
     bias = tuple(round(value / temperature, 4) for value in shift)
     found = Calibration(temperature=temperature, bias=bias, coverage=coverage)
     probabilities = apply_calibration(found, logits)

@@ -1,6 +1,5 @@
 """Attention fusion: the score vectors of a window's modalities become one, missing ones masked."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -8,16 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AutoConfig, AutoModel, PretrainedConfig
-from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.logging import disable_progress_bar
 
 from model_serving.card import CARD_FILE, ModelCard, check_files, read_card
+from model_serving.fusion_net import AttentionFusion, AttentionFusionConfig
 from model_serving.gaps import GapLimit, check_gaps
 from model_serving.labels import read_outputs
-from model_serving.net import Net, check_filled
+from model_serving.net import check_filled
 from model_serving.threads import model_threads
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
@@ -26,89 +22,6 @@ from schemas.vocabularies import EXPRESSIONS
 disable_progress_bar()  # a backfill loads nothing else, and a bar for one file says nothing
 
 SHIPPED = Path(__file__).parent / "weights" / "fusion"
-_LEAST = 1e-4  # scores below it say nothing more: their logarithm would shout over the rest
-
-
-_FIRST = ("text", "voice", "face", "motion")
-"""What a model fuses whose configuration names no modalities: the shipped ones name none."""
-
-
-class AttentionFusionConfig(PretrainedConfig):
-    """Shape of an ``attention_fusion``, and the modalities that it was trained to fuse."""
-
-    model_type = "attention_fusion"
-
-    def __init__(
-        self,
-        width: int = 32,
-        heads: int = 4,
-        dropout: float = 0.1,
-        modalities: Sequence[str] = _FIRST,
-        **kwargs: Any,
-    ) -> None:
-        self.width = width
-        self.heads = heads
-        self.dropout = dropout
-        self.modalities = list(modalities)
-        super().__init__(**kwargs)
-
-
-class AttentionFusion(Net):
-    """One token for each modality, one layer of self-attention, then a weighted mean of log-scores.
-
-    The weights are softmaxed over the modalities that are there; the mean is sharpened by a
-    learned factor and moved by a small learned correction, so that agreement can raise confidence.
-    """
-
-    config_class = AttentionFusionConfig
-    main_input_name = "scores"
-
-    def __init__(self, config: AttentionFusionConfig) -> None:
-        super().__init__(config)
-        width = config.width
-        self.embed = nn.Linear(len(EXPRESSIONS) + 2, width)
-        self.modality = nn.Embedding(len(config.modalities), width)
-        self.norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.mix = nn.Linear(width, width)
-        self.dropout = nn.Dropout(config.dropout)
-        self.weigh = nn.Linear(width, 1)
-        self.sharpen = nn.Linear(width, 1)
-        self.correct = nn.Linear(width, len(EXPRESSIONS))
-        self.post_init()
-
-    def forward(
-        self, counts: Tensor, scores: Tensor, confidence: Tensor, **_: Any
-    ) -> SequenceClassifierOutput:
-        """Counts (n, 4), scores (n, 4, 7), confidence (n, 4) -> logits, attention (n, 4).
-
-        Every row needs one modality with a count above zero.
-        """
-        present = counts > 0
-        logs = scores.clamp(min=_LEAST).log()
-        extra = torch.stack([confidence, torch.log1p(counts.to(scores.dtype))], dim=2)
-        tokens = functional.gelu(self.embed(torch.cat([logs, extra], dim=2)))
-        tokens = self._attend(tokens + self.modality.weight, present)
-        weight = self.weigh(tokens).squeeze(2).masked_fill(~present, float("-inf")).softmax(dim=1)
-        pooled = (tokens * weight.unsqueeze(2)).sum(dim=1)
-        mean = (logs * weight.unsqueeze(2)).sum(dim=1)
-        logits = mean * self.sharpen(pooled).exp() + self.correct(pooled)
-        return SequenceClassifierOutput(logits=logits, attentions=(weight,))
-
-    def _attend(self, tokens: Tensor, present: Tensor) -> Tensor:
-        n, modalities, width = tokens.shape
-        heads = self.config.heads
-        parts = self.query_key_value(self.norm(tokens))
-        parts = parts.view(n, modalities, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
-        mask = present.view(n, 1, 1, modalities)
-        query, key, value = parts.unbind(0)
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        mixed = mixed.transpose(1, 2).reshape(n, modalities, width)
-        return tokens + self.dropout(self.mix(mixed))
-
-
-AutoConfig.register("attention_fusion", AttentionFusionConfig)
-AutoModel.register(AttentionFusionConfig, AttentionFusion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +68,7 @@ class Fusion:
         there = counts > 0
         some = there.any(axis=1)
         if some.any():
-            inputs = (
-                counts,
-                np.where(there[:, :, None], scores, 1.0)[:, :, list(self.order)],
-                np.where(there, confidence, 0.0),
-            )
+            inputs = (counts, scores[:, :, list(self.order)], confidence)
             # In double precision, so that a row moves by less than 1e-9 with its batch.
             tensors = [torch.from_numpy(np.asarray(part[some], np.float64)) for part in inputs]
             with model_threads(), torch.inference_mode():

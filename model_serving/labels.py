@@ -222,7 +222,11 @@ def _check_bias(card: ModelCard, names: list[str], mapped: int) -> None:
 
 def _check_reverse(model: str, names: list[str], reverse: Mapping[str, Any]) -> None:
     """Refuse a configuration whose two tables of names contradict each other."""
-    places = {fold_name(str(name)): int(place) for name, place in reverse.items()}
+    try:
+        places = {fold_name(str(name)): int(place) for name, place in reverse.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        message = f"`label2id` in config.json of {model} gives no number for each name: write it so"
+        raise AffectstreamError(message) from error
     if set(places) != {fold_name(name) for name in names}:  # often a default that nobody reads
         return
     wrong = next((i for i, name in enumerate(names) if places[fold_name(name)] != i), None)

@@ -1,6 +1,7 @@
 """The graph: one function builds it for every runner; only the source and the options differ."""
 
 import functools
+import time
 from collections import defaultdict
 
 import apache_beam as beam
@@ -16,6 +17,7 @@ from pipelines.sinks import sinks_for
 from pipelines.tables.history import landed_features
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
+from schemas.settings import Kafka
 from schemas.stages import DEAD, MAIN, OBSERVATION, ON_TIME, kind_of
 from schemas.tables import TABLES
 from transforms.decide import DecideExpressions
@@ -158,11 +160,18 @@ def _decode(config: Config) -> DecodeEvents:
     )
 
 
+def _event_time(kafka: Kafka) -> float:
+    return time.time() + kafka.clock_offset_s
+
+
 def _decide(config: Config) -> DecideExpressions:
     known = read_recorded_opt_ins if config.log else ConsentFeed
     return DecideExpressions(
         policy=config.scenarios,
         rules=config.decisions,
+        baselines=config.baselines,
         landed=functools.partial(landed_features, config) if config.live.bootstrap else None,
         opt_ins=functools.partial(known, config),
+        length_s=config.windows.length_s,
+        clock=None if config.log else functools.partial(_event_time, config.kafka),
     )

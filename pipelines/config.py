@@ -20,6 +20,7 @@ from pipelines.kafka.users import Users
 from pipelines.observe.settings import Observe
 from pipelines.replies.settings import Replies
 from pipelines.serve.api.settings import Api
+from schemas.decisions.settings import Baselines
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 from schemas.settings import (
@@ -175,6 +176,7 @@ class Config(Settings):
     limits: Limits = Limits()
     clocks: Clocks = Clocks()
     motion: Motion = Motion()
+    baselines: Baselines = Baselines()
     replies: Replies = Replies()
 
     @field_validator("tables", mode="before")
@@ -210,20 +212,18 @@ class Config(Settings):
         left_out: dict[str, Any] = dict.fromkeys(_NOT_OF_A_RUN, True)
         left_out["models"] = {"max_gap", "exceptions"}  # they let a model run, or not
         # Settings that came later are left out where they change nothing: runs keep their ids.
-        if self.decisions.avatar:
-            left_out["decisions"] = {"avatar"}
+        own, usual = self.decisions, Decisions()
+        later = {"avatar", "hold_s", "most_disagreement"}
+        left_out["decisions"] = {n for n in later if getattr(own, n) == getattr(usual, n)}
         given = {
             "signatures": self.signatures.keys,
             "evidence": self.evidence,
             "motion": self.motion.units,
         }
         left_out |= {name: True for name, value in given.items() if not value}
-        if self.limits == Limits():
-            left_out["limits"] = True
-        if self.landing == Landing():
-            left_out["landing"] = True
-        if self.clocks == Clocks():
-            left_out["clocks"] = True
+        for name in ("limits", "landing", "clocks", "baselines"):
+            if getattr(self, name) == Config.model_fields[name].default:
+                left_out[name] = True
         text = self.model_dump_json(exclude=left_out)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -27,6 +27,13 @@ BLENDSHAPES = (
 )  # fmt: skip
 """The 52 blendshapes of ARKit in Apple's order; every weight is in [0, 1]."""
 
+SIDES = tuple(
+    (BLENDSHAPES.index(name), BLENDSHAPES.index(f"{name[:-4]}Right"))
+    for name in BLENDSHAPES
+    if name.endswith("Left") and name not in ("jawLeft", "mouthLeft")
+)
+"""Places of a shape's left and right."""
+
 HEAD_POSE = ("pitch", "yaw", "roll")
 """Head rotation in radians."""
 

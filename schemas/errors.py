@@ -51,9 +51,16 @@ class DeadLetterCode(Code):
     )
     GOVERNANCE_UNREADABLE = (
         "governance_unreadable",
-        "A consent or erasure record names nobody, or more than 16 people.",
+        "A consent or erasure record names nobody, or may name more people than could be read: "
+        "more than 16 in one event, more than 1,000 events, or damaged ones.",
         "Look at once: somebody may have withdrawn consent. Find the record by its topic, "
         "partition and offset, find out whom it is about, and send it again with that `subject`.",
+    )
+    CONSENT_UNCLEAR = (
+        "consent_unclear",
+        "A consent record says neither `granted: true` nor `granted: false` where they are read, "
+        "or both, or part of it is unreadable: it counts as a withdrawal by all whom it names.",
+        "Find the record by its place; if somebody consented, send one event with a clear grant.",
     )
     GRANT_UNKNOWN_NAME = (
         "grant_unknown_name",
@@ -142,8 +149,8 @@ class DeadLetterCode(Code):
     )
     BATCHED_EVENTS = (
         "batched_events",
-        "The record holds several events: a JSON array of CloudEvents. None of them is read, since "
-        "a record of Kafka is one event, by which it is found, repeated and erased.",
+        "The record holds several events: a JSON array, or one behind the other. None is read, "
+        "since each record of Kafka is one event, by which it is found, repeated and erased.",
         "Send each event as a record of its own; Kafka's client batches records itself.",
     )
     COMPRESSED_VALUE = (
@@ -154,8 +161,8 @@ class DeadLetterCode(Code):
     )
     SCHEMA_REGISTRY_FORMAT = (
         "schema_registry_format",
-        "The value begins with the id of a schema registry, and what follows is no JSON, but Avro "
-        "or Protobuf.",
+        "The value begins with the id of a schema registry, and what follows is no JSON: Avro, "
+        "Protobuf or text.",
         "Use the registry's serialiser for JSON Schema, or send plain JSON.",
     )
     FORMAT_UNSUPPORTED = (
@@ -180,7 +187,7 @@ class DeadLetterCode(Code):
     )
     UNKNOWN_UNIT = (
         "unknown_unit",
-        "Motion `weights` are beyond 0 to 1, or all whole numbers, and no `unit` fits them.",
+        "The unit of motion `weights` is not known: none or a wrong one is said.",
         "Send `unit` beside `weights`: `fraction`, `percent`, `byte` or `signed` (-1 to 1).",
     )
     EXPECTATION_FAILED = (
@@ -257,11 +264,7 @@ class QualityCode(Code):
     """
 
     NO_SPEECH = ("no_speech", "Nobody speaks in the clip.", "Send clips with speech only.")
-    TOO_SHORT = (
-        "too_short",
-        "The clip is too short to judge.",
-        "Send whole utterances.",
-    )
+    TOO_SHORT = ("too_short", "The clip is too short to judge.", "Send whole utterances.")
     EMPTY = (
         "empty",
         "The text has no words of the writer's: only space, links, mentions or quotations.",
@@ -300,11 +303,7 @@ class QualityCode(Code):
         "More than one face is in the image: nobody can tell whose was meant.",
         "Send a crop with the subject's face alone.",
     )
-    COVERED = (
-        "covered",
-        "Mouth or eyes are covered, as by a mask or a headset.",
-        "Send images of bare faces.",
-    )
+    COVERED = ("covered", "Mouth or eyes are covered, as by a mask.", "Send images of bare faces.")
     ROTATED = (
         "rotated",
         "The face lay on its side or head, and was turned back.",
@@ -325,8 +324,8 @@ class QualityCode(Code):
         "More than half of the text stands after the 64 tokens that are read.",
         "Send one utterance for each event.",
     )
-    FEW_SHAPES = ("few_shapes", "Shapes that tell expressions apart are missing.", "Send all.")
-    OPPOSED_SHAPES = ("opposed_shapes", "No face shows these shapes at once.", "Check the `unit`.")
+    FEW_SHAPES = ("few_shapes", "Shapes that tell expressions apart are not known.", "Send all.")
+    OPPOSED_SHAPES = ("opposed_shapes", "Shapes contradict each other or a unit.", "Send one unit.")
 
 
 class RefusalCode(Code):

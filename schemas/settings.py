@@ -130,7 +130,8 @@ class Decisions(Settings):
         default=0.25,
         gt=0,
         le=1,
-        description="Largest change of intensity (0 to 1) from one window to the next",
+        description="Largest change of intensity, and of each weight of an avatar, from one window "
+        "to the next (0 to 1)",
     )
     forget_s: Number = Field(
         default=120.0,
@@ -147,6 +148,15 @@ class Decisions(Settings):
     avatar: bool = Field(
         default=True,
         description="Whether avatars move at all; `off` turns the mirroring of everybody off",
+    )
+    hold_s: Number = Field(
+        default=10.0,
+        ge=0,
+        le=_DAY_S,
+        description="Least time between two changes of the preset that an avatar shows, in seconds",
+    )
+    most_disagreement: Number = Field(
+        default=0.8, ge=0, le=1, description="Modalities may disagree so far unreviewed, 0 to 1"
     )
 
 

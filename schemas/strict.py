@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from schemas.errors import AffectstreamError
 
@@ -40,7 +41,14 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
 
 def explain_invalid(error: ValidationError, path: Path) -> str:
     """Return the first problem of a file's values, with the line that it stands in."""
-    return f"line {line_of(read_text(path), _place(error))}: {first_problem(error)}"
+    return next(explain_all_invalid(error, path))
+
+
+def explain_all_invalid(error: ValidationError, path: Path) -> Iterator[str]:
+    """Yield every problem of a file's values, each with the line that it stands in."""
+    text = read_text(path)
+    for item in error.errors():
+        yield f"line {line_of(text, _place(item))}: {_explain(item)}"
 
 
 def line_of(text: str, place: Sequence[str | int]) -> int:
@@ -193,16 +201,19 @@ class PlacedError(ValueError):
         self.place = place
 
 
-def _place(error: ValidationError) -> tuple[str | int, ...]:
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    return (*first["loc"], *(cause.place if isinstance(cause, PlacedError) else ()))
+def _place(item: ErrorDetails) -> tuple[str | int, ...]:
+    cause = item.get("ctx", {}).get("error")
+    return (*item["loc"], *(cause.place if isinstance(cause, PlacedError) else ()))
 
 
 def first_problem(error: ValidationError) -> str:
     """Return where the first problem is and what it is, such as ``rules.0.verdict: …``."""
-    where = ".".join(map(str, _place(error)))
-    said = error.errors()[0]["msg"].removeprefix("Value error, ")
+    return _explain(error.errors()[0])
+
+
+def _explain(item: ErrorDetails) -> str:
+    where = ".".join(map(str, _place(item)))
+    said = item["msg"].removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
 
 

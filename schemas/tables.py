@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from schemas.arkit import BLENDSHAPES
+from schemas.avatar.columns import AVATAR_COLUMNS
+from schemas.decisions.columns import BASELINE_COLUMNS, RULE_COLUMNS
 from schemas.events import EMBEDDING_WIDTH, PRIOR_COLUMNS, REFERENCE, SHARD_COLUMN, TIME
 from schemas.modalities import MODALITIES
 from schemas.stages import OBSERVATION, with_kind
@@ -17,8 +18,6 @@ from schemas.table import PARTITION, Table, column
 from schemas.vocabularies import EXPRESSIONS
 
 _SCORES = pa.list_(pa.float32(), len(EXPRESSIONS))
-_WEIGHTS = pa.list_(pa.float32(), len(BLENDSHAPES))
-_IN_ORDER = "ARKit-52 weights, 0-1, in Apple's order"
 _ORDER = ", ".join(EXPRESSIONS)
 
 _DATE = column(PARTITION, pa.date32(), "UTC day of the row; the partition")
@@ -129,10 +128,12 @@ EXPRESSION_DECISIONS = pa.schema(
         column("reason", pa.string(), "stable code of the rule that decided"),
         column("reply_id", pa.string(), "id of a reply template; null where none"),
         column("intensity", pa.float32(), "strength of the avatar expression, 0-1"),
-        column("avatar_weights", _WEIGHTS, _IN_ORDER, range="0 to 1"),
+        *AVATAR_COLUMNS,
         column("policy_version", pa.string(), "scenario policy and version"),
         column("expires_at", TIME, "after this the decision is stale, UTC"),
         column("prior_subject_ref", pa.string(), _PRIOR_SUBJECT, 2),
+        *RULE_COLUMNS,
+        *BASELINE_COLUMNS,
         _DATE,
     ]
 )
@@ -218,7 +219,7 @@ REVIEW_QUEUE = pa.schema(
         column("window_id", pa.string(), "its feature row"),
         column("subject_ref", pa.string(), "keyed HMAC of region and subject id"),
         column("scenario", pa.string(), "kind of scene"),
-        column("reason", pa.string(), "low_confidence or high_stakes"),
+        column("reason", pa.string(), "low_confidence, high_stakes or disagreement"),
         column("confidence", pa.float32(), "the decision's: smoothed probability, 0-1"),
         column("window_end", TIME, "event time of the decision, UTC"),
         column(

@@ -1,8 +1,7 @@
 """DecideExpressions: features, history and scenario policy → what happens next."""
 
 import functools
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,26 +22,31 @@ from apache_beam.transforms.userstate import (
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 
-from schemas.arkit import EXPRESSION_WEIGHTS
-from schemas.arrow import equal_runs, fill_schema, vector_column
+from schemas.arrow import fill_schema
+from schemas.decisions.settings import Baselines
 from schemas.events import CONTEXT_FIELDS, TIME, WINDOW_KEY
 from schemas.ids import stable_ids
-from schemas.settings import Decisions
+from schemas.settings import Decisions, Windows
 from schemas.stages import MAIN, REVIEWS, Stage
-from schemas.tables import EXPRESSION_DECISIONS, REVIEW_QUEUE
+from schemas.tables import EXPRESSION_DECISIONS
 from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
+from transforms.deciding.avatar import AVATARS, move_avatars
+from transforms.deciding.baseline import BASELINE, Baseline, coarse_columns, forget
+from transforms.deciding.choosing import Choice, choose
 from transforms.deciding.history import (
     HISTORY,
     NOTHING,
     History,
-    Step,
     history_ids,
     prior_history_ids,
 )
+from transforms.deciding.matching import Matching, Shown, text
 from transforms.deciding.reminders import USE, find_due
+from transforms.deciding.reviews import find_reviews
+from transforms.deciding.runs import RUNS, Runs
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
-from transforms.gating.opt_ins import MIRRORING, KnowsOptIns, nobody_opted_in
+from transforms.gating.opt_ins import MIRRORING, KnowsOptIns, NoOptIns, nobody_opted_in
 from transforms.stage import Outputs, count_time, stage_counters
 from transforms.window import Keyed
 
@@ -52,13 +56,26 @@ MayShow = Callable[[pa.Array, pa.Array, pa.Array], np.ndarray]
 
 
 class Before(NamedTuple):
-    """What a shard knows of the windows before: HISTORY rows and USE rows."""
+    """What a shard knows of the windows before, each as rows of the schema of that name."""
 
     history: pa.RecordBatch
     use: pa.RecordBatch
+    runs: pa.RecordBatch
+    baseline: pa.RecordBatch
+    avatars: pa.RecordBatch
 
 
-_NOTHING_BEFORE = Before(*(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE)))
+_SWEEP_S = 5
+"""Event time after which a shard without windows looks for people who were erased."""
+_AHEAD_S = 120
+"""As far as the watermark of a job may be ahead of its clock: events may be 60 s."""
+_UNDER_WAY_US = 60_000_000
+"""What began so soon after an erasure may be of events that the gate let pass before it knew."""
+_USUAL = Baselines()
+_WINDOWS = Windows()
+_NOTHING_BEFORE = Before(
+    *(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE, RUNS, BASELINE, AVATARS))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,7 @@ class Decider:
     policy: ScenarioPolicy
     rules: Decisions
     may_show: MayShow = nobody_opted_in
+    baselines: Baselines = _USUAL
 
     def drain(
         self, pending: list[pa.RecordBatch], before: Before | None
@@ -83,26 +101,28 @@ class Decider:
         order = ("window_end", *WINDOW_KEY, "window_id")
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
-        ends = rows["window_end"].cast(pa.int64()).to_numpy()
-        kept, use = before or _NOTHING_BEFORE
-        history, ids, prior = History(self.rules, kept), history_ids(rows), prior_history_ids(rows)
-        own = _text(rows["purpose"]) == MIRRORING
+        kept = before or _NOTHING_BEFORE
+        own = text(rows["purpose"]) == MIRRORING
         shown = self._shown(rows, own)
         hidden = own & ~shown
-        steps = [
-            history.advance(
-                rows.slice(start, stop - start),
-                ids.slice(start, stop - start),
-                prior.slice(start, stop - start),
-                hidden[start:stop],
-            )
-            for start, stop in equal_runs(ends)
-        ]
-        step = Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
-        due, use = find_due(self.policy.reminders, rows, use)
-        decisions = self._decisions(rows, step, shown, hidden, due)
-        after = Before(history.snapshot(), use)
-        return decisions, self._reviews(rows, decisions), after
+        history = History(self.rules, kept.history)
+        ids, prior = history_ids(rows), prior_history_ids(rows)
+        step = history.advance(rows, ids, prior, hidden)
+        baseline = Baseline(self.baselines, kept.baseline)
+        usual = baseline.advance(rows, step.affect)
+        runs = Runs(step.chain, kept.runs, kept.history["history_id"])
+        seen = Shown(rows, step, usual)
+        matched = Matching(self.policy, seen, runs).match()
+        due, use = find_due(self.policy.reminders, rows, kept.use)
+        unseen = "not_opted_in" if self.rules.avatar else "avatar_off"
+        choice = choose(self.policy, seen, matched, shown, hidden, unseen, due)
+        faces, avatars = move_avatars(self.rules, rows, step, ids, prior, shown, kept.avatars)
+        decisions = self._decisions(seen, choice, faces)
+        alive = history.snapshot()["history_id"]
+        counted = runs.snapshot(ids, tuple(self.policy.states), alive)
+        after = Before(history.snapshot(), use, counted, baseline.snapshot(), avatars)
+        stakes, most = self.policy.high_stakes, self.rules.most_disagreement
+        return decisions, find_reviews(rows, decisions, stakes, most), after
 
     def _shown(self, rows: pa.RecordBatch, own: np.ndarray) -> np.ndarray:
         """Return a mask of the rows by which the person's own avatar may move."""
@@ -113,22 +133,9 @@ class Decider:
             shown[own] = self.may_show(*(rows[name].take(at) for name in names))
         return shown
 
-    def _decisions(
-        self,
-        rows: pa.RecordBatch,
-        step: Step,
-        shown: np.ndarray,
-        hidden: np.ndarray,
-        due: np.ndarray,
-    ) -> pa.RecordBatch:
-        count = rows.num_rows
-        action, reason, reply = self._apply(rows, step, shown, hidden)
-        mirrored = (action != "hold") & shown
-        for number, reminder in enumerate(self.policy.reminders):  # before all else: a law asks
-            now = due == number
-            action[now], reason[now], reply[now] = reminder.action, "usage_reminder", reminder.reply
-        version = pa.repeat(self.policy.version, count)
-        weights = EXPRESSION_WEIGHTS[np.maximum(step.held, 0)] * step.intensity[:, None]
+    def _decisions(self, seen: Shown, choice: Choice, faces: dict[str, pa.Array]) -> pa.RecordBatch:
+        rows, step = seen.rows, seen.step
+        version = pa.repeat(self.policy.version, rows.num_rows)
         expires = rows["window_end"].cast(pa.int64()).to_numpy() + int(self.rules.valid_s * 1e6)
         columns = {
             "decision_id": stable_ids(rows["window_id"], self.policy.version),
@@ -138,74 +145,20 @@ class Decider:
             "confidence": pa.array(step.confidence.astype(np.float32)),
             "valence_shift": pa.array(step.shift[:, 0].astype(np.float32)),
             "arousal_shift": pa.array(step.shift[:, 1].astype(np.float32)),
-            "action": pa.array(action, pa.string()),
-            "reason": pa.array(reason, pa.string()),
-            "reply_id": pa.array(reply, pa.string()),
+            "action": pa.array(choice.action, pa.string()),
+            "reason": pa.array(choice.reason, pa.string()),
+            "reply_id": pa.array(choice.reply, pa.string()),
+            "rule_id": pa.array(choice.rule_id, pa.string()),
+            "reasons": choice.reasons,
+            "needs_person": pa.array(choice.needs_person),
             "intensity": pa.array(step.intensity.astype(np.float32)),
-            "avatar_weights": vector_column(np.where(mirrored[:, None], weights, 0.0)),
+            **faces,
             "policy_version": version,
             "expires_at": pa.array(expires).cast(TIME),
             "event_date": rows["window_end"].cast(pa.date32()),
+            **coarse_columns(seen.usual),
         }
         return fill_schema(EXPRESSION_DECISIONS, columns, rows)
-
-    def _apply(
-        self, rows: pa.RecordBatch, step: Step, shown: np.ndarray, hidden: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return action, reason code and reply id a row."""
-        action = np.where(shown, "mirror", "observe").astype(object)
-        unseen = "not_opted_in" if self.rules.avatar else "avatar_off"
-        reason = np.where(hidden, unseen, "default").astype(object)
-        reply = np.full(rows.num_rows, None, object)
-        scenario = _text(rows["scenario"])
-        for name, rules in self.policy.scenarios.items():
-            for expression, rule in rules.items():
-                held = (scenario == name) & (step.held == EXPRESSIONS.index(expression))
-                ripe = held & ((step.held_for >= rule.after) | _meets_context(rows, rule.at_once))
-                reason[held & ~ripe] = "settling"
-                action[ripe], reason[ripe], reply[ripe] = rule.action, "scenario_rule", rule.reply
-        weak = rows["abstained"].to_numpy(zero_copy_only=False) | (step.held == NOTHING)
-        action[hidden & (action == "mirror")] = "observe"  # a rule may say so too
-        action[weak], reason[weak], reply[weak] = "hold", "abstained", None
-        return action, reason, reply
-
-    def _reviews(self, rows: pa.RecordBatch, decisions: pa.RecordBatch) -> pa.RecordBatch:
-        """Queue for a person what is weak or weighty in a high-stakes scenario."""
-        stakes = np.isin(_text(rows["scenario"]), list(self.policy.high_stakes))
-        weak = stakes & (_text(decisions["reason"]) == "abstained")
-        ruled = stakes & (_text(decisions["reason"]) == "scenario_rule")
-        reason = np.where(weak, "low_confidence", "high_stakes").astype(object)
-        chosen = pa.array(np.flatnonzero(weak | ruled))
-        at, why = decisions.take(chosen), pa.array(reason, pa.string()).take(chosen)
-        columns = {
-            "review_id": stable_ids(at["decision_id"], why),
-            "reason": why,
-            "reviewer_decision": pa.nulls(len(why), pa.string()),
-            "reviewed_by": pa.nulls(len(why), pa.string()),
-            "reviewed_at": pa.nulls(len(why), TIME),
-        }
-        return fill_schema(REVIEW_QUEUE, columns, at)
-
-
-def _meets_context(rows: pa.RecordBatch, wanted: Mapping[str, str]) -> np.ndarray:
-    """Return the rows whose context has all of these values, none where nothing is wanted."""
-    met = np.full(rows.num_rows, bool(wanted))
-    for field, value in wanted.items():
-        met &= _context(rows, field) == value
-    return met
-
-
-def _context(rows: pa.RecordBatch, field: str) -> np.ndarray:
-    """Return what the context told last of a field, None where nothing."""
-    if field in CONTEXT_FIELDS:
-        return _text(rows[field])
-    coded = rows["details"].dictionary_encode()
-    known = [json.loads(details).get(field) for details in coded.dictionary.to_pylist()]
-    return _text(pa.array(known, pa.string()).take(coded.indices))
-
-
-def _text(column: pa.Array) -> np.ndarray:
-    return column.to_numpy(zero_copy_only=False)
 
 
 NEEDED = [
@@ -213,8 +166,10 @@ NEEDED = [
     "age_band", "window_end", "scores", "abstained", "valence", "arousal", *CONTEXT_FIELDS,
     "prior_subject_ref", "prior_session_ref",
 ]  # fmt: skip
-"""What decisions and history look at of a feature row, beside the ``details`` of its context."""
-_COLUMNS = [*NEEDED, "details"]
+"""What decisions and history look at of a landed feature row."""
+IN_FLIGHT = ("details", "disagreement")
+"""What decisions and reviews look at beside it, which does not land."""
+_COLUMNS = [*NEEDED, *IN_FLIGHT]
 
 
 class _Decide(beam.DoFn):
@@ -227,24 +182,33 @@ class _Decide(beam.DoFn):
     """
 
     PENDING = BagStateSpec("pending", ArrowBatchCoder())
-    BEFORE = ReadModifyWriteStateSpec("before", TupleCoder((ArrowBatchCoder(), ArrowBatchCoder())))
+    BEFORE = ReadModifyWriteStateSpec(
+        "before", TupleCoder(tuple(ArrowBatchCoder() for _ in Before._fields))
+    )
     LATEST = ReadModifyWriteStateSpec("latest", VarIntCoder())
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
+    SWEEP = TimerSpec("sweep", TimeDomain.WATERMARK)
 
     def __init__(
         self,
-        policy: Path,
-        rules: Decisions,
+        make: Callable[[MayShow], Decider],
         landed: Landed | None,
-        opt_ins: Callable[[], KnowsOptIns] | None,
+        opt_ins: Callable[[], KnowsOptIns],
+        clock: Callable[[], float] | None,
+        length_s: float,
     ) -> None:
-        self._make = functools.partial(_decider, policy, rules, opt_ins)
-        self._landed = landed
+        self._make, self._landed, self._read_opt_ins = make, landed, opt_ins
+        self._clock, self._length_us = clock, round(length_s * 1e6)
 
     def setup(self) -> None:
-        self._decider = self._make()
+        # They are read once somebody's own avatar may move, or something usual is known.
+        self._opt_ins = functools.cache(self._read_opt_ins)
+        self._decider = self._make(self._may_show)
         counters = stage_counters(Stage.DECIDE)
         self._rows_in, self._rows_out, self._busy_us, self._batches = counters
+
+    def _may_show(self, subjects: pa.Array, times: pa.Array, prior: pa.Array) -> np.ndarray:
+        return self._opt_ins().may_show(subjects, times, prior)
 
     def process(
         self,
@@ -252,12 +216,32 @@ class _Decide(beam.DoFn):
         pending: Any = beam.DoFn.StateParam(PENDING),
         latest: Any = beam.DoFn.StateParam(LATEST),
         due: Any = beam.DoFn.TimerParam(DUE),
+        sweep: Any = beam.DoFn.TimerParam(SWEEP),
     ) -> None:
         batch = element[1]
         pending.add(batch)
         end = max(pc.max(batch["window_end"]).value, latest.read() or 0)
         latest.write(end)
         due.set(Timestamp(micros=end))
+        if self._clock is not None:
+            sweep.set(Timestamp(micros=end + _SWEEP_S * 1_000_000))
+
+    @on_timer(SWEEP)
+    def sweep(
+        self,
+        kept: Any = beam.DoFn.StateParam(BEFORE),
+        sweep: Any = beam.DoFn.TimerParam(SWEEP),
+        fired: Any = beam.DoFn.TimestampParam,
+    ) -> None:
+        """Drop what is known of who was erased, also where no window comes that would do so."""
+        if self._opt_ins().erased_subjects() and (known := kept.read()):
+            before = Before(*known)
+            left = self._without_erased(before)
+            if left is not before:
+                kept.write(tuple(left))
+        at, now = fired.micros / 1e6, self._clock() if self._clock is not None else 0.0
+        if at <= now + _AHEAD_S:  # a job that is drained fires whatever is set, without end
+            sweep.set(Timestamp(max(at, now) + _SWEEP_S))
 
     @on_timer(DUE)
     def drain(
@@ -270,7 +254,7 @@ class _Decide(beam.DoFn):
             return
         with count_time(self._busy_us):
             known = kept.read()
-            before = Before(*known) if known else self._before(batches)
+            before = self._without_erased(Before(*known)) if known else self._before(batches)
             decisions, reviews, after = self._decider.drain(batches, before)
         pending.clear()
         kept.write(tuple(after))
@@ -280,6 +264,16 @@ class _Decide(beam.DoFn):
         yield decisions
         if reviews.num_rows:
             yield beam.pvalue.TaggedOutput(REVIEWS, reviews)
+
+    def _without_erased(self, before: Before) -> Before:
+        """Drop what names people who were erased; histories name nobody, and end soon."""
+        if not before.baseline.num_rows + before.use.num_rows:
+            return before
+        erased, length = self._opt_ins().erased_subjects(), self._length_us + _UNDER_WAY_US
+        baseline, use = (forget(rows, erased, length) for rows in (before.baseline, before.use))
+        if baseline is before.baseline and use is before.use:
+            return before
+        return before._replace(baseline=baseline, use=use)
 
     def _before(self, batches: list[pa.RecordBatch]) -> Before | None:
         """Return what follows from what landed before this job's first windows."""
@@ -295,18 +289,8 @@ def _by_shard(features: pa.RecordBatch) -> Keyed:
     return features["shard"][0].as_py(), features.select(_COLUMNS)
 
 
-def _decider(
-    policy: Path, rules: Decisions, opt_ins: Callable[[], KnowsOptIns] | None = None
-) -> Decider:
-    """Make what decides; the opt-ins are read once somebody's own avatar may move."""
-    if opt_ins is None:
-        return Decider(read_scenarios(policy), rules)
-    read = functools.cache(opt_ins)
-
-    def may_show(subjects: pa.Array, times: pa.Array, prior: pa.Array) -> np.ndarray:
-        return read().may_show(subjects, times, prior)
-
-    return Decider(read_scenarios(policy), rules, may_show)
+def _decider(policy: Path, rules: Decisions, baselines: Baselines, may_show: MayShow) -> Decider:
+    return Decider(read_scenarios(policy), rules, may_show, baselines)
 
 
 class DecideExpressions(beam.PTransform):
@@ -314,7 +298,9 @@ class DecideExpressions(beam.PTransform):
 
     ``landed`` gives histories to a job that has none: a time → the landed feature rows that those
     which go on at that time follow from, of all shards. ``opt_ins`` is called once a worker, before
-    the first avatar moves; without it none does.
+    the first avatar moves; without it none does. ``clock`` tells a job that runs on the event time
+    by now, in seconds: what it knows of people who are erased goes although no window comes.
+    ``length_s`` is that of a window.
     """
 
     def __init__(
@@ -322,15 +308,17 @@ class DecideExpressions(beam.PTransform):
         *,
         policy: Path,
         rules: Decisions,
+        baselines: Baselines = _USUAL,
         landed: Landed | None = None,
-        opt_ins: Callable[[], KnowsOptIns] | None = None,
+        opt_ins: Callable[[], KnowsOptIns] = NoOptIns,
+        clock: Callable[[], float] | None = None,
+        length_s: float = _WINDOWS.length_s,
     ) -> None:
         super().__init__()
-        self._policy, self._rules = policy, rules
-        self._landed, self._opt_ins = landed, opt_ins
+        make = functools.partial(_decider, policy, rules, baselines)
+        self._decide = _Decide(make, landed, opt_ins, clock, length_s)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:
-        decide = _Decide(self._policy, self._rules, self._landed, self._opt_ins)
         types = {REVIEWS: pa.RecordBatch}
         return (
             pcoll
@@ -338,7 +326,7 @@ class DecideExpressions(beam.PTransform):
             >> beam.Map(_by_shard).with_output_types(Keyed)  # (shard, feature rows of one window)
             | "Global" >> beam.WindowInto(GlobalWindows())
             | "Decide"
-            >> beam.ParDo(decide)
+            >> beam.ParDo(self._decide)
             .with_output_types(pa.RecordBatch, **types)
             .with_outputs(REVIEWS, main=MAIN)
         )

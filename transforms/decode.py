@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from schemas.arrow import take_rows
 from schemas.attributes import ATTRIBUTES, COLUMN_OF
 from schemas.dead_letters import dead_letters
-from schemas.errors import DeadLetterCode
+from schemas.errors import Code, DeadLetterCode
 from schemas.events import (
     EVENT_TYPES,
     GOVERNANCE_KINDS,
@@ -31,10 +31,12 @@ from transforms.decoding.aliases import canonical
 from transforms.decoding.details import Explained, details_of
 from transforms.decoding.event_ids import EventIds, masked
 from transforms.decoding.followed_keys import FollowedKeys
-from transforms.decoding.headers import read_headers
+from transforms.decoding.headers import explain_headers, read_headers
 from transforms.decoding.messages.delays import measure_delays, sieve_behind
+from transforms.decoding.messages.encodings import name_encoding
+from transforms.decoding.messages.kinds import explain_unreadable
 from transforms.decoding.messages.modes import Modes, read_modes
-from transforms.decoding.messages.times import find_ahead, of_set_clocks, read_times
+from transforms.decoding.messages.times import explain_time, find_ahead, of_set_clocks, read_times
 from transforms.decoding.messages.versions import find_other_schemas, find_other_specs
 from transforms.decoding.payloads import Columns, decode_payload, decode_structured
 from transforms.decoding.signatures import Signed, Signers, read_signers
@@ -48,6 +50,7 @@ _RELEASED: Final = dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
 _READ = (*ATTRIBUTES, "specversion")
 _HEADERS = ("content-type", *map("ce_{}".format, _READ))
 _ALIASED = tuple(name for name, each in ATTRIBUTES.items() if each.aliases)
+_RECORD_TIME: Final = "the record's own Kafka time is outside the years 1000 to 8999"
 _FACTORS = {
     name: np.uint32(pow(31, each.checksum_power, 2**32))
     for name, each in ATTRIBUTES.items()
@@ -91,10 +94,10 @@ def _load(
 
 
 class _Attributes(NamedTuple):
-    """What the headers of some records tell: a column a name, and rows that tell nothing sure."""
+    """What the headers of some records tell: a column for each name, and each row's problem."""
 
     columns: Columns
-    broken: np.ndarray
+    problems: np.ndarray
 
     @property
     def attributes(self) -> Columns:
@@ -106,7 +109,16 @@ class _Attributes(NamedTuple):
             return self
         mask = pa.array(rows)
         columns = {name: column.filter(mask) for name, column in self.columns.items()}
-        return _Attributes(columns, self.broken[rows])
+        return _Attributes(columns, self.problems[rows])
+
+
+def _read_attributes(headers: pa.Array) -> _Attributes:
+    columns, broken = read_headers(headers, _HEADERS)
+    problems = np.full(len(headers), None, object)
+    for row in np.flatnonzero(broken):
+        pairs = [(each["key"], each["value"]) for each in headers[row].as_py()]
+        problems[row] = Explained(DeadLetterCode.BAD_HEADERS, explain_headers(pairs))
+    return _Attributes(columns, problems)
 
 
 def decode_batch(
@@ -118,7 +130,7 @@ def decode_batch(
     """Decode one RAW batch into a few EVENT batches a kind, and its dead letters."""
     topics = raw["topic"].dictionary_encode()
     codes = topics.indices.to_numpy(zero_copy_only=False)
-    told = _Attributes(*read_headers(raw["headers"], _HEADERS))
+    told = _read_attributes(raw["headers"])
     plain = raw.drop_columns(["headers", "key"])  # to copy headers costs as much as to read them
     for code, topic in enumerate(topics.dictionary.to_pylist()):
         mine = codes == code
@@ -132,20 +144,20 @@ def decode_batch(
             yield from _decode_governance(TOPICS[topic], rows, told.of(mine), ids, signers)
         else:
             rows = take_rows(plain, mine)
-            yield from _decode_session(TOPICS[topic], rows, told.of(mine), ids, units)
+            yield from _decode_kind(TOPICS[topic], rows, told.of(mine), ids, units)
 
 
-def _decode_session(
-    kind: str, raw: pa.RecordBatch, told: _Attributes, ids: EventIds, units: Mapping[str, str]
-) -> Tagged:
-    empty = _nulls(raw["value"])
-    if kind in MEDIA_KINDS:  # which may only be named
-        empty &= _nulls(told.columns["ce_dataref"])
-    if empty.any():
-        nothing = take_rows(raw, empty)
-        yield DEAD, _dead(nothing, _all(nothing, DeadLetterCode.NULL_VALUE))
-    if not empty.all():
-        yield from _decode_kind(kind, take_rows(raw, ~empty), told.of(~empty), ids, units)
+def read_sources(kind: str, raw: pa.RecordBatch) -> Iterator[tuple[str | None, bytes]]:
+    """Yield the source and the JSON data of RAW rows, as decoding reads them, in no fixed order."""
+    told = _Attributes(*read_headers(raw["headers"], _HEADERS))
+    modes = read_modes(kind, raw["value"].fill_null(b""), told.columns)
+    for mode, structured in _masks(modes):
+        values, beside = modes.values.filter(pa.array(mode)), told.of(mode).attributes
+        data, sources = values.to_pylist(), beside["source"]
+        if structured:
+            data, attributes, _, _ = decode_structured(kind, values, beside)
+            sources = attributes["source"]
+        yield from zip(sources.to_pylist(), data, strict=True)
 
 
 def _decode_governance(
@@ -159,9 +171,11 @@ def _decode_governance(
     found = sort_governance(kind, raw, ids, signed)
     refused = found.grants & (problems != None)  # noqa: E711  element-wise
     problems[found.ambiguous] = DeadLetterCode.BAD_JSON
-    problems[found.unreadable] = DeadLetterCode.GOVERNANCE_UNREADABLE
+    problems[found.unclear] = DeadLetterCode.CONSENT_UNCLEAR
+    for row in np.flatnonzero(found.unreadable):
+        problems[row] = explain_unreadable(raw["value"][row].as_py())
     problems[found.unsigned] = DeadLetterCode.PROHIBITION_UNSIGNED
-    dead = refused | found.ambiguous | found.unreadable | found.unsigned
+    dead = refused | found.ambiguous | found.unreadable | found.unclear | found.unsigned
     if dead.any():
         yield DEAD, _dead(take_rows(raw, dead), problems[dead])
     yield from ((MAIN, batch) for batch in found.prohibitions if batch.num_rows)
@@ -257,7 +271,7 @@ def _decode_kind(
             read = data, beside.attributes, payload, problems
         unread = modes.problems[mode]
         read[-1][unread != None] = unread[unread != None]  # noqa: E711  element-wise
-        read[-1][beside.broken] = DeadLetterCode.BAD_HEADERS
+        read[-1][beside.problems != None] = beside.problems[beside.problems != None]  # noqa: E711
         yield from _assemble(kind, rows, ids, *read)
 
 
@@ -287,14 +301,20 @@ def _assemble(
     keyless = ids.shredded(times, attributes["region"])
     keyless &= kind not in GOVERNANCE_KINDS  # a withdrawal of any time counts
     problems[read & keyless] = DeadLetterCode.KEY_SHREDDED
-    problems[read & (_nulls(times) | impossible)] = DeadLetterCode.BAD_TIME
+    for row in np.flatnonzero(read & (_nulls(times) | impossible)):
+        words = (
+            _RECORD_TIME if times[row].is_valid else explain_time(attributes["time"][row].as_py())
+        )
+        problems[row] = Explained(DeadLetterCode.BAD_TIME, words)
     problems[read & find_ahead(times, recorded)] = DeadLetterCode.CLOCK_AHEAD
     other = find_other_schemas(kind, attributes["dataschema"])
     problems[read & other] = DeadLetterCode.DATASCHEMA_UNKNOWN
-    wanted = Explained(DeadLetterCode.UNKNOWN_EVENT_TYPE, f"write {EVENT_TYPES[kind]}")
+    words = f"the CloudEvents `type` is not this topic's: write {EVENT_TYPES[kind]}"
+    wanted = Explained(DeadLetterCode.UNKNOWN_EVENT_TYPE, words)
     problems[read & ~known.to_numpy(zero_copy_only=False)] = wanted
     other = find_other_specs(attributes["specversion"])
-    problems[read & other] = DeadLetterCode.SPECVERSION_UNKNOWN
+    for row in np.flatnonzero(read & other):
+        problems[row] = _explain_version(attributes["specversion"][row].as_py())
     for name, rows in absent.items():
         problems[read & rows] = Explained(DeadLetterCode.BAD_HEADERS, f"`{name}` is missing")
     columns = {column: attributes[name] for name, column in COLUMN_OF.items()}
@@ -313,6 +333,14 @@ def _assemble(
         place = ("topic", "partition", "offset", "timestamp", "event_id", "event_time")
         rows = pa.record_batch({name: columns[name] for name in place})
         yield DEAD, _dead(take_rows(rows, bad), problems[bad])
+
+
+def _explain_version(given: str) -> Code | Explained:
+    encoding = name_encoding(given)
+    if encoding is None:
+        return DeadLetterCode.SPECVERSION_UNKNOWN
+    words = f"`specversion` is 1.0 in {encoding}: send header values as plain UTF-8"
+    return Explained(DeadLetterCode.SPECVERSION_UNKNOWN, words)
 
 
 def _checksums(data: Sequence[Any], attributes: Columns) -> np.ndarray:
@@ -353,7 +381,9 @@ def _nulls(column: pa.Array) -> np.ndarray:
 
 
 def _all(rows: pa.RecordBatch, code: DeadLetterCode) -> np.ndarray:
-    return np.full(rows.num_rows, code, object)
+    problems = np.full(rows.num_rows, None, object)
+    problems[:] = code  # which np.full would make a plain string of
+    return problems
 
 
 def _dead(rows: pa.RecordBatch, problems: np.ndarray) -> pa.RecordBatch:

@@ -14,6 +14,7 @@ from schemas.modalities import MODALITIES
 from schemas.stages import MAIN, ON_TIME, Stage, Tagged
 from schemas.tables import EMOTION_FEATURES
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS, VOCABULARY
+from transforms.deciding.reviews import measure_disagreement
 from transforms.stage import Outputs, run_stage
 
 
@@ -67,6 +68,8 @@ def _load(model: Path, gaps: GapLimit | None) -> Callable[[pa.RecordBatch], Tagg
         detailed = features
         for name in ("details", "shard"):  # which do not land
             detailed = detailed.append_column(name, windows[name])
+        apart = pa.array(measure_disagreement(windows), pa.float32())
+        detailed = detailed.append_column("disagreement", apart)
         return [(MAIN, features), (ON_TIME, take_rows(detailed, on_time))]
 
     return fuse

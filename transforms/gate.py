@@ -66,7 +66,7 @@ class Gate:
                 (LEDGER, hide_unlisted(rows, self._policy)),
                 *([] if ignored is None else [(DEAD, ignored)]),
             ]
-        judged = self._consents.consult(functools.partial(self._judge, events))
+        judged = self._consents.consult(functools.partial(self.judge, events))
         codes, articles, bands = judged
         refused = codes != None  # noqa: E711  element-wise
         place = events.schema.get_field_index("age_band")
@@ -83,7 +83,7 @@ class Gate:
             (REFUSED, self._refusals(rows, kind, codes[refused], articles[refused])),
         ]
 
-    def _judge(self, events: pa.RecordBatch, consents: Consents) -> Verdicts:
+    def judge(self, events: pa.RecordBatch, consents: Consents) -> Verdicts:
         """Judge each event as of its time, and as of its record's time where that is long after it.
 
         So what is sent with an old time neither uses a consent that was withdrawn since nor comes

@@ -19,9 +19,26 @@ import pyarrow.compute as pc
 
 from model_serving.text.canonical import canonical
 from model_serving.text.visible_text import DIACRITICS, NOT_PLAIN, PLACEHOLDERS, strip_invisible
-from schemas.arrow import match_rows, replace_rows
+from schemas.arrow import match_any, match_rows, replace_rows
 from schemas.stages import MAIN, Stage, Tagged, kind_of
-from transforms.scrubbing.numbers import Phones, cards, ibans, short_phones
+from transforms.scrubbing.harmless import (
+    COUNTS,
+    NO_NAMES,
+    QUANTITIES,
+    SENTENCES,
+    counts,
+    no_names,
+    quantities,
+    sentence_ends,
+)
+from transforms.scrubbing.numbers import (
+    DISGUISED,
+    Phones,
+    cards,
+    disguised_phones,
+    ibans,
+    short_phones,
+)
 from transforms.scrubbing.rules import (
     ACCOUNTS,
     BLANK,
@@ -37,6 +54,7 @@ from transforms.scrubbing.rules import (
     MENTIONS,
     NUMBERS,
     UNSETTLED,
+    WALLETS,
     Rule,
     Rules,
 )
@@ -74,8 +92,13 @@ ROUNDS: Final = 4
 """After so many rounds what may still hold personal data is replaced word by word. A second round
 finds something in numbers that dots join, and in none of 165,441 texts of the corpora."""
 
-MAYBE: Final = rf"{MAYBE_RULE}|{SPELT_ADDRESSES}|{INTERNET_ADDRESSES}|{NUMERALS}|{OTHER_DIGITS}"
-"""Matches every row that any rule can change."""
+MAYBE: Final = (
+    *MAYBE_RULE,
+    SPELT_ADDRESSES,
+    INTERNET_ADDRESSES,
+    rf"{NUMERALS}|{DISGUISED}|{OTHER_DIGITS}",
+)
+"""One of them matches every row that any rule can change."""
 _MARKED = rf"\1{OPEN}\2{CLOSE}\3"
 _WRITTEN = [f"<{kind}>".encode() for kind in PLACEHOLDERS]
 _MARKED_LETTER = rf"([{LETTER}]){DIACRITICS}+"  # one such mark hides an address from the rules
@@ -102,7 +125,7 @@ def scrub(text: pa.Array) -> pa.Array:
     Idempotent: a row is worked on until a round finds nothing in it, or is replaced.
     """
     text = canonical(text)
-    rows = match_rows(text, MAYBE)
+    rows = match_any(text, MAYBE)
     if not len(rows):
         return text
     before = text.take(pa.array(rows))
@@ -147,20 +170,26 @@ def _find(text: pa.Array, phones: Phones) -> Spans:
     found = [*_match_rules(text, LINKS), *_match_rules(text, EMAILS)]
     found += [_check_found(text, SPELT_ADDRESSES, spelt_addresses, "email")]
     found += _match_rules(text, MENTIONS)
-    found += [_check_found(text, TAGS, tags, "handle")]
-    found += _match_rules(text, DOMAINS, _without_found(text, found))
-    addresses = join_spans(found)
+    ends = _check_found(text, SENTENCES, sentence_ends)
+    domains = _match_rules(text, DOMAINS, _without_found(text, found))
+    found += [starting_outside(spans, ends) for spans in domains]
+    no_handles = join_spans([*found, _check_found(text, NO_NAMES, no_names)])
     handles = _match_rules(text, HANDLES, _without_found(text, found))
-    found += [starting_outside(spans, addresses) for spans in handles]
-    for rules in (*ACCOUNTS, NUMBERS):
-        found += _match_rules(text, rules)
+    found += [starting_outside(spans, no_handles) for spans in handles]
+    amounts = _check_found(text, QUANTITIES, quantities)
+    found.append(starting_outside(_check_found(text, TAGS, tags, "handle"), amounts))
+    for rules in ACCOUNTS:
+        found += [starting_outside(spans, amounts) for spans in _match_rules(text, rules)]
+    found += _match_rules(text, WALLETS)
     found.append(_check_found(text, IBANS, ibans, "id"))
     found.append(_check_found(text, INTERNET_ADDRESSES, internet_addresses, "id"))
     found.append(_check_found(text, NUMERALS, spelt_numbers, "phone"))
-    if len(match_rows(_without_found(text, found), DIGITS)):
-        found.append(_check_found(_without_found(text, found), DIGITS, cards, "id"))
-        found.append(_check_found(_without_found(text, found), DIGITS, short_phones, "phone"))
-        found.append(_check_found(_without_found(text, found), DIGITS, phones.find, "phone"))
+    found.append(_check_found(text, DISGUISED, disguised_phones, "phone"))
+    no_numbers = join_spans([amounts, _check_found(text, COUNTS, counts)])
+    found += [starting_outside(spans, no_numbers) for spans in _match_rules(text, NUMBERS)]
+    for find, kind in ((cards, "id"), (short_phones, "phone"), (phones.find, "phone")):
+        left = _without_found(text, [*found, no_numbers])
+        found.append(_check_found(left, DIGITS, find, kind))
     return join_spans(found)
 
 
@@ -191,9 +220,12 @@ def _looked(text: pa.Array, rule: Rule, where: str) -> list[Spans]:
 
 
 def _check_found(
-    text: pa.Array, where: str, find: Callable[[str], Iterable[Stretch]], kind: str
+    text: pa.Array,
+    where: str,
+    find: Callable[[str], Iterable[Stretch]],
+    kind: str = PLACEHOLDERS[0],
 ) -> Spans:
-    """Return what a library finds in the rows that match."""
+    """Return what code finds in the rows that match; what is harmless has no kind of its own."""
     rows = match_rows(text, where)
     if not len(rows):
         return NOTHING

@@ -7,7 +7,7 @@ than these jars, Java and pyspark: Spark runs inside the command.
 import sys
 from pathlib import Path
 
-from infra.processes import BUILD, ServerError, maven
+from infra.processes import BUILD, maven, status_of
 
 HERE = Path(__file__).resolve().parent
 
@@ -20,15 +20,5 @@ def fetch() -> None:
     maven(HERE / "pom.xml", JARS, JARS, *goals)
 
 
-def main() -> int:
-    """Fetch the jars; return the exit status."""
-    try:
-        fetch()
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(fetch))

@@ -137,7 +137,10 @@ class FaceDetector(nn.Module):
         found = np.zeros((len(crops), len(turns)), np.float32)
         for start in range(0, len(crops), _BATCH):
             part = [
-                _resize(torch.from_numpy(crop).permute(2, 0, 1).unsqueeze(0).float(), (side, side))
+                _resize(
+                    torch.from_numpy(crop.copy()).permute(2, 0, 1).unsqueeze(0).float(),
+                    (side, side),
+                )
                 for crop in crops[start : start + _BATCH]
             ]
             small = torch.cat(part)

@@ -15,6 +15,7 @@ MAX_PIXELS: Final = 4096 * 4096
 _MOST_PER_BYTE = 1032  # bytes of pixels a byte of file: the most that deflate, so a PNG, packs
 _FREE = 2**20  # bytes of pixels whatever the size of the file: black WebP has 1,700 for 1280 x 720
 _LARGE = 1024  # pixels of a side: more shows no more of a face than is used
+_BEHIND = (128, 128, 128)  # what is seen through a transparent picture
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 _MOST_SCANS = 16  # of a progressive JPEG; encoders write about ten, and each goes over all blocks
 _MOST_SEGMENTS = 1_000
@@ -150,7 +151,14 @@ def _check_packing(decoded: int, size: int) -> None:
 def _to_grey_or_colour(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits; Pillow would cut them off at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")
+    kind = "L" if image.mode in {"1", "L", "LA"} else "RGB"
+    if not image.has_transparency_data:
+        return image.convert(kind)
+    # Small first: at full size three copies of four bytes a pixel would stand beside one another.
+    image.thumbnail((_LARGE, _LARGE), Image.Resampling.BOX)
+    seen = Image.new("RGBA", image.size, _BEHIND)
+    seen.alpha_composite(image.convert("RGBA"))
+    return seen.convert(kind)
 
 
 def _read_orientation(media: bytes) -> int:

@@ -18,11 +18,13 @@ _EMOTICONS: Final = {
     sign: emoji
     for emoji, signs in {
         GLAD: ":) :-) =) :] :> ;) ;-) ;] :* :-* :P :-P :p :-p =P :3 ;P ;p xP ^^ ^_^ ^.^ ^-^ ^o^ "
-        "^w^ :^) (: (-: [: c: uwu UwU owo OwO",
-        LAUGHING: ":D :-D =D :'D ;D xD XD x-D X-D",
-        SAD: ":( :-( =( :[ :-[ :'( :’( :'-( ;( :< :c :-c ): )-: ]: )': D: D-: ;_; ;-; ;w; T_T T.T "
+        "^w^ ^u^ ^v^ :^) (: (-: (= [: c: =3 :-3 :-3 8) 8-) B) B-) n_n uwu UwU owo OwO :,) :-> =]",
+        LAUGHING: ":D :-D =D :'D ;D xD XD x-D X-D 8D 8-D ='D :\"D",
+        SAD: ":( :-( =( :[ :-[ :'( :’( :'-( ;( :< :c :-c ): )-: ]: )': D: D-: "
+        "D; D= D': D'= :,( :,-( :\"( =[ ='( ='[ :{ :-{ :'C :'c ;c ;-( ;[ :_( :-< u_u v_v ;.; ,_, "
+        ";_; ;-; ;w; T_T T.T "
         "T-T T^T TT TT_TT ToT TAT TwT QAQ QwQ Q_Q Q.Q qaq qwq QQQ orz Orz ORZ otz OTZ",
-        ANGRY: ">:( >:-( >:[ >:| >:/ :@ :-@ >:@ D:< D-:< ):< >:C >:c",
+        ANGRY: ">:( >:-( >=( >=[ >:-[ >;( >:O >:o >:-/ >:[ >:| >:/ :@ :-@ >:@ D:< D-:< ):< >:C >:c",
         STARTLED: ":O :o :-O :-o =O =o o_O O_o O_O o_o o.O O.o O.O 0_0 0_o o_0",
         WEARY: "-_- -.- -__- =_= =.= ¬_¬ :| :-| :S :s :-S :-s",
         LOVING: "<3",
@@ -32,7 +34,7 @@ _EMOTICONS: Final = {
     }.items()
     for sign in signs.split()
 }
-_DRAWN_OUT = re.compile(r"([()\[\]DPpOo3@^])\1+$")
+_DRAWN_OUT = re.compile(r"([()\[\]DPpOo3@^])\1+$|(?<=[^_])(_)_+(?=[^_])")
 _SHORTCODES: Final = {
     "slight_smile": "🙂", "slight_frown": "🙁", "frowning2": "☹", "upside_down": "🙃",
     "rolling_eyes": "🙄", "thinking": "🤔", "hugging": "🤗", "vomiting": "🤮", "puke": "🤮",
@@ -48,24 +50,28 @@ _QQ_FACES: Final = {
 }  # fmt: skip
 """Numbers of QQ's faces → emoji, those that show an expression."""
 
+_HANDS = "Σっつづノﾉヽヾゞﾉლᕙᕦᕗᕤوง٩۶୧୨凸щฅ乂ლノ"
 _KAOMOJI = re.compile(
-    r"(?:[^\s\w()（）]|_|(?<![A-Za-z])[oOw]|[っつづノﾉヽΣლᕙᕦ]){0,12}[(（]{1,4}[^()（）\n]{1,16}[)）]{1,4}"
-    r"(?:[っつづノﾉლᕗᕤوง]|_(?=/)|[ow](?![A-Za-z])|\s?[^\s\w()（）,.!?，。！？、]){0,12}"
-    r"|([ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉●•´｀°˘ㆆ^＾])[_.﹏︿‿▽ωдД益皿□ᴥ口◡ᴗヮ∀]{1,3}(?:\1|[≦｀´])"
-    r"|[ㅠㅜ]{1,64}"
+    rf"(?:[^\s\w()（）ʕʔ]|_|(?<![A-Za-z])[oOw]|[{_HANDS}]){{0,12}}[(（ʕ]{{1,4}}[^()（）ʕʔ\n]{{1,16}}[)）ʔ]{{1,4}}"
+    rf"(?:[{_HANDS}]|_(?=/)|[ow](?![A-Za-z])|\s?[^\s\w()（）ʕʔ,.!?，。！？、]){{0,12}}"
+    r"|([ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉●•´｀°˘ㆆ^＾இ◣◔◠])[_.﹏︿‿▽ωдД益皿□ᴥ口◡ᴗヮ∀௰ㅂㅅ]{1,3}(?:\1|[≦｀´◢])"
+    r"|[ㅠㅜ]{1,64}|[ㅋㅎ]{2,64}|(?<![\w.])[wｗ]{3,64}(?![\w.])"
 )
 _FACE_LETTERS = (
-    "oOTQXxwvuVUдДωσεзΣΔοТㅁㅂㅇㅠㅜㆆ눈ಠಥ༎ロ口益皿一人囧艸灬メﾒづっつノﾉヽヘヮツシ"
-    "งლو๑ʘʖᴥŏóòôー3ᴗᗜᵔᵕꈍꐦﾟᕙᕗᕦᕤ゜"
+    "0oOTQXxwvuVUдДωσεзΣΔοТㅁㅂㅅㅇㅠㅜㅋㅎㆆ눈ಠಥ༎ロ口益皿一人个囧艸灬メﾒづっつノﾉヽヾヘヮツシ"
+    "งლو๑ʘʖᴥŏōóòôöÓÒÔÖàáâäèéêëìíîùúûüÀÁÉÈÙÚー3ᴗᗜᵔᵕꈍꐦﾟᕙᕗᕦᕤ゜凸щฅ٩۶୧୨乂இ௰ʕʔˊˋ"
 )
 _NO_FACE = re.compile(rf"[^\W_{_FACE_LETTERS}]|[A-Za-z]{{3}}")
+_LAUGHTER = re.compile("[wｗ]+")
 _LAUGHS = r"[▽∇∀◡‿ᴗヮᗜω]"
 _KINDS = (
-    (re.compile(r"┻|╬|益|皿|凸|ꐦ|‵|ㆆ|[>＞].{0,4}[<＜][#＃凸]"), ANGRY),
-    (re.compile(rf"[`｀ˋ](?:(?!{_LAUGHS})[^´)）]){{1,4}}[´ˊ]|ಠ|눈|¬"), ANGRY),
+    (re.compile(r"┻|╬|益|皿|凸|ꐦ|‵|ㆆ|◣|⇀|メ|ﾒ|[>＞].{0,4}[<＜][#＃凸]"), ANGRY),
+    (re.compile(rf"[`｀ˋÒò](?:(?!{_LAUGHS})[^´)）]){{1,4}}[´ˊÓó]|[`｀]Д|ಠ|눈|¬"), ANGRY),
+    (re.compile(r"ㅋ|w{3}"), LAUGHING),
+    (re.compile(r"^[ㅎ]+$"), GLAD),
     (
         re.compile(
-            r"[TТ╥ಥㅠㅜ༎Q].{0,4}[TТ╥ಥㅠㅜ༎Q]|[;；].{0,4}[;；]|´[；;]|[；;][`｀′]|´[･・]ω[･・]|^[ㅠㅜ]+$"
+            r"[TТ╥ಥㅠㅜ༎Q].{0,4}[TТ╥ಥㅠㅜ༎Q]|[;；].{0,4}[;；]|´[；;]|[；;][`｀′]|´[･・]ω[･・]|^[ㅠㅜ]+$|个.?个|இ"
         ),
         SAD,
     ),
@@ -93,7 +99,7 @@ _WORD_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 MAYBE_FACE: Final = (
     r"\[(?:CQ|mirai):face|:[A-Za-z0-9_+\-]+:|[(（][^()（）]{1,16}[)）]|\^.{1,3}\^"
-    r"|[ㅠㅜ┻ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉´｀˘ㆆ＾]"
+    r"|[ㅠㅜㅋㅎ┻ಠ◕ʘ⊙╥ಥ≧눈ᵔ◉●•°´｀˘ㆆ＾இ◣◔◠ʕ]|(?:^|[^A-Za-z0-9_.])[wｗ]{3}"
 )
 """Matches, in RE2, every text in which ``name_faces`` may find something."""
 _SAID: Final = {
@@ -130,7 +136,7 @@ def say_faces(text: str) -> str:
     """
     if len(text) <= _LONGEST_BARE:
         tokens = unicodedata.normalize("NFKC", text).split()
-        bare = " ".join(_EMOTICONS.get(_DRAWN_OUT.sub(r"\1", token), token) for token in tokens)
+        bare = " ".join(_EMOTICONS.get(_DRAWN_OUT.sub(r"\1\2", token), token) for token in tokens)
         if not _LETTER_OR_DIGIT.search(bare):
             words = dict.fromkeys(_SAID[sign] for sign in bare if sign in _SAID)
             return f"{_MODIFIER.sub('', bare)} {' '.join(words)}" if words else text
@@ -158,7 +164,7 @@ def _of_shortcode(found: re.Match[str]) -> str:
 
 def _of_kaomoji(found: re.Match[str]) -> str:
     face = found[0]
-    if _NO_FACE.search(face) and "┻" not in face:
+    if _NO_FACE.search(face) and "┻" not in face and not _LAUGHTER.fullmatch(face):
         return face
     for pattern, emoji in _KINDS:
         if pattern.search(face):

@@ -17,8 +17,16 @@ import model_serving.text.net  # noqa: F401 - registers ``mean_bert``
 from model_serving.card import ModelCard
 from model_serving.front_end import Inputs, Prepared, rows_with_payload
 from model_serving.text.emoticons import say_faces
-from model_serving.text.language import EMOJI, Language, language_share, load_identifier, name_emoji
-from model_serving.text.reading import respell, text_for_model
+from model_serving.text.language import (
+    EMOJI,
+    Language,
+    drop_decoration,
+    language_share,
+    load_identifier,
+    name_emoji,
+)
+from model_serving.text.reading import text_for_model
+from model_serving.text.spelling import respell
 from schemas.errors import QualityCode
 
 NET_CLASS = AutoModelForSequenceClassification
@@ -79,6 +87,8 @@ class TextFrontEnd:
         if not len(whole):
             return Prepared(rows, rows, lambda _: {}, failures)
         started = text_for_model(pc.utf8_slice_codeunits(whole, 0, _MOST_READ)).to_pylist()
+        if "en" in self._languages:
+            started = [drop_decoration(t) for t in started]
         texts = [self._reader.read(t) for t in started]
         sizes = pc.utf8_length(whole).to_numpy()
         sizes = np.where(sizes > _MOST_READ, sizes, [len(t) for t in started])

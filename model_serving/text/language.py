@@ -19,6 +19,7 @@ _LETTERS = re.compile(r"[^\W\d_]")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _KANA = re.compile("[\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d]")
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+_ACCENTED = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
 _LATIN_WORD = re.compile(f"{_LATIN.pattern}(?:{_LATIN.pattern}|['\u2019])*")
 _REPEATED = re.compile(r"(\w{1,3}?)\1{2,}")
 _EMOJI = re.compile("[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]")
@@ -56,10 +57,28 @@ def language_share(text: str, languages: Collection[Language]) -> float:
     return min(1.0, known / letters)
 
 
+def drop_decoration(text: str) -> str:
+    """Return the text without accents where it is surely English without, and foreign with them.
+
+    ``I hâtë yöu`` is decorated; ``très déçu`` is as French without its accents.
+    """
+    if not _ACCENTED.search(text):
+        return text
+    parts = unicodedata.normalize("NFD", text)
+    plain = "".join(c for c in parts if not "\u0300" <= c <= "\u036f")
+    return plain if _is_foreign(text) and _english_by(plain) > _FOREIGN_BY else text
+
+
 def _is_foreign(text: str) -> bool:
+    return _english_by(text) < -_FOREIGN_BY
+
+
+def _english_by(text: str) -> float:
+    """Return the log-odds of English against the likeliest of the other languages."""
     words = _REPEATED.sub(r"\1\1", " ".join(_LATIN_WORD.findall(text)))  # "noooo" is still "no"
-    ranked = load_identifier().rank(words)
-    return ranked[0][1] - dict(ranked)["en"] > _FOREIGN_BY
+    scores = dict(load_identifier().rank(words))
+    english = scores.pop("en")
+    return float(english - max(scores.values()))
 
 
 @cache

@@ -46,14 +46,14 @@ def query_as(access: Access, role: str, root: Root, sql: str, **limits: Any) -> 
     try:
         found = query(root, sql, reader=reader, **limits)
     except AffectstreamError:
-        log.append([*_lines(entry._replace(outcome="refused"))])
+        log.append([*lines_of(entry._replace(outcome="refused"))])
         raise
     shown = [*entry.subjects, *_pseudonyms_of(found)]
-    log.append([*_lines(entry._replace(subjects=shown, rows=found.num_rows))])
+    log.append([*lines_of(entry._replace(subjects=shown, rows=found.num_rows))])
     return found
 
 
-def _lines(entry: Entry) -> Iterator[Entry]:
+def lines_of(entry: Entry) -> Iterator[Entry]:
     """Yield an entry, and one more for each MOST_SUBJECTS pseudonyms that it has besides."""
     named = list(dict.fromkeys(entry.subjects))
     yield entry._replace(subjects=named[:MOST_SUBJECTS])

@@ -28,6 +28,8 @@ API_PAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Page of the HTTP API → the tables whose rows it shows."""
 PAGE_VIEWS: Final = ("live", "scenes", "health", "decisions", "reviews", "erasures")
 """Views of the dashboard."""
+ACTIONS: Final = ("label", "export")
+"""What may be done with reviews: say what was shown, and write labels to a file for training."""
 ENDS: Final = ("window_end", "event_time")
 """Columns that say how old a row is: the first of them that a table has."""
 
@@ -81,11 +83,12 @@ class Grant(Frozen):
 
 
 class Role(Frozen):
-    """What one role may see; ``past`` tells whether also as it was."""
+    """What one role may see, and what it ``may`` do; ``past`` tells whether also as it was."""
 
     description: str
     api: frozenset[str] = frozenset()
     page: frozenset[str] = frozenset()
+    may: frozenset[str] = frozenset()
     past: bool = False
     tables: Mapping[str, Grant] = Field(default_factory=dict)
 
@@ -94,6 +97,7 @@ class Role(Frozen):
         for names, known, what in (
             (self.api, API_PAGES, "page of the API"),
             (self.page, PAGE_VIEWS, "view of the page"),
+            (self.may, ACTIONS, "action"),
             (self.tables, (*TABLES, *VIEWS), "table or view"),
         ):
             if unknown := sorted(set(names) - set(known)):

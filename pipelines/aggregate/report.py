@@ -20,6 +20,12 @@ _EXAMPLE = 500
 """Subjects of the group by which the precision of means is told."""
 
 
+def print_noise(answer: Answer, console: Console) -> None:
+    """Print within what the answer's noise stays, as a sentence."""
+    text = " ".join(("noise:", *_noise(answer.plan)))
+    console.print(Text(text), highlight=False, soft_wrap=True)
+
+
 def print_report(answer: Answer, audience: str, settings: Aggregates, console: Console) -> None:
     """Print how an answer was made, a paragraph for each heading."""
     grid = Table(box=None, show_header=False, pad_edge=False)

@@ -1,7 +1,7 @@
 """Backfill: what may be rebuilt and written, whichever engine does it."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 
 from deltalake import DeltaTable
@@ -16,7 +16,7 @@ from pipelines.tables.query import open_tables
 from schemas.errors import AffectstreamError
 from schemas.events import CONTEXT_FIELDS
 from schemas.tables import TABLES
-from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
+from transforms.deciding.scenarios import read_scenarios
 from transforms.landing.prepare import check_schema, prepare_tables
 from transforms.landing.retry import retry_commit
 from transforms.landing.writing import writing
@@ -42,10 +42,10 @@ def backfill(
     offset = dt.timedelta(seconds=config.kafka.clock_offset_s)
     _check_closed(config, days, dt.datetime.now(dt.UTC) + offset)
     tables = _open(config)
-    unknown = sorted(_fields_without_a_column(read_scenarios(config.scenarios)))
+    unknown = sorted(read_scenarios(config.scenarios).context_fields - set(CONTEXT_FIELDS))
     if unknown and write:
         message = (
-            f"{config.scenarios} asks at once for {', '.join(unknown)}, which no table holds: "
+            f"{config.scenarios} asks for {', '.join(unknown)}, which no table holds: "
             "decisions that depend on it cannot be rebuilt, only compared with --check"
         )
         raise AffectstreamError(message)
@@ -79,9 +79,3 @@ def _open(config: Config) -> dict[str, DeltaTable]:
     for name in NEEDED_TABLES:
         check_schema(TABLES[name], stand[name])
     return {name: stand[name] for name in NEEDED_TABLES}
-
-
-def _fields_without_a_column(policy: ScenarioPolicy) -> Iterator[str]:
-    for rules in policy.scenarios.values():
-        for rule in rules.values():
-            yield from rule.at_once.keys() - set(CONTEXT_FIELDS)

@@ -48,7 +48,8 @@ def rebuild(
     """
     fusion = load_fusion(config.models.fusion, config.models.gaps)
     may_show = read_landed_opt_ins(config).may_show
-    decider = Decider(read_scenarios(config.scenarios), config.decisions, may_show)
+    policy = read_scenarios(config.scenarios)
+    decider = Decider(policy, config.decisions, may_show, config.baselines)
     histories: Before | None = None
     objections = read_objections(config.tables)
     erasures = Erasures(config.tables) if write else None

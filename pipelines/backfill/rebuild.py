@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from model_serving.fusion import Fusion
-from schemas.events import CONTEXT_COLUMNS, CONTEXT_FIELDS, PRIOR_COLUMNS
+from schemas.events import CONTEXT_COLUMNS, CONTEXT_FIELDS, PRIOR_COLUMNS, WINDOW
 from schemas.modalities import MODALITIES
 from schemas.settings import Windows
 from schemas.stages import OBSERVATION, with_kind
@@ -69,6 +69,15 @@ def length_us(windows: Windows) -> int:
 
 def rebuild_features(observations: pa.Table, windows: Windows, fusion: Fusion) -> pa.Table:
     """Return the feature rows of these observations, which are all that some windows had."""
+    rows = rebuild_windows(observations, windows)
+    if not rows.num_rows:
+        return EMOTION_FEATURES.empty_table()
+    # All at once: a row moves by less than 1e-9 with the batch that it is fused in.
+    return pa.Table.from_batches([fuse_batch(fusion, rows)])
+
+
+def rebuild_windows(observations: pa.Table, windows: Windows) -> pa.RecordBatch:
+    """Return the WINDOW rows of these observations: what fusion reads, and no context."""
     held = defaultdict(list)
     span = length_us(windows)
     ordered = observations.select(OBSERVED).sort_by("event_time")
@@ -80,10 +89,7 @@ def rebuild_features(observations: pa.Table, windows: Windows, fusion: Fusion) -
         window_rows(pieces, time_of(place * span), time_of((place + 1) * span), late=False)
         for place, pieces in sorted(held.items())
     ]
-    if not rows:
-        return EMOTION_FEATURES.empty_table()
-    # All at once: a row moves by less than 1e-9 with the batch that it is fused in.
-    return pa.Table.from_batches([fuse_batch(fusion, pa.concat_batches(rows))])
+    return pa.concat_batches(rows) if rows else pa.RecordBatch.from_pylist([], WINDOW)
 
 
 def carry_context(rebuilt: pa.Table, stand: pa.Table) -> pa.Table:

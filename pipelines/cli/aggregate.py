@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console
+from pipelines.cli.app import ConfiguredTables, Settings, console, load_settings
 from pipelines.cli.tables import Form
 from schemas.errors import AffectstreamError
 
@@ -53,7 +53,10 @@ def aggregate(
     form: Annotated[Form, typer.Option("--format", help="How to write the answer.")] = Form.TABLE,
     out: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say how the answer was made and what it cost.")
+        bool,
+        typer.Option(
+            "--explain", help="Say how the answer was made and what it cost, not its noise alone."
+        ),
     ] = False,
     budget: Annotated[
         bool, typer.Option("--budget", help="Say what the audience has left; ask nothing.")
@@ -70,14 +73,12 @@ def aggregate(
     from pipelines.aggregate.answer import aggregate as run
     from pipelines.aggregate.ledger import open_ledger
     from pipelines.aggregate.question import parse_question
-    from pipelines.aggregate.report import budget_sentence, print_report
-    from pipelines.config import load_config
+    from pipelines.aggregate.report import budget_sentence, print_noise, print_report
     from pipelines.tables.results import write_result
     from transforms.gating.policy import read_policy
 
     bounds = {"max_groups": max_groups, "max_windows": max_windows}
-    flags = {"tables": tables} if config else {"tables": tables or TABLES, "keys": KEYS}
-    settings = load_config(config, aggregates=bounds, **flags)
+    settings = load_settings(config, tables, aggregates=bounds)
     who = settings.aggregates.audiences[0] if audience is None else audience
     if budget:
         with open_ledger(settings.tables, settings.aggregates, who) as ledger:
@@ -96,3 +97,5 @@ def aggregate(
     write_result(answer.table, form.value, out)
     if explain:
         print_report(answer, who, settings.aggregates, console)
+    else:
+        print_noise(answer, console)

@@ -2,12 +2,15 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from schemas.errors import AffectstreamError
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,3 +68,14 @@ Keys = Annotated[Path | None, typer.Option(help="Key file of the pseudonyms.")]
 TruthKeys = Annotated[Path, typer.Option("--keys", help="With --truth: key file of the run.")]
 Bootstrap = Annotated[str | None, typer.Option(help="Kafka broker, host:port.")]
 Data = Annotated[Path, typer.Option(help="Folder of labelled corpora.")]
+
+
+def load_settings(
+    config: Path | None, tables: str | None = None, keys: Path | None = None, **flags: Any
+) -> "Config":
+    """Load a configuration with these flags; without a file, tables and keys have usual places."""
+    from pipelines.config import load_config
+
+    if config is None:
+        tables, keys = tables or TABLES, keys or KEYS
+    return load_config(config, tables=tables, keys=keys, **flags)

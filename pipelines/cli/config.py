@@ -1,4 +1,4 @@
-"""The command ``config``: print, explain and check a configuration, or make a key file."""
+"""Commands on what a run is configured by: ``config``, and ``policy`` for scenario policies."""
 
 import datetime as dt
 from pathlib import Path
@@ -8,10 +8,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.cli.app import KEYS, TABLES, console
+from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console, load_settings
+from pipelines.cli.tables import Form
 from schemas.errors import AffectstreamError
 
 commands = typer.Typer()
+policy_app = typer.Typer(no_args_is_help=True, help="Scenario policies: what follows when.")
+commands.add_typer(policy_app, name="policy")
 
 
 @commands.command("config")
@@ -69,3 +72,52 @@ def _print(path: Path | None) -> None:
     blank = Config(log=Path("LOG"), tables=TABLES, keys=KEYS)
     settings = blank if path is None else load_config(path)
     typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip())
+
+
+PolicyFile = Annotated[Path, typer.Argument(help="A scenario policy, such as my-scenarios.yaml.")]
+
+
+@policy_app.command("check")
+def policy_check(file: PolicyFile, config: Settings = None) -> None:
+    """Say all that is wrong with a scenario policy, with the lines of the file."""
+    from pipelines.config import POLICIES, load_config
+    from pipelines.policy.check import find_problems
+    from transforms.deciding.scenarios import read_scenarios
+
+    gate = load_config(config, tables=None).policy if config else POLICIES / "gate.yaml"
+    problems = find_problems(file, gate)
+    for problem in problems:
+        console.print(f"[bold red]error:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+    policy = read_scenarios(file)
+    typer.echo(f"{policy.version}: {len(policy.all_rules)} rules, {len(policy.states)} states")
+
+
+@policy_app.command("simulate")
+def policy_simulate(
+    file: PolicyFile,
+    tables: ConfiguredTables = None,
+    days: Annotated[
+        str | None,
+        typer.Option(help="Days, UTC: 2026-11-01..2026-11-07, or one. Default: all that landed."),
+    ] = None,
+    config: Settings = None,
+    form: Annotated[Form, typer.Option("--format", help="How to write the result.")] = Form.TABLE,
+    out: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
+) -> None:
+    """Show what a scenario policy would have decided otherwise on landed windows; write nothing."""
+    from pipelines.backfill.days import parse_days
+    from pipelines.policy.simulate import simulate
+    from pipelines.tables.results import write_result
+
+    done = simulate(load_settings(config, tables), file, parse_days(days) if days else None)
+    if done.untold:
+        fields = ", ".join(done.untold)
+        console.print(
+            f"no table holds {escape(fields)}: rules that ask for it do not follow here",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"{done.differing} of {done.windows} decisions would differ", highlight=False)
+    write_result(done.differences, form.value, out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Keys, Settings, console
+from pipelines.cli.app import ConfiguredTables, Keys, Settings, console, load_settings
 from schemas.errors import AffectstreamError
 
 _NAMED = 5
@@ -68,7 +68,7 @@ def erase(
     from pipelines.govern.erasure.spellings import other_spellings
     from schemas.keys import read_keys
 
-    settings = _settings(config, tables, keys)
+    settings = load_settings(config, tables, keys)
     how = How(given_up=given_up or (), patience_s=patience)
     if withdrawn:
         gone = erase_withdrawn(settings, console, how)
@@ -134,7 +134,7 @@ def seal(
     from pipelines.backfill.days import parse_days
     from pipelines.govern.archive import archive_days
 
-    settings = _settings(config, tables, keys)
+    settings = load_settings(config, tables, keys)
     with _vault(settings, vault) as opened:
         rows = archive_days(settings.tables, table, parse_days(days), opened, out)
     console.print(f"{rows:,} rows sealed in {out / table}")
@@ -154,20 +154,11 @@ def open_sealed(
     from pipelines.govern.archive import open_archive
     from schemas.strict import open_private
 
-    with _vault(_settings(config, None, keys), vault) as opened:
+    with _vault(load_settings(config, keys=keys), vault) as opened:
         found = open_archive(folder, opened)
     with open_private(out, os.O_TRUNC) as file:
         pq.write_table(found.rows, file)
     console.print(f"{found.rows.num_rows:,} rows in {out}; {found.shredded_rows:,} were erased")
-
-
-def _settings(config: Path | None, tables: str | None, keys: Path | None) -> "Config":
-    from pipelines.config import load_config
-
-    flags = {"tables": tables, "keys": keys}
-    return load_config(
-        config, **flags if config else {"tables": tables or TABLES, "keys": keys or KEYS}
-    )
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def keys_shred(
     from schemas.keys import read_keys
 
     time = _utc(until)
-    plan = plan_shredding(read_keys(path), time)
+    plan = plan_shredding(read_keys(path), tables, time, lose_links=yes_lose_links)
     _say(
         f"the keys of {len(plan.removed)} periods that ended by {plan.end.isoformat()} will be "
         "removed: an erasure finds no row that was written under them, and their events cannot be "

@@ -28,6 +28,7 @@ from pipelines.cli import (
     upkeep,
 )
 from pipelines.cli.app import app, console
+from pipelines.cli.decisions import explain, review
 from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
 
@@ -42,6 +43,8 @@ for room in (
     aggregate,
     leakcheck,
     serve,
+    review,
+    explain,
     api,
     audit,
     observe,

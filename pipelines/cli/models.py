@@ -87,10 +87,12 @@ def evaluate(
     build: Annotated[Path, typer.Option(help="Folder of base models: build/models.")] = Path(
         "build"
     ),
-    only: Annotated[list[str] | None, typer.Option(help="Modality; default: all.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Modality, or fusion; default: all.")
+    ] = None,
     docs: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/benchmarks"),
 ) -> None:
-    """Measure the recognisers on the test splits; write their cards, the page and the figures.
+    """Measure recognisers and fusion on the test splits; write cards, pages and figures.
 
     `--only reply` measures the shipped adapter of replies instead.
     """

@@ -130,8 +130,11 @@ def sessionlog(
 @commands.command()
 def shapes(
     log: Annotated[Path, typer.Argument(help="Recorded log: a folder of Parquet files.")],
+    config: Settings = None,
 ) -> None:
     """Show what the motion events of a log are made of: names, vocabulary and unit by source."""
+    from pipelines.config import load_config
     from pipelines.run.shapes import count_shapes, print_shapes
 
-    print_shapes(count_shapes(log), Console())
+    units = load_config(config).motion.units if config else {}
+    print_shapes(count_shapes(log, units), units, Console())

@@ -1,6 +1,5 @@
 """Commands that hand on what the tables hold."""
 
-from datetime import datetime
 from enum import StrEnum
 from importlib.util import find_spec
 from typing import Annotated
@@ -91,22 +90,3 @@ def dashboard(
     name = user_name() if reviewer is None else reviewer
     access = load_access(config, page_role=role)
     serve_page(tables, port=port, metrics_url=metrics, reviewer=name, access=access)
-
-
-@commands.command()
-def review(
-    review_id: Annotated[str, typer.Argument(help="`review_id` of a row of review_queue.")],
-    decision: Annotated[str, typer.Argument(help="confirmed, unclear, or what was shown instead.")],
-    day: Annotated[datetime, typer.Option(help="`event_date` of the row.", formats=["%Y-%m-%d"])],
-    tables: Tables = TABLES,
-    reviewer: Annotated[
-        str | None, typer.Option(help="Name that the review is stored under. Default: the user.")
-    ] = None,
-) -> None:
-    """Store what a reviewer says of a decision, as the page does."""
-    from pipelines.access.audit import user_name
-    from pipelines.serve.reviews import store_review
-
-    name = user_name() if reviewer is None else reviewer
-    store_review(tables, review_id, day.date(), decision, name)
-    console.print(f"stored: {decision}, by {name}", highlight=False, markup=False)

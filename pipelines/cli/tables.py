@@ -16,6 +16,7 @@ from pipelines.cli.app import (
     Truth,
     TruthKeys,
     console,
+    load_settings,
 )
 
 commands = typer.Typer()
@@ -176,11 +177,9 @@ def report(
 def _report_governance(config: Path | None, tables: str | None, out: Path) -> None:
     from datetime import UTC, datetime
 
-    from pipelines.config import load_config
     from pipelines.show.governance import governance, print_governance, write_governance
 
-    flags = {"tables": tables} if config else {"tables": tables or TABLES, "keys": KEYS}
-    sections = governance(load_config(config, **flags))
+    sections = governance(load_settings(config, tables))
     print_governance(sections, Console())
     place = write_governance(sections, out, datetime.now(UTC).date())
     console.print(f"report: {place}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, Tables, console
+from pipelines.cli.app import TABLES, ConfiguredTables, Settings, Tables, console, load_settings
 
 if TYPE_CHECKING:
     from pipelines.tables.engine import Engine
@@ -88,10 +88,8 @@ def backfill(
     from pipelines.backfill.backfill import backfill as run
     from pipelines.backfill.days import parse_days
     from pipelines.backfill.results import print_results
-    from pipelines.config import load_config
 
-    flags = {"tables": tables} if config else {"tables": tables or TABLES, "keys": KEYS}
-    settings = load_config(config, **flags)
+    settings = load_settings(config, tables)
     with _rebuild(engine, settings.tables, jars) as rebuild:
         chosen = partial(rebuild, write=not check)
         results = run(settings, parse_days(days), chosen, console, write=not check)

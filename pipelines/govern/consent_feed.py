@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -133,6 +133,12 @@ class _Follower:
             self._refresh()
             return self._opt_ins.may_show(subjects, times, prior)
 
+    def erased_subjects(self) -> Mapping[str, int]:
+        with self._lock:
+            self._refresh()
+            found = self._opt_ins.erased_subjects()
+        return found
+
 
 @lru_cache(maxsize=1)
 def _follower(config: str) -> _Follower:
@@ -162,3 +168,7 @@ class ConsentFeed:
     ) -> np.ndarray:
         """Return a mask of the subjects who may be shown; see ``gating.opt_ins.OptIns``."""
         return self._follower.may_show(subjects, times, prior)
+
+    def erased_subjects(self) -> Mapping[str, int]:
+        """Return the references of who was erased, and until when in µs since 1970."""
+        return self._follower.erased_subjects()

@@ -90,13 +90,16 @@ class Shredding(NamedTuple):
     """When the last of the removed periods ended."""
 
 
-def plan_shredding(keys: Keys, until: dt.datetime) -> Shredding:
+def plan_shredding(
+    keys: Keys, root: Root | None, until: dt.datetime, *, lose_links: bool = False
+) -> Shredding:
     """Return which periods had ended by a time.
 
     A period whose key is that of persons, too, is left: consents would be lost with it.
 
     Raises:
-        AffectstreamError: there is none to remove, or the time is not past.
+        AffectstreamError: there is none to remove, the time is not past, or tables under ``root``
+            hold, or might hold, rows of these periods and ``lose_links`` is not said.
     """
     if until > dt.datetime.now(dt.UTC):
         message = f"{until.isoformat()} is not past: keys that are still needed stay"
@@ -112,7 +115,10 @@ def plan_shredding(keys: Keys, until: dt.datetime) -> Shredding:
         )
         message = f"no period ended by {until.isoformat()} that can be shredded: {reason}"
         raise AffectstreamError(message)
-    return Shredding(removed, left, max(end for period, end in ended if period in removed))
+    plan = Shredding(removed, left, max(end for period, end in ended if period in removed))
+    if not lose_links:
+        _check_no_rows(root, keys, plan.end)
+    return plan
 
 
 def _ended(keys: Keys, until: dt.datetime) -> Iterator[tuple[KeyPeriod, dt.datetime]]:
@@ -133,14 +139,11 @@ def shred(
     neither can the rows of who asks to be erased be found.
 
     Raises:
-        AffectstreamError: there is none to remove, the file cannot be changed, or tables under
-            ``root`` hold, or might hold, rows of these periods and ``lose_links`` is not said; or
-            it was done, and a copy beside the file has the keys.
+        AffectstreamError: as by ``plan_shredding``, or the file cannot be changed; or it was done,
+            and a copy beside the file has the keys.
     """
     with _change(path) as file:
-        plan = plan_shredding(file.keys, until)
-        if not lose_links:
-            _check_no_rows(root, file.keys, plan.end)
+        plan = plan_shredding(file.keys, root, until, lose_links=lose_links)
         gone = [
             ShreddedPeriod(since=each.since, region=each.region, check=fingerprint(each.key))
             for each in plan.removed

@@ -1,8 +1,9 @@
 """Publish: a recorded log → Kafka, paced or as fast as possible, with its own times or now's."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from kafka import KafkaProducer
+from kafka.errors import InvalidRecordError, InvalidTimestampError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -28,6 +30,10 @@ _NO_TIME = -1
 _LONGEST_GAP_S = 3_600
 _APART_MS = 366 * 86_400_000
 """Times that are so far from the others are wrong, or another log's."""
+_AHEAD_MS = 3_600_000
+"""How far ahead of its clock a broker takes a record's time, unless a topic says otherwise."""
+_ONCE_OR_NEVER = {"enable_idempotence": False, "retries": 0}
+_SENT = ("topic", "partition", "offset", "key", "headers", "value")
 _NULL = object()
 """Stands for a null key or value, since kafka-python refuses a record of which both are null."""
 
@@ -43,36 +49,64 @@ class PublishResult:
 
 @dataclass(slots=True)
 class _Sender:
-    """Sends records and keeps the first error; kafka-python reports errors late."""
+    """Sends records and keeps the first error; kafka-python reports errors late.
 
-    producer: KafkaProducer
+    ``refused`` are the places of the records that the broker did not take for their time. Those
+    that it may refuse go by a producer of their own: an idempotent one sends nothing after that.
+    """
+
+    make: Callable[..., KafkaProducer]
+    producers: dict[bool, KafkaProducer] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    _ahead: bool = False
 
     def send(self, record: dict[str, Any]) -> None:
         """Send a record; one whose time is out of range has a batch of its own.
 
-        A batch stores times as 64-bit differences from its first.
+        A batch stores times as 64-bit differences from its first, and is refused as a whole where
+        one of them is too far ahead: such records share no batch with others.
         """
+        ahead = record["ahead"]
+        if record["alone"] or ahead != self._ahead:
+            self._flush()
+        self._ahead = ahead
+        if ahead not in self.producers:
+            self.producers[ahead] = self.make(**_ONCE_OR_NEVER if ahead else {})
+        self._send(self.producers[ahead], record)
         if record["alone"]:
-            self.producer.flush()
-        self._send(record)
-        if record["alone"]:
-            self.producer.flush()
+            self._flush()
 
-    def _send(self, record: dict[str, Any]) -> None:
+    def _send(self, producer: KafkaProducer, record: dict[str, Any]) -> None:
         if self.errors:
             raise self.errors[0]
-        sent = self.producer.send(
+        sent = producer.send(
             record["topic"],
             key=_NULL if record["key"] is None else record["key"],
             value=_NULL if record["value"] is None else record["value"],
             headers=record["headers"],
             timestamp_ms=record["timestamp"],
         )
-        sent.add_errback(self.errors.append)
+        sent.add_errback(partial(self._note, record["place"] if record["ahead"] else None))
+
+    def _note(self, ahead: str | None, error: BaseException) -> None:
+        if ahead and isinstance(error, InvalidRecordError | InvalidTimestampError):
+            self.refused.append(ahead)
+        else:
+            self.errors.append(error)
+
+    def _flush(self) -> None:
+        for producer in self.producers.values():
+            producer.flush()
+
+    def close(self) -> None:
+        """Close all producers."""
+        for producer in self.producers.values():
+            producer.close(timeout=5)
 
     def finish(self) -> None:
-        self.producer.flush()
+        """Wait until all is acknowledged; raise the first error."""
+        self._flush()
         if self.errors:
             raise self.errors[0]
 
@@ -95,7 +129,8 @@ def publish(
     header name or value is sent empty, since kafka-python cannot send null.
 
     Raises:
-        AffectstreamError: the log or the broker cannot be used, or a record was refused.
+        AffectstreamError: the log or the broker cannot be used, or a record was refused; all others
+            are sent where that was for its time alone.
     """
     total = count_records(log)
     span, topics = _survey(log)
@@ -104,7 +139,7 @@ def publish(
     with explain_kafka_error(kafka), Progress(console=console, transient=True) as bar:
         need_topics(kafka, topics, "WRITE")
         task = bar.add_task("publishing", total=total)
-        sender = _Sender(_producer(kafka, compression))
+        sender = _Sender(partial(_producer, kafka, compression))
         try:
             pace = Pace(speed, now)
             for number, record in enumerate(_records(log, shift_ms)):
@@ -115,7 +150,15 @@ def publish(
                     bar.update(task, completed=number)
             sender.finish()
         finally:
-            sender.producer.close(timeout=5)
+            sender.close()
+    if sender.refused:
+        message = (
+            f"{total - len(sender.refused):,} of {total:,} records are sent; the broker refused "
+            f"{len(sender.refused):,} whose time is more than an hour ahead, such as "
+            f"{sender.refused[0]} of the log: correct their times, or raise "
+            "message.timestamp.after.max.ms of the topic"
+        )
+        raise AffectstreamError(message)
     return PublishResult(total, time.time() - now, shift_ms / 1000)
 
 
@@ -139,14 +182,14 @@ class Pace:
         return self.now
 
 
-def _producer(kafka: Kafka, compression: str | None) -> KafkaProducer:
+def _producer(kafka: Kafka, compression: str | None, **more: Any) -> KafkaProducer:
     def plain(value: Any) -> bytes | None:
         return None if value is _NULL else value
 
     return KafkaProducer(
         **python_settings(kafka),
+        **{"enable_idempotence": True} | more,
         acks="all",
-        enable_idempotence=True,
         compression_type=compression,
         max_request_size=MAX_MESSAGE,
         batch_size=256 << 10,
@@ -192,17 +235,20 @@ def _records(log: Path, shift_ms: int) -> Iterator[dict[str, Any]]:
             usable, outside = record_times(batch["timestamp"])
             known = pc.divide(usable.cast(pa.int64()), 1000).to_pylist()
             given = pc.fill_null(batch["timestamp"].cast(pa.int64()), _NO_TIME).to_pylist()
-            columns = [batch[name].to_pylist() for name in ("topic", "key", "headers", "value")]
+            columns = [batch[name].to_pylist() for name in _SENT]
             modes = find_structured(batch) if shift_ms else outside
-            for at, own, alone, structured, topic, key, headers, value in zip(
+            for at, own, alone, structured, topic, partition, offset, key, headers, value in zip(
                 known, given, outside.tolist(), modes.tolist(), *columns, strict=True
             ):
                 pairs = [(h["key"] or "", h["value"] or b"") for h in headers or () if h]
                 record = {"topic": topic, "key": key, "headers": pairs, "value": value}
+                sent_at = own if at is None else at + shift_ms
                 if shift_ms:
                     record = shift_times(record, shift_ms, structured=structured)
                 yield record | {
-                    "timestamp": own if at is None else at + shift_ms,
+                    "timestamp": sent_at,
                     "at": at,
                     "alone": alone,
+                    "ahead": sent_at - time.time() * 1000 > _AHEAD_MS,
+                    "place": f"{topic} {partition}:{offset}",
                 }

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from schemas.events import RFC_3339
 from transforms.decoding.headers import folded, read_headers, unquote
+from transforms.decoding.messages.encodings import decode_percent, is_of_http
 from transforms.decoding.messages.modes import NAMES, read_modes
 from transforms.decoding.messages.wrappings import unwrap
 
@@ -36,7 +37,7 @@ def shift_times(record: dict[str, Any], shift_ms: int, *, structured: bool) -> d
     JSON behind the id of a schema registry is reached, compressed JSON is not.
     """
     headers = [
-        (key, _shift_header(value, shift_ms) if _is_time(key) else value)
+        (key, _shift_header(key, value, shift_ms) if _is_time(key) else value)
         for key, value in record["headers"]
     ]
     value = record["value"]
@@ -49,9 +50,10 @@ def _is_time(key: str) -> bool:
     return len(key) <= _LONGEST_NAME and folded(key) == "cetime"
 
 
-def _shift_header(value: bytes, shift_ms: int) -> bytes:
+def _shift_header(key: str, value: bytes, shift_ms: int) -> bytes:
     text = unquote(value)  # whose characters JSON escapes none of
-    moved = _shift_time(text.decode(errors="replace"), shift_ms)
+    plain = decode_percent(text) if is_of_http(key) else text
+    moved = _shift_time(plain.decode(errors="replace"), shift_ms)
     return value if moved is None else value.replace(text, moved.encode(), 1)
 
 

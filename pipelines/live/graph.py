@@ -32,8 +32,11 @@ from schemas import events
 from schemas.errors import AffectstreamError
 from schemas.strict import open_private, write_private
 from schemas.tables import EMOTION_FEATURES
-from transforms.decide import NEEDED
+from transforms.decide import IN_FLIGHT, NEEDED
+from transforms.deciding.avatar import AVATARS
+from transforms.deciding.baseline import BASELINE
 from transforms.deciding.history import HISTORY
+from transforms.deciding.runs import RUNS
 
 
 def write_graph(argv: list[str]) -> int:
@@ -139,8 +142,9 @@ def _state_schemas() -> list[str]:
     Rows that were stored under another key would belong to no window and no history.
     """
     pending = [f"{name}: {EMOTION_FEATURES.field(name).type}" for name in NEEDED]
-    stored = [f"{schema.names} {schema.types}" for schema in (events.HELD, HISTORY)]
-    return [*stored, str(pending), f"key {events.WINDOW_KEY}"]
+    kept = (events.HELD, HISTORY, RUNS, BASELINE, AVATARS)
+    stored = [f"{schema.names} {schema.types}" for schema in kept]
+    return [*stored, str(pending), f"beside {IN_FLIGHT}", f"key {events.WINDOW_KEY}"]
 
 
 def _states_and_timers(spec: Any) -> list[str]:

@@ -23,24 +23,38 @@ from pipelines.models.train import explain_missing_data
 from schemas.errors import AffectstreamError
 from schemas.modalities import MODALITIES
 
+FUSION = "fusion"
+"""What ``only`` may name besides a modality."""
+
 
 def evaluate(data: Path, build: Path, only: list[str], docs: Path, console: Console) -> None:
-    """Measure every model that exists here, and write cards, page and flat figures.
+    """Measure every model that exists here, and write cards, pages and flat figures.
 
-    ``only`` names the modalities to measure again. The others, and models that can't be measured
-    here, keep their last figures: those of the card and of the flat file.
+    ``only`` names the modalities to measure again, or fusion. The others, and models that can't be
+    measured here, keep their last figures: those of the card and of the flat file.
     Raises AffectstreamError where no model could be measured.
     """
-    unknown = sorted(set(only) - set(MODALITIES))
+    unknown = sorted(set(only) - {*MODALITIES, FUSION})
     if unknown:
-        message = f"{unknown} are no modalities: {', '.join(MODALITIES)}"
+        message = f"{unknown} are no modalities: {', '.join([*MODALITIES, FUSION])}"
         raise AffectstreamError(message)
+    judged = [modality for modality in MODALITIES if modality in only or not only]
+    if judged:
+        _evaluate_recognisers(data, build, judged, docs, console)
+    if FUSION in only or not only:
+        # It needs scikit-learn, which recognisers are measured without.
+        import_module("pipelines.models.fusion").evaluate_fusion(data, build, docs, console)
+
+
+def _evaluate_recognisers(
+    data: Path, build: Path, only: list[str], docs: Path, console: Console
+) -> None:
     every: list[Evaluation] = []
     fresh: list[Evaluation] = []
     for modality in MODALITIES:
         for tier, folder in folders(modality, build):
             found = None
-            if modality in (only or MODALITIES):
+            if modality in only:
                 found = _measure(modality, tier, folder, data, build, console)
             if found is not None:
                 fresh.append(found)

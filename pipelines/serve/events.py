@@ -8,6 +8,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.avatar.vrm import AT_REST, PRESETS, TARGETS
+
 SOURCE = "/affectstream"
 DECISION = "affectstream.decision.v1"
 ERASURE = "affectstream.erasure.v1"
@@ -39,10 +41,19 @@ _DATA = (
     "action",
     "reason",
     "reply_id",
+    "rule_id",
+    "needs_person",
     "intensity",
     "policy_version",
 )
-COLUMNS = (*_ATTRIBUTES, *_DATA)
+_AVATAR = (
+    "avatar_preset",
+    "preset_weights",
+    *(f"override_{target}" for target in TARGETS),
+    "lip_sync_mask",
+    "mouth_share",
+)
+COLUMNS = (*_ATTRIBUTES, *_DATA, *_AVATAR)
 """Columns of ``expression_decisions`` that an event is made of."""
 
 
@@ -63,12 +74,13 @@ def lasting(rows: pa.Table, purposes: Sequence[str], now: datetime) -> pa.Table:
 def decision_events(rows: pa.Table) -> Iterator[Event]:
     """Yield the events of these decisions, numbers to four digits.
 
-    Where the window abstained, the expression that the avatar still holds is not handed on: nobody
-    should act on what was not seen.
+    Where the window abstained, the expression that the avatar still holds is not handed on, nor the
+    weights of it: nobody should act on what was not seen, and a client holds the face by itself.
     """
-    columns = [_plain(rows[name]) for name in COLUMNS]
+    columns = [_plain(rows[name]) for name in (*_ATTRIBUTES, *_DATA)]
     encode = msgspec.json.Encoder().encode
-    for row_id, subject, time, expires, *data in zip(*columns, strict=True):
+    faces = _avatars(rows)
+    for row_id, subject, time, expires, *data, face in zip(*columns, faces, strict=True):
         event: dict[str, Any] = {
             "specversion": "1.0",
             "type": DECISION,
@@ -81,8 +93,11 @@ def decision_events(rows: pa.Table) -> Iterator[Event]:
             "dataschema": SCHEMA,
             "data": dict(zip(_DATA, data, strict=True)) | {"notice": NOTICE},
         }
-        if event["data"]["reason"] == ABSTAINED:
+        abstained = event["data"]["reason"] == ABSTAINED
+        if abstained:
             event["data"]["expression"] = None
+        if face is not None and (not abstained or face["weights"] == AT_REST):
+            event["data"]["avatar"] = face
         yield Event(subject, encode(event))
 
 
@@ -97,6 +112,22 @@ def erasure_event(subject_ref: str, event_id: str, time: datetime) -> Event:
         "time": time,
     }
     return Event(subject_ref, msgspec.json.encode(event))
+
+
+def _avatars(rows: pa.Table) -> list[dict[str, Any] | None]:
+    """Return what each row says of an avatar, None where it moves none."""
+    columns = [_plain(rows[name]) for name in ("avatar_preset", *_AVATAR[2:])]
+    weights = rows["preset_weights"].to_pylist()
+    return [
+        None
+        if preset is None
+        else {
+            "preset": preset,
+            "weights": dict(zip(PRESETS, (round(value, 4) for value in shown), strict=True)),
+            **dict(zip(_AVATAR[2:], rest, strict=True)),
+        }
+        for preset, *rest, shown in zip(*columns, weights, strict=True)
+    ]
 
 
 def _plain(column: pa.ChunkedArray) -> list[Any]:

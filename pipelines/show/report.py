@@ -10,9 +10,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.show import pictures
 from pipelines.show.accuracy import Accuracy, GroundTruth, Score, measure
 from pipelines.show.escapes import escape_controls
-from pipelines.show.screen import CAUSES_SHOWN, histories
+from pipelines.show.screen import CAUSES_SHOWN, count_unshown, histories, known_quality
 from pipelines.tables.query import tables
-from pipelines.tables.views import causes, losses, stages_of_last_run, windows_with_decisions
+from pipelines.tables.views import (
+    causes,
+    doubts,
+    losses,
+    stages_of_last_run,
+    windows_with_decisions,
+)
 from schemas.errors import AffectstreamError
 from schemas.table import Root
 
@@ -55,6 +61,7 @@ def write_report(root: Root, out: Path, truth: GroundTruth | None = None) -> Pat
         _agreement(accuracy),
         _decisions(features),
         _losses(losses(root), causes(root)),
+        _doubts(doubts(root)),
         _stages(stages_of_last_run(root)),
     ]
     page = _TEMPLATES.get_template("report.html.jinja").render(sections=sections)
@@ -159,6 +166,25 @@ def _losses(counted: pd.DataFrame, why: pd.DataFrame) -> _Section:
         for row in why.head(CAUSES_SHOWN).itertuples()
     ]
     head = ["dead letter", "what is wrong", "such as", "events"] if rows else []
+    notes = (
+        [f"Listed are the most frequent causes, {more}."] if (more := count_unshown(why)) else []
+    )
+    return _Section(title, notes, [_Figure(svg, caption)], head, rows)
+
+
+def _doubts(counted: pd.DataFrame) -> _Section:
+    title = "What lowered confidence"
+    if not len(counted):
+        return _Section(title, ["No observation has a quality code."])
+    names = [f"{row.quality} · {row.modality}" for row in counted.itertuples()]
+    svg = pictures.counts(names, [int(n) for n in counted["n"]])
+    caption = "Events by quality code and modality."
+    rows = [
+        [quality, code.meaning, f"{n / of:.0%} of {modality}", f"{abstained:,}"]
+        for modality, quality, n, abstained, of in counted.itertuples(index=False, name=None)
+        if (code := known_quality(quality))
+    ]
+    head = ["quality code", "what it means", "share", "abstained"] if rows else []
     return _Section(title, figures=[_Figure(svg, caption)], head=head, rows=rows)
 
 

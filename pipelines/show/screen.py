@@ -22,11 +22,12 @@ from pipelines.tables.views import (
     SESSION,
     causes,
     delays_of_last_run,
+    doubts,
     losses,
     stages_of_last_run,
     windows_with_decisions,
 )
-from schemas.errors import DeadLetterCode
+from schemas.errors import DeadLetterCode, QualityCode
 from schemas.events import AHEAD_S, WINDOW_KEY
 from schemas.modalities import MODALITIES
 from schemas.table import Root
@@ -72,6 +73,7 @@ def show(root: Root, console: Console, truth: GroundTruth | None = None) -> None
         _print_windows(features, console)
     _print_losses(counted, stages, console)
     _print_causes(causes(root), console)
+    _print_doubts(doubts(root), console)
     _print_delays(delays_of_last_run(root), console)
     _print_stages(stages, console)
     if truth is not None:
@@ -262,7 +264,39 @@ def _print_causes(counted: pd.DataFrame, console: Console) -> None:
         what = escape_controls(f"{row.code}, such as {row.example}")
         console.print(Text(f"{row.n:>7,}  {what}"))
         console.print(Padding(Text(escape_controls(str(row.detail)), "dim"), (0, 0, 0, 9)))
+    if more := count_unshown(counted):
+        console.print(Text(f"{'':9}{more}", "dim"))
     console.print()
+
+
+def known_quality(code: str) -> QualityCode | None:
+    """Return the quality code of this name, None where this version knows none."""
+    return next((known for known in QualityCode if known == code), None)
+
+
+def _print_doubts(counted: pd.DataFrame, console: Console) -> None:
+    """Print what lowered the confidence of estimates, and what to do about it."""
+    if not len(counted):
+        return
+    console.print(Text("What lowered confidence", "bold"))
+    shown = counted.head(CAUSES_SHOWN).itertuples(index=False, name=None)
+    for modality, quality, n, abstained, of in shown:
+        what = f"{quality}: {n / of:.0%} of {modality}, {abstained:,} abstained"
+        console.print(Text(f"{n:>7,}  {escape_controls(what)}"))
+        if code := known_quality(quality):
+            console.print(Padding(Text(f"{code.meaning} {code.cure}", "dim"), (0, 0, 0, 9)))
+    if (more := len(counted) - CAUSES_SHOWN) > 0:
+        console.print(Text(f"         and {more} more, less frequent", "dim"))
+    console.print()
+
+
+def count_unshown(counted: pd.DataFrame) -> str:
+    """Return how many causes stand behind those that are shown, and of how many dead letters."""
+    rest = counted["n"].iloc[CAUSES_SHOWN:]
+    if not len(rest):
+        return ""
+    what = "cause" if len(rest) == 1 else "causes"
+    return f"and {len(rest):,} more {what}, of {int(rest.sum()):,} dead letters"
 
 
 def _print_delays(delays: pd.DataFrame, console: Console) -> None:

@@ -145,7 +145,8 @@ def _decisions(
     known = before.select(*DECIDED_ON).unionByName(features.select(*DECIDED_ON))
     over = known.where(col("window_end") < lit(end))
     may_show = read_landed_opt_ins(config).may_show
-    decider = Decider(read_scenarios(config.scenarios), config.decisions, may_show)
+    policy = read_scenarios(config.scenarios)
+    decider = Decider(policy, config.decisions, may_show, config.baselines)
 
     def make(known: pa.Table) -> pa.Table:
         decided, _ = rebuild_decisions(known.select(DECIDED_ON), decider, None)

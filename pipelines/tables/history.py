@@ -10,23 +10,33 @@ from pipelines.config import Config
 from schemas.events import TIME
 from schemas.table import PARTITION
 from schemas.tables import EMOTION_FEATURES
+from transforms.deciding.baseline import REACH
 from transforms.deciding.reminders import PAUSE_S
 
 _LONGEST = timedelta(days=1)
-"""A session is taken to be no longer; features that are older than that and the silence after
-which a history is forgotten are not read."""
+"""A session is taken to be no longer: of a history nothing is read that is older than that and the
+silence after which it is forgotten."""
 
 
 def earliest(config: Config, before: datetime) -> datetime:
-    """Return the time from which on features decide the histories that stand at another time."""
-    return before - _LONGEST - timedelta(seconds=config.decisions.forget_s)
+    """Return the time from which on features decide what is known at another time.
+
+    Histories rest for ``forget_s``, baselines for REACH half-lives.
+    """
+    history = _LONGEST + timedelta(seconds=config.decisions.forget_s)
+    return before - max(history, _resting(config))
+
+
+def _resting(config: Config) -> timedelta:
+    return timedelta(seconds=REACH * config.baselines.half_life_s)
 
 
 def landed_features(config: Config, before: datetime) -> pa.Table:
     """Return the landed feature rows that the histories going on at a time follow from.
 
-    They are those of subjects who showed something in the ``forget_s`` before it, or before a pause
-    of use, under the key before as well: of others nothing is known any more.
+    They are those of subjects who showed something in the ``forget_s`` before it, before a pause of
+    use, or while a baseline rests, under the key before as well: of others nothing is known any
+    more.
     """
     table = DeltaTable(f"{config.tables}/emotion_features").to_pyarrow_dataset()
     since = earliest(config, before)
@@ -39,7 +49,8 @@ def landed_features(config: Config, before: datetime) -> pa.Table:
         .select(EMOTION_FEATURES.names)
         .cast(EMOTION_FEATURES)
     )
-    heard = pa.scalar(before - timedelta(seconds=max(config.decisions.forget_s, PAUSE_S)), TIME)
+    recent = timedelta(seconds=max(config.decisions.forget_s, PAUSE_S))
+    heard = pa.scalar(before - max(recent, _resting(config)), TIME)
     active = rows.filter(pc.greater_equal(rows["window_end"], heard))
     names = (pc.unique(active[name]) for name in ("subject_ref", "prior_subject_ref"))
     subjects = pa.concat_arrays([*names]).drop_null()

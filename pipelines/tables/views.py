@@ -10,6 +10,7 @@ from schemas.modalities import MODALITIES
 from schemas.stages import Stage
 from schemas.table import Root
 
+_BYTE = r" \(byte \d+\)"
 SESSION = list(WINDOW_KEY[:2])
 """Columns that name a session; the rest of the key may differ within it."""
 
@@ -78,14 +79,28 @@ def _read_stages(root: Root) -> dict[str, dict[str, float]]:
 def causes(root: Root) -> pd.DataFrame:
     """Return the dead letters by code and detail, the most frequent first, each with an example.
 
-    ``example`` is the place of one such record: topic, partition and offset.
+    ``example`` is the place of one such record: topic, partition and offset. At which byte of it
+    its JSON ends to be any is left out: one cause would be as many as there are lengths.
     """
     names = ("code", "detail", "topic", "partition", "offset")
     rows = read_table(root, "dead_letters", *names).to_pandas()
+    rows["detail"] = rows["detail"].str.replace(_BYTE, "", regex=True)
     place = rows["topic"] + " " + rows["partition"].astype(str) + ":" + rows["offset"].astype(str)
     grouped = rows.assign(example=place).groupby(["code", "detail"], dropna=False)
     counted = grouped.agg(n=("example", "size"), example=("example", "min")).reset_index()
     return counted.sort_values("n", ascending=False, ignore_index=True)
+
+
+def doubts(root: Root) -> pd.DataFrame:
+    """Return what lowered the confidence of observations: events by modality and quality code.
+
+    ``of`` counts all events of the modality, ``abstained`` those of the code that abstained.
+    """
+    rows = read_table(root, "observations", "modality", "quality", "abstained").to_pandas()
+    counted = rows.groupby(["modality", "quality"])["abstained"].agg(n="size", abstained="sum")
+    found = counted.reset_index()
+    found["of"] = found["modality"].map(rows["modality"].value_counts())
+    return found.sort_values("n", ascending=False, ignore_index=True)
 
 
 def losses(root: Root) -> pd.DataFrame:

@@ -25,7 +25,7 @@ COMMANDS = (
     *("query", "describe", "tables", "show", "report", "check", "train", "evaluate", "config"),
     *("maintain", "backfill", "feed"),
     *("trace", "serve", "tokens add", "tokens list", "tokens revoke"),
-    *("dashboard", "review", "aggregate"),
+    *("dashboard", "review list", "review label", "review export", "explain", "aggregate"),
 )
 
 

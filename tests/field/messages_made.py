@@ -3,9 +3,11 @@
 ``text`` is what is said; everything else has a default, that of a plain event in binary mode:
 ``kind``, ``mode`` (binary, structured or batch), ``attributes`` (changed ones), ``content_type``,
 ``spelling`` of header names (``Ce-{title}``), ``quotes`` around header values (json or connect),
-``headers`` (more of them), ``data`` (how the event carries it: plain, base64, string, connect),
-``wrap`` (what is around the value, from the inside out), ``value`` (instead of all of it),
-``timestamp`` (of the record, in ms) and ``key``.
+``headers`` (more of them), ``copied`` (attributes that a structured event has as headers too),
+``data`` (how the event carries it: plain, base64, string, connect; text of ``data_base64`` as it
+is; beside its attributes), ``wrap data`` (what is around it), ``wrap`` (what is around the value,
+from the inside out), ``value`` (instead of all of it), ``timestamp`` (of the record, in ms) and
+``key``.
 """
 
 import base64
@@ -36,6 +38,17 @@ _AROUND: dict[str, Callable[[bytes], bytes]] = {
     "lz4": lambda value: pa.Codec("lz4").compress(value).to_pybytes(),
     "bomb": lambda value: gzip.compress(value[:-1] + b" " * 10_000_000 + b"}"),
     "connect": lambda value: b'{"schema":{"type":"struct"},"payload":' + value + b"}",
+    "connect indented": lambda value: json.dumps(
+        {"schema": {"type": "struct"}, "payload": json.loads(value)}, indent=2
+    ).encode(),
+    "connect, payload first": lambda value: b'{ "payload" : ' + value + b', "schema": null }',
+    "confluent uuid": lambda value: b"\1" + _UUID + value,
+    "two members": lambda value: gzip.compress(value) + gzip.compress(value.replace(b"so", b"as")),
+    "in two members": lambda value: gzip.compress(value[:9]) + gzip.compress(value[9:]),
+    "in two members of zlib": lambda value: zlib.compress(value[:9]) + zlib.compress(value[9:]),
+    "padded": lambda value: value + bytes(20),
+    "base64 for URLs": lambda value: base64.urlsafe_b64encode(value).rstrip(b"="),
+    "base64 in lines": base64.encodebytes,
     "string": lambda value: json.dumps(value.decode()).encode(),
     "base64": base64.b64encode,
     "bom": lambda value: b"\xef\xbb\xbf" + value,
@@ -54,12 +67,15 @@ def make_message(send: dict[str, Any], kind: str, number: int) -> dict[str, Any]
     structured = send.get("mode", "binary") != "binary"
     value = made["value"]
     if structured:
-        value = json.dumps(given | _data(value, send.get("data", "plain"))).encode()
+        for name in send.get("wrap data", []):
+            value = _AROUND[name](value)
+        value = json.dumps(given | _DATA[send.get("data", "plain")](value)).encode()
     for name in send.get("wrap", []):
         value = _AROUND[name](value)
     if "value" in send:
-        value = send["value"].encode()
-    headers = {} if structured else _headers(given, send)
+        value = send["value"] and send["value"].encode()
+    copied = {name: given[name] for name in send.get("copied", [])}
+    headers = _headers(copied if structured else given, send)
     content_type = send.get("content_type", "application/cloudevents+json" if structured else None)
     if content_type is not None:
         headers |= {send.get("content_type_name", "content-type"): content_type}
@@ -69,16 +85,19 @@ def make_message(send: dict[str, Any], kind: str, number: int) -> dict[str, Any]
     return made | {"value": value, "headers": pairs} | changes
 
 
-def _data(payload: bytes, how: str) -> dict[str, Any]:
-    if how == "base64":
-        return {"data_base64": base64.b64encode(payload).decode()}
-    if how == "string":
-        return {"data": payload.decode()}
-    if how == "connect":
-        return {"data": {"schema": {"type": "struct"}, "payload": json.loads(payload)}}
-    if how == "both":
-        return {"data": json.loads(payload), "data_base64": base64.b64encode(b"{}").decode()}
-    return {"data": json.loads(payload)}
+_DATA: dict[str, Callable[[bytes], dict[str, Any]]] = {
+    "plain": lambda payload: {"data": json.loads(payload)},
+    "base64": lambda payload: {"data_base64": base64.b64encode(payload).decode()},
+    "text": lambda payload: {"data_base64": payload.decode()},
+    "beside": json.loads,
+    "string": lambda payload: {"data": payload.decode()},
+    "connect": lambda payload: {
+        "data": {"schema": {"type": "struct"}, "payload": json.loads(payload)}
+    },
+    "both": lambda payload: {
+        "data": json.loads(payload), "data_base64": base64.b64encode(b"{}").decode(),
+    },
+}  # fmt: skip
 
 
 def _headers(given: dict[str, str], send: dict[str, Any]) -> dict[str, str]:

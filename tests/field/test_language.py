@@ -1,4 +1,4 @@
-"""Text as people write it and as platforms wrap it: ``language.yaml``."""
+"""Text as people write it and as platforms wrap it: ``language.yaml`` and ``wrapped.yaml``."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from tests.field.replayed import Case, Outcome, assert_expected, read_cases, run_cases
 from tests.support.records import record
 
-CASES = read_cases("language")
+CASES = read_cases("language") + read_cases("wrapped")
 
 
 def make(case: Case, number: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 names the expression, at which ``at`` moves its shapes of ARKit, and the rest says how it is sent.
 """
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,16 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "mesh": lambda name: f"Wolf3D_Head.{name}",
     "path": lambda name: f"/avatar/parameters/FT/{name}",
     "fullwidth": lambda name: "".join(chr(ord(letter) + 0xFEE0) for letter in name),
+    "prefix": lambda name: f"bs_{name}",
+    "two prefixes": lambda name: f"Face_M_{name}",
+    "numbered": lambda name: f"{BLENDSHAPES.index(name)}_{name}",
+    "copied": lambda name: f"{name}.001",
+    "shape": lambda name: f"{name}Shape",
+    "dots": lambda name: re.sub(r"(?=[A-Z])", ".", name).lower(),
+    "L_": lambda name: (
+        re.sub(r"^(.*)(L|R)(eft|ight)$", r"\2_\1", name) if re.search(SIDE, name) else name
+    ),
+    "lft": lambda name: re.sub(SIDE, lambda side: {"L": "_lft", "R": "_rgt"}[side[0][0]], name),
     "pico": lambda name: f"XR_BS_{SPELLINGS['suffix'](name).upper()}_PICO",
 }
 
@@ -75,7 +86,32 @@ FORMS: dict[str, Callable[[dict[str, Any]], Any]] = {
     },
     "facemotion3d": lambda weights: {"weights": "|".join(f"{k}&{v}" for k, v in weights.items())},
     "numbers": lambda weights: {"weights": list(weights.values())},
+    "nested": lambda weights: {"face_blendshapes": [categories(weights)]},
+    "two faces": lambda weights: {"faceBlendshapes": [{"categories": categories(weights)}] * 2},
+    "lists": lambda weights: {"weights": [[k, v] for k, v in weights.items()]},
+    "ids": lambda weights: {"parameterValues": [{"id": k, "value": v} for k, v in weights.items()]},
+    "amounts": lambda weights: {"weights": [{"name": k, "amount": v} for k, v in weights.items()]},
+    "single": lambda weights: {"weights": [{k: v} for k, v in weights.items()]},
+    "columns": lambda weights: {"facsNames": list(weights), "weightMat": [list(weights.values())]},
+    "named columns": lambda weights: {
+        "blend_shapes": {"names": list(weights)},
+        "weights": list(weights.values()),
+    },
+    "face": lambda weights: {"face": weights},
+    "capital": lambda weights: {"Weights": weights},
+    "own word": lambda weights: {"arkitFace52": weights, "fps": 30},
+    "in data": lambda weights: {"data": {"weights": weights}},
+    "subject": lambda weights: {"iPhone": [{"Name": k, "Value": v} for k, v in weights.items()]},
+    "osc": lambda weights: {
+        "weights": [{"address": "/VMC/Ext/Blend/Val", "args": [k, v]} for k, v in weights.items()]
+    },
+    "text": lambda weights: {"weights": json.dumps(weights)},
+    "quoted": lambda weights: {"weights": {k: f"{v:.2f}" for k, v in weights.items()}},
+    "two members": lambda weights: {"left player": weights, "right player": weights},
 }
+
+
+BESIDE = ("unit", "units", "Unit", "weightUnit", "range", "head")
 
 
 def payload(sent: dict[str, Any]) -> Any:
@@ -86,7 +122,7 @@ def payload(sent: dict[str, Any]) -> Any:
     weights = frame(sent) | sent.get("add", {})
     if sent.get("form") == "alone":
         return categories(weights)
-    beside = {name: sent[name] for name in ("unit", "head") if name in sent}
+    beside = {name: sent[name] for name in BESIDE if name in sent}
     return FORMS[sent.get("form", "object")](weights) | beside
 
 

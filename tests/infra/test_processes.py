@@ -24,7 +24,7 @@ from infra.processes import (
     maven,
 )
 
-ALL = "java, javac, mvn, go, redis-server, chromium"
+ALL = "java, javac, mvn, go, redis-server, chromium, npm"
 _KAFKA = "infra.kafka.kafka_server"
 
 
@@ -50,10 +50,10 @@ def programs(folder: Path, **said: str) -> Path:
 def test_what_is_missing_is_said_with_the_command_that_installs_it(tmp_path: Path) -> None:
     picked_up = "Picked up JAVA_TOOL_OPTIONS: -Xmx8g"
     modern = f'{picked_up}\nopenjdk version "17.0.15" 2025-04-15'
-    rest = dict.fromkeys(("javac", "mvn", "redis-server", "chromium"), "")
+    rest = dict.fromkeys(("javac", "mvn", "redis-server", "chromium", "npm"), "")
     for given, wanted in (
         ({}, f"{ALL} not found; install with: apt-get install -y openjdk-17-jdk-headless maven "
-             "redis-server chromium fonts-noto-cjk && curl -L https://go.dev/dl/go1.25"),
+             "redis-server chromium fonts-noto-cjk npm && curl -L https://go.dev/dl/go1.25"),
         ({"java": 'openjdk version "11.0.2"', "go": "go version go1.26.8", **rest},
          'java is older than 17 (openjdk version "11.0.2"); install with: apt-get install -y open'),
         ({"java": modern, "go": "go version go1.19.8 linux/amd64", **rest},

@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from model_serving.card import Calibration, ModelCard, read_card, write_card
-from model_serving.fusion import (
-    SHIPPED,
-    AttentionFusion,
-    AttentionFusionConfig,
-    Fusion,
-    load_fusion,
-)
+from model_serving.fusion import SHIPPED, Fusion, load_fusion
+from model_serving.fusion_net import AttentionFusion, AttentionFusionConfig
 from model_serving.training.common import save_model
 from model_serving.training.heads import SHARED, card_labels, id2label, label_maps
 from schemas.errors import AffectstreamError

@@ -50,6 +50,12 @@ def test_any_order_case_and_white_space_give_each_output_its_own_meaning(
     assert _shown(labels, [data.draw(spelt)(name) for name in names]) == [OWN[n] for n in names]
 
 
+@pytest.mark.parametrize("reverse", [{"0": "anger", "1": "joy"}, ["anger", "joy"], {"anger": None}])
+def test_numbers_that_are_none_are_told(reverse: Any) -> None:
+    with pytest.raises(AffectstreamError, match=r"`label2id` .* gives no number for each name"):
+        read_outputs(_card({"anger": "anger", "joy": "joy"}), _config(["anger", "joy"], reverse))
+
+
 @pytest.mark.parametrize("form", ["LABEL_{}", "label {}", "{}", "CLASS-{}", "Label{}"])
 def test_names_that_say_nothing_need_a_map_from_them(form: str) -> None:
     names = [form.format(number) for number in range(5)]

@@ -47,9 +47,9 @@ def test_the_page_has_a_table_for_each_section_and_names_no_place_of_this_machin
     assert str(ROOT) not in page
     assert re.findall(r"^## (.+)$", page, re.M) == [
         "The run", "`windows`", "`models`", "`media`", "`decisions`", "`kafka`", "`live`",
-        "`feed`", "`online`", "`observe`", "`api`", "`archive`", "`aggregates`",
-        "`signatures`", "`users`", "`access`", "`retention`", "`landing`", "`limits`",
-        "`clocks`", "`motion`", "`replies`",
+        "`feed`", "`online`", "`observe`", "`api`", "`archive`", "`aggregates`", "`signatures`",
+        "`users`", "`access`", "`retention`", "`landing`", "`limits`", "`clocks`", "`motion`",
+        "`baselines`", "`replies`",
     ]  # fmt: skip
     assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == [
         row.name for group in setting_groups() for row in group.settings

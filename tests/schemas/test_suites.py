@@ -14,6 +14,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from schemas import suites
 from schemas.attributes import COLUMN_OF
+from schemas.avatar.vrm import OVERRIDES, PRESETS, TARGETS
 from schemas.errors import AffectstreamError, DeadLetterCode, RefusalCode
 from schemas.events import EVENT_TYPES, KINDS, event_schema
 from schemas.media.formats import READ, FormatCode
@@ -79,6 +80,10 @@ def test_vocabularies_in_suites_are_those_of_the_schemas() -> None:
     assert sets("tables/consent_ledger")["modality"] == {"*", *MODALITIES}
     assert sets("tables/dead_letters")["code"] == {*DeadLetterCode, *FormatCode}
     assert sets("tables/refusals")["code"] == set(RefusalCode)
+    decided = sets("tables/expression_decisions")
+    assert decided["avatar_preset"] == set(PRESETS)
+    for target in TARGETS:
+        assert decided[f"override_{target}"] == set(OVERRIDES)
 
 
 def test_a_name_says_type_and_columns() -> None:

@@ -198,6 +198,22 @@ def test_times_that_are_none_are_not_shifted_and_hold_nothing_up(
     assert [time for n, time in enumerate(back) if n not in known] == unknown
 
 
+@pytest.mark.parametrize("retime", [False, True])
+def test_a_time_that_the_broker_refuses_stops_no_other_record(
+    new_broker, tmp_path: Path, retime: bool
+) -> None:
+    own = Kafka(bootstrap=new_broker().bootstrap)
+    create_topics(own, 1)
+    rows = [record("motion", n, {"weights": {}}) | {"key": b"k"} for n in range(15)]
+    rows[7]["timestamp"] = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
+    (tmp_path / "log").mkdir()
+    pq.write_table(pa.Table.from_batches([raw(*rows)]), tmp_path / "log" / "part-0.parquet")
+    said = r"14 of 15 records are sent; .* refused 1 .* such as session\.motion 0:7 of the log"
+    with pytest.raises(AffectstreamError, match=said):
+        publish(tmp_path / "log", own, retime=retime, console=QUIET)
+    assert record_log(tmp_path / "back", own, topics=["session.motion"], console=QUIET) == 14
+
+
 def test_a_log_without_any_time_can_be_published_but_not_retimed(
     new_broker, tmp_path: Path
 ) -> None:

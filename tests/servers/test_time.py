@@ -80,7 +80,7 @@ def test_every_record_ends_in_one_place(
         event("text", 5000, 201, TEXT) | {"headers": []},
         event("text", 5001, 201, TEXT) | {"value": None},
         event("text", 5002, 201, TEXT) | {"key": None, "value": None, "headers": []},
-        event("text", 5003, 201, b"\xff\xfe", ce="x"),
+        event("text", 5003, 201, b"\x80{", ce="x"),
         event("motion", 6000, 202, TEXT) | {"headers": [{"key": "ce_id", "value": None}]},
         event("voice", 6001, 202, b"", dataref="file:///etc/hostname") | {"value": None},
         event("text", 8000, 203, TEXT) | {"headers": HOSTILE},  # its id is no text

@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from infra.processes import HOST, ROOT, Process, free_ports, need
 
 CHROMIUM = "/usr/bin/chromium"
+SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""Flags for WebGL without a graphics card."""
 REVIEWER = "dana"
 
 
@@ -37,11 +39,12 @@ def dashboard(folder: Path, root: Path, metrics: str = NO_METRICS, *more: str) -
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Open Debian's Chromium without a window."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """Open Debian's Chromium without a window, with these flags."""
     need("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        given = ["--no-sandbox", *flags]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=given)
         yield browser
         browser.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from kafka import KafkaProducer
 
@@ -105,6 +106,14 @@ def send_badly(producer: KafkaProducer, row: dict[str, Any]) -> None:
 
 def raw(*rows: dict[str, Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(rows), schema=RAW)
+
+
+def write_log(folder: Path, *rows: dict[str, Any]) -> Path:
+    """Write records as a log, each at an offset of its own, and return its folder."""
+    folder.mkdir()
+    numbered = [row | {"offset": number} for number, row in enumerate(rows)]
+    pq.write_table(pa.Table.from_batches([raw(*numbered)]), folder / "part-0.parquet")
+    return folder
 
 
 def period(since: str, name: str, region: str | None = None) -> KeyPeriod:

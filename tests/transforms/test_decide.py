@@ -38,6 +38,10 @@ def everybody(subjects: pa.Array, times: pa.Array, prior: pa.Array | None = None
 class Everybody:
     may_show = staticmethod(everybody)
 
+    @staticmethod
+    def erased_subjects() -> dict[str, int]:
+        return {}
+
 
 DECIDER = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions(), everybody)
 
@@ -303,7 +307,7 @@ def test_weights_are_those_of_the_expression_by_its_intensity() -> None:
         assert row["intensity"] == pytest.approx(intensity)
         assert row["avatar_weights"] == pytest.approx((weights * intensity).tolist(), abs=1e-6)
     assert (rows[2]["action"], rows[2]["expression"]) == ("hold", "joy")
-    assert max(rows[2]["avatar_weights"]) == 0, "a window that is unsure moves no avatar"
+    assert rows[2]["avatar_weights"] == rows[1]["avatar_weights"], "who is unsure moves no avatar"
     assert rows[2]["confidence"] == pytest.approx(0.8)
 
 
@@ -313,8 +317,9 @@ def earlier(rows: pa.Table, before: dt.datetime) -> pa.Table:
 
 
 def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
-    """Feature rows on their way: with their shard, and what else the context told."""
-    schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details"), WINDOW.field("shard")])
+    """Feature rows on their way: with shard, what else the context told, and disagreement."""
+    apart = pa.field("disagreement", pa.float32())
+    schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details"), WINDOW.field("shard"), apart])
     shards = [{"shard": int(row["subject_ref"][0], 16) % 2} for row in rows]
     full = [
         {name: (row | shard).get(name) for name in schema.names}
@@ -336,10 +341,13 @@ def test_the_graph_decides_in_order_and_goes_on_from_what_landed(known: int) -> 
     """Each window comes as a batch of its own, the last first; the first ``known`` have landed."""
     rows = [
         feature(window, "sadness" if window < 3 else "joy", subject=subject, scenario="support")
+        | {"disagreement": 0.9 if (window, subject) == (4, "b") else 0.1}
         for window in range(5)
         for subject in "abc"
     ]
-    decided, reviews, _ = drain(*rows)
+    decided, reviews, _ = DECIDER.drain([batch_of(rows)], None)
+    apart = [row for row in reviews.to_pylist() if row["reason"] == "disagreement"]
+    assert [row["window_id"] for row in apart] == ["b-4"]
     before = {row["window_id"] for row in rows[:known]}
     wanted, queued = (
         [row for row in out.to_pylist() if row["window_id"] not in before]

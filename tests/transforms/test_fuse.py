@@ -13,6 +13,7 @@ from schemas.modalities import MODALITIES
 from schemas.stages import MAIN, ON_TIME
 from schemas.tables import EMOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS, VALENCE_AROUSAL, VOCABULARY
+from transforms.deciding.reviews import measure_disagreement
 from transforms.fuse import FuseModalities, fuse_batch
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
@@ -108,3 +109,18 @@ def test_decisions_are_made_on_panes_that_are_in_time() -> None:
                 assert [row for part in found for row in part.select(names).to_pylist()] == wanted
 
             assert_that(out[tag], check, label=tag)
+
+
+def test_what_decisions_are_made_on_says_how_far_modalities_disagree() -> None:
+    rows = [window(0, text="joy"), window(1, text="joy", face="anger")]
+    wanted = measure_disagreement(batch(*rows))
+    with beam.Pipeline(runner=FnApiRunner()) as p:
+        windows = p | beam.Create([batch(*rows)]).with_output_types(pa.RecordBatch)
+        out = windows | FuseModalities(model=SHIPPED)
+
+        def check(found: list[pa.RecordBatch]) -> None:
+            (made,) = found
+            assert made["disagreement"].to_pylist() == pytest.approx(wanted.tolist(), abs=1e-6)
+            assert made["disagreement"][0].as_py() == 0 < made["disagreement"][1].as_py()
+
+        assert_that(out[ON_TIME], check)

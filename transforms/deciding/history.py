@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import number_distinct, take_rows, vector_column, vectors
+from schemas.arrow import equal_runs, number_distinct, vector_column, vectors
 from schemas.events import PRIOR_COLUMNS, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
-from schemas.vocabularies import EXPRESSIONS
+from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
+from transforms.deciding.slots import NEVER, Slots
 
 HISTORY = pa.schema(
     [
@@ -30,7 +31,7 @@ HISTORY = pa.schema(
         ("intensity", pa.float32()),
     ]
 )
-"""One row for each WINDOW_KEY, whose hash is ``history_id``.
+"""One row for each WINDOW_KEY, whose hash is ``history_id``, in the order of these.
 
 ``held`` is an index into EXPRESSIONS or NOTHING, ``baseline`` the running valence and arousal,
 ``seen_us`` the end of its last window in µs."""
@@ -41,18 +42,24 @@ _NEUTRAL = EXPRESSIONS.index("neutral")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one window did, one row for each history: ``shift`` is (n, 2), valence and arousal."""
+    """What windows did, one row for each: ``shift`` and ``affect`` are (n, 2), valence and arousal.
+
+    ``affect`` is that of the smoothed scores. ``chain`` numbers histories that go on unbroken:
+    those under the length of the state go on from its row of that number.
+    """
 
     held: np.ndarray
     held_for: np.ndarray
     confidence: np.ndarray
+    affect: np.ndarray
     shift: np.ndarray
     intensity: np.ndarray
+    chain: np.ndarray
 
 
 def history_ids(features: pa.RecordBatch) -> pa.Array:
     """Return the id of each row's history; each distinct key is hashed once."""
-    return _ids([features[name] for name in WINDOW_KEY])
+    return hash_distinct([features[name] for name in WINDOW_KEY])
 
 
 def prior_history_ids(features: pa.RecordBatch) -> pa.Array:
@@ -60,14 +67,53 @@ def prior_history_ids(features: pa.RecordBatch) -> pa.Array:
     refs = [features[name] for name, _ in PRIOR_COLUMNS]
     if refs[0].null_count == len(refs[0]):
         return pa.nulls(features.num_rows, pa.string())
-    ids = _ids([*refs, *(features[name] for name in WINDOW_KEY[len(refs) :])])
+    ids = hash_distinct([*refs, *(features[name] for name in WINDOW_KEY[len(refs) :])])
     return pc.if_else(refs[0].is_valid(), ids, None)
 
 
-def _ids(columns: list[pa.Array]) -> pa.Array:
+def hash_distinct(columns: list[pa.Array]) -> pa.Array:
+    """Return the hash of what these columns hold in each row; each distinct row is hashed once."""
     number, first = number_distinct(*columns)
     ids = stable_ids(*(column.take(pa.array(first)) for column in columns))
     return ids.take(pa.array(number))
+
+
+class _Kept:
+    """What is known in each slot, of which the first are those of the state."""
+
+    def __init__(self, state: pa.RecordBatch, size: int) -> None:
+        count = state.num_rows
+        self.seen = np.full(size, NEVER)
+        self.seen[:count] = state["seen_us"].to_numpy()
+        self.smoothed = np.zeros((size, len(EXPRESSIONS)), np.float32)
+        self.smoothed[:count] = vectors(state["smoothed"], len(EXPRESSIONS))
+        self.baseline = np.zeros((size, 2), np.float32)
+        self.baseline[:count] = vectors(state["baseline"], 2)
+        self.held = np.full(size, NOTHING)
+        self.held[:count] = state["held"].to_numpy()
+        self.held_for = np.zeros(size, np.int64)
+        self.held_for[:count] = state["held_for"].to_numpy()
+        self.intensity = np.zeros(size, np.float32)
+        self.intensity[:count] = state["intensity"].to_numpy()
+        self.chain = np.arange(size)
+        self.chains = count
+
+    def snapshot(self, ids: pa.Array, earliest: int) -> pa.RecordBatch:
+        """Return HISTORY rows of the slots that were seen since then."""
+        alive = np.flatnonzero(self.seen >= earliest)
+        names = ids.take(pa.array(alive))
+        order = pc.sort_indices(names)
+        at = alive[order.to_numpy()]
+        columns = [
+            names.take(order),
+            pa.array(self.seen[at]),
+            vector_column(self.smoothed[at]),
+            vector_column(self.baseline[at]),
+            pa.array(self.held[at]),
+            pa.array(self.held_for[at]),
+            pa.array(self.intensity[at]),
+        ]
+        return pa.record_batch(columns, schema=HISTORY)
 
 
 class History:
@@ -88,64 +134,86 @@ class History:
         prior: pa.Array,
         hidden: np.ndarray | None = None,
     ) -> Step:
-        """Take the feature rows of one window, one a history, and return what they did.
+        """Take the feature rows of some windows, by their end, and return what each did.
 
-        A row whose id has no history goes on from that of its ``prior`` id: keys were rotated. Rows
-        that are ``hidden`` have no intensity at once; what is shown again begins from there.
+        A history has one row in a window. A row whose id has no history goes on from that of its
+        ``prior`` id: keys were rotated. Rows that are ``hidden`` have no intensity at once; what is
+        shown again begins from there.
         """
-        rules = self._rules
-        now = features["window_end"].cast(pa.int64()).to_numpy()
-        kept = self._keep(int(now.max()))
-        place = pc.index_in(ids, kept["history_id"])
-        if prior.null_count < len(prior):
-            place = pc.coalesce(place, pc.index_in(prior, kept["history_id"]))
-        known = place.is_valid().to_numpy(zero_copy_only=False)
-        before = kept.take(place)
-        scores = vectors(features["scores"], len(EXPRESSIONS))
-        weak = features["abstained"].to_numpy(zero_copy_only=False)
-        affect = np.stack([features["valence"].to_numpy(), features["arousal"].to_numpy()], axis=1)
+        ends = features["window_end"].cast(pa.int64()).to_numpy()
+        given = _Given(
+            ends,
+            vectors(features["scores"], len(EXPRESSIONS)),
+            features["abstained"].to_numpy(zero_copy_only=False),
+            np.stack([features["valence"].to_numpy(), features["arousal"].to_numpy()], axis=1),
+            np.zeros(len(ends), bool) if hidden is None else hidden,
+        )
+        slots = Slots.of(self._state["history_id"], ids, prior)
+        kept = _Kept(self._state, len(slots.ids))
+        steps = [
+            self._step(given, slice(start, stop), slots, kept) for start, stop in equal_runs(ends)
+        ]
+        self._state = kept.snapshot(slots.ids, self._earliest(int(ends[-1])))
+        return Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
 
-        old = np.where(known[:, None], vectors(before["smoothed"], len(EXPRESSIONS)), scores)
+    def _earliest(self, now_us: int) -> int:
+        return now_us - int(self._rules.forget_s * 1e6)
+
+    def _step(self, given: "_Given", rows: slice, slots: Slots, kept: _Kept) -> Step:
+        """Take the rows of one window's end."""
+        rules, now = self._rules, int(given.ends[rows.start])
+        own, source, known = slots.find(rows, kept.seen, self._earliest(now))
+        scores, weak, affect = given.scores[rows], given.weak[rows], given.affect[rows]
+
+        old = np.where(known[:, None], kept.smoothed[source], scores)
         follow = np.where(weak, 0.0, rules.follow)[:, None]
         smoothed = (1 - follow) * old + follow * scores
-        held, held_for = self._hold(smoothed, weak, before)
+        held, held_for = self._hold(
+            smoothed,
+            weak,
+            np.where(known, kept.held[source], NOTHING),
+            np.where(known, kept.held_for[source], 0),
+        )
         confidence = np.where(held == NOTHING, smoothed.max(axis=1), _take_columns(smoothed, held))
-        baseline = np.where(known[:, None], vectors(before["baseline"], 2), affect)
+        baseline = np.where(known[:, None], kept.baseline[source], affect)
         target = np.where((held == NOTHING) | (held == _NEUTRAL), 0.0, confidence)
-        last = before["intensity"].fill_null(0).to_numpy(zero_copy_only=False)
+        last = np.where(known, kept.intensity[source], np.float32(0))
         intensity = last + np.clip(target - last, -rules.max_change, rules.max_change)
-        if hidden is not None:
-            intensity = np.where(hidden, 0.0, intensity)
+        intensity = np.where(given.hidden[rows], 0.0, intensity)
+        chain = np.where(known, kept.chain[source], 0)
+        chain[~known] = np.arange(kept.chains, kept.chains + np.count_nonzero(~known))
+        kept.chains += np.count_nonzero(~known)
 
-        drifted = baseline + rules.drift * (affect - baseline)
-        columns = [
-            ids,
-            pa.array(now),
-            vector_column(smoothed),
-            vector_column(drifted),
-            pa.array(held),
-            pa.array(held_for),
-            pa.array(intensity.astype(np.float32)),
-        ]
-        absent = ~pc.is_in(kept["history_id"], ids).to_numpy(zero_copy_only=False)
-        fresh = pa.record_batch(columns, schema=HISTORY)
-        self._state = pa.concat_batches([take_rows(kept, absent), fresh])
-        return Step(held, held_for, confidence, affect - baseline, intensity)
-
-    def _keep(self, now_us: int) -> pa.RecordBatch:
-        silent = now_us - self._state["seen_us"].to_numpy() > self._rules.forget_s * 1e6
-        return take_rows(self._state, ~silent)
+        kept.seen[own] = now
+        kept.smoothed[own], kept.baseline[own] = (
+            smoothed,
+            baseline + rules.drift * (affect - baseline),
+        )
+        kept.held[own], kept.held_for[own] = held, held_for
+        kept.intensity[own], kept.chain[own] = intensity, chain
+        shift = affect - baseline
+        shown = np.einsum("nk,kv->nv", smoothed, CIRCUMPLEX)  # BLAS rounds by the size of the batch
+        return Step(held, held_for, confidence, shown, shift, intensity, chain)
 
     def _hold(
-        self, smoothed: np.ndarray, weak: np.ndarray, before: pa.RecordBatch
+        self, smoothed: np.ndarray, weak: np.ndarray, held: np.ndarray, held_for: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Keep the held expression until another beats it by the margin."""
-        held = before["held"].fill_null(NOTHING).to_numpy(zero_copy_only=False)
-        held_for = before["held_for"].fill_null(0).to_numpy(zero_copy_only=False)
         best = smoothed.argmax(axis=1)
         lead = smoothed.max(axis=1) - _take_columns(smoothed, held)
         change = ~weak & (best != held) & ((held == NOTHING) | (lead > self._rules.margin))
         return np.where(change, best, held), np.where(change, 1, held_for + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The columns of feature rows that a history looks at, as arrays; ``ends`` in µs."""
+
+    ends: np.ndarray
+    scores: np.ndarray
+    weak: np.ndarray
+    affect: np.ndarray
+    hidden: np.ndarray
 
 
 def _take_columns(scores: np.ndarray, column: np.ndarray) -> np.ndarray:

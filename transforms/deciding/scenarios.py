@@ -1,124 +1,139 @@
-"""Scenario policy: what follows when an expression is held in a scenario."""
+"""Scenario policy: what follows when a state is shown, or an expression held, in a scenario."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from schemas.events import CODE, CONTEXT_FIELDS, FIELD_NAME
 from schemas.strict import Frozen, PlacedError, read_yaml, suggest
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.reminders import Reminder
+from transforms.deciding.rules import (
+    Placed,
+    Rule,
+    ShortRule,
+    find_overlaps,
+    find_rule_problems,
+    lengthen,
+)
+from transforms.deciding.states import (
+    Problem,
+    State,
+    fields_of_state,
+    find_state_problems,
+    in_order,
+)
 from transforms.decoding.aliases import aliases, known_name
-
-MOST_WINDOWS: Final = 10_000  # 14 hours of windows of 5 s
-_ACTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-class Rule(Frozen):
-    """What follows when an expression was held for ``after`` windows in a row.
-
-    ``at_once`` names context fields and values with which it follows in the first window, such as
-    ``{game_result: lost}``; all of them must be there.
-    """
-
-    action: str
-    after: int = Field(ge=1, le=MOST_WINDOWS)
-    reply: str | None = None
-    at_once: Mapping[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _explain_old_name(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "at_once_after" in given:
-            message = f"write at_once: {{game_result: {given['at_once_after']}}} for at_once_after"
-            raise ValueError(message)
-        return given
-
-    @field_validator("after", mode="before")
-    @classmethod
-    def _after_is_a_number(cls, given: Any) -> Any:
-        if isinstance(given, bool):  # pydantic would take it for 0 or 1
-            message = f"write a number of windows for {given}"
-            raise ValueError(message)
-        return given
-
-    @field_validator("action", "reply")
-    @classmethod
-    def _is_a_code(cls, given: str | None) -> str | None:
-        if given is not None and not _ACTION.fullmatch(given):
-            message = f"{given!r} is no code: write a letter or digit, then also `_`, `.` or `-`"
-            raise ValueError(message)
-        return given
-
-    @field_validator("at_once", mode="before")
-    @classmethod
-    def _rules_see_what_is_asked_for(cls, given: Any) -> Any:
-        """A rule that asks for what never reaches it would never follow at once."""
-        for name, value in given.items() if isinstance(given, dict) else ():
-            if problem := _explain_unseen(name, value):
-                raise ValueError(problem)
-        return given
-
-
-def _explain_unseen(name: Any, value: Any) -> str | None:
-    """Say why no window can have this value of a context field, None where one can."""
-    if name == "scene":
-        return f"rules do not see `scene`: ask for {', '.join(CONTEXT_FIELDS)} or a field of yours"
-    if not re.fullmatch(FIELD_NAME, str(name)):
-        return f"{name!r} is no name of a context field: write it as `door_2`"
-    if isinstance(value, bool):
-        return f'YAML reads the value of {name} as {value}: quote what events say, such as "true"'
-    if isinstance(value, str) and not re.fullmatch(CODE, value):
-        return f"{name} is never {value!r}: write a value that fits {CODE}"
-    return None
 
 
 class ScenarioPolicy(Frozen):
-    """Scenario → expression → rule; in high-stakes scenarios a person looks at weak estimates.
+    """States that may be shown, and rules on what follows from them in which scenarios.
 
-    ``judged_as`` says for a scenario that the purpose gate does not list as which of those that it
-    lists the gate judges it: a new scenario needs no other file. ``reminders`` are of use, in
-    whatever scenario.
+    ``scenarios`` are short rules: scenario → expression → rule. In high-stakes scenarios a person
+    looks at weak estimates, and before anybody acts by a rule. ``replies`` lists the ids of
+    templates that rules may name. ``judged_as`` says for a scenario that the purpose gate does not
+    list as which of those that it lists the gate judges it: a new scenario needs no other file.
+    ``reminders`` are of use, in whatever scenario.
     """
 
     version: str
     high_stakes: frozenset[str]
-    scenarios: dict[str, dict[str, Rule]]
+    scenarios: dict[str, dict[str, ShortRule]] = Field(default_factory=dict)
+    states: dict[str, State] = Field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    replies: frozenset[str] | None = None
     judged_as: Mapping[str, str] = Field(default_factory=dict)
     reminders: tuple[Reminder, ...] = ()
 
     @model_validator(mode="after")
-    def _names_are_those_of_events(self) -> "ScenarioPolicy":
-        """A misspelt name would have no effect: what is weighty would go to nobody."""
-        for part in ("scenarios", "judged_as"):
-            for name in getattr(self, part):
+    def _is_sound(self, info: ValidationInfo) -> "ScenarioPolicy":
+        """Raise PlacedError for the first problem; a list given as context gets all instead."""
+        problems = self._find_problems()
+        if isinstance(info.context, list):
+            info.context.extend(problems)
+        elif first := next(problems, None):
+            raise PlacedError(first[0], *first[1])
+        return self
+
+    def _find_problems(self) -> Iterator[Problem]:
+        yield from self._name_problems()
+        unsound = list(self._short_rule_problems()) + list(find_state_problems(self.states))
+        yield from unsound
+        if unsound:
+            return  # rules on top of these would be said to be wrong for the same reason
+        placed = list(self._placed())
+        unsound = list(find_rule_problems(placed, self.states, self.replies, self.high_stakes))
+        yield from unsound
+        known = {*self.states, *EXPRESSIONS}
+        yield from find_overlaps([each for each in placed if each[0].state in known], self.states)
+
+    def _name_problems(self) -> Iterator[Problem]:
+        """Yield names that no event has: what is weighty would go to nobody."""
+        named = [("scenarios", name) for name in self.scenarios]
+        named += [("judged_as", name) for name in self.judged_as]
+        for place in named:
+            if problem := explain_scenario_name(place[1]):
+                yield problem, place
+        for number, rule in enumerate(self.rules):
+            for name in sorted(rule.scenarios):
                 if problem := explain_scenario_name(name):
-                    raise PlacedError(problem, part, name)
-        known = {*self.scenarios, *self.judged_as, *aliases("scenario").values()}
+                    yield problem, ("rules", number, "scenarios")
+        ruled = {name for rule in self.rules for name in rule.scenarios}
+        known = {*self.scenarios, *self.judged_as, *ruled, *aliases("scenario").values()}
         for unknown in sorted(self.high_stakes - known):
             hint = suggest(unknown, known)
             message = f"high_stakes names {unknown!r}, which scenarios does not list: {hint}"
-            raise PlacedError(message, "high_stakes")
-        return self
+            yield message, ("high_stakes",)
+        if self.replies is not None and not self.replies:
+            yield "replies is empty: list the ids of your templates, or leave it out", ("replies",)
 
-    @model_validator(mode="after")
-    def _rules_are_for_expressions(self) -> "ScenarioPolicy":
-        if not self.scenarios:
-            message = "there is no scenario: write one with its rules"
-            raise PlacedError(message, "scenarios")
+    def _short_rule_problems(self) -> Iterator[Problem]:
+        if not self.scenarios and not self.rules:
+            yield "there is no scenario: write one with its rules", ("scenarios",)
         for name, rules in self.scenarios.items():
             if not rules:
                 message = f"{name} has no rule: write one, or leave the scenario out"
-                raise PlacedError(message, "scenarios", name)
+                yield message, ("scenarios", name)
             for unknown in sorted(rules.keys() - set(EXPRESSIONS)):
                 message = f"{name} has a rule for {unknown!r}, which is no expression: "
-                raise PlacedError(
-                    message + suggest(unknown, EXPRESSIONS), "scenarios", name, unknown
-                )
-        return self
+                hint = suggest(unknown, EXPRESSIONS)
+                if unknown in self.states:
+                    hint = f"a rule for a state stands below `rules:`, with `state: {unknown}`"
+                yield message + hint, ("scenarios", name, unknown)
+
+    def _placed(self) -> Iterator[Placed]:
+        for name, rules in self.scenarios.items():
+            for expression, short in rules.items():
+                yield lengthen(name, expression, short), ("scenarios", name, expression)
+        for number, rule in enumerate(self.rules):
+            yield rule, ("rules", number)
+
+    @cached_property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """Every rule, short ones too: the one with the greatest priority first."""
+        rules = [rule for rule, _ in self._placed()]
+        return tuple(sorted(rules, key=lambda rule: -(rule.priority or 0)))
+
+    @cached_property
+    def scenarios_of(self) -> Mapping[str, frozenset[str]]:
+        """Each state → the scenarios in which a rule asks for it, by other states too."""
+        found: dict[str, frozenset[str]] = dict.fromkeys(self.states, frozenset())
+        for rule in self.all_rules:
+            if rule.state in self.states:
+                for name in in_order(self.states, [rule.state]):
+                    found[name] |= rule.scenarios
+        return found
+
+    @cached_property
+    def context_fields(self) -> frozenset[str]:
+        """The context fields that any rule looks at, by its state too."""
+        fields = (
+            frozenset(rule.at_once) | frozenset(rule.context)
+            | fields_of_state(self.states, rule.state)
+            for rule in self.all_rules
+        )  # fmt: skip
+        return frozenset().union(*fields)
 
 
 def explain_scenario_name(name: str) -> str | None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.attributes import ATTRIBUTES
+from transforms.decoding.messages.parsing import repeated_member
 
 READ: Final = frozenset({*ATTRIBUTES, "specversion", "data", "data_base64"})
 """Members that are read of an envelope."""
@@ -59,3 +60,16 @@ def find_denials(attributes: dict[str, pa.Array], headers: dict[str, pa.Array]) 
         other = pc.fill_null(pc.not_equal(attributes[name], headers[name]), False)
         mask |= other.to_numpy(zero_copy_only=False)
     return mask
+
+
+def explain_contradiction(
+    envelope: bytes, row: int, attributes: dict[str, pa.Array], headers: dict[str, pa.Array]
+) -> str:
+    """Return what a structured event says twice; no value is repeated."""
+    if name := repeated_member(envelope, READ):
+        return f"`{name}` stands twice in the event, with different values"
+    for name in sorted(headers.keys() - {"time"}):
+        inside, beside = attributes[name][row].as_py(), headers[name][row].as_py()
+        if inside is not None and beside is not None and inside != beside:
+            return f"`{name}` is another in its header than in the event"
+    return "an attribute stands twice in other letters, or `data` beside `data_base64`"

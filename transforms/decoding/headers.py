@@ -1,8 +1,8 @@
 """CloudEvents attributes out of Kafka headers, column by column.
 
 The binding's names are ``ce_ageband``; gateways make ``Ce-Ageband`` or ``cloudEvents:ageband`` of
-them, and put values in quotes. All spellings are read, and no two of them may differ: who picks
-records by one must not see another age than the gate.
+them, and put values in quotes or percent-encode them. All spellings are read, and no two of them
+may differ: who picks records by one must not see another age than the gate.
 """
 
 import json
@@ -15,11 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.attributes import ATTRIBUTES
+from transforms.decoding.messages.encodings import decode_percent, is_of_http
+
 _Places = Callable[[list[int]], tuple[np.ndarray, np.ndarray | None]]
 """Codes of keys → where such headers stand, in order, and in which rows; None: one in each row."""
 
 _AMQP_PREFIX = re.compile("^cloudevents?")
-_QUOTED = (b'"', b'{"schema":')
+_QUOTED = (b'"', b"{")
 
 LONGEST_NAME = 64
 """No spelling of an attribute is longer; a name of a megabyte is not worth folding."""
@@ -35,7 +38,9 @@ def read_headers(headers: pa.Array, names: Iterable[str]) -> tuple[dict[str, pa.
     pairs = headers.flatten()
     keys, values = pairs.field("key").dictionary_encode(), _without_quotes(pairs.field("value"))
     codes = keys.indices.to_numpy(zero_copy_only=False)
-    alike = _group_alike(keys.dictionary.to_pylist())
+    spelt = keys.dictionary.to_pylist()
+    values = _without_percents(values, codes, spelt)
+    alike = _group_alike(spelt)
     places = _same_layout(codes, headers) or _any_layout(codes, headers)
     broken, torn = np.zeros(len(headers), bool), np.zeros(len(headers), bool)
     columns = {}
@@ -76,14 +81,25 @@ def folded(name: str) -> str:
 
 def _without_quotes(values: pa.Array) -> pa.Array:
     """Return header values with those that are JSON strings written plainly."""
-    quoted = pc.starts_with(values, _QUOTED[0])
-    for start in _QUOTED[1:]:
-        quoted = pc.or_(quoted, pc.starts_with(values, start))
+    quoted = pc.or_(*(pc.starts_with(values, start) for start in _QUOTED))
     quoted = pc.fill_null(quoted, False)
     if not pc.any(quoted).as_py():
         return values
     plain = [unquote(value) for value in values.filter(quoted).to_pylist()]
     return pc.replace_with_mask(values, quoted, pa.array(plain, values.type))
+
+
+def _without_percents(values: pa.Array, codes: np.ndarray, spelt: list[str | None]) -> pa.Array:
+    """Return header values with those of HTTP's binding, ``ce-…``, as their producer gave them."""
+    encoded = [code for code, name in enumerate(spelt) if name is not None and is_of_http(name)]
+    if not encoded:
+        return values
+    percents = pc.fill_null(pc.match_substring(values, b"%"), False)
+    percents = pc.and_(percents, pa.array(np.isin(codes, encoded)))
+    if not pc.any(percents).as_py():
+        return values
+    plain = [decode_percent(value) for value in values.filter(percents).to_pylist()]
+    return pc.replace_with_mask(values, percents, pa.array(plain, values.type))
 
 
 def unquote(value: bytes) -> bytes:
@@ -156,6 +172,26 @@ def _find_contradicted(
     mask = np.zeros(len(index), bool)
     mask[rows[~same.to_numpy(zero_copy_only=False)]] = True
     return mask
+
+
+def explain_headers(headers: Iterable[tuple[str | None, bytes | None]]) -> str:
+    """Return what one row of headers says twice, or in no UTF-8; nothing of it is repeated."""
+    seen: dict[str, bytes | None] = {}
+    for key, value in headers:
+        name = folded(key) if key is not None and len(key) <= LONGEST_NAME else ""
+        if name not in _NAMES:
+            continue
+        given = value if value is None else unquote(value)
+        if seen.setdefault(name, given) != given:
+            return f"{_NAMES[name]} stands in two headers with different values: send one"
+        if given is not None and not _is_utf8(given):
+            return f"{_NAMES[name]} is not UTF-8"
+    return "an attribute is not UTF-8, or stands in two headers with different values"
+
+
+_NAMES = {"contenttype": "`content-type`"} | {
+    f"ce{name}": f"`{name}`" for name in (*ATTRIBUTES, "specversion")
+}
 
 
 def utf8(column: pa.Array) -> tuple[pa.Array, np.ndarray]:

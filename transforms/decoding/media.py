@@ -28,6 +28,7 @@ _ALPHABET: Final = bytes(filter(lambda byte: chr(byte).isalnum() or byte in b"+/
 _HEX: Final = re.compile(rb"(?:0x|\\x)?(?:[0-9a-fA-F]{2})+")
 _LAYERS: Final = 3
 """Texts around a file that are taken off: base64 of a `data:` URL in quotes are three."""
+_LEAST_DIGITS: Final = 9
 _PRINTED: Final = 64
 """Bytes by which text is told from data."""
 
@@ -50,7 +51,7 @@ def read_media(
         for row in rows.tolist():
             media = files[row]
             if media:
-                files[row], names[row] = unwrap(media)
+                files[row], names[row] = find_file(media)
             problems[row] = _problem(kind, files[row], names[row])
         values, formats = pa.array(files, pa.binary()), pa.array(names, pa.string())
     sizes = pc.binary_length(values).cast(pa.int64())
@@ -73,7 +74,7 @@ def _problem(kind: str, media: bytes | None, name: str) -> FormatCode | DeadLett
     return None if name in READ[kind] else _CODES[name]
 
 
-def unwrap(media: bytes) -> tuple[bytes, str]:
+def find_file(media: bytes) -> tuple[bytes, str]:
     """Return the file that a value holds or stands for, and the name of its format.
 
     Where it stands for none, the value comes back as it is, with the name of what it looks like.
@@ -157,10 +158,13 @@ def _take_latin_1(media: bytes) -> bytes | None:
 _WRAPPINGS: Final = (_take_data_url, _take_quoted, _take_base64, _take_latin_1)
 
 
-def decode_base64(text: bytes) -> bytes | None:
-    """Return the bytes of base64 in either alphabet, with or without padding and line breaks."""
+def decode_base64(text: bytes, *, least: int = _LEAST_DIGITS) -> bytes | None:
+    """Return the bytes of base64 in either alphabet, with or without padding and line breaks.
+
+    Fewer digits than ``least`` are taken for a word.
+    """
     text = text.translate(None, _SPACE).rstrip(b"=")
-    if not _is_base64(text):
+    if not _is_base64(text, least):
         return None
     try:
         return base64.b64decode(text.translate(_PLAIN) + b"=" * (-len(text) % 4))
@@ -171,9 +175,9 @@ def decode_base64(text: bytes) -> bytes | None:
 _PLAIN: Final = bytes.maketrans(b"-_", b"+/")
 
 
-def _is_base64(text: bytes) -> bool:
+def _is_base64(text: bytes, least: int = _LEAST_DIGITS) -> bool:
     bare = text.translate(None, _SPACE).rstrip(b"=")
-    return len(bare) > 8 and not bare.translate(None, _ALPHABET)
+    return len(bare) >= least and not bare.translate(None, _ALPHABET)
 
 
 def encoded_media(envelopes: Sequence[Any]) -> tuple[list[bytes | None], np.ndarray]:

@@ -6,6 +6,7 @@ other vocabularies (``vocabularies.py``), which gives canonical rows the same va
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,6 +18,16 @@ from msgspec.structs import astuple
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.errors import DeadLetterCode
 from schemas.stages import Stage
+from transforms.decoding.contradictions import (
+    EXPRESSIVE,
+    Said,
+    are_symmetric,
+    find_misdeclared,
+    find_opposed,
+    find_two_faces,
+    may_show_more,
+)
+from transforms.decoding.details import Explained
 from transforms.decoding.motion_forms import (
     MOST_NAMES,
     NO_HEAD,
@@ -29,15 +40,18 @@ from transforms.decoding.motion_forms import (
 from transforms.decoding.units import (
     PERCENT,
     UNDECLARED,
+    UNIT_MEMBERS,
+    declared_unit,
     to_fractions,
     to_radians,
+    unit_name,
     weight_unit,
 )
 from transforms.decoding.vocabularies import (
     NO_SHAPE,
-    Term,
     Vocabulary,
     place_names,
+    read_weights,
     vocabularies,
 )
 
@@ -49,6 +63,9 @@ _SAME: Final = 0.01
 """Two spellings of one shape may differ by so much."""
 _LARGE: Final = 100_000  # bytes of a payload, or letters of all names
 _UNIT: Final = DeadLetterCode.UNKNOWN_UNIT
+_NO_SUCH_UNIT: Final = "`unit` is none of fraction, percent, byte and signed, or two differ"
+_NO_FRAME: Final = DeadLetterCode.WRONG_TYPE
+_NOT_FINITE: Final = Explained(DeadLetterCode.WRONG_TYPE, "a weight is no finite number")
 _UNKNOWN_SHAPES: Final = Metrics.counter(Stage.DECODE, "unknown_shapes")
 
 
@@ -62,16 +79,19 @@ _CanonicalWeights: Any = _numbers("CanonicalWeights", BLENDSHAPES)
 _CanonicalHead: Any = _numbers("CanonicalHead", HEAD_POSE)
 
 
-class _Canonical(msgspec.Struct, gc=False):
-    """A frame as its schema has it; without ``weights`` they may stand elsewhere."""
+def _frame(name: str, weights: Any, head: Any) -> Any:
+    """Make the type of a frame; without ``weights`` they may stand elsewhere."""
+    fields: list[Any] = [("weights", weights), ("head", head | None, None)]
+    fields += [(member, Any, None) for member in UNIT_MEMBERS]
+    return msgspec.defstruct(name, fields, gc=False)
 
-    weights: _CanonicalWeights
-    head: _CanonicalHead | None = None
-    unit: str | None = None
 
-
-_read_canonical = msgspec.json.Decoder(_Canonical).decode
-_read_named = msgspec.json.Decoder(Frame).decode
+_read_canonical = msgspec.json.Decoder(
+    _frame("Canonical", _CanonicalWeights, _CanonicalHead)
+).decode
+_read_named = msgspec.json.Decoder(_frame("Named", dict[str, float | None], Any)).decode
+_unit_members = attrgetter(*UNIT_MEMBERS)
+_NO_UNIT: Final = (None,) * len(UNIT_MEMBERS)
 _read_any = msgspec.json.Decoder().decode
 _ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -80,6 +100,7 @@ class _Shapes(NamedTuple):
     """Weights (n, 52), NaN where a shape is not tracked, and what the same names say of the head.
 
     ``given`` counts the shapes that were sent; ``problems`` has a code where a frame is refused.
+    Of a frame that contradicts itself all 52 are NaN.
     """
 
     weights: np.ndarray
@@ -105,49 +126,89 @@ def read_motion(
     still = _CanonicalHead()
     values = _floats([astuple(frame.weights) for frame in frames], len(BLENDSHAPES))
     pose = _floats([astuple(frame.head or still) for frame in frames], len(HEAD_POSE))
-    codes = _declared([frame.unit for frame in frames], units)
+    codes = _units(list(map(_unit_of, frames)), units)
     shapes = _canonical_shapes(values, pose, codes)
     return _columns(shapes, np.zeros(len(frames), np.int8))
 
 
-def _canonical_shapes(values: np.ndarray, pose: np.ndarray, units: list[int | None]) -> _Shapes:
+def _unit_of(frame: Any) -> float | None:
+    said = _unit_members(frame)
+    return UNDECLARED if said == _NO_UNIT else declared_unit(zip(UNIT_MEMBERS, said, strict=True))
+
+
+def _canonical_shapes(values: np.ndarray, pose: np.ndarray, units: list[float | None]) -> _Shapes:
     low, high = np.zeros(1, np.float32), np.ones(1, np.float32)
-    fractions, doubtful = to_fractions(values, _codes(units), low, high, UNDECLARED)
+    fractions, doubtful, switched = to_fractions(values, _known(units), low, high, UNDECLARED)
     given = ~np.isnan(fractions)
-    problems = _problems(values, doubtful, units)
+    if switched.any():
+        doubtful = doubtful | (switched & ~are_symmetric(fractions))
+    problems = _problems(values, doubtful, units, BLENDSHAPES)
     if not given.all():
         sparse = ~(fractions < _AT_REST).any(axis=1) & given.any(axis=1)
         fractions = np.where(~given & sparse[:, None], np.float32(0), fractions)
+    misdeclared = find_misdeclared(values, _known(units), lambda some: some)
+    if misdeclared.any():
+        fractions = np.where(misdeclared[:, None], np.float32(np.nan), fractions)
     return _Shapes(fractions, given.sum(axis=1, dtype=np.int32), problems, pose)
 
 
-def _problems(values: np.ndarray, doubtful: np.ndarray, units: list[int | None]) -> np.ndarray:
+def _problems(
+    values: np.ndarray, doubtful: np.ndarray, units: list[float | None], names: Sequence[str]
+) -> np.ndarray:
     """Return what is wrong with frames whose unit is in doubt, or of which a value is infinite."""
     problems = np.full(len(values), None, object)
-    problems[doubtful | np.array([unit is None for unit in units], bool)] = _UNIT
-    problems[np.isinf(values).any(axis=1)] = DeadLetterCode.WRONG_TYPE
+    for row in np.flatnonzero(doubtful):
+        problems[row] = Explained(_UNIT, _beyond(values[row], units[row], names))
+    problems[[unit is None for unit in units]] = Explained(_UNIT, _NO_SUCH_UNIT)
+    problems[np.isinf(values).any(axis=1)] = _NOT_FINITE
     return problems
+
+
+def _beyond(values: np.ndarray, unit: float | None, names: Sequence[str]) -> str:
+    """Return which shape is furthest beyond its unit; ``names`` are those of a vocabulary."""
+    name = names[int(np.nanargmax(np.abs(values)))]
+    if unit:
+        return f"`{name}` is outside {unit_name(unit)}, the unit that is said"
+    if np.nanmax(np.abs(values)) <= 1:
+        return "no `unit` is said, and all weights are 0 and 1, or some are under 0"
+    return f"no `unit` is said, and `{name}` is not from 0 to 1"
 
 
 def _read_rows(
     data: Sequence[bytes], units: Sequence[str | None] | None
 ) -> tuple[Columns, np.ndarray]:
     """Read frames of any form, and translate all those of one vocabulary together."""
-    try:
-        frames: list[Frame | None] = list(map(_read_named, data))
-    except _ERRORS:
-        frames = [_read_frame(value) for value in data]
-    for row, frame in enumerate(frames):
-        if frame is not None and not _is_bounded(frame.weights, len(data[row])):
-            frames[row] = None
-    known = [frame or Frame({}) for frame in frames]
-    codes = _declared([frame.unit for frame in known], units)
-    shapes = _translate([frame.weights for frame in known], codes)
-    shapes.problems[[frame is None for frame in frames]] = DeadLetterCode.WRONG_TYPE
-    heads = [NO_HEAD if frame.head is None else read_head(frame.head) for frame in known]
+    found = list(map(read_frame, data))
+    frames = [each if isinstance(each, Frame) else Frame({}) for each in found]
+    shapes = _translate(
+        [frame.weights for frame in frames], _units([f.unit for f in frames], units)
+    )
+    for row, each in enumerate(found):
+        if not isinstance(each, Frame):
+            shapes.problems[row] = each
+    heads = [NO_HEAD if frame.head is None else read_head(frame.head) for frame in frames]
     pose = _floats([angles for angles, _ in heads], len(HEAD_POSE))
     pose = np.where(np.isnan(pose), shapes.pose, pose)
     return _columns(shapes._replace(pose=pose), np.array([unit for _, unit in heads], np.int8))
+
+
+def read_frame(value: bytes) -> Frame | DeadLetterCode | Explained:
+    """Return the frame that a payload is in any of the forms that are read, or why it is none.
+
+    A code without words is of what resembles no frame at all.
+    """
+    try:
+        named = _read_named(value)
+        frame = Frame(named.weights, named.head, _unit_of(named))
+    except _ERRORS:
+        try:
+            frame = _read_form(value)
+        except UnreadableError as error:
+            words = str(error)
+            return Explained(DeadLetterCode.WRONG_TYPE, words) if words else _NO_FRAME
+    if not _is_bounded(frame.weights, len(value)):
+        return Explained(DeadLetterCode.WRONG_TYPE, "more names than any vocabulary has")
+    return frame
 
 
 def _is_bounded(weights: dict[str, float | None], size: int) -> bool:
@@ -155,56 +216,94 @@ def _is_bounded(weights: dict[str, float | None], size: int) -> bool:
     return len(weights) <= MOST_NAMES and (size <= _LARGE or sum(map(len, weights)) <= _LARGE)
 
 
-def _read_frame(value: bytes) -> Frame | None:
+def _read_form(value: bytes) -> Frame:
+    """Read a payload of another form, or what is no JSON: a phone's string of parameters."""
     try:
-        return _read_named(value)
+        payload = _read_any(value)
     except _ERRORS:
-        try:
-            return read_payload(_read_any(value))
-        except UnreadableError:
-            return None
-        except _ERRORS:
-            return _read_text(value)
+        return read_parameters(value.decode(errors="replace"))
+    return read_payload(payload)
 
 
-def _read_text(value: bytes) -> Frame | None:
-    """Read what is no JSON: a string of parameters as it came from a phone."""
-    try:
-        return read_parameters(value.decode())
-    except (UnicodeDecodeError, UnreadableError):
-        return None
-
-
-def _translate(frames: list[dict[str, float | None]], units: list[int | None]) -> _Shapes:
+def _translate(frames: list[dict[str, float | None]], units: list[float | None]) -> _Shapes:
     """Translate frames of any vocabularies; a frame of two takes what each of them says."""
     count = len(frames)
     weights = np.full((count, len(BLENDSHAPES)), np.nan, np.float32)
     pose = np.full((count, len(HEAD_POSE)), np.nan, np.float32)
     problems = np.full(count, None, object)
     given = np.zeros(count, np.int32)
-    shaped, sparse = np.zeros(count, bool), np.ones(count, bool)
+    torn, sparse = np.zeros(count, bool), np.ones(count, bool)
     reach = np.zeros((count, len(BLENDSHAPES)), bool)
+    said: list[Said] = []
     for vocabulary, rows, table in _by_vocabulary(frames, sparse):
         values = table[:, : -len(HEAD_POSE)]
-        whole = PERCENT if vocabulary.table.whole else UNDECLARED
-        mine = [units[row] for row in rows]
-        fractions, doubtful = to_fractions(
-            values, _codes(mine), vocabulary.low, vocabulary.high, whole
-        )
-        found = _problems(values, doubtful, mine)
-        problems[rows] = np.where(found == None, problems[rows], found)  # noqa: E711  element-wise
-        here = ~np.isnan(fractions)
-        given[rows] += here.sum(axis=1, dtype=np.int32)
-        shaped[rows] |= here.any(axis=1)
-        sparse[rows] &= ~(np.abs(fractions - vocabulary.rest) < _AT_REST).any(axis=1)
+        part = _read_part(vocabulary, values, [units[row] for row in rows])
+        said.append(Said(rows, part.weights, part.sparse & (part.given > 0), vocabulary.reach))
+        problems[rows] = np.where(part.problems == None, problems[rows], part.problems)  # noqa: E711
+        given[rows] += part.given
+        torn[rows] |= part.torn
+        sparse[rows] &= part.sparse
         reach[rows] |= vocabulary.reach
-        weights[rows] = np.fmax(weights[rows], _apply(vocabulary, fractions))
+        weights[rows] = np.fmax(weights[rows], part.weights)
         pose[rows] = np.fmax(pose[rows], table[:, -len(HEAD_POSE) :])
-    for row in np.flatnonzero(~shaped).tolist():
+    for row in np.flatnonzero(given == 0).tolist():
         if any(value is not None for value in frames[row].values()):
-            problems[row] = DeadLetterCode.UNKNOWN_SHAPES
-    at_rest = np.isnan(weights) & reach & (sparse & shaped)[:, None]
-    return _Shapes(np.where(at_rest, np.float32(0), weights), given, problems, pose)
+            problems[row] = Explained(DeadLetterCode.UNKNOWN_SHAPES, _count_names(frames[row]))
+    at_rest = np.isnan(weights) & reach & (sparse & (given > 0))[:, None]
+    weights = np.where(at_rest, np.float32(0), weights)
+    weights[torn | find_two_faces(said, count)] = np.nan
+    _forget_defaults(frames, units, weights)
+    return _Shapes(weights, given, problems, pose)
+
+
+class _Part(NamedTuple):
+    """What one vocabulary makes of some frames; ``torn`` ones contradict themselves.
+
+    ``sparse`` are those that give no shape at rest.
+    """
+
+    weights: np.ndarray
+    given: np.ndarray
+    sparse: np.ndarray
+    torn: np.ndarray
+    problems: np.ndarray
+
+
+def _read_part(vocabulary: Vocabulary, values: np.ndarray, units: list[float | None]) -> _Part:
+    known = _known(units)
+    whole = PERCENT if vocabulary.table.whole else UNDECLARED
+    fractions, doubtful, switched = to_fractions(
+        values, known, vocabulary.low, vocabulary.high, whole
+    )
+    weights = read_weights(vocabulary, fractions)
+    doubtful = doubtful | (switched & ~are_symmetric(weights))
+    torn = find_opposed(vocabulary, fractions) | find_misdeclared(
+        values, known, lambda some: read_weights(vocabulary, some)
+    )
+    return _Part(
+        weights,
+        (~np.isnan(fractions)).sum(axis=1, dtype=np.int32),
+        ~(np.abs(fractions - vocabulary.rest) < _AT_REST).any(axis=1) & vocabulary.table.sparse,
+        torn,
+        _problems(values, doubtful, units, vocabulary.names),
+    )
+
+
+def _forget_defaults(
+    frames: list[dict[str, float | None]], units: list[float | None], weights: np.ndarray
+) -> None:
+    """Make the shapes of expressions unknown, in place, where only unknown names move."""
+    for row, frame in enumerate(frames):
+        unsure = place_names(tuple(frame)).unsure
+        if unsure:
+            values = list(frame.values())
+            unknown = _floats([[values[place] for place in unsure]], len(unsure))[0]
+            if may_show_more(weights[row], unknown / max(1.0, units[row] or 1.0)):
+                weights[row, EXPRESSIVE] = np.nan
+
+
+def _count_names(frame: dict[str, float | None]) -> str:
+    return f"of {len(frame)} names none is; `affectstream shapes LOG` lists them"
 
 
 def _by_vocabulary(
@@ -212,14 +311,14 @@ def _by_vocabulary(
 ) -> Iterator[tuple[Vocabulary, np.ndarray, np.ndarray]]:
     """Yield each vocabulary that reads something with the rows and their values (n, k + 3).
 
-    A frame with a name that nobody knows is not ``sparse``: who knows what it leaves out.
+    A frame with an unknown name that may be of a shape is not ``sparse``: it may be at rest.
     """
     entries: dict[int, tuple[list[int], list[np.ndarray], list[float | None]]] = {}
     unknown = 0
     for row, frame in enumerate(frames):
         placing = place_names(tuple(frame))
         unknown += placing.unknown
-        sparse[row] &= not placing.unknown
+        sparse[row] &= not placing.unsure
         values = frame.values() if not placing.twice else _agreed(frame, placing.twice)
         for part in placing.parts:
             rows, columns, given = entries.setdefault(part.vocabulary, ([], [], []))
@@ -263,37 +362,6 @@ def _agreed(frame: dict[str, float | None], twice: Sequence[tuple[int, int]]) ->
     return values
 
 
-def _apply(vocabulary: Vocabulary, fractions: np.ndarray) -> np.ndarray:
-    """Return weights (n, 52) of columns (n, k): the largest source of each shape of ARKit."""
-    weights = np.full((len(fractions), len(BLENDSHAPES)), np.nan, np.float32)
-    for target, terms in vocabulary.sources:
-        parts = [_moved(fractions, term) for term in terms]
-        found = parts[0] if len(parts) == 1 else _mean(parts, [term.weight for term in terms])
-        weights[:, target] = np.fmax(weights[:, target], found)
-    return weights
-
-
-def _mean(parts: list[np.ndarray], weights: list[float]) -> np.ndarray:
-    """Return the weighted mean of those that are given, NaN where none is.
-
-    Sums go one by one: a product of matrices would round by the size of the batch.
-    """
-    total, share = np.zeros_like(parts[0]), np.zeros_like(parts[0])
-    for part, weight in zip(parts, weights, strict=True):
-        there = ~np.isnan(part)
-        total += np.where(there, part * np.float32(weight), np.float32(0))
-        share += np.where(there, np.float32(weight), np.float32(0))
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total / share)
-
-
-def _moved(fractions: np.ndarray, term: Term) -> np.ndarray:
-    column = fractions[:, term.column]
-    if (term.rest, term.full) != (0.0, 1.0):
-        column = (column - np.float32(term.rest)) / np.float32(term.full - term.rest)
-    return np.clip(column, np.float32(0), np.float32(1))
-
-
 def _columns(shapes: _Shapes, angles: np.ndarray) -> tuple[Columns, np.ndarray]:
     pose = to_radians(shapes.pose, angles)
     matrix = np.concatenate([shapes.weights, pose], axis=1)
@@ -316,12 +384,17 @@ def _floats(rows: Sequence[Sequence[float | None]], width: int) -> np.ndarray:
     return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(len(rows), width)
 
 
-def _declared(units: list[str | None], of_sources: Sequence[str | None] | None) -> list[int | None]:
-    """Return the code of each frame's unit, or else of its source's; None where it is no unit."""
-    if of_sources is not None:
-        units = [own or other for own, other in zip(units, of_sources, strict=True)]
-    return [weight_unit(unit) for unit in units]
+def _units(
+    units: list[float | None], of_sources: Sequence[str | None] | None
+) -> list[float | None]:
+    """Return the unit of each frame, or else of its source; None where it says what is no unit."""
+    if of_sources is None:
+        return units
+    return [
+        weight_unit(other) if own == UNDECLARED else own
+        for own, other in zip(units, of_sources, strict=True)
+    ]
 
 
-def _codes(units: list[int | None]) -> np.ndarray:
-    return np.array([unit or UNDECLARED for unit in units], np.int8)
+def _known(units: list[float | None]) -> np.ndarray:
+    return np.array([unit or UNDECLARED for unit in units], np.float64)

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,16 +14,21 @@ import pyarrow.compute as pc
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.attributes import ATTRIBUTES
 from schemas.errors import DeadLetterCode
-from schemas.events import CODE, FIELD_NAME, PAYLOADS
+from schemas.events import CODE, FIELD_NAME, GOVERNANCE_KINDS, PAYLOADS
 from schemas.modalities import MODALITIES
 from transforms.decoding.details import Explained
-from transforms.decoding.envelope import find_contradictions, find_denials
+from transforms.decoding.envelope import explain_contradiction, find_contradictions, find_denials
 from transforms.decoding.media import encoded_media, read_media
-from transforms.decoding.messages.wrappings import unwrap
+from transforms.decoding.messages.parsing import (
+    ABSENT,
+    find_repeats,
+    parse_json,
+    without_half_pairs,
+)
+from transforms.decoding.messages.structured import explain_absence, read_data, read_envelopes
 from transforms.decoding.motion import read_motion
 
 Columns = dict[str, pa.Array]
-_Shape = TypeVar("_Shape")
 
 
 def _object(name: str, **fields: Any) -> Any:
@@ -58,23 +62,11 @@ _SHAPES = MappingProxyType(
 )
 """Kind → what is read of its JSON payload; media have none."""
 
-_Envelope: Any = msgspec.defstruct(
-    "Envelope",
-    [
-        *((name, str | None, None) for name in ATTRIBUTES),
-        ("specversion", str | float | None, None),  # as YAML has it
-        ("data", msgspec.Raw, msgspec.Raw()),
-        ("data_base64", msgspec.Raw, msgspec.Raw()),
-    ],
-)
-
 _NO_UNITS: Mapping[str, str] = MappingProxyType({})
 MOST_DETAILS = 8
 _NAME = re.compile(FIELD_NAME)
 _CODE = re.compile(f'"({CODE})"'.encode())
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-_ABSENT = (b"", b"null")
 
 
 def decode_payload(
@@ -83,8 +75,10 @@ def decode_payload(
     """Return binary-mode values, their payload columns, and each row's problem or None."""
     if kind not in _SHAPES:
         return read_media(kind, values)
-    data = values.to_pylist()
-    return data, *_read(kind, data, sources, units)
+    data, absent = _given_or(values.to_pylist(), b"{}")
+    columns, problems = _read(kind, data, sources, units)
+    problems[absent] = DeadLetterCode.NULL_VALUE
+    return data, columns, problems
 
 
 def decode_structured(
@@ -97,7 +91,7 @@ def decode_structured(
     """
     empty = values.is_null().to_numpy(zero_copy_only=False)  # its headers name media
     values = values.fill_null(b"")
-    envelopes, unread = parse_json(values.to_pylist(), _Envelope)
+    envelopes, unread = read_envelopes(values.to_pylist())
     unread[empty] = DeadLetterCode.NULL_VALUE
     attributes = {
         name: pa.array([getattr(envelope, name) for envelope in envelopes], pa.string())
@@ -109,10 +103,13 @@ def decode_structured(
     ]
     attributes["specversion"] = pa.array(versions, pa.string())
     if kind in _SHAPES:
-        given, absent = _given_or(_json_data(envelopes), b"{}")
+        found, wrapped = read_data(envelopes)
+        given, absent = _given_or(found, b"{}")
         columns, problems = _read(kind, given, attributes["source"], units)
         data: Sequence[bytes | None] = given
-        problems[absent] = DeadLetterCode.NULL_VALUE
+        for row in np.flatnonzero(absent):
+            problems[row] = explain_absence(values[row].as_py(), _SHAPES[kind].__struct_fields__)
+        problems[wrapped != None] = wrapped[wrapped != None]  # noqa: E711  element-wise
     else:
         encoded, wrong = encoded_media(envelopes)
         data, columns, problems = read_media(kind, pa.array(encoded, pa.binary()))
@@ -126,11 +123,21 @@ def decode_structured(
         for row in np.flatnonzero([bool(each.data_base64) for each in envelopes]):
             torn[row] |= _gives_two(envelopes[row])
     torn &= ~unreadable
-    if torn.any():
-        problems[torn] = DeadLetterCode.BAD_HEADERS
-        mask = pa.array(torn)
-        attributes = {name: pc.if_else(mask, None, column) for name, column in attributes.items()}
+    attributes = _without_torn(values, attributes, headers, torn, problems)
     return data, attributes, columns, problems
+
+
+def _without_torn(
+    values: pa.Array, attributes: Columns, headers: Columns, torn: np.ndarray, problems: np.ndarray
+) -> Columns:
+    """Return attributes without those of events that say two things, and note what they say."""
+    if not torn.any():
+        return attributes
+    for row in np.flatnonzero(torn).tolist():
+        words = explain_contradiction(values[row].as_py(), row, attributes, headers)
+        problems[row] = Explained(DeadLetterCode.BAD_HEADERS, words)
+    mask = pa.array(torn)
+    return {name: pc.if_else(mask, None, column) for name, column in attributes.items()}
 
 
 def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
@@ -142,54 +149,13 @@ def _members(envelopes: list[Any], attributes: Columns) -> np.ndarray:
 
 def _gives_two(envelope: Any) -> bool:
     """Whether an event has data and data in base64, of which it may have one."""
-    return not any(bytes(each) in _ABSENT for each in (envelope.data, envelope.data_base64))
+    return not any(bytes(each) in ABSENT for each in (envelope.data, envelope.data_base64))
 
 
-def _json_data(envelopes: list[Any]) -> list[bytes]:
-    """Return the data of events: JSON as it is, in a string, beside a schema, or in base64."""
-    data = [bytes(envelope.data) for envelope in envelopes]
-    for row, value in enumerate(data):
-        if not value.startswith(b"{") or value.startswith(b'{"schema"'):
-            given = bytes(envelopes[row].data_base64) if value in _ABSENT else value
-            bare = unwrap(given)
-            data[row] = given if isinstance(bare, DeadLetterCode) else bare
-    return data
-
-
-def _given_or(values: list[bytes], instead: bytes) -> tuple[list[bytes], np.ndarray]:
-    absent = np.array([value in _ABSENT for value in values], bool)
-    return [value if value not in _ABSENT else instead for value in values], absent
-
-
-def parse_json(values: list[bytes], shape: type[_Shape]) -> tuple[list[_Shape], np.ndarray]:
-    """Parse one JSON value a row; a row that does not fit is empty and has a problem code."""
-    decode = msgspec.json.Decoder(shape).decode
-    problems = np.full(len(values), None, object)
-    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return list(map(decode, values)), problems
-    parsed: list[_Shape] = []
-    for row, value in enumerate(values):
-        try:
-            parsed.append(decode(value))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            parsed.append(shape())
-            problems[row] = Explained(_judge(value), _words(error))
-    return parsed, problems
-
-
-def _judge(value: bytes) -> DeadLetterCode:
-    try:
-        found = msgspec.json.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return DeadLetterCode.BAD_JSON
-    return DeadLetterCode.WRONG_TYPE if isinstance(found, dict) else DeadLetterCode.BAD_JSON
-
-
-def _words(error: Exception) -> str:
-    """Return what the parser says: types, places of our schemas and byte numbers, no content."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 at byte {error.start}"
-    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+def _given_or(values: Sequence[bytes | None], instead: bytes) -> tuple[list[bytes], np.ndarray]:
+    """Return values with something in place of those that hold nothing, and which those are."""
+    given = [instead if not value or value in ABSENT else value for value in values]
+    return given, np.array([a is not b for a, b in zip(given, values, strict=True)], bool)
 
 
 def _read(
@@ -202,13 +168,29 @@ def _read(
     if kind == "motion":
         known = [units.get(source) for source in sources.to_pylist()] if units else None
         columns, problems = read_motion(data, known)
-        unread = np.flatnonzero(problems == DeadLetterCode.WRONG_TYPE)
+        find_repeats(data, ("weights", "head"), problems, objects=2)
+        wrong = (problems == DeadLetterCode.WRONG_TYPE) | (problems == DeadLetterCode.BAD_JSON)
+        told = np.array([isinstance(problem, Explained) for problem in problems], bool)
+        unread = np.flatnonzero(wrong & ~told)
         if unread.size:
             _, why = parse_json([data[row] for row in unread.tolist()], _SHAPES[kind])
             problems[unread] = np.where(why == None, problems[unread], why)  # noqa: E711
         return columns, problems
     payload, problems = parse_json(list(data), _SHAPES[kind])
+    if kind not in GOVERNANCE_KINDS:
+        _reread_cut_strings(payload, problems, data, _SHAPES[kind])
+        find_repeats(data, _SHAPES[kind].__struct_fields__, problems)
     return _columns(kind, payload, data, problems), problems
+
+
+def _reread_cut_strings(
+    payload: list[Any], problems: np.ndarray, data: Sequence[bytes], shape: type[Any]
+) -> None:
+    """Read what only half a surrogate pair kept from being read: a string that was cut."""
+    for row in np.flatnonzero(problems == DeadLetterCode.BAD_JSON).tolist():
+        mended = without_half_pairs(data[row])
+        if mended != data[row]:
+            (payload[row],), (problems[row],) = parse_json([mended], shape)
 
 
 def _columns(kind: str, payload: list[Any], data: Sequence[bytes], problems: np.ndarray) -> Columns:

@@ -6,24 +6,47 @@ fractions as the schema says, and a record that can't be one is refused.
 """
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-UNDECLARED: Final = 0
-_SPELLINGS: Final = (
-    ("fraction", "fractions", "0-1", "0.0-1.0", "unit", "normalized", "normalised", "ratio"),
-    ("percent", "percents", "percentage", "%", "pct", "0-100", "百分比", "パーセント", "prozent"),
-    ("byte", "bytes", "uint8", "u8", "8bit", "0-255"),
-    ("signed", "-1-1", "-1.0-1.0"),
-)
-_RANGE: Final = re.compile(r"^(-?[\d.]*\d)(?:\.{2,3}|to|–|,|~)(-?[\d.]+)$")
-_CODES: Final = {name: 1 + code for code, names in enumerate(_SPELLINGS) for name in names}
-PERCENT: Final = _CODES["percent"]
-_LEAST: Final = np.array([0, 0, 0, 0, -1], np.float32)
-_SPAN: Final = np.array([1, 1, 100, 255, 2], np.float32)
+UNDECLARED: Final = 0.0
+FRACTION: Final = 1.0
+PERCENT: Final = 100.0
+BYTE: Final = 255.0
+SIGNED: Final = -1.0
+"""A unit is what a shape that is fully moved has, and -1 for values from -1, at rest, to 1."""
 
-OVERSHOOT: Final = 0.05
+_WORDS: Final = {
+    "fraction": FRACTION, "fractions": FRACTION, "unit": FRACTION, "normalized": FRACTION,
+    "normalised": FRACTION, "ratio": FRACTION,
+    "percent": PERCENT, "percents": PERCENT, "percentage": PERCENT, "pct": PERCENT,
+    "%": PERCENT, "百分比": PERCENT, "パーセント": PERCENT, "prozent": PERCENT,
+    "byte": BYTE, "bytes": BYTE, "uint8": BYTE, "u8": BYTE, "8bit": BYTE,
+    "uint16": 65_535.0,
+    "permille": 1000.0, "‰": 1000.0,
+    "signed": SIGNED,
+}  # fmt: skip
+_SCALES: Final = {FRACTION: FRACTION, PERCENT: PERCENT, BYTE: BYTE}
+_OTHERS: Final = frozenset(
+    {"m", "cm", "mm", "meter", "meters", "metres", "metric", "deg", "degrees", "rad", "radians"}
+)
+"""Of positions and angles; under ``units`` they say nothing of weights."""
+_FILLING: Final = frozenset({"in", "of", "the", "from", "a"})
+_RANGE: Final = re.compile(r"(-?\d+(?:\.\d+)?)%?\s*(?:-|\.{2,3}|to|–|,|~)\s*(-?\d+(?:\.\d+)?)%?")
+_WORD: Final = re.compile(r"%|‰|[^\W_]+")
+_LARGEST: Final = 65_535.0  # of two bytes
+_LONGEST: Final = 32
+
+UNIT_MEMBERS: Final = (
+    "unit", "units", "Unit", "Units", "UNIT", "UNITS", "weightUnit", "weight_unit", "weightsUnit",
+    "weights_unit", "range", "Range", "scale", "Scale",
+)  # fmt: skip
+"""Members of a payload that say in what its weights are measured."""
+
+OVERSHOOT: Final = 0.1
 """How far trackers, and rounding, go beyond a range: that much is cut off."""
 _MANY: Final = 20
 """So many shapes that are all whole numbers were not measured as fractions."""
@@ -39,30 +62,82 @@ _ABSURD: Final = 1e4
 
 
 class Fractions(NamedTuple):
-    """Values as fractions, NaN where there is none, and a mask of rows whose unit is not known."""
+    """Values as fractions, NaN where there is none, and masks of rows.
+
+    The unit of ``doubtful`` ones is not known. ``switched`` ones are whole frames of 0 and 1.
+    """
 
     values: np.ndarray
     doubtful: np.ndarray
+    switched: np.ndarray
 
 
-def weight_unit(declared: str | None) -> int | None:
-    """Return the code of a declared unit of weights, None for a name that says nothing."""
-    return UNDECLARED if declared is None else _CODES.get(_plain(declared))
+def weight_unit(declared: str | None) -> float | None:
+    """Return a declared unit of weights, UNDECLARED for no text, None for one that names no unit.
+
+    ``percent``, ``%``, ``0-100``, ``[0, 100]`` and ``percent (0-100)`` are one. A range from 0 is a
+    unit whatever its end is; one from -1 to 1 is ``signed``.
+    """
+    return UNDECLARED if declared is None else _read_unit(declared[:_LONGEST])
+
+
+@lru_cache(maxsize=256)
+def _read_unit(text: str) -> float | None:
+    if not text.strip():
+        return UNDECLARED
+    text = text.casefold()
+    found = {_of_range(float(low), float(high)) for low, high in _RANGE.findall(text)}
+    words = set(_WORD.findall(_RANGE.sub(" ", text))) - _FILLING
+    found |= {_WORDS.get(word) for word in words}
+    return found.pop() if len(found) == 1 else None
+
+
+def _of_range(low: float, high: float) -> float | None:
+    if (low, high) == (-1.0, 1.0):
+        return SIGNED
+    return high if low == 0.0 and FRACTION <= high <= _LARGEST else None
+
+
+def unit_name(unit: float) -> str:
+    """Return a unit in words: ``percent``, or ``0 to 127`` where it has no name."""
+    names = {FRACTION: "fraction", PERCENT: "percent", BYTE: "byte", SIGNED: "signed"}
+    return names.get(unit, f"0 to {unit:g}")
+
+
+def declared_unit(members: Iterable[tuple[str, Any]]) -> float | None:
+    """Return the unit that members of a payload declare, None where they name none, or several.
+
+    A ``range`` that is no pair of numbers declares nothing, nor does a ``scale`` other than 1, 100
+    and 255: it may be the avatar's.
+    """
+    found = {_of_member(name.casefold(), value) for name, value in members if value is not None}
+    found.discard(UNDECLARED)
+    if not found:
+        return UNDECLARED
+    return found.pop() if len(found) == 1 else None
+
+
+def _of_member(name: str, value: Any) -> float | None:
+    if name == "scale":
+        return _SCALES.get(value, UNDECLARED) if type(value) in {int, float} else UNDECLARED
+    if name == "range" and not isinstance(value, str):
+        ends = value if isinstance(value, list) and len(value) == 2 else ()
+        numbers = [float(end) for end in ends if type(end) in {int, float} and abs(end) <= _LARGEST]
+        return _of_range(*numbers) if len(numbers) == 2 else UNDECLARED
+    if not isinstance(value, str):
+        return None
+    if name == "units" and value[:_LONGEST].strip().casefold() in _OTHERS:
+        return UNDECLARED
+    return weight_unit(value)
 
 
 def angle_unit(declared: object) -> int:
-    """Return the code of a declared unit of angles; a name that says nothing declares nothing."""
-    return _ANGLES.get(_plain(declared), UNDECLARED) if isinstance(declared, str) else UNDECLARED
-
-
-def _plain(unit: str) -> str:
-    """Return a unit without case and spaces, a range of numbers as ``0-100``."""
-    plain = "".join(unit[:32].casefold().split()).strip("[]()")
-    return plain if plain in _ANGLES else _RANGE.sub(r"\1-\2", plain)
+    """Return the code of a declared unit of angles, 0 for none and for a name that says nothing."""
+    return _ANGLES.get(declared[:_LONGEST].strip().casefold(), 0) if type(declared) is str else 0
 
 
 def to_fractions(
-    values: np.ndarray, units: np.ndarray, low: np.ndarray, high: np.ndarray, whole: int
+    values: np.ndarray, units: np.ndarray, low: np.ndarray, high: np.ndarray, whole: float
 ) -> Fractions:
     """Scale float32 ``values`` (n, k) by the unit of each row, and cut off small overshoots.
 
@@ -70,19 +145,22 @@ def to_fractions(
     whole numbers that declare none, UNDECLARED where these could be anything.
     """
     odd = (units == UNDECLARED) & _all_whole(values)
-    doubtful = odd & (whole == UNDECLARED)
+    odd_ones = odd & (whole == UNDECLARED)
+    switched = odd_ones & _are_switches(values)
+    doubtful = odd_ones & ~switched
     units = np.where(odd, whole, units)
-    scaled = units > 1
+    scaled = (units != UNDECLARED) & (units != FRACTION)
     if scaled.any():
-        codes = units[scaled, None]
+        units = units[scaled, None].astype(np.float32)
+        least = np.where(units == SIGNED, np.float32(-1), np.float32(0))
         values = values.copy()
-        values[scaled] = (values[scaled] - _LEAST[codes]) / _SPAN[codes]
+        values[scaled] = (values[scaled] - least) / np.where(least < 0, np.float32(2), units)
     outside = (values < low) | (values > high)
     if outside.any():
         margin = np.float32(OVERSHOOT) * (high - low)
         doubtful = doubtful | ((values < low - margin) | (values > high + margin)).any(axis=1)
         values = np.clip(values, low, high)
-    return Fractions(values, doubtful)
+    return Fractions(values, doubtful, switched)
 
 
 def _all_whole(values: np.ndarray) -> np.ndarray:
@@ -100,6 +178,15 @@ def _all_whole(values: np.ndarray) -> np.ndarray:
     return found
 
 
+def _are_switches(values: np.ndarray) -> np.ndarray:
+    """Return which rows are 0 and 1 alone, most of them 0: shapes that a key switches."""
+    given = ~np.isnan(values)
+    on = given & (values == 1)
+    return np.asarray(
+        (~given | on | (values == 0)).all(axis=1) & (2 * on.sum(axis=1) < given.sum(axis=1))
+    )
+
+
 def to_radians(angles: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Return angles (n, 3) in radians from -π to π; 0 where there is none, or an absurd one.
 
@@ -108,7 +195,7 @@ def to_radians(angles: np.ndarray, units: np.ndarray) -> np.ndarray:
     """
     angles = np.where(np.isfinite(angles), angles, np.float32(0))
     size = np.abs(angles).max(axis=1, initial=0.0)
-    degrees = (units == DEGREES) | ((units == UNDECLARED) & (size > _HALF_TURN))
+    degrees = (units == DEGREES) | ((units == 0) & (size > _HALF_TURN))
     if not degrees.any() and (size <= _HALF_TURN).all():
         return angles
     angles = np.where((size < _ABSURD)[:, None], angles, np.float32(0))

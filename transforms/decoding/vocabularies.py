@@ -2,11 +2,11 @@
 
 The tables are ``schemas/motion/*.yaml``. A shape of ARKit has *sources* there: a name, a name with
 the values between which it moves (``EyeOpenLeft 1:0`` is shut at 0), or names of which it is the
-weighted mean. Of several sources the largest counts. ``*`` stands for Left and Right.
+weighted mean. ``*`` stands for Left and Right. Of several sources the largest counts; those of both
+sides count where none of the one side is given.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache, reduce
@@ -21,6 +21,7 @@ from pydantic import Field
 from schemas.arkit import BLENDSHAPES, HEAD_POSE
 from schemas.errors import AffectstreamError
 from schemas.strict import Frozen, read_yaml
+from transforms.decoding.shape_names import fold, may_be_of_a_face, spellings
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas" / "motion"
 NO_SHAPE: Final = -1
@@ -28,10 +29,6 @@ NO_SHAPE: Final = -1
 
 _LONGEST: Final = 100  # characters; no longer name is known
 _RANGE: Final = re.compile(r"(\S+)\s+(-?[\d.]+):(-?[\d.]+)")
-_BETWEEN: Final = re.compile(r"[\W_]+")
-_SIDE: Final = re.compile(r"(?<=.)(l|r)(?:eft|ight)$")
-_SIDE_FIRST: Final = re.compile(r"^(l|r)(?:eft|ight)(.+)$")
-_PATH: Final = re.compile(r"^.*[/.](?!(?:left|right)$)(?=\w{3})")
 
 
 class Table(Frozen):
@@ -50,8 +47,10 @@ class Table(Frozen):
     extends: str | None = None
     shapes: Mapping[str, tuple[str | dict[str, float], ...]] = Field(default_factory=dict)
     untracked: tuple[str, ...] = ()
+    sparse: bool = True
     head: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    opposed: tuple[tuple[str, ...], ...] = ()
 
 
 class Term(NamedTuple):
@@ -63,39 +62,38 @@ class Term(NamedTuple):
     full: float
 
 
+class Source(NamedTuple):
+    """What moves a shape of ARKit: the weighted mean of terms, one for ``both`` sides or not."""
+
+    target: int
+    terms: tuple[Term, ...]
+    both: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """A compiled table: columns of names, and sources (ARKit shape, terms) made of columns.
+    """A compiled table: columns of names, and sources of shapes made of columns.
 
-    Columns of shapes come first, the head's pitch, yaw and roll last. ``low``, ``high`` and
+    Columns of shapes come first, the head's pitch, yaw and roll last; ``names`` are the shapes' as
+    their table spells them. ``low``, ``high`` and
     ``rest`` are of the columns of shapes, as fractions; ``reach`` (52,) says which shapes of ARKit
-    the vocabulary can show.
+    the vocabulary can show. ``opposed`` are columns, see ``Table``.
     """
 
     name: str
     table: Table
     columns: Mapping[str, int]
-    sources: tuple[tuple[int, tuple[Term, ...]], ...]
+    names: tuple[str, ...]
+    sources: tuple[Source, ...]
     low: np.ndarray
     high: np.ndarray
     rest: np.ndarray
     reach: np.ndarray
+    opposed: tuple[tuple[int, ...], ...]
 
     def column(self, name: str) -> int | None:
         """Return the column of a name as it was sent, None where it is not of this vocabulary."""
         return self.columns.get(name if self.table.exact else fold(name, self.table.strip))
-
-
-def fold(name: str, strip: tuple[str, ...] = ()) -> str:
-    """Return a name without case, separators, path and what is stripped; a side as ``l`` or ``r``.
-
-    ``/avatar/v2/EyeClosedLeft``, ``leftEyeClosed``, ``eye_closed_L``, ``Face.EyeClosed.L`` are one.
-    """
-    folded = _PATH.sub("", unicodedata.normalize("NFKC", name).casefold())
-    folded = _BETWEEN.sub("", folded)
-    for pattern in strip:
-        folded = re.sub(pattern, "", folded)
-    return _SIDE.sub(r"\1", _SIDE_FIRST.sub(r"\2\1", folded))
 
 
 @cache
@@ -116,7 +114,8 @@ def _compile(name: str, tables: Mapping[str, Table]) -> Vocabulary:
     table = table.model_copy(update={"strip": strip})
     ranges: dict[str, tuple[float, float]] = {}
     columns: dict[str, int] = {}
-    sources: list[tuple[int, tuple[Term, ...]]] = []
+    names: list[str] = []
+    sources: list[Source] = []
 
     def term(text: str, weight: float) -> Term:
         span = _RANGE.fullmatch(text)
@@ -124,30 +123,40 @@ def _compile(name: str, tables: Mapping[str, Table]) -> Vocabulary:
         key = said if table.exact else fold(said, strip)
         ranges.setdefault(key, (rest, min(0.0, rest, full)))
         ranges[key] = (ranges[key][0], min(ranges[key][1], full))
+        if key not in columns:
+            names.append(said)
         return Term(columns.setdefault(key, len(columns)), weight, rest, full)
 
-    for shape, source in _sources(lineage, table.untracked):
+    for shape, source, both in _sources(lineage, table.untracked):
         parts = {source: 1.0} if isinstance(source, str) else source
         terms = tuple(term(text, weight) for text, weight in parts.items())
-        sources.append((BLENDSHAPES.index(shape), terms))
+        sources.append(Source(BLENDSHAPES.index(shape), terms, both))
     width = len(columns)
     for each in lineage:
-        for axis, names in each.head.items():
+        for axis, angles in each.head.items():
             place = width + HEAD_POSE.index(axis)
-            columns |= {fold(said, strip): place for said in names}
+            columns |= {fold(said, strip): place for said in angles}
         columns |= {said if table.exact else fold(said, strip): NO_SHAPE for said in each.ignored}
     reach = np.zeros(len(BLENDSHAPES), bool)
-    reach[[target for target, _ in sources]] = True
+    reach[[source.target for source in sources]] = True
     rest, low = np.array(list(ranges.values()), np.float32).T
     high = np.full(width, table.top, np.float32)
     found = MappingProxyType(columns)
-    return Vocabulary(name, table, found, tuple(sources), low, high, rest, reach)
+    opposed = tuple(tuple(columns[fold(each, strip)] for each in group) for group in table.opposed)
+    return Vocabulary(
+        name, table, found, tuple(names), tuple(sources), low, high, rest, reach, opposed
+    )
 
 
 def _sources(
     lineage: list[Table], untracked: tuple[str, ...]
-) -> Iterator[tuple[str, str | dict[str, float]]]:
-    """Yield each ARKit shape with each of its sources, ``*`` written out as Left and Right."""
+) -> Iterator[tuple[str, str | dict[str, float], bool]]:
+    """Yield each ARKit shape with each of its sources, and whether one moves both sides.
+
+    ``*`` is written out as Left and Right. A name that the last table gives another range is not
+    read as the one before has it.
+    """
+    own = {fold(name.split()[0]) for name in _names(lineage[-1])}
     for table in lineage:
         for shape, sources in table.shapes.items():
             for side in ("Left", "Right") if "*" in shape else ("",):
@@ -156,13 +165,56 @@ def _sources(
                     message = f"motion vocabulary {table.title}: {target} is no shape of ARKit"
                     raise AffectstreamError(message)
                 for source in sources if target not in untracked else ():
-                    yield target, _of_side(source, side)
+                    if table is not lineage[-1] and fold(str(source)) in own:
+                        continue
+                    yield target, _of_side(source, side), bool(side) and "*" not in str(source)
+
+
+def _names(table: Table) -> Iterator[str]:
+    """Yield the sources of a table that are names, not means."""
+    for sources in table.shapes.values():
+        yield from (source for source in sources if isinstance(source, str))
 
 
 def _of_side(source: str | dict[str, float], side: str) -> str | dict[str, float]:
     if isinstance(source, str):
         return source.replace("*", side)
     return {name.replace("*", side): weight for name, weight in source.items()}
+
+
+def read_weights(vocabulary: Vocabulary, fractions: np.ndarray) -> np.ndarray:
+    """Return weights (n, 52) of columns (n, k): the largest source of each shape of ARKit.
+
+    A source of both sides counts where none of the shape's own side is given.
+    """
+    weights = np.full((2, len(fractions), len(BLENDSHAPES)), np.nan, np.float32)
+    for target, terms, both in vocabulary.sources:
+        parts = [_moved(fractions, term) for term in terms]
+        found = parts[0] if len(parts) == 1 else _mean(parts, [term.weight for term in terms])
+        column = weights[int(both), :, target]
+        np.fmax(column, found, out=column)
+    return np.where(np.isnan(weights[0]), weights[1], weights[0])
+
+
+def _mean(parts: list[np.ndarray], weights: list[float]) -> np.ndarray:
+    """Return the weighted mean of those that are given, NaN where none is.
+
+    Sums go one by one: a product of matrices would round by the size of the batch.
+    """
+    total, share = np.zeros_like(parts[0]), np.zeros_like(parts[0])
+    for part, weight in zip(parts, weights, strict=True):
+        there = ~np.isnan(part)
+        total += np.where(there, part * np.float32(weight), np.float32(0))
+        share += np.where(there, np.float32(weight), np.float32(0))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / share)
+
+
+def _moved(fractions: np.ndarray, term: Term) -> np.ndarray:
+    column = fractions[:, term.column]
+    if (term.rest, term.full) != (0.0, 1.0):
+        column = (column - np.float32(term.rest)) / np.float32(term.full - term.rest)
+    return np.clip(column, np.float32(0), np.float32(1))
 
 
 class Part(NamedTuple):
@@ -175,11 +227,13 @@ class Part(NamedTuple):
 class Placing(NamedTuple):
     """Where the values of a frame belong: parts by vocabulary, and how many names nobody knows.
 
-    ``twice`` are pairs of places whose names are two spellings of one.
+    ``unsure`` are the places of unknown names that may be shapes of a face. ``twice`` are pairs of
+    places whose names are two spellings of one.
     """
 
     parts: tuple[Part, ...]
     unknown: int
+    unsure: tuple[int, ...]
     twice: tuple[tuple[int, int], ...]
 
 
@@ -197,8 +251,9 @@ def place_names(names: tuple[str, ...]) -> Placing:
         parts: tuple[Part, ...] = (Part(first, np.array([at[first] for _, at in known], np.int64)),)
     else:
         parts = tuple(_part_by_vocabulary([columns for _, columns in known]))
-    unknown = sum(not by for by, _ in known)
-    return Placing(parts, unknown, tuple(_find_twice(parts)))
+    unknown = [place for place, (by, _) in enumerate(known) if not by]
+    unsure = tuple(place for place in unknown if may_be_of_a_face(names[place]))
+    return Placing(parts, len(unknown), unsure, tuple(_find_twice(parts)))
 
 
 def _part_by_vocabulary(known: list[tuple[int | None, ...]]) -> Iterator[Part]:
@@ -232,7 +287,10 @@ def _find_twice(parts: tuple[Part, ...]) -> Iterator[tuple[int, int]]:
 @lru_cache(maxsize=8192)
 def _known(name: str) -> tuple[int, tuple[int | None, ...]]:
     """Return which vocabularies know a name, a bit for each, and its column in each."""
-    if len(name) > _LONGEST:
-        return 0, (None,) * len(vocabularies())
-    columns = tuple(each.column(name) for each in vocabularies())
-    return sum(1 << number for number, at in enumerate(columns) if at is not None), columns
+    if len(name) <= _LONGEST:
+        for spelling in spellings(name):
+            columns = tuple(each.column(spelling) for each in vocabularies())
+            by = sum(1 << number for number, at in enumerate(columns) if at is not None)
+            if by:
+                return by, columns
+    return 0, (None,) * len(vocabularies())

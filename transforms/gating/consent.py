@@ -19,7 +19,8 @@ from schemas.stages import Stage, kind_of
 from schemas.tables import CONSENT_LEDGER
 from transforms.decoding.aliases import aliases, fold_spelling
 from transforms.gating.bands import MINORS, Bands
-from transforms.gating.governance import ANY, END, FIRST, LISTS
+from transforms.gating.governance import ANY, END, FIRST
+from transforms.gating.statements import LISTS
 from transforms.gating.tombstones import Tombstones
 from transforms.gating.unlisted import UNLISTED
 from transforms.gating.words import Word, Words, are_a_childs_own, without_repeats

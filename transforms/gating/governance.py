@@ -9,13 +9,11 @@ gate closes, and nothing is deleted. Only a signed one also withdraws or asks fo
 time that was signed, so that a record which somebody sends again adds nothing.
 """
 
-import base64
 import datetime as dt
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,23 +23,37 @@ import pyarrow.compute as pc
 import regex
 
 from schemas.arrow import take_rows
+from schemas.errors import DeadLetterCode
 from schemas.events import AHEAD_S, EVENT_TYPES, event_schema, record_times
 from transforms.decoding.aliases import fold_spelling, known_name
 from transforms.decoding.event_ids import EventIds
 from transforms.decoding.headers import unquote
+from transforms.decoding.messages.encodings import (
+    are_base64,
+    decode_percent,
+    is_of_http,
+    other_readings,
+)
+from transforms.decoding.messages.wrappings import unwrap
 from transforms.decoding.signatures import Signed
 from transforms.gating.legible import UNSEEN
+from transforms.gating.statements import (
+    LISTS,
+    Members,
+    Statement,
+    letters,
+    parse_one,
+    read_statements,
+)
 
 ANY: Final = "*"
 
 _YES: Final = {"true", "yes", "y", "1", "on", "granted", "allow", "allowed"}
+_NO: Final = {"false", "no", "n", "0", "off", "withdrawn", "revoked", "denied", "refused"}
 _MOST_NAMES: Final = 100
 """More names than there are purposes or modalities: such a list means all of them."""
 _LONGEST: Final = 64  # characters; no longer name is known
-_LONGEST_NAME: Final = 24  # of a member or a header
 _MOST_SUBJECTS: Final = 16
-LISTS: Final = ("purposes", "modalities")
-"""What a consent lists."""
 FIRST, END = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2000, 2100))
 """What a clock that was ever set can tell, as in the expectations of event time."""
 _FOR_ALL_TIME: Final = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), END)
@@ -54,31 +66,20 @@ _ZONES: Final = dt.timedelta(days=1)
 class Sorted(NamedTuple):
     """RAW records of one governance topic, sorted.
 
-    ``grants``, ``ambiguous`` and ``unreadable`` are masks: what says that it is a grant, and is to
-    be read strictly; grants of which a member stands twice, so that nobody knows which counts; and
-    records that name nobody, which nothing can be done with. ``unsigned`` is a mask, too: of
-    prohibitions that ought to be signed and are not. ``prohibitions`` are EVENT batches of all
-    others, withdrawals or erasures, a row for each subject that is named.
+    All but the last are masks. ``grants`` say that they are, and are to be read strictly. Of
+    ``ambiguous`` grants a member stands twice, and nobody knows which counts. ``unreadable`` are
+    records that name nobody, or perhaps more people than could be read. ``unclear`` are consents
+    that count as withdrawals, and do not say that they are. ``unsigned`` are prohibitions that
+    ought to be signed and are not. ``prohibitions`` are EVENT batches of all withdrawals and
+    erasures, with a row for each subject that is named.
     """
 
     grants: np.ndarray
     ambiguous: np.ndarray
     unreadable: np.ndarray
+    unclear: np.ndarray
     unsigned: np.ndarray
     prohibitions: list[pa.RecordBatch]
-
-
-class _Members(list[tuple[str, Any]]):
-    """A JSON object with all of its members, repeated ones too, which a dict would hide."""
-
-    def named(self, *names: str) -> list[Any]:
-        """Return the values of these members, in any case and with any separators."""
-        return [value for name, value in self if _letters(name) in names]
-
-    @property
-    def repeated(self) -> bool:
-        """Whether a member that counts stands twice, in whatever spelling."""
-        return any(len(self.named(name)) > 1 for name in ("granted", "givenby", *LISTS))
 
 
 def sort_governance(
@@ -91,7 +92,7 @@ def sort_governance(
     """
     grants = np.array([_is_plain_grant(value) for value in raw["value"].to_pylist()], bool)
     grants &= kind == "consent"
-    ambiguous, unreadable, unsigned = np.zeros((3, raw.num_rows), bool)
+    ambiguous, unreadable, unclear, unsigned = np.zeros((4, raw.num_rows), bool)
     rows: list[dict[str, Any]] = []
     suspended: list[dict[str, Any]] = []
     places = np.flatnonzero(~grants)
@@ -99,26 +100,43 @@ def sort_governance(
     times = record_times(rest["timestamp"])[0].to_pylist()
     records = rest.drop_columns("timestamp").to_pylist()  # which may be no time that Python knows
     for row, record, recorded in zip(places.tolist(), records, times, strict=True):
-        attributes, payloads = _read(record["headers"] or (), _parse(record["value"]))
-        if kind == "consent" and _is_grant(payloads):
-            ambiguous[row] = any(payload.repeated for payload in payloads)
+        events, complete, crowded = read_statements(record["value"])
+        if kind == "consent" and all(map(_is_grant, events)):
+            ambiguous[row] = any(each.repeated for event in events for each in event.stated)
             grants[row] = not ambiguous[row]
             continue
-        subjects = _subjects(attributes, payloads, record["key"])
-        unreadable[row] = not 0 < len(subjects) <= _MOST_SUBJECTS
-        moments = _moments(attributes.get("time", []), recorded)
-        if signed is None:
-            known = _row(kind, record, attributes, payloads)
-            rows += _rows_for(known, subjects, moments or [_FOR_ALL_TIME])
-            continue
-        lists = payloads if kind == "consent" else []
-        known = _row("consent", record, attributes, lists) | {"suspends": True}
-        suspended += _rows_for(known, subjects, moments)
-        sure = _signed_row(kind, record, signed[row], subjects, recorded)
-        rows += [sure] if sure else []
-        unsigned[row] = not (sure or unreadable[row])
+        unreadable[row] = crowded or not (complete or kind == "consent")
+        unclear[row] = kind == "consent" and not (complete and _is_withdrawal(record, events))
+        for event in events:
+            if kind == "consent" and _is_grant(event):  # in a batch, which is told
+                continue
+            subjects, made = _read_event(kind, record, event, recorded, suspend=signed is not None)
+            unreadable[row] |= not 0 < len(subjects) <= _MOST_SUBJECTS
+            if signed is None:
+                rows += made
+                continue
+            suspended += made
+            sure = len(events) == 1 and _signed_row(kind, record, signed[row], subjects, recorded)
+            rows += [sure] if sure else []
+            unsigned[row] |= not (sure or unreadable[row])
     prohibitions = [_with_ids("consent", suspended, ids), _with_ids(kind, rows, ids)]
-    return Sorted(grants, ambiguous, unreadable, unsigned, prohibitions)
+    return Sorted(grants, ambiguous, unreadable, unclear, unsigned, prohibitions)
+
+
+def _read_event(
+    kind: str, record: dict[str, Any], event: Statement, recorded: dt.datetime | None, *,
+    suspend: bool,
+) -> tuple[list[str], list[dict[str, Any]]]:  # fmt: skip
+    """Return whom one prohibition names, and its rows; of many they are bounded."""
+    attributes = _with_members(_of_headers(record["headers"] or ()), event)
+    subjects = _subjects(attributes, event, record["key"])
+    moments = _moments(attributes.get("time", []), recorded)
+    if suspend:
+        lists = event if kind == "consent" else Statement([], [])
+        known = _row("consent", record, attributes, lists) | {"suspends": True}
+        return subjects, _rows_for(known, subjects, moments)
+    known = _row(kind, record, attributes, event)
+    return subjects, _rows_for(known, subjects, moments or [_FOR_ALL_TIME])
 
 
 def _signed_row(
@@ -132,16 +150,17 @@ def _signed_row(
     """
     if signed is None:
         return None
-    given, payload = signed.attributes, _parse(signed.data)
-    payloads = [payload] if isinstance(payload, _Members) else []
+    given, payload = signed.attributes, parse_one(signed.data)
+    payloads = [payload] if isinstance(payload, Members) else []
+    event = Statement(payloads, payloads)
     since = _parse_moment(given.get("time", ""))
-    another_kind = given.get("type") != EVENT_TYPES[kind] or _is_grant(payloads)
+    another_kind = given.get("type") != EVENT_TYPES[kind] or _is_grant(event)
     if since is None or another_kind or subjects != [given.get("subject")]:
         return None
     if recorded is not None and since > recorded + dt.timedelta(seconds=AHEAD_S):
         return None
     attributes = {name: [value] for name, value in given.items()}
-    row = _row(kind, record, attributes, payloads)
+    row = _row(kind, record, attributes, event)
     return row | {"subject": given["subject"], "event_time": since, "recorded_at": since}
 
 
@@ -190,9 +209,8 @@ def _rows_for(
 
 
 def _row(
-    kind: str, record: dict[str, Any], attributes: Mapping[str, list[str]],
-    payloads: list[_Members],
-) -> dict[str, Any]:  # fmt: skip
+    kind: str, record: dict[str, Any], attributes: Mapping[str, list[str]], event: Statement
+) -> dict[str, Any]:
     regions = [known_name("region", value) for value in attributes.get("region", [])]
     bands = {known_name("ageband", value) for value in attributes.get("ageband", [])}
     row = {name: record[name] for name in ("topic", "partition", "offset")} | {
@@ -204,54 +222,63 @@ def _row(
     }
     if kind == "erasure":
         return row
-    names = {name: _names(payloads, name) for name in LISTS}
+    listing = [*event.stated, *(each for each in event.objects if each.named("granted"))]
+    names = {name: _names(listing, name) for name in LISTS}
     return row | names | {"granted": False}
 
 
-def _read(
-    headers: Iterable[dict[str, Any]], value: Any
-) -> tuple[dict[str, list[str]], list[_Members]]:
-    """Return every value of each attribute, and every object in which something may be said."""
+def _of_headers(headers: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return every value of each attribute in headers, and every other that may be meant."""
     attributes: dict[str, list[str]] = {}
-    for header in filter(None, headers):
-        name = _letters(header["key"] or "").removeprefix("cloudevents").removeprefix("ce")
-        if text := _text(unquote(header["value"] or b"")):
-            attributes.setdefault(name, []).append(text)
-    whole = value[:_MOST_SUBJECTS] if type(value) is list else [value]  # a batch in JSON
-    payloads = [item for item in whole if isinstance(item, _Members)]
-    for item in tuple(payloads):
-        for name in ("id", "source", "subject", "time", "region", "ageband"):
-            inside = [_text(found) for found in item.named(name)]
-            attributes.setdefault(name, []).extend(found for found in inside if found)
-        data = [_given_data(found) for found in item.named("data", "database64")]
-        payloads += [found for found in data if isinstance(found, _Members)]
-    return attributes, payloads
+    pairs = [(_attribute(each["key"]), _plain(each)) for each in headers if each]
+    base64 = are_base64(value for _, value in pairs)
+    for name, value in pairs:
+        texts = [_text(each) for each in (value, *other_readings(value, base64=base64))]
+        attributes.setdefault(name, []).extend(filter(None, texts))
+    return attributes
 
 
-def _given_data(data: Any) -> Any:
-    """Return a structured event's data; what is a text may be JSON, or JSON in base64."""
-    if not isinstance(data, str):
-        return data
-    try:
-        return _parse(base64.b64decode(data, validate=True))
-    except ValueError:
-        return _parse(_whole_text(data).encode())
+def _plain(header: Mapping[str, Any]) -> bytes:
+    value = unquote(header["value"] or b"")
+    return decode_percent(value) if is_of_http(header["key"] or "") else value
 
 
-def _parse(value: bytes | None) -> Any:
-    """Return JSON of any encoding with all members, None where it is none."""
-    if not value:
-        return None
-    try:
-        return json.loads(value, object_pairs_hook=_Members)
-    except (ValueError, RecursionError):
-        return None
+def _attribute(header: str | None) -> str:
+    return letters(header or "").removeprefix("cloudevents").removeprefix("ce")
 
 
-def _is_grant(payloads: list[_Members]) -> bool:
-    """Whether all that the record says of granting is a yes, be it well formed or not."""
-    said = [value for payload in payloads for value in payload.named("granted")]
+def _with_members(said: Mapping[str, list[str]], event: Statement) -> dict[str, list[str]]:
+    """Return the attributes that headers and the objects of an event tell."""
+    outer = event.stated[:1] or event.objects[:1]
+    objects = [*outer, *(each for each in event.objects if each.named("subject"))]
+    found = {name: list(texts) for name, texts in said.items()}
+    for item in objects:
+        for name in ("id", "source", "time", "region", "ageband"):
+            texts = [_text(value) for value in item.named(name)]
+            found.setdefault(name, []).extend(filter(None, texts))
+    return found
+
+
+def _is_grant(event: Statement) -> bool:
+    """Whether all that an event says of granting is a yes, be it well formed or not."""
+    said = [value for payload in event.stated for value in payload.named("granted")]
     return bool(said) and all(_is_yes(value) for value in said)
+
+
+def _is_withdrawal(record: Mapping[str, Any], events: list[Statement]) -> bool:
+    """Whether each event of a record says no, and none yes; a record without value is a no."""
+    if not record["value"]:
+        return True
+    said = [
+        [value for each in event.objects for value in each.named("granted")] for event in events
+    ]
+    return all(values and all(map(_is_no, values)) for values in said)
+
+
+def _is_no(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST and fold_spelling(value) in _NO
+    return isinstance(value, int | float) and value == 0
 
 
 def _is_yes(value: Any) -> bool:
@@ -261,15 +288,34 @@ def _is_yes(value: Any) -> bool:
 
 
 def _subjects(
-    attributes: Mapping[str, list[str]], payloads: list[_Members], key: bytes | None
+    attributes: Mapping[str, list[str]], event: Statement, key: bytes | None
 ) -> list[str]:
     """Return everybody who is named, by the record's key too, which is a subject's id."""
-    inside = [_text(value) for payload in payloads for value in payload.named("subject")]
-    named = [*attributes.get("subject", []), *inside, _text(key)]
+    inside = [_text(value) for each in event.objects for value in each.named("subject")]
+    named = [*attributes.get("subject", []), *inside, *_key_names(key or b"")]
     return list(dict.fromkeys(name for name in named if name and not name.isspace()))
 
 
-def _names(payloads: list[_Members], what: str) -> list[str]:
+def _key_names(key: bytes) -> list[str | None]:
+    """Return whom a record's key names: as text, as JSON, or behind the id of a registry."""
+    bare = unwrap(key)
+    if bare == DeadLetterCode.SCHEMA_REGISTRY_FORMAT:
+        return [_text(_avro_string(key[5:]))]
+    bare = bare if isinstance(bare, bytes) else key
+    found = parse_one(unquote(bare)) if bare.lstrip()[:1] == b"{" else None
+    if not isinstance(found, Members):
+        return [_text(unquote(bare))]
+    ids = found.named("subject") or found.named("payload") or [value for _, value in found]
+    return [_text(value) for value in ids if isinstance(value, str)]
+
+
+def _avro_string(value: bytes) -> bytes | None:
+    """Return Avro's string: its length, as a zigzag number of one byte, and its bytes."""
+    whole = len(value) > 1 and value[0] == 2 * (len(value) - 1)
+    return value[1:] if whole else None
+
+
+def _names(payloads: list[Members], what: str) -> list[str]:
     """Return the names that a withdrawal lists; ANY where it lists none that can be read."""
     listed: list[Any] = []
     for payload in payloads:
@@ -326,15 +372,6 @@ def fold(subject: str) -> str:
     bare = _EDGES.sub("", UNSEEN.sub("", subject.strip()[:_LONGEST_SUBJECT]))
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", bare).casefold())
     return _EDGES.sub("", UNSEEN.sub("", folded)) or subject[:_LONGEST_SUBJECT]
-
-
-def _letters(name: str) -> str:
-    return _bare_name(name) if len(name) <= _LONGEST_NAME else ""
-
-
-@lru_cache(maxsize=1024)
-def _bare_name(name: str) -> str:
-    return fold_spelling(name).replace("-", "")
 
 
 def _text(value: Any) -> str | None:

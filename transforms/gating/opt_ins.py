@@ -7,7 +7,7 @@ of this too.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import numpy as np
@@ -37,6 +37,9 @@ class KnowsOptIns(Protocol):
         ``prior`` are the references that the subjects had before a rotation, null where none.
         """
 
+    def erased_subjects(self) -> Mapping[str, int]:
+        """Return the references of who was erased, and until when in µs since 1970."""
+
 
 class OptIns:
     """Who opted in, by pseudonym and as of event time.
@@ -55,11 +58,16 @@ class OptIns:
     ) -> None:
         self._mirrored, self._shown = consents, Consents((), tombstones)
         self._people: defaultdict[str, set[_Person]] = defaultdict(set)
+        self._tombstones = tombstones or Tombstones()
+        self._folds: list[pa.RecordBatch] = []
+        self._links: dict[str, str] = {}
+        self._erased: tuple[tuple[Tombstones, int, int], dict[str, int]] | None = None
         for rows in ledger:
             self.add(rows)
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Take CONSENT_LEDGER rows, in any order; the gate's consents are given theirs apart."""
+        self._folds.append(rows.select(["subject_ref", "person_fold"]))
         grants = pc.equal(rows["action"], _GRANT)
         opting_in = pc.and_(grants, pc.equal(rows["purpose"], SHOW))
         self._shown.add(rows.filter(pc.or_(opting_in, pc.invert(grants))))
@@ -71,12 +79,46 @@ class OptIns:
     def link(self, subjects: pa.Array, prior: pa.Array) -> None:
         """Take references that came after others, in the order in which keys were rotated."""
         for subject, before in zip(subjects.to_pylist(), prior.to_pylist(), strict=True):
+            if before is not None:
+                self._links[subject] = before
             if before in self._people:
                 self._people[subject] |= self._people[before]
 
     def bury(self, tombstones: Tombstones) -> None:
         """Take these tombstones in place of those before; the gate's consents take theirs apart."""
         self._shown.bury(tombstones)
+        self._tombstones = tombstones
+
+    def erased_subjects(self) -> Mapping[str, int]:
+        """Return the references of who was erased, and until when in µs since 1970.
+
+        Of those references that a row of the ledger names, or that followed such a one when keys
+        were rotated.
+        """
+        if not self._tombstones:
+            return {}
+        known = (self._tombstones, len(self._folds), len(self._links))
+        if self._erased is None or self._erased[0] != known:
+            self._erased = known, self._find_erased()
+        return self._erased[1]
+
+    def _find_erased(self) -> dict[str, int]:
+        until: dict[str, int] = {}
+        for fold, subjects in self._subjects_by_fold().items():
+            if (time := self._tombstones.erased_until(fold)) is not None:
+                until |= dict.fromkeys(subjects, time)
+        for subject, before in self._links.items():  # the oldest first
+            if before in until:
+                until.setdefault(subject, until[before])
+        return until
+
+    def _subjects_by_fold(self) -> dict[str, list[str]]:
+        pairs = pa.Table.from_batches(self._folds).group_by(["subject_ref", "person_fold"])
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for row in pairs.aggregate([]).to_pylist():
+            if row["subject_ref"] is not None and row["person_fold"] is not None:
+                found[row["person_fold"]].append(row["subject_ref"])
+        return found
 
     def may_show(
         self, subjects: pa.Array, times: pa.Array, prior: pa.Array | None = None
@@ -112,6 +154,17 @@ def nobody_opted_in(
     """Return what is known of opt-ins where no ledger is at hand: nobody may be shown."""
     del times, prior
     return np.zeros(len(subjects), bool)
+
+
+class NoOptIns:
+    """What is known where no ledger is at hand: nobody opted in, and nobody was erased."""
+
+    may_show = staticmethod(nobody_opted_in)
+
+    @staticmethod
+    def erased_subjects() -> Mapping[str, int]:
+        """Return nobody."""
+        return {}
 
 
 def _questions(people: list[_Person], times: pa.Array, purpose: str) -> pa.RecordBatch:

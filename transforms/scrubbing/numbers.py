@@ -83,6 +83,23 @@ def short_phones(text: str) -> Iterator[Stretch]:
             yield match.span()
 
 
+_DISGUISED = re.compile(r"(?<![A-Za-z0-9])[0-9OolI](?:[ .\-]?[0-9OolI]){9,12}(?![A-Za-z0-9])")
+_LEAST_DIGITS = 5  # of a number in which letters stand for the others
+_AS_DIGITS = str.maketrans("OolI", "0011")
+_MOBILE = re.compile(r"(?:86)?1[3-9][0-9]{9}|1?[2-9][0-9]{2}[2-9][0-9]{6}")
+DISGUISED: Final = r"[0-9][OolI]|[OolI][0-9]"
+"""Matches, in RE2, every row that may have a number with letters for digits."""
+
+
+def disguised_phones(text: str) -> Iterator[Stretch]:
+    """Yield where a mobile or American number has letters O for 0 and l for 1."""
+    for match in _DISGUISED.finditer(text):
+        plain = re.sub(r"[ .\-]", "", match[0])
+        digits = sum(char.isdigit() for char in plain)
+        if _LEAST_DIGITS <= digits < len(plain) and _MOBILE.fullmatch(plain.translate(_AS_DIGITS)):
+            yield match.span()
+
+
 class Phones:
     """Asks the numbering plans, each number once; ``asked`` counts."""
 

@@ -41,16 +41,28 @@ _IS = (
     r"(?i:(?: ?(?:号码|群号|号|群|账号|帐号|同号|好友代码|好友码|user ?id|id|number|no\.?"
     r"|username|user|name|handle|tag|code|#))?[吧呢啊呀]?(?: ?(?:是|为|叫|is|[:=：＝])){0,2} ?)"
 )
-_QQ = r"(?i:qq|扣扣|企鹅|🐧|球球|加q|\bq群|\bq号|\bq[:：])"
+_QQ = r"(?i:q[ .\-]?q|扣扣|秋秋|蔻蔻|抠抠|企鹅|🐧|球球|加q|\bq群|\bq号|\bq[:：])"
 _MESSENGER = (
-    r"(?i:微[ .·]?信|薇信|威信|徽信|v信|wei ?xin|wechat|\bvx|\bwx|discord|telegram"
-    r"|insta(?:gram)?\b|snapchat|whatsapp|加 ?(?:我|个|一下|下)? ?(?:v|微|薇|威|卫星)"
-    r"|[+➕] ?(?:v|微|薇|威)|\bv[❤♥:：]|🛰)"
+    r"(?i:[微薇威徽维][ .·_\-]?[信❤♥心芯]|v[ .·_\-]?信|wei ?xin|wechat|\bvx|\bwx"
+    r"|\bw[ .·_\-]{1,3}x\b|discord"
+    r"|telegram|纸飞机|电报|卫星号?|绿泡泡|insta(?:gram)?\b|snapchat|whatsapp"
+    r"|[加嘉家佳] ?(?:我|个|一下|下)? ?(?:v|微|薇|威|卫星)|[+➕] ?(?:v|微|薇|威)|\bv[❤♥:：]|🛰)"
 )
 _PLATFORM = (
     r"(?i:\b(?:ig|tg|ins|snap|kik|psn|disc|btag|epic|skype|line id|gamertag|xbox|steam|twitch"
-    r"|tiktok)\b|battle\.?net|steam好友|抖音|快手|小红书|b站|微博"
+    r"|tiktok|kakao(?:talk)?|venmo|viber)\b|battle\.?net|steam好友|抖音|快手|小红[书薯]|b站|微博|原神|王者荣耀|吃鸡|和平精英|光遇|蛋仔派对|崩铁|星铁|第五人格"
     r"|(?:my|我的|游戏|game|user|player) ?(?:id|name)|\b(?:add|follow|snap|find) me\b)"
+)
+_SITE = (
+    r"(?i:\b(?:twitter|facebook|fb|roblox|rblx|fortnite|minecraft|mc|riot|valorant|valo|league|lol|genshin|pubg"
+    r"|bsky|bluesky|mastodon|threads|reddit|tumblr|pinterest|youtube|yt|github|soundcloud|spotify|apex|origin|uplay"
+    r"|ubisoft|nintendo|switch|ign|gamer ?tag|osu|wattpad|signal|zalo|vk|onlyfans|lichess"
+    r"|brawl ?stars|clash)\b)"
+)
+"""Of these much else is said: an account follows a colon, ``is``, ``user`` and the like alone."""
+_ACCOUNT_IS = (
+    r"(?i:(?: ?(?:user ?name|user|name|id|ign|handle|tag|acc(?:ount)?))+(?: ?(?:is|[:=：]))?"
+    r"| ?[:=：]| is) ?"
 )
 _NUMBER_OF = r"(?i: ?(?:号码|号|账号|帐号|好友代码|好友码|id|[:=])(?: ?(?:是|为|is|[:=]))? ?)"
 _ACCOUNT = rf"(?:{_MESSENGER}|{_PLATFORM})"
@@ -63,7 +75,8 @@ _PAPER = r"(?i:身份证|护照|passport|\bssn|social security|\bid card)"
 # No word of it may be that of a placeholder: <phone> would make a phone of the next number.
 _CALL = (
     r"(?i:电话|手机|座机|致电|📞|☎|📱|whatsapp"
-    r"|(?:^|[^<0-9A-Za-z_])(?:call|phone|tel|mobile|cell|ring|text))"
+    r"|(?:^|[^<0-9A-Za-z_])(?:call|phone|tel|mobile|cell|ring|text|num[:：]"
+    r"|(?:my|his|her|your|their|our|mom's|new) (?:new |old )?(?:number|num|digits)(?:'?s)?))"
 )
 _MONTH_DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 
@@ -110,6 +123,11 @@ EMAILS: Final = Rules(
             rf"@?[{LETTER}0-9.!#$%&'*+/=?^_`{{|}}~\-]+ ?(?:@|[\[(]at[\])]) ?{_DOMAIN}"
             rf"(?:xn--[a-z0-9\-]+|[{LETTER}]{{2,}})",
         ),
+        Rule(  # names in other letters; Chinese ones, that no space sets off, have four at most
+            "email",
+            rf"(?:[\x{{370}}-\x{{1CFF}}\x{{AC00}}-\x{{D7A3}}]+|[\x{{3040}}-\x{{30FF}}\x{{4E00}}-\x{{9FFF}}]{{1,4}})"
+            rf"@{_DOMAIN}[A-Za-z]{{2,}}",
+        ),
     ),
 )
 DOMAINS: Final = Rules(  # links and e-mail addresses are blanked: what is left, or goes beyond one
@@ -126,14 +144,44 @@ HANDLES: Final = Rules(  # all addresses are blanked: the @ of one is not that o
         Rule("handle", r"@[0-9]{5,20}", after=_TO),
     ),
 )
-_KEYWORD = rf"{_QQ}|{_ACCOUNT}|{_PAPER}|{_PAYMENT}|{_ID_AND_MORE}"
+_FRIEND_CODE = r"(?i:(?:friend|trainer|switch|好友)(?:'s)? ?(?:code|代码|码)|\bfc\b|\b3ds\b)"
 _SIGNS = r"[^A-Za-z0-9<.!?;。！？；\n\x01\x{3400}-\x{9FFF}]*"
 _NAME_AND_DIGITS = (
     r"(?:live:)?[A-Za-z][A-Za-z.\-][A-Za-z.\-]+[0-9_][A-Za-z0-9_.\-]*"
     r"|[A-Za-z][A-Za-z]?[0-9_][A-Za-z0-9_][A-Za-z0-9_]+"
 )
+_NUMERAL = rf"[0-9{CHINESE_NUMERALS}]"
 ACCOUNTS: Final = (
-    Rules(rf"{_QQ}{_IS}[1-9]", (Rule("id", r"[1-9][0-9]{4,11}", _QQ + _IS, _TO),)),
+    Rules(
+        rf"{_QQ}{_IS}{_NUMERAL}",
+        (
+            Rule("id", r"[1-9][0-9]{4,11}", _QQ + _IS, _TO),
+            Rule("id", rf"{_NUMERAL}(?:[ .\-]?{_NUMERAL}){{4,11}}", _QQ + _IS),
+        ),
+    ),
+    Rules(
+        rf"{_SITE}{_ACCOUNT_IS}|(?i:cash ?(?:app|tag))",
+        (
+            Rule("id", _NAME_AND_DIGITS, _SITE + _ACCOUNT_IS + r"@?"),
+            Rule("id", r"[^\s#<>@]{2,16}#[A-Za-z0-9]{3,5}", _SITE + _ACCOUNT_IS, r"\b"),
+            Rule(
+                "id",
+                r"\$[A-Za-z][A-Za-z0-9_\-]{2,30}",
+                r"(?i:cash ?(?:app|tag))[^0-9A-Za-z$<]{0,4}(?i:is )?",
+            ),
+        ),
+    ),
+    Rules(
+        rf"{_FRIEND_CODE}[^0-9<{BLANK}]{{0,8}}[0-9]{{4}}",
+        (
+            Rule(
+                "id",
+                rf"[0-9]{{4}}{_SEP}?[0-9]{{4}}{_SEP}?[0-9]{{4}}",
+                rf"{_FRIEND_CODE}[^0-9<{BLANK}]{{0,8}}",
+                _TO,
+            ),
+        ),
+    ),
     Rules(
         rf"{_ACCOUNT}|wxid_",
         (
@@ -144,6 +192,7 @@ ACCOUNTS: Final = (
                 r"[A-Za-z][A-Za-z0-9_.\-]{4}[A-Za-z0-9_.\-]*[A-Za-z0-9_]|[0-9]{5}[0-9]*",
                 _ACCOUNT + _NUMBER_OF,
             ),
+            Rule("id", r"[0-9]{8,11}", rf"{_PLATFORM} ?", _TO),
             Rule("id", r"wxid_[a-z0-9]+"),
         ),
     ),
@@ -169,15 +218,16 @@ MENTIONS: Final = Rules(
     ),
 )
 DIGITS: Final = rf"[0-9](?:{_BETWEEN}[0-9]){{6}}"
+_UNDERLINED = r"[0-9]{4}_[0-9]{4,6}_[0-9]{4}"
 NUMBERS: Final = Rules(
-    DIGITS,
+    rf"{DIGITS}|{_UNDERLINED}",
     (
         # resident id: district, birthday, order, check digit; before 1999 two-digit years
         _number("id", rf"[1-9][0-9]{{5}} ?(?:18|19|20)[0-9]{{2}}{_MONTH_DAY} ?[0-9]{{3}}[0-9Xx]"),
         _number("id", rf"[1-9][0-9]{{7}}{_MONTH_DAY}[0-9]{{3}}"),
         # cards: 4-4-4-4 and 4-6-5
-        _number("id", rf"[0-9]{{4}}(?:{_SEP}[0-9]{{4}}){{3,}}(?:{_SEP}[0-9]{{1,3}})?"),
-        _number("id", rf"3[47][0-9]{{2}}{_SEP}[0-9]{{6}}{_SEP}[0-9]{{5}}"),
+        _number("id", r"[0-9]{4}(?:[ ._\-][0-9]{4}){3,}(?:[ ._\-][0-9]{1,3})?"),
+        _number("id", r"[3-6][0-9]{3}[ ._\-][0-9]{6}[ ._\-][0-9]{5}"),
         # social security number, and passports of one or two letters
         _number("id", r"[0-9]{3}[ \-][0-9]{2}[ \-][0-9]{4}"),
         Rule("id", r"[A-Z]{1,2}[0-9]{7,8}", r"\b|_", _TO),
@@ -213,12 +263,30 @@ NUMBERS: Final = Rules(
             "phone",
             rf"[0-9]{{4}}{_SEP}[0-9]{{4}}|[0-9]{{7,11}}",
             _FROM,
-            r",? ?(?i:is|是)? ?(?i:my|我的?)? ?(?i:phone|cell|mobile|手机|电话)",
+            r",? ?(?i:is|是)? ?(?i:my|我的?)? ?(?i:phone|cell|mobile|whatsapp|number|手机|电话)",
         ),
         Rule("id", r"STEAM_[0-9]:[0-9]:[0-9]+"),
+        # Indian mobile: 5-5
+        _number("phone", rf"(?:91{_SEP}?)?[6-9][0-9]{{4}}[ \-][0-9]{{5}}"),
         Rule("id", r"(?i:sw)-[0-9]{4}-[0-9]{4}-[0-9]{4}", after=_TO),
     ),
 )
+
+WALLETS: Final = Rules(
+    r"0x[0-9A-Fa-f]{40}|(?:bc1|ltc1)[0-9a-z]{25}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
+    (
+        Rule("id", r"0x[0-9A-Fa-f]{40}[0-9A-Fa-f]*|(?:bc1|ltc1)[0-9a-z]{25}[0-9a-z]*"),
+        # a network card as Cisco writes it, with a letter among the digits
+        Rule(
+            "id",
+            r"[0-9A-Fa-f]{3}[A-Fa-f]\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{0,3}[A-Fa-f]"
+            r"[0-9A-Fa-f]{0,3}\.[0-9A-Fa-f]{4}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[A-Fa-f][0-9A-Fa-f]{3}",
+            r"^|[^0-9A-Za-z.]",
+            r"[^0-9A-Za-z.]|\.[^0-9A-Za-z]|\.?$",
+        ),
+    ),
+)
+"""Addresses of cryptocurrencies and of network cards."""
 
 IBANS: Final = r"(?:\b|_)[A-Za-z]{2}[0-9]{2}(?: ?[A-Za-z0-9]){11}"
 """Matches every row in which the checksum of an IBAN is worth a look."""
@@ -237,10 +305,14 @@ space and a mark."""
 _RAW_SPACE = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
 MAYBE_RULE: Final = (
     rf"[@{_COMPATIBLE}]|[:：]/|[\[(]at[\])]|[{LETTER}0-9]\.[A-Za-z]{{2}}|(?i:www)\."
-    rf"|[0-9](?:[ {_RAW_SPACE}()./（）－﹣‑‐–−\-]{{0,3}}[0-9]){{6}}|{_KEYWORD}"
-    rf"|#[0-9０-９]{{4}}|{MENTIONS.where}|wxid_"
+    rf"|[0-9](?:[ {_RAW_SPACE}()./（）－﹣‑‐–−\-]{{0,3}}[0-9]){{6}}|#[0-9０-９]{{4}}",
+    MENTIONS.where,
+    rf"{_QQ}|{_MESSENGER}|wxid_",
+    rf"{_PLATFORM}|{_SITE}{_ACCOUNT_IS}|(?i:cash ?(?:app|tag))",
+    rf"{_FRIEND_CODE}|{_PAPER}|{_PAYMENT}|{_ID_AND_MORE}",
+    rf"{_UNDERLINED}|{WALLETS.where}",
 )
-"""Matches every row that a rule of this module can change."""
+"""One of them matches every row that a rule of this module can change."""
 
 UNSETTLED: Final = r"[^\s<>]*(?:[0-9@]|[.:][^\s<>.,:;!?])[^\s<>]*"
 """Matches each word that may hold personal data: what is replaced where time is up."""

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv6Address
+from itertools import pairwise
 from typing import Final
 
 import pyarrow as pa
@@ -16,62 +17,79 @@ from transforms.scrubbing.spans import Stretch
 LEAST_SPELT: Final = 7
 """Digits of the shortest number that is taken for a phone number because it is spelt out."""
 
-_AT = r"(?:[_\-]at[_\-]|\s?[\[({<]\s?at\s?[\])}>]\s?|\s?艾特\s?|\s?@\s?)"
-_DOT = r"(?:[_\-]dot[_\-]|\s?[\[({<]\s?dot\s?[\])}>]\s?|\sdot\s|\s?点\s?|\s?。\s?|\.)"
-_NAME = r"(?<![A-Za-z0-9._+\-])[A-Za-z0-9][A-Za-z0-9._+\-]{0,63}"
+_AT = (
+    r"(?:[_\-]at[_\-]|\s?[\[({<]\s?(?:at|a|@)\s?[\])}>]\s?|\s?艾特\s?|\s?@\s?"
+    r"|(?<=[A-Za-z0-9])圈(?=[A-Za-z0-9]))"
+)
+_DOT = r"(?:[_\-]dot[_\-]|\s?[\[({<]\s?(?:dot|\.)\s?[\])}>]\s?|\sdot\s|\s?点\s?|\s?。\s?|\.)"
+_NAME = r"(?<![A-Za-z0-9._+\-])(?P<name>[A-Za-z0-9][A-Za-z0-9._+\-]{0,63})"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9\-]{0,62}"
 _END = rf"(?:{TOP_DOMAINS})(?![A-Za-z0-9])"
-_NO_HOST = r"(?:the|this|that|a|an|my|your|our|his|her|their|every|some|all)\s"
-_ADDRESS = re.compile(
-    rf"{_NAME}(?:{_AT}|\sat\s(?!{_NO_HOST})(?=[^.。点]{{1,80}}\sdot\s))"
-    rf"{_HOST}(?:{_DOT}{_HOST}){{0,4}}{_DOT}{_END}",
-    re.IGNORECASE,
+_NO_HOST = (
+    r"(?:the|this|that|a|an|my|your|our|his|her|their|every|some|all|him|them|me|us|you|it|home|work|school"
+    r"|one|two|three|four|five|six|seven|eight|nine|ten)\s"
+)
+_COMMON_END = r"(?:com|net|org|edu|cn)(?![A-Za-z0-9])"
+_ADDRESSES = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"{_NAME}(?:{_AT}|(?P<word>\sat\s)(?!{_NO_HOST})(?=[^.。点]{{1,80}}(?:\sdot\s|点)|\S{{1,80}}\.))"
+        rf"{_HOST}(?:{_DOT}{_HOST}){{0,4}}{_DOT}{_END}",
+        rf"{_NAME}\s?@\s?{_HOST}(?:\s?[.,]\s?{_HOST})?\s?[.,]\s?{_COMMON_END}",
+        rf"{_NAME}(?:{_AT}|(?P<word>\sat\s))(?:gmail|hotmail|icloud|protonmail|foxmail)(?![A-Za-z0-9.])",
+    )
+)
+_NO_NAMES_BEFORE_AT = re.compile(
+    r"look(?:s|ed|ing)?|laugh(?:s|ed|ing)?|star(?:e|es|ed|ing)|yell(?:s|ed|ing)?|shout(?:s|ed|ing)?|scream(?:s|ed|ing)?"
+    r"|shop(?:s|ped|ping)?|meet(?:s|ing)?|met|buy|bought|find|found|available|more|info|see|saw|work(?:s|ed|ing)?|jobs?"
+    r"|read|sign|up|live|lives|living|stay|watch|order(?:ed)?|play(?:ed|ing)?|tickets?|sale|only|now|out|in|on|off|check"
+    r"|good|bad|great|best|worst|mad|angry|happy|sad|upset|am|is|are|was|were|be|been|being|home|here|there|all|it|that"
+    r"|this|one|point(?:s|ed|ing)?|aim(?:ed|ing)?|arriv(?:e|ed|ing)|start(?:s|ed|ing)?|end(?:s|ed)?|left|not|and|or|but|people"
+    r"|guy|guys|man|someone|everyone|anyone|nobody|millionaire|someday|today|tomorrow|tonight|later|free|online|hosted|posted"
+    r"|down|back|over|just|still|even|never|always|prices?|deals?|stuff|page|site|video|link|article|store|support|staff|engineer|team"
 )
 SPELT_ADDRESSES: Final = (
-    r"(?i:\bdot\b|[_\-]dot[_\-]|艾特|点 ?(?:com|cn|net|org)|@[^ ]*。|[\[({<] ?at ?[\])}>])"
+    r"(?i:\bdot\b|[_\-]dot[_\-]|艾特|[A-Za-z0-9]圈[A-Za-z0-9]|点 ?(?:com|cn|net|org)|@[^ ]*。"
+    r"|[\[({<] ?(?:at?|@) ?[\])}>]"
+    r"|\sat\s[A-Za-z0-9.\-]+\.[A-Za-z]|(?:@|\bat\b) ?(?:gmail|hotmail|icloud|protonmail|foxmail)"
+    r"|@\s?[A-Za-z0-9\-]+(?:\s?[.,]\s?[A-Za-z0-9\-]+)?(?:\s[.,]\s?|\s?,\s?|\s?[.,]\s)(?:com|net|org|edu|cn)\b)"
 )
 """Matches, in RE2, every row that may have an e-mail address spelt out."""
 
-_TAG = re.compile(r"(?<![A-Za-z0-9_.\-#])([0-9_.\-]*[A-Za-z][A-Za-z0-9_.\-]*)#[0-9]{4,6}(?![0-9])")
-_NUMBERED_THINGS: Final = frozenset(
-    [
-        "room",
-        "issue",
-        "pr",
-        "gh",
-        "bug",
-        "ticket",
-        "task",
-        "case",
-        "no",
-        "number",
-        "item",
-        "order",
-        "page",
-        "ep",
-        "episode",
-        "track",
-        "lot",
-    ]
-)
+_TAG = re.compile(r"(?<![A-Za-z0-9_.\-#])[0-9_.\-]*[A-Za-z][A-Za-z0-9_.\-]*#[0-9]{4,6}(?![0-9])")
 TAGS: Final = r"[A-Za-z0-9_.\-]#[0-9]{4}"
 """Matches, in RE2, every row that may have a name with a number; # on both sides is a topic's."""
 
 _PART = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
-_IPV4 = re.compile(rf"(?<![0-9.])(?:{_PART}\.){{3}}{_PART}(?![0-9]|\.[0-9])")
+_IP_DOT = r"(?:\.|\s?[\[({]\s?(?:\.|dot|点)\s?[\])}]\s?|\s\.\s|点|\sdot\s)"
+_IPV4 = re.compile(rf"(?<![0-9.])(?:{_PART}{_IP_DOT}){{3}}{_PART}(?![0-9]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f:]{3,39}(?![0-9A-Za-z:])")
 _MAC = re.compile(r"(?<![0-9A-Fa-f:\-])[0-9A-Fa-f]{2}(?:[:\-][0-9A-Fa-f]{2}){5}(?![0-9A-Fa-f:\-])")
 _VERSION = re.compile(
-    r"(?:\bv|ver|version|版本号?|build|release|update|更新到?)[ .:：是]{0,2}\Z", re.IGNORECASE
+    r"(?:\bv|ver|version|版本号?|build|release|update|更新到?|firmware|固件|fw|section|sections?|§|第|chapter|clause|para"
+    r"|patch|hotfix|ios|android|chrome|firefox|edge|safari|windows|macos|linux|kernel|driver|sdk|java|python|node|app"
+    r"|系统|驱动|补丁)[ .:：是v]{0,3}\Z",
+    re.IGNORECASE,
 )
+_ADDRESS_CUE = re.compile(
+    r"(?:\bips?\b|server|host|address|connect|ping|dns|router|gateway|subnet|ddos|地址|服务器|连|网关)[^\n]{0,20}\Z",
+    re.IGNORECASE,
+)
+_CUE_WIDTH = 32  # characters before
+_PRIVATE = 10
+_MOST_OF_VERSION = 31  # in all four parts: one address of 4,000 has none larger
+_NO_HOSTS: Final = frozenset(["127.0.0.1", "0.0.0.0"])
 _LEAST_IPV6 = 6  # characters: `::1` and `a::b` are signs and code
+_MAYBE_DOT = r" ?[\[({]? ?(?:\.|dot|点) ?[\])}]? ?"
 INTERNET_ADDRESSES: Final = (
-    r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]:[0-9A-Fa-f]*:|(?:[0-9A-Fa-f]{2}-){5}"
+    rf"[0-9]{_MAYBE_DOT}[0-9]{{1,3}}{_MAYBE_DOT}[0-9]{{1,3}}{_MAYBE_DOT}[0-9]"
+    r"|[0-9A-Fa-f]:[0-9A-Fa-f]*:|(?:[0-9A-Fa-f]{2}-){5}"
 )
 """Matches, in RE2, every row that may have an address of IPv4, IPv6 or of a network card."""
 
 _NUMERAL = f"[{CHINESE_NUMERALS}]"
 _BETWEEN = r"[ ,.，、\-]{0,2}"
+_LEAST_BEAT = 3  # beats that are counted in a row
 _LEAST_MIXED = 2  # Chinese numerals among other digits: 2015一岁 is a date and a word
 _DIGIT_WORD = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)"
 _NUMBER_WORD = rf"(?:(?:double|triple)[ \-])?(?:{_DIGIT_WORD}|[0-9])"
@@ -110,27 +128,42 @@ _OTHER_DIGITS: Final = {
 
 def spelt_addresses(text: str) -> Iterator[Stretch]:
     """Yield where an e-mail address is spelt out: jo at example dot com, jo艾特example点com."""
-    for match in _ADDRESS.finditer(text):
-        yield match.span()
+    for pattern in _ADDRESSES:
+        for match in pattern.finditer(text):
+            found = match.groupdict()
+            if found.get("word") and _NO_NAMES_BEFORE_AT.fullmatch(found["name"].lower()):
+                continue
+            yield match.span()
 
 
 def tags(text: str) -> Iterator[Stretch]:
     """Yield where a name with a number stands, as Discord and Battle.net give them: nova#4821."""
     for match in _TAG.finditer(text):
-        if match[1].lower() not in _NUMBERED_THINGS:
-            yield match.span()
+        yield match.span()
 
 
 def internet_addresses(text: str) -> Iterator[Stretch]:
     """Yield where an address of IPv4, IPv6 or a network card stands, and no version 1.2.3.4."""
     for match in _IPV4.finditer(text):
-        if not _VERSION.search(text, max(0, match.start() - 12), match.start()):
+        if not _is_version(text, match):
             yield match.span()
     for match in _MAC.finditer(text):
-        yield match.span()
+        parts = re.split("[:-]", match[0])
+        if not (all(part.isdigit() for part in parts) and is_counting(parts)):
+            yield match.span()
     for match in _IPV6.finditer(text):
         if len(match[0]) >= _LEAST_IPV6 and match[0].count(":") > 1 and _is_ipv6(match[0]):
             yield match.span()
+
+
+def _is_version(text: str, match: re.Match[str]) -> bool:
+    """Whether four numbers are of a program or a book, or an address that is the same for all."""
+    start = max(0, match.start() - _CUE_WIDTH)
+    if match[0] in _NO_HOSTS or _VERSION.search(text, start, match.start()):
+        return True
+    parts = [int(part) for part in re.findall("[0-9]+", match[0])]
+    small = max(parts) <= _MOST_OF_VERSION and parts[0] != _PRIVATE
+    return small and not _ADDRESS_CUE.search(text, start, match.start())
 
 
 def _is_ipv6(text: str) -> bool:
@@ -160,7 +193,17 @@ def spelt_numbers(text: str) -> Iterator[Stretch]:
 
 def _tells(number: str) -> bool:
     digits = re.sub(r"[^0-9]", "", number)
-    return len(set(digits)) > 2 and not is_counting(list(digits))
+    return len(set(digits)) > 2 and not is_counting(list(digits)) and not _is_beat(digits)
+
+
+def _is_beat(digits: str) -> bool:
+    """Whether digits count the beats of a dance: 5678 1234, or 1234 2234 3234."""
+    runs = re.split(r"(?<=[0-9])(?=[0-9])", digits)
+    steps = [int(b) - int(a) for a, b in pairwise(runs)]
+    breaks = [at for at, step in enumerate(steps) if step != 1]
+    lengths = [b - a for a, b in pairwise([-1, *breaks, len(steps)])]
+    fours = [digits[at : at + 4] for at in range(0, len(digits), 4)]
+    return min(lengths) >= _LEAST_BEAT or all(four[1:] == "234" for four in fours)
 
 
 def ascii_digits(text: pa.Array) -> pa.Array:

@@ -10,7 +10,7 @@ import torch
 
 from model_serving.calibration import calibrate, softmax
 from model_serving.card import CARD_FILE, Calibration, Figure, ModelCard, Source, read_card
-from model_serving.fusion import AttentionFusion, AttentionFusionConfig
+from model_serving.fusion_net import AttentionFusion, AttentionFusionConfig
 from model_serving.metrics import scores_of
 from model_serving.training.common import figures, find_model, save_model
 from model_serving.training.drawn import DrawnItems, FixedItems

@@ -1,6 +1,7 @@
 """How much each measure of a channel lowers a model's confidence, fitted on disturbed dev clips."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from model_serving.voice.channel import MEASURES, SEVERAL, measure_channel
 from model_serving.voice.waveforms import finish, remove_drift
 from schemas.vocabularies import EXPRESSIONS
 
-_HARSH_DRAWS: Final = 4  # of each kind that no clip is trained on, beside one of each other kind
+_HARSH_DRAWS: Final = 4  # of each kind harsher than training draws, beside one of each other
 _SHRINK: Final = 1e-3
 _SEED: Final = 23
 
@@ -23,33 +24,56 @@ Answer = Callable[[list[np.ndarray]], np.ndarray]
 """From waveforms to logits (n, outputs)."""
 
 
-def fit_channel_weights(answer: Answer, clips: Clips, calibration: Calibration) -> dict[str, float]:
-    """Return what each measure takes from the log of a clip's share, for the card.
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Clips behind channels: logits (n, 7) of the vocabulary, MEASURES and places of the labels.
 
-    The least negative log-likelihood of the calibrated answers to these clips as they are, behind
-    each kind of channel and behind harsher ones than training draws, each answer mixed with
-    chance by its share; and where two people speak, of whom either may have been judged.
+    ``usual`` marks those of one voice behind channels of training.
+    """
+
+    logits: np.ndarray
+    measures: np.ndarray
+    labels: np.ndarray
+    usual: np.ndarray
+
+
+def hear(answer: Answer, clips: Clips) -> Heard:
+    """Hear these clips as they are, behind each kind of channel and behind harsher ones.
+
+    Once more, half of them are answered as another clip is: of two people who speak, either may
+    have been judged.
     """
     kinds = [*HARSH * _HARSH_DRAWS, *(kind for kind, _ in KINDS), disturb, _leave]
-    chances, measures, labels = [], [], []
-    truth = targets(clips)[:, columns(HEADS, SHARED.name)].argmax(axis=1)
+    shared = columns(HEADS, SHARED.name)
+    logits, measures = [], []
     for number, kind in enumerate(kinds):
         rng = np.random.default_rng([_SEED, number])
         waves = [np.asarray(kind(wave, rng), np.float32) for wave in clips.waves]
-        logits = answer(waves)[:, columns(HEADS, SHARED.name)]
-        chances.append(apply_calibration(calibration, logits))
+        logits.append(answer(waves)[:, shared])
         measures.append(np.stack([_measure(wave) for wave in waves]))
-        labels.append(truth)
-    half = np.random.default_rng(_SEED).random(len(truth)) < 0.5  # of two voices the other answered
-    chances.append(
-        np.where(half[:, None], np.roll(chances[-1], len(truth) // 2, axis=0), chances[-1])
-    )
+    other = np.random.default_rng(_SEED).random(len(clips)) < 0.5
+    logits.append(np.where(other[:, None], np.roll(logits[-1], len(clips) // 2, 0), logits[-1]))
     measures.append(measures[-1] + SEVERAL * (np.array(MEASURES) == "voices"))
-    labels.append(truth)
-    right = np.take_along_axis(
-        np.concatenate(chances), np.concatenate(labels)[:, None], axis=1
-    ).ravel()
-    found = _fit(right, np.concatenate(measures))
+    truth = targets(clips)[:, shared].argmax(axis=1)
+    usual = np.ones(len(logits), bool)
+    usual[: len(HARSH) * _HARSH_DRAWS] = usual[-1] = False
+    return Heard(
+        np.concatenate(logits),
+        np.concatenate(measures),
+        np.tile(truth, len(logits)),
+        usual.repeat(len(clips)),
+    )
+
+
+def fit_channel_weights(heard: Heard, calibration: Calibration) -> dict[str, float]:
+    """Return what each measure takes from the log of a clip's share, for the card.
+
+    The least negative log-likelihood of the calibrated answers, each mixed with chance by its
+    share.
+    """
+    chances = apply_calibration(calibration, heard.logits)
+    right = np.take_along_axis(chances, heard.labels[:, None], axis=1).ravel()
+    found = _fit(right, heard.measures)
     return {name: round(float(w), 3) for name, w in zip(MEASURES, found, strict=True)}
 
 

@@ -1,6 +1,7 @@
 """The clips of RAVDESS and EMO-DB, their disturbed copies, and the statistics of all of them."""
 
 import csv
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from model_serving.corpora.head import Head
 from model_serving.corpora.speakers import emodb_split, ravdess_split
 from model_serving.training.cache import load_or_make
 from model_serving.training.heads import SHARED, blank_targets, columns
+from model_serving.training.voice import channels
 from model_serving.training.voice.channels import RATE, disturb
 from model_serving.voice.net import VoiceStatistics
 from model_serving.voice.waveforms import finish, remove_drift
@@ -110,9 +112,10 @@ def statistics_of(net: VoiceStatistics, waves: Sequence[np.ndarray], name: str) 
 def views(net: VoiceStatistics, clips: Clips, cache: Path, disturbed: int, seed: int) -> np.ndarray:
     """Return (n, 1 + disturbed, features): each clip as it is, and disturbed copies of it.
 
-    They are cached in ``cache``, from where a run that was killed continues.
+    They are cached in ``cache``, from where a run that was killed continues; other channels than
+    those of before are heard anew.
     """
-    heard = [wave.tobytes() for wave in clips.waves]
+    heard = [inspect.getsource(channels).encode(), *(wave.tobytes() for wave in clips.waves)]
     if net.encoder is not None:
         heard += [tensor.numpy().tobytes() for tensor in net.encoder.state_dict().values()]
 

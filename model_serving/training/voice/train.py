@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from model_serving.calibration import calibrate, softmax
+from model_serving.calibration import calibrate, fit_temperature, softmax
 from model_serving.card import ModelCard, Source
 from model_serving.metrics import scores_of
 from model_serving.training.average import Averaged
@@ -39,7 +39,7 @@ from model_serving.training.heads import (
     label_maps,
 )
 from model_serving.training.recipe import Recipe
-from model_serving.training.voice.channel_weights import fit_channel_weights
+from model_serving.training.voice.channel_weights import fit_channel_weights, hear
 from model_serving.training.voice.data import (
     CORPORA,
     EMODB,
@@ -290,8 +290,13 @@ def _card(recipe: Recipe, clips: Clips, answers: np.ndarray, net: VoiceStatistic
         corpus: int(((clips.corpus == corpus) & (clips.split == "train")).sum())
         for corpus in ("ravdess", "emodb")
     }
-    calibration = calibrate(answers[dev][:, shared], truth, recipe.coverage)
-    weights = fit_channel_weights(partial(logits_of, net), clips.take(dev), calibration)
+    heard = hear(partial(logits_of, net), clips.take(dev))
+    # Of clips as they are it would be too low for all others.
+    temperature = fit_temperature(heard.logits[heard.usual], heard.labels[heard.usual])
+    calibration = calibrate(
+        answers[dev][:, shared], truth, recipe.coverage, temperature=temperature
+    )
+    weights = fit_channel_weights(heard, calibration)
     return ModelCard(
         name=recipe.name,
         version=recipe.version,

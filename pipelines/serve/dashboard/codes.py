@@ -20,7 +20,8 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         # dead letters
         "unknown_topic": "记录的主题不属于任何一种事件。",
         "unknown_event_type": "CloudEvents 的 type 与主题不符。",
-        "governance_unreadable": "同意或删除记录未指明任何人，或指明了超过 16 人。",
+        "governance_unreadable": "同意或删除记录未指明任何人，或可能指明了更多无法读出的人。",
+        "consent_unclear": "同意记录未明确说明授权或撤回；按撤回处理。",
         "grant_unknown_name": "授权列出了未知的目的或模态；其余部分有效。",
         "grant_needs_guardian": "儿童自行作出的授权不生效，须由监护人授权。",
         "signature_missing": "授权没有签名，而配置要求签名。",

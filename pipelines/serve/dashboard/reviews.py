@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from pipelines.review.label import is_reviewer, store_review
 from pipelines.serve.dashboard.decisions import show_explanation
 from pipelines.serve.dashboard.view import (
     Page,
@@ -13,14 +14,13 @@ from pipelines.serve.dashboard.view import (
     show_refreshed,
     show_table,
 )
-from pipelines.serve.reviews import is_reviewer, store_review
 from schemas.errors import AffectstreamError
 from schemas.table import PARTITION
 from schemas.vocabularies import EXPRESSIONS, REVIEWER_DECISIONS
+from transforms.deciding.reviews import REASONS
 
 _SHOWN = 100
 _COUNTS_S = 2.0
-_REASONS = ("low_confidence", "high_stakes")
 
 
 def show_reviews(page: Page) -> None:
@@ -147,4 +147,4 @@ def _said(page: Page, said: str) -> str:
 
 
 def _reason(page: Page, reason: str) -> str:
-    return page.say(f"reason_{reason}") if reason in _REASONS else plain(reason)
+    return page.say(f"reason_{reason}") if reason in REASONS else plain(reason)

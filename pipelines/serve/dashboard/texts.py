@@ -238,6 +238,10 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             "high_stakes: a rule acts in a scenario with high stakes",
             "high_stakes：规则在高风险情境中采取了动作",
         ),
+        "reason_disagreement": Text(
+            "disagreement: text, voice, face and motion tell different things",
+            "disagreement：文本、语音、面部与动作所示不一致",
+        ),
         # erasures
         "erasures": Text("Erasures", "删除"),
         "erasures_alt": Text(

@@ -86,6 +86,12 @@ def test_a_flat_image_and_a_single_pixel_are_judged():
     assert 0 <= crop_face(Image.new("L", (1, 1), 7)).quality <= 1
 
 
+def test_pixels_of_any_order_in_memory_are_looked_at():
+    pixel = np.asarray(Image.new("RGB", (1, 1)))[::-1]
+    found = load_detector().score_closely([pixel])
+    assert 0 <= found[0] < 0.5
+
+
 def test_a_batch_of_large_faces_is_held_small():
     """Crops of the whole 1,024 pixels would be 805 MB for the 256 rows of a batch."""
     crop = crop_if_large(_face(900))

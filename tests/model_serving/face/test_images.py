@@ -100,6 +100,22 @@ def test_sixteen_bits_of_grey_are_as_bright_as_eight() -> None:
     assert np.asarray(large).mean() == 40_000 // 256
 
 
+@pytest.mark.parametrize("size", [(40, 30), (2000, 1500)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_not_seen(mode: str, size: tuple[int, int]) -> None:
+    hidden = Image.new("RGBA", size, (250, 10, 10, 0))
+    hidden.paste((10, 250, 10, 255), (0, 0, size[0] // 2, size[1]))
+    picture = hidden.convert(mode)
+    if mode == "P":
+        picture.info["transparency"] = picture.getpixel((size[0] - 1, 0))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    seen = decode_image(file.getvalue()).convert("RGB")
+    right = seen.getpixel((seen.width - 1, seen.height // 2))
+    assert right == (128, 128, 128)
+    assert seen.getpixel((0, 0)) != right
+
+
 def test_of_a_camera_s_two_pictures_the_first_is_a_still() -> None:
     both = _file(_slope(), "MPO", save_all=True, append_images=[Image.new("L", (64, 48))])
     assert np.asarray(decode_image(both)).mean() > 100

@@ -8,9 +8,10 @@ import pytest
 
 from model_serving.corpora.motion import HARDER, PLAIN, motion_frames
 from model_serving.loader import load_recogniser
-from model_serving.motion.tracked import judge_frames
+from model_serving.motion.tracked import is_default, judge_frames
 from schemas.arkit import AU_BLENDSHAPES, BLENDSHAPES
 from schemas.errors import QualityCode
+from schemas.vocabularies import EXPRESSIONS
 
 FOLDER = Path(__file__).parents[3] / "model_serving" / "weights" / "motion-compact"
 SHAPES = len(BLENDSHAPES)
@@ -82,3 +83,28 @@ def test_noise_of_another_scale_is_no_face():
     quality, codes = judge_frames(noise, np.ones(noise.shape, bool))
     assert (quality < 0.35).mean() > 0.97
     assert codes.count(QualityCode.OPPOSED_SHAPES) > 0.97 * len(noise)
+
+
+@pytest.mark.parametrize("unit", [9, 12])
+def test_a_still_face_without_smile_or_sneer_is_neutral_by_default_only(recogniser, unit):
+    rng = np.random.default_rng(81)
+    labels = rng.integers(0, 7, 8000)
+    frames = motion_frames(labels, rng)
+    tracked = np.ones((len(frames), SHAPES), bool)
+    tracked[:, [BLENDSHAPES.index(name) for name in shapes_of(unit)]] = False
+    still = is_default(np.where(tracked, frames[:, :SHAPES], 0), tracked)
+    found = estimate(recogniser, frames, shapes_of(unit))
+    neutral = EXPRESSIONS.index("neutral")
+    right = (labels[still] == neutral).mean()
+    assert still.sum() > 500
+    assert found.scores[still].max(axis=1).mean() < right
+    assert {found.codes[row] for row in np.flatnonzero(still)} == {QualityCode.FEW_SHAPES}
+
+
+def test_a_frame_of_which_nothing_is_known_contradicts_itself():
+    values = np.zeros((2, SHAPES), np.float32)
+    tracked = np.zeros(values.shape, bool)
+    tracked[1, 0] = True
+    quality, codes = judge_frames(values, tracked)
+    assert codes == (QualityCode.OPPOSED_SHAPES, QualityCode.FEW_SHAPES)
+    assert quality[0] == 0

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from model_serving.text.emoticons import say_faces
-from model_serving.text.reading import respell, text_for_model
+from model_serving.text.reading import text_for_model
+from model_serving.text.spelling import respell
 
 
 def read(text: str) -> str:
@@ -48,7 +49,15 @@ def test_placeholders_and_markup_are_not_read(text: str, expected: str) -> None:
         ("RT <handle>: so sad", "so sad"),
         ("回复<handle>：真好", "真好"),
         ("1 > 2 is wrong", "1 > 2 is wrong"),
-        ("真气人//@小明: 好开心", "真气人//@小明: 好开心"),
+        ("真气人，好生气//@小明: 好开心", "真气人，好生气"),
+        ("so sad RT @bob: so happy", "so sad"),
+        ("转发//@小明: 好开心", "转发//@小明: 好开心"),
+        ("//@小明: 好开心", "//@小明: 好开心"),
+        ("bad\n-- \nJoy Ltd", "bad"),
+        ("bad\n____________\nFrom: Bob\nso happy", "bad"),
+        ("a\n>>> b\nc", "a"),
+        ("Loved “so bad”", "❤"),
+        ("Laughed at a movie", "Laughed at a movie"),
         ("他在信里写道：我很难过", "他在信里写道：我很难过"),
     ],
 )
@@ -167,6 +176,9 @@ def test_no_long_text_takes_long_to_read() -> None:
         cost("<blockquote>"), cost("[quote]"), cost("> "), cost("\n>"), cost("On a\n"),
         cost("「", "「"),
         cost("[CQ:"), cost("&amp;"), cost("a"), cost("ab"), cost("aaab"), cost("a4"), cost("a "),
-        cost("f*"), cost("*", "a"), cost("#a"), cost("_a"), cost("<@"), cost("ㅠ"), cost("´"),
+        cost("f*"), cost("*", "a"), cost("#a"), cost("_a"), cost("<@"),
+        cost("[图片]"), cost("//@a:"), cost("From: a\n"), cost("_____\n"), cost("<img alt='"),
+        cost("[Cry]"), cost("(a "), cost("555"), cost("a+"), cost("#abcdef "), cost(">\n"),
+        cost("RT @a: "), cost("Loved “"), cost("a.jpg\n"), cost("ㅠ"), cost("´"),
     ]  # fmt: skip
     assert max(hostile) < 40 * ordinary

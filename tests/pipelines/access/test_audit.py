@@ -29,6 +29,8 @@ from pipelines.access.audit import (
 from pipelines.access.audit_writer import AuditWriter
 from pipelines.cli.main import app
 from schemas.errors import AffectstreamError
+from schemas.keys import read_keys, write_keys
+from transforms.pseudonymise import Pseudonyms
 
 AT = datetime(2026, 11, 30, 10, tzinfo=UTC)
 REF = "0123456789abcdef" * 2
@@ -157,6 +159,23 @@ def test_the_command_prints_the_head_and_fails_where_something_is_wrong(folder: 
     assert isinstance(wrong.exception, AffectstreamError)
     shown = CliRunner().invoke(app, ["audit", "show", "--folder", str(folder), "--subject", REF])
     assert shown.stdout.count("dana (1a2b)") == 2, "the line that was changed is no entry"
+
+
+def test_who_read_of_a_person_is_found_by_the_id_that_events_have(
+    folder: Path, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.yaml"
+    write_keys(keys, ["EU"])
+    pseudonyms = Pseudonyms(read_keys(keys))
+    ref = min(pseudonyms.references("ann", {"EU"}) - pseudonyms.references("ann", ()))
+    log(folder).append([entry("hers", subjects=(ref,)), entry("another's")])
+    command = ["audit", "show", "--folder", str(folder), "--keys", str(keys)]
+    command += ["--tables", str(tmp_path / "tables"), "--id"]
+    assert "hers" in (hers := CliRunner().invoke(app, [*command, "ann"]).stdout)
+    assert "another's" not in hers
+    assert CliRunner().invoke(app, [*command, "bob"]).stdout.startswith("no reading about that")
+    nowhere = CliRunner().invoke(app, ["audit", "show", "--folder", str(tmp_path / "none")])
+    assert isinstance(nowhere.exception, AffectstreamError)
 
 
 def test_texts_of_others_neither_break_a_line_nor_reach_a_terminal(folder: Path) -> None:

@@ -46,6 +46,12 @@ def test_an_analyst_sees_no_consent_and_an_officer_does() -> None:
     assert {"consent_ledger", "refusals", "review_queue"} <= set(officer.tables)
 
 
+def test_who_reads_the_queue_may_label_and_an_officer_alone_exports() -> None:
+    may = {name: set(role.may) for name, role in SHIPPED.roles.items() if role.may}
+    assert may == {"officer": {"label", "export"}, "reviewer": {"label"}}
+    assert may.keys() == {n for n, role in SHIPPED.roles.items() if "review_queue" in role.tables}
+
+
 def test_only_an_operator_sees_metrics() -> None:
     assert {name for name, role in SHIPPED.roles.items() if "metrics" in role.api} == {"operator"}
     assert set(API_PAGES) >= set.union(*(set(role.api) for role in SHIPPED.roles.values()))
@@ -79,6 +85,7 @@ def write(path: Path, **role: object) -> Path:
         ({"api": ["latest"]}, "api lists latest, which reads emotion_features"),
         ({"api": ["newest"]}, "'newest' is no page of the API"),
         ({"page": ["lives"]}, "'lives' is no view of the page: did you mean `live`"),
+        ({"may": ["lable"]}, "'lable' is no action: did you mean `label`"),
         ({"rows": "all"}, "Extra inputs"),
         (
             {"page": ["live"], "tables": {"emotion_features": {"max_age_s": 9}}},

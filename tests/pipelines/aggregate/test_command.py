@@ -1,6 +1,7 @@
 """The command as a person runs it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,14 @@ def test_the_report_goes_beside_the_answer_and_names_no_exact_figure(root: Path)
         assert part in said
     assert "400" not in said
     assert "405" not in said
+
+
+def test_an_answer_says_within_what_its_noise_stays(root: Path) -> None:
+    command = [COMMAND, "aggregate", *ASKED, "--tables", root, "--max-groups", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = " ".join(done.stderr.split())
+    assert re.search(r"in 95 of 100 groups subjects ±\d+ and in a group of 500 subjects", said)
+    assert "By analysts" not in said
 
 
 def test_bounds_of_a_question_are_checked_as_settings_are(root: Path) -> None:

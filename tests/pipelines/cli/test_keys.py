@@ -66,13 +66,14 @@ def test_shredding_asks_and_says_what_it_costs(tmp_path: Path) -> None:
         tmp_path / "keys.yaml", old, new, persons=period("2000-01-01T00:00:00Z", "p").key.hex()
     )
     command = ["keys", "shred", path, "--until", "2026-01-01"]
-    asked = run(*command)
+    unsaid = run(*command)
+    assert unsaid.returncode == 1
+    assert "by --tables" in unsaid.stderr
+    assert "for good?" not in unsaid.stderr
+    asked = run(*command, "--yes-lose-links")
     assert asked.returncode == 1
     assert "an erasure finds no row that was written under them" in asked.stderr
     assert len(read_keys(path).periods) == 2
-    unsaid = run(*command, "--yes")
-    assert unsaid.returncode == 1
-    assert "by --tables" in unsaid.stderr
     prepare_tables(tmp_path / "tables")
     note_made_under(tmp_path / "tables", read_keys(path))
     start = datetime(2025, 12, 31, tzinfo=UTC)

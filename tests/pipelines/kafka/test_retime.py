@@ -22,6 +22,13 @@ def test_a_time_is_shifted_in_any_header(name: str, around: str) -> None:
     assert moved["headers"] == [(name, around.format(AFTER).encode()), ("ce_id", BEFORE.encode())]
 
 
+def test_a_percent_encoded_time_is_shifted_where_it_is_read() -> None:
+    encoded = BEFORE.replace(":", "%3A").encode()
+    row = headers(**{"Ce-Time": encoded, "ce_time": encoded})
+    moved = shift_times(row, HOUR, structured=False)
+    assert moved["headers"] == [("Ce-Time", AFTER.encode()), ("ce_time", encoded)]
+
+
 @pytest.mark.parametrize(
     "time",
     [b"2026-09-01", b"2026-09-01T10:00:00", b"20260901T100000Z", b"yesterday", b"", b"\xff",

@@ -13,12 +13,14 @@ from pipelines.backfill.days import parse_days
 from pipelines.backfill.embedded import rebuild
 from pipelines.config import load_config
 from pipelines.run.replay import replay
+from schemas.avatar.vrm import AT_REST, PRESETS
 from tests.support.live_runs import QUIET, table
 from tests.support.records import START, raw, record
 
 SMILE = {name: 0.95 for name in ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft",
                                  "cheekSquintRight")}  # fmt: skip
 FRAME = {"weights": SMILE, "head": {}}
+REST = tuple(AT_REST[name] for name in PRESETS)
 SECONDS = 20
 """Four windows of 5 s; ann withdraws in the third."""
 
@@ -92,6 +94,8 @@ def test_an_avatar_moves_for_who_opted_in_and_stops_within_a_window(shown: Path)
     hidden = [row for rows in by_subject.values() for row in rows if not moved([row])[0]]
     assert {row["intensity"] for row in hidden} == {0.0}
     assert {row["action"] for row in hidden} == {"observe"}
+    assert {tuple(row["preset_weights"]) for row in hidden} == {REST}
+    assert [row["avatar_preset"] for row in ann] == ["happy", "happy", "neutral", "neutral"]
 
 
 def test_one_switch_turns_all_avatars_off(log: Path, keys: Path, tmp_path: Path) -> None:
@@ -101,6 +105,7 @@ def test_one_switch_turns_all_avatars_off(log: Path, keys: Path, tmp_path: Path)
     assert not any(moved(rows))
     assert {row["reason"] for row in rows} == {"avatar_off"}
     assert {row["action"] for row in rows} == {"observe"}
+    assert {tuple(row["preset_weights"]) for row in rows} == {REST}
 
 
 def test_a_backfill_decides_alike(shown: Path, keys: Path) -> None:

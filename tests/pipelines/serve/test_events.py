@@ -19,6 +19,7 @@ from pipelines.serve.events import (
     erasure_event,
     lasting,
 )
+from schemas.avatar.vrm import AT_REST, LIP_SYNC_MASK, PRESETS
 from schemas.tables import EXPRESSION_DECISIONS
 from tests.support.json_schemas import FOLDER
 from tests.support.served import BEGIN, LENGTH, VALID, decision, subject
@@ -168,3 +169,53 @@ def test_the_check_tells_what_breaks_a_reader(change: Any, said: list[str]) -> N
     changed = json.loads(json.dumps(PUBLISHED))
     change(changed)
     assert breaks(PROMISED, fields(changed)) == said
+
+
+FACE = {
+    "avatar_preset": "happy",
+    "preset_weights": [0.12345, 0.0, 0.0, 0.0, 0.0, 0.87655],
+    "override_mouth": "none",
+    "override_blink": "blend",
+    "override_look_at": "none",
+    "lip_sync_mask": LIP_SYNC_MASK,
+    "mouth_share": 0.5,
+}
+
+
+def test_an_event_of_an_avatar_has_its_face_by_name() -> None:
+    (said,) = events(decision("a", 1, purpose="avatar_mirroring", **FACE))
+    assert list(VALIDATOR.iter_errors(said)) == []
+    face = said["data"]["avatar"]
+    assert face["preset"] == "happy"
+    weights = {"happy": 0.1235, "neutral": 0.8766}
+    assert face["weights"] == dict.fromkeys(PRESETS, 0.0) | weights
+    rest = {name: face[name] for name in FACE.keys() - {"avatar_preset", "preset_weights"}}
+    assert rest == {name: FACE[name] for name in rest}
+    (other,) = events(decision("a", 1))
+    assert "avatar" not in other["data"]
+
+
+def test_a_face_that_is_held_while_a_window_abstains_is_not_handed_on_but_one_at_rest_is() -> None:
+    """A client holds it by itself; that an avatar was turned off waits for no sure window."""
+    (held,) = events(decision("a", 1, reason="abstained", **FACE))
+    assert "avatar" not in held["data"]
+    rest = FACE | {"avatar_preset": "neutral", "preset_weights": [0.0] * 5 + [1.0]}
+    (off,) = events(decision("a", 1, reason="abstained", **rest))
+    assert off["data"]["avatar"]["weights"] == AT_REST
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda face: face.update(preset="smug"),
+        lambda face: face["weights"].pop("neutral"),
+        lambda face: face["weights"].update(happy=1.5),
+        lambda face: face.update(override_blink="sometimes"),
+        lambda face: face.update(lip_sync_mask="01"),
+        lambda face: face.pop("mouth_share"),
+    ],
+)
+def test_the_schema_refuses_a_face_that_none_can_be(broken: Any) -> None:
+    (said,) = events(decision("a", 1, **FACE))
+    broken(said["data"]["avatar"])
+    assert not VALIDATOR.is_valid(said)

@@ -4,8 +4,10 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from pipelines.show.screen import show
-from pipelines.tables.views import losses, stages_of_last_run, windows_with_decisions
+from pipelines.show.report import write_report
+from pipelines.show.screen import CAUSES_SHOWN, show
+from pipelines.tables.views import causes, losses, stages_of_last_run, windows_with_decisions
+from schemas.errors import QualityCode
 from tests.support.synthetic_tables import (
     LENGTH,
     START,
@@ -54,6 +56,22 @@ def test_show_prints_every_part_within_eighty_columns(session):
         assert part in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_show_and_report_tell_what_lowered_confidence(tmp_path):
+    rows = [observation(str(n), "p", START, "motion", "joy", 0.9) for n in range(8)]
+    for row in rows[:6]:
+        row["quality"] = "few_shapes"
+        row["abstained"] = row is not rows[0]
+    rows[7]["quality"] = "of_another_version"
+    land(tmp_path, "observations", rows)
+    text = " ".join(printed(tmp_path, width=80).split())
+    assert "6 few_shapes: 75% of motion, 5 abstained" in text
+    assert QualityCode.FEW_SHAPES.meaning in text
+    assert "1 of_another_version: 12% of motion, 0 abstained" in text
+    page = write_report(tmp_path, tmp_path / "report.html").read_text()
+    assert QualityCode.FEW_SHAPES.meaning in page
+    assert "of_another_version" in page
 
 
 def test_what_stands_in_has_no_row_but_a_line(tmp_path):
@@ -127,6 +145,31 @@ def test_losses_count_by_code_and_keep_a_row_without_an_article(tmp_path):
         {"kind": "dead letter", "code": "bad_json", "where": "decode", "n": 2},
         {"kind": "refusal", "code": "notice_missing", "where": "–", "n": 1},
     ]
+
+
+def test_one_cause_is_one_line_wherever_in_the_record_it_stands(tmp_path):
+    places = [
+        dead_letter(n, "bad_json") | {"detail": f"JSON is malformed: invalid character (byte {n})"}
+        for n in range(3)
+    ]
+    land(tmp_path, "dead_letters", places)
+    assert causes(tmp_path)[["detail", "n", "example"]].to_dict("records") == [
+        {"detail": "JSON is malformed: invalid character", "n": 3, "example": "session.text 0:0"}
+    ]
+    assert "more cause" not in printed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (CAUSES_SHOWN + 1, "and 1 more cause, of 2 dead letters"),
+        (CAUSES_SHOWN + 4, "and 4 more causes, of 8 dead letters"),
+    ],
+)
+def test_causes_that_are_not_shown_are_counted(tmp_path, kinds, said):
+    rows = [dead_letter(n, "bad_json") | {"detail": f"cause {n % kinds}"} for n in range(2 * kinds)]
+    land(tmp_path, "dead_letters", rows)
+    assert said in printed(tmp_path)
 
 
 def test_show_of_nothing_but_a_run_says_so(tmp_path):

@@ -32,7 +32,11 @@ def released(tmp_path: Path) -> Config:
     here = tmp_path / "released"
     (here / "keys.yaml").chmod(0o600)  # git keeps no more than who may execute
     return load_config(
-        here / "config.yaml", log=here / "log", tables=here / "tables", keys=here / "keys.yaml"
+        here / "config.yaml",
+        log=here / "log",
+        tables=here / "tables",
+        keys=here / "keys.yaml",
+        scenarios=here / "scenarios.yaml",
     )
 
 

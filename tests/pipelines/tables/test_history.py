@@ -85,10 +85,13 @@ def test_history_goes_on_from_the_tables(
         same(wanted, forgetful)
 
 
-@pytest.mark.parametrize(("forget_h", "known"), [(1, 0), (48, 1)])
-def test_features_are_read_as_far_back_as_a_history_may_rest(
-    tmp_path: Path, forget_h: float, known: int
+@pytest.mark.parametrize(
+    ("forget_h", "half_life_h", "known"), [(1, 1, 0), (48, 1, 1), (1, 2.9, 0), (1, 3, 1)]
+)
+def test_features_are_read_as_far_back_as_a_history_or_a_baseline_may_rest(
+    tmp_path: Path, forget_h: float, half_life_h: float, known: int
 ) -> None:
+    """A baseline rests for ten half-lives; the row is 30 hours old."""
     prepare_tables(tmp_path)
     end = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
     row = dict.fromkeys(EMOTION_FEATURES.names) | {"window_id": "w", "subject_ref": "a" * 32}
@@ -96,7 +99,11 @@ def test_features_are_read_as_far_back_as_a_history_may_rest(
     rows = pa.RecordBatch.from_pylist([row], schema=EMOTION_FEATURES)
     TableWriter(tmp_path, "emotion_features").commit([rows])
     config = load_config(
-        None, tables=tmp_path, keys="keys.yaml", decisions={"forget_s": forget_h * 3600}
+        None,
+        tables=tmp_path,
+        keys="keys.yaml",
+        decisions={"forget_s": forget_h * 3600},
+        baselines={"half_life_s": half_life_h * 3600},
     )
     found = landed_features(config, end + dt.timedelta(hours=30))
     assert found.num_rows == known

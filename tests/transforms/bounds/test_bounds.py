@@ -14,7 +14,7 @@ from transforms.pseudonymising import fields
 from transforms.pseudonymising.codes import are_plain_codes
 
 MOST = 50
-TRIES = 40
+TRIES = 16
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,7 +17,9 @@ from tests.support.properties import examples
 from tests.support.records import IDS, raw, record
 from transforms.decode import decode_batch
 from transforms.decoding.motion import read_motion
-from transforms.decoding.vocabularies import Table, fold, place_names, vocabularies
+from transforms.decoding.shape_names import fold
+from transforms.decoding.units import declared_unit
+from transforms.decoding.vocabularies import Table, place_names, vocabularies
 
 FULL = {name: round(0.001 * place, 3) for place, name in enumerate(BLENDSHAPES)}
 
@@ -55,6 +57,13 @@ KINDS: list[Any] = [
     {"weights": {"jawOpen": 0.3}, "head": {"yaw": 0.1, "unit": "rad"}},
     {"weights": {"jawOpen": 0.3}, "unit": "ells"},
     {"weights": {"jawOpen": 0.3}, "rotation": {"x": 0.1}},
+    {"weights": FULL | {"Angry": 1.0}},
+    {"weights": {"Joy": 0.5, "Angry": 0.5}},
+    {"weights": {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}, "unit": "percent"},
+    {"weights": {name: int("Blink" in name) for name in BLENDSHAPES}},
+    {"weights": {"jawOpen": 0.0, "browInnerUp": 0.0, "grin": 0.6}},
+    {"weights": [["jawOpen", 0.3]], "range": [0, 100]},
+    {"weights": "eyeBlink_L-12|jawOp"},
     [1, 2],
 ]
 
@@ -93,6 +102,48 @@ def test_left_out_shapes_are_at_rest_unless_others_are_given_at_rest() -> None:
 def test_a_vocabulary_leaves_out_only_what_it_can_show() -> None:
     lips = weights({"weights": {"Mouth_Smile_Left": 0.5, "Mouth_Pout": 0.2}})
     assert (lips["mouthSmileLeft"], lips["jawOpen"], lips["browInnerUp"]) == (0.5, 0.0, None)
+
+
+def test_a_shape_is_read_of_its_own_side_before_that_of_both() -> None:
+    found = weights({"weights": {"mouthSmileLeft": 0.2, "mouthSmile": 0.9}})
+    assert found["mouthSmileLeft"] == pytest.approx(0.2)
+    assert found["mouthSmileRight"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("declared", "unit"),
+    [
+        ({}, 0), ({"unit": ""}, 0), ({"units": "meters"}, 0), ({"scale": 1.2}, 0),
+        ({"range": [0]}, 0), ({"range": "0..1"}, 1), ({"unit": "0-1000"}, 1000),
+        ({"unit": "percent", "range": [0, 100]}, 100), ({"scale": 255}, 255),
+        ({"unit": "in %"}, 100), ({"unit": "normalised (0-1)"}, 1), ({"range": [-1, 1]}, -1),
+        ({"unit": "percent", "range": [0, 1]}, None), ({"unit": "furlong"}, None),
+        ({"unit": "-100..100"}, None), ({"range": [0, 10**400]}, 0), ({"unit": 10**5000}, None),
+        ({"unit": ["percent"]}, None), ({"range": [5, 100]}, None),
+    ],
+
+)  # fmt: skip
+def test_a_unit_is_read_of_any_member_that_says_one(declared: Any, unit: float | None) -> None:
+    assert declared_unit(declared.items()) == unit
+
+
+@pytest.mark.parametrize("depth", [3, 40, 3000])
+def test_lists_in_lists_are_followed_a_few_steps(depth: int) -> None:
+    nested = "[" * depth + '["jawOpen", 0.3]' + "]" * depth
+    _, problems = read_motion([f'{{"weights": {nested}}}'.encode(), nested.encode()])
+    assert (problems[0] is None) == (depth == 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "unsure"),
+    [("TailWag", ()), ("EAR_TWITCH_L", ()), ("hair.front", ()), ("grin", (0,)), ("笑い", (0,)),
+     ("EarToMouth", (0,)), ("frameCount", ())],
+)  # fmt: skip
+def test_an_unknown_name_may_be_of_a_face_unless_it_says_otherwise(
+    name: str, unsure: tuple[int, ...]
+) -> None:
+    placing = place_names((name,))
+    assert (placing.unknown, placing.unsure) == (1, unsure)
 
 
 def test_sources_are_means_maxima_and_ranges() -> None:
@@ -192,8 +243,8 @@ def test_every_vocabulary_names_its_source_and_reaches_shapes() -> None:
     for each in vocabularies():
         assert all(place.startswith("https://") for place in each.table.source), each.name
         assert each.reach.sum() >= 20, each.name
-        for shape, terms in each.sources:
-            assert terms, (each.name, BLENDSHAPES[shape])
+        for source in each.sources:
+            assert source.terms, (each.name, BLENDSHAPES[source.target])
 
 
 @pytest.mark.parametrize("vocabulary", vocabularies(), ids=lambda each: each.name)

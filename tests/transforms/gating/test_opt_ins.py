@@ -14,7 +14,8 @@ from schemas.tables import CONSENT_LEDGER
 from tests.support.records import START
 from transforms.gating.consent import Consents
 from transforms.gating.governance import ANY
-from transforms.gating.opt_ins import MIRRORING, SHOW, OptIns, nobody_opted_in
+from transforms.gating.opt_ins import MIRRORING, SHOW, NoOptIns, OptIns, nobody_opted_in
+from transforms.gating.tombstones import Tombstones, tombstone_of
 
 ANN = "a" * 32
 
@@ -164,3 +165,22 @@ def test_a_crowd_is_asked_at_once() -> None:
     times = pa.array([START + dt.timedelta(seconds=9)] * len(people), TIME)
     found = OptIns(Consents(ledger), ledger).may_show(pa.array(people), times)
     assert np.flatnonzero(found).tolist() == list(range(0, len(people), 2))
+
+
+def test_who_was_erased_is_known_by_every_reference_of_theirs() -> None:
+    bob = {"subject_ref": "b" * 32, "person_ref": "bob", "person_fold": "bob"}
+    elsewhere = granted(SHOW, subject_ref="e" * 32)
+    ledger = [rows(*BOTH, elsewhere, granted(MIRRORING, **bob))]
+    opt_ins = OptIns(Consents(ledger), ledger)
+    assert opt_ins.erased_subjects() == {}
+    key = b"k" * 32
+    opt_ins.bury(Tombstones(key, {tombstone_of(key, "ann"): 77}))
+    assert opt_ins.erased_subjects() == {ANN: 77, "e" * 32: 77}
+    later = pa.array(["c" * 32, "d" * 32]), pa.array([ANN, "b" * 32])
+    opt_ins.link(*later)
+    assert opt_ins.erased_subjects() == {ANN: 77, "e" * 32: 77, "c" * 32: 77}
+    opt_ins.add(rows(granted(MIRRORING, subject_ref="f" * 32)))
+    assert opt_ins.erased_subjects()["f" * 32] == 77
+    opt_ins.bury(Tombstones(key))
+    assert opt_ins.erased_subjects() == {}
+    assert NoOptIns().erased_subjects() == {}

@@ -2,7 +2,9 @@
 
 The header ``content-type`` says it, whatever its case and parameters are. Without one, as the
 official SDK for Python sends it, a JSON object with ``specversion`` is a structured event where no
-header is an attribute.
+header is an attribute; where routers copied some into headers it has to be whole: with ``id``,
+``source`` and ``type``. What is said to be structured and has none of these is binary where the
+headers are whole.
 """
 
 from collections.abc import Callable
@@ -21,6 +23,11 @@ from transforms.decoding.messages.wrappings import in_other_encodings, unwrap_va
 _EVENTS: Final = "application/cloudevents"
 NAMES: Final = ("ce_id", "ce_source", "ce_type", "ce_specversion")
 """Attributes of which every event in binary mode has one."""
+_WHOLE: Final = ("ce_id", "ce_source", "ce_type")
+_HEAD: Final = 64
+_OF_PAYLOAD: Final = (
+    r'^\{\s*"(?:text|lang|weights|head|unit|granted|purposes|modalities|scene|activity|reason)"'
+)
 _OTHER_FORMATS: Final = ("avro", "protobuf", "xml", "cbor", "msgpack", "thrift")
 
 
@@ -32,11 +39,14 @@ class Modes(NamedTuple):
     problems: np.ndarray
 
 
-class _Version(msgspec.Struct, gc=False):
+class _Envelope(msgspec.Struct, gc=False):
     specversion: msgspec.Raw = msgspec.Raw()
+    id: msgspec.Raw = msgspec.Raw()
+    source: msgspec.Raw = msgspec.Raw()
+    type: msgspec.Raw = msgspec.Raw()
 
 
-_read_version = msgspec.json.Decoder(_Version).decode
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 def read_modes(kind: str, values: pa.Array, headers: dict[str, pa.Array]) -> Modes:
@@ -46,19 +56,22 @@ def read_modes(kind: str, values: pa.Array, headers: dict[str, pa.Array]) -> Mod
     """
     types = headers["content-type"].dictionary_encode()
     structured = _rows_of(types, _is_structured)
-    bare = np.logical_and.reduce(
-        [headers[name].is_null().to_numpy(zero_copy_only=False) for name in NAMES]
-    )
-    is_json = structured | bare if kind in MEDIA_KINDS else np.ones(len(values), bool)
+    bare = np.logical_and.reduce([_nulls(headers[name]) for name in NAMES])
+    headed = ~np.logical_or.reduce([_nulls(headers[name]) for name in _WHOLE])
+    is_json = np.ones(len(values), bool)
+    if kind in MEDIA_KINDS:
+        is_json = structured | bare | _starts_object(values)
     if kind in GOVERNANCE_KINDS:  # a grant is read strictly
         is_json &= ~in_other_encodings(values)
     values, problems = unwrap_values(values, is_json)
-    for row in np.flatnonzero(bare & ~structured):
-        structured[row] = _has_version(values[row].as_py())
+    for row in np.flatnonzero(is_json & ~structured & _may_be_events(values)):
+        members = _members(values[row].as_py())
+        structured[row] = "specversion" in members if bare[row] else len(members) == len(NAMES)
+    for row in np.flatnonzero(structured & headed):
+        structured[row] = bool(_members(values[row].as_py()))
     unread = is_json & _rows_of(types, _is_unread)
     if unread.any():
-        objects = pc.fill_null(pc.starts_with(values, b"{"), True)
-        unread &= ~objects.to_numpy(zero_copy_only=False)
+        unread &= ~(_starts_object(values) | _nulls(values))
         unread &= problems == None  # noqa: E711  element-wise
         problems[unread] = DeadLetterCode.FORMAT_UNSUPPORTED
     problems[_rows_of(types, _is_batch) & ~structured] = DeadLetterCode.BATCHED_EVENTS
@@ -94,11 +107,30 @@ def _is_unread(content_type: str) -> bool:
     return events or any(each in name for each in _OTHER_FORMATS)
 
 
-def _has_version(value: bytes | None) -> bool:
-    """Whether a value is a JSON object with ``specversion``."""
-    if not value or b"specversion" not in value:
-        return False
+def _may_be_events(values: pa.Array) -> np.ndarray:
+    """Return which JSON objects do not begin with a member of a payload, as nearly all others do.
+
+    To look for ``specversion`` in all of each takes 1 µs a motion event, this 0.1 µs.
+    """
+    heads = pc.binary_slice(values, 0, _HEAD)
+    found = pc.and_not(pc.starts_with(heads, b"{"), pc.match_substring_regex(heads, _OF_PAYLOAD))
+    return pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+
+
+def _members(value: bytes | None) -> set[str]:
+    """Return which attributes of NAMES a JSON object has; what is none has none."""
     try:
-        return bytes(_read_version(value).specversion) not in {b"", b"null"}
+        found = _read_envelope(value or b"{}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
+        return set()
+    names = found.__struct_fields__
+    return {name for name in names if bytes(getattr(found, name)) not in {b"", b"null"}}
+
+
+def _starts_object(values: pa.Array) -> np.ndarray:
+    found = pc.fill_null(pc.starts_with(values, b"{"), False)
+    return found.to_numpy(zero_copy_only=False)
+
+
+def _nulls(column: pa.Array) -> np.ndarray:
+    return column.is_null().to_numpy(zero_copy_only=False)

@@ -6,8 +6,8 @@ base64, or another encoding than UTF-8. Only values that do not begin as JSON ob
 at, row by row.
 """
 
-import base64
 import json
+import re
 import zlib
 from collections.abc import Callable
 from typing import Final
@@ -18,13 +18,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import DeadLetterCode
+from transforms.decoding.media import decode_base64
 
 _LAYERS: Final = 4
 """Wrappings that are taken off one value: gzip of a registry's format of a string has three."""
 LARGEST: Final = 64 << 10
 """Bytes that a value may inflate to: those of 8,192 rows to 512 MiB. A motion event has 3 kB."""
+_MOST_MEMBERS: Final = 64
+"""Members of a gzip; for each one the rest of the value is copied."""
 _SPACE: Final = b" \t\r\n"
-_CONNECT: Final = (b'{"schema":', b'{"payload":')
+_HEAD: Final = 64
+"""Bytes within which such an object begins."""
+_CONNECT: Final = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(?:schema|payload)"[ \t\r\n]*:')
+"""Begins an object of Kafka Connect's, in whatever order and layout."""
 _GZIP_OR_ZLIB: Final = (b"\x1f\x8b", b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
 _COMPRESSED: Final = (
     b"\x28\xb5\x2f\xfd",  # Zstandard
@@ -38,8 +44,8 @@ _COMPRESSED: Final = (
 )
 _FORMATS: Final = (b"Obj\x01", b"<")
 """An Avro file, XML."""
-_BASE64: Final = (b"eyI", b"eyJ", b"eyA", b"ewo", b"ew0")
-"""Begins what begins with a brace and then a quote, a space or the end of a line."""
+_BASE64: Final = (b"eyI", b"eyJ", b"eyA", b"ewo", b"ew0", b"H4sI")
+"""Begins a brace and then a quote, a space or the end of a line, or gzip, in base64."""
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF_16_OR_32: Final = (b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{", b"\0\0\0{", b"\0\0\xfe\xff")
 
@@ -66,9 +72,12 @@ def unwrap_values(values: pa.Array, mask: np.ndarray) -> tuple[pa.Array, np.ndar
 
 def _plain(values: pa.Array) -> np.ndarray:
     """Return which values are null, or begin as JSON objects do that nothing is around."""
-    wrapped = pc.starts_with(values, b"{\0")
-    for start in _CONNECT:
-        wrapped = pc.or_(wrapped, pc.starts_with(values, start))
+    wrapped = pc.or_(
+        pc.starts_with(values, b"{\0"),
+        pc.match_substring_regex(
+            pc.binary_slice(values, 0, _HEAD), f"^{_CONNECT.pattern.decode()}"
+        ),
+    )
     plain = pc.and_not(pc.starts_with(values, b"{"), wrapped)
     return pc.fill_null(plain, True).to_numpy(zero_copy_only=False)
 
@@ -95,11 +104,18 @@ def unwrap(value: bytes) -> bytes | DeadLetterCode:
 
 def _take_layer(value: bytes) -> bytes | DeadLetterCode | None:
     """Return what is inside one wrapping, None where there is none."""
+    if is_of_connect(value):
+        return _take_payload(value)
     for starts, take in _WRAPPINGS:
         if value.startswith(starts):
             return take(value)
     text = value.lstrip(_SPACE)
     return text if text != value and text[:1] != b"{" else None  # an object is read as it is
+
+
+def is_of_connect(value: bytes) -> bool:
+    """Whether a value begins as an object of a schema and a payload."""
+    return _CONNECT.match(value) is not None
 
 
 def _to_utf8(value: bytes) -> bytes | None:
@@ -119,18 +135,30 @@ def _take_payload(value: bytes) -> bytes | None:
 
 
 def inflate(value: bytes) -> bytes | DeadLetterCode:
-    """Return what gzip or zlib holds, unless it is damaged or more than LARGEST bytes."""
-    reader = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
-    try:
-        found = reader.decompress(value, LARGEST + 1)
-    except zlib.error:
-        return DeadLetterCode.COMPRESSED_VALUE
-    whole = reader.eof and len(found) <= LARGEST
-    return found if whole else DeadLetterCode.COMPRESSED_VALUE
+    """Return what gzip or zlib holds, unless it is damaged or more than LARGEST bytes.
+
+    Several members, one behind the other, hold one value (RFC 1952); zero bytes may fill a block.
+    """
+    found = b""
+    for _ in range(_MOST_MEMBERS):
+        reader = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
+        try:
+            found += reader.decompress(value, LARGEST + 1 - len(found))
+        except zlib.error:
+            return DeadLetterCode.COMPRESSED_VALUE
+        if not reader.eof or len(found) > LARGEST:
+            return DeadLetterCode.COMPRESSED_VALUE
+        value = reader.unused_data.lstrip(b"\0")
+        if not value:
+            return found
+    return DeadLetterCode.COMPRESSED_VALUE
 
 
 def _take_schema_id(value: bytes) -> bytes | DeadLetterCode | None:
-    """Return the JSON after a schema's id: of 4 bytes, of 8 (Apicurio), or a UUID (AWS Glue)."""
+    """Return the JSON after a schema's id.
+
+    It has 4 bytes, or 8 (Apicurio), or is a UUID (Confluent since 8.0, AWS Glue).
+    """
     if len(value) < 5:
         return None
     if value[:1] == b"\3":
@@ -139,9 +167,13 @@ def _take_schema_id(value: bytes) -> bytes | DeadLetterCode | None:
             inner = inflated
         candidates = [inner]
     else:
-        candidates = [value[5:], value[9:]]
-    found = (each for each in candidates if each.lstrip(_SPACE)[:1] in {b"{", b'"'})
+        candidates = [value[17:]] if value[:1] == b"\1" else [value[5:], value[9:]]
+    found = (each for each in candidates if _may_be_json(each.lstrip(_SPACE)))
     return next(found, DeadLetterCode.SCHEMA_REGISTRY_FORMAT)
+
+
+def _may_be_json(text: bytes) -> bool:
+    return text[:1] in {b"{", b'"'} or (text[:1] == b"[" and text.rstrip(_SPACE)[-1:] == b"]")
 
 
 def _take_string(text: bytes) -> bytes | None:
@@ -154,11 +186,8 @@ def _take_string(text: bytes) -> bytes | None:
 
 
 def _take_base64(text: bytes) -> bytes | None:
-    try:
-        inner = base64.b64decode(text.strip(_SPACE), validate=True)
-    except ValueError:
-        return None
-    return inner if inner[:1] == b"{" else None
+    inner = decode_base64(text)
+    return inner if inner and inner.startswith((b"{", *_GZIP_OR_ZLIB)) else None
 
 
 def _find_batch(text: bytes) -> DeadLetterCode | None:
@@ -168,10 +197,9 @@ def _find_batch(text: bytes) -> DeadLetterCode | None:
 _WRAPPINGS: Final[tuple[tuple[tuple[bytes, ...], _Take], ...]] = (
     (_UTF_16_OR_32, _to_utf8),
     ((_BOM,), lambda value: value.removeprefix(_BOM)),
-    (_CONNECT, _take_payload),
     (_GZIP_OR_ZLIB, inflate),
     (_COMPRESSED, lambda _: DeadLetterCode.COMPRESSED_VALUE),
-    ((b"\0", b"\3"), _take_schema_id),
+    ((b"\0", b"\1", b"\3"), _take_schema_id),
     (_FORMATS, lambda _: DeadLetterCode.FORMAT_UNSUPPORTED),
     ((b"[",), _find_batch),
     ((b'"',), _take_string),

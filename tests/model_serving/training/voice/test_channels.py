@@ -13,7 +13,7 @@ EVERY = [*HARSH, *(kind for kind, _ in KINDS)]
 WAVE = (np.sin(np.arange(RATE) * 0.05) * RNG.uniform(0.1, 0.5, RATE)).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: getattr(kind, "func", kind).__name__)
 @pytest.mark.parametrize("size", [900, RATE])
 def test_each_kind_changes_a_clip_by_its_seed_and_leaves_its_length(kind, size):
     one, again, other = (kind(WAVE[:size], np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -31,7 +31,7 @@ def test_disturbed_clips_are_drawn_by_the_seed_and_differ():
     assert np.array_equal(heard, disturb(WAVE, np.random.default_rng(4)))
     lengths = {len(disturb(WAVE, np.random.default_rng(seed))) for seed in range(20)}
     assert min(lengths) > RATE * 0.8
-    assert max(lengths) < RATE * 1.25
+    assert max(lengths) < RATE * 1.3
     assert len(lengths) > 3
 
 

@@ -10,10 +10,7 @@ from typer.testing import CliRunner
 from pipelines.access.settings import Access
 from pipelines.cli.main import app
 from pipelines.serve.dashboard.server import HOST, serve_page
-from pipelines.tables.query import query
 from schemas.errors import AffectstreamError
-from tests.support.served import BEGIN, land, review
-from transforms.landing.prepare import prepare_tables
 
 
 def test_without_streamlit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,16 +29,6 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(AffectstreamError, match=f"nothing can listen on .*:{port} .* --port"):
             serve_page(tmp_path, port=port, metrics_url="", reviewer="dana", access=Access())
-
-
-def test_a_review_is_stored_by_a_command_too(tmp_path: Path) -> None:
-    prepare_tables(tmp_path)
-    land(tmp_path, "review_queue", review("ann", 0))
-    command = ["review", "r-ann-0", "unclear", "--day", str(BEGIN.date()), "--reviewer", "eve"]
-    result = CliRunner().invoke(app, [*command, "--tables", str(tmp_path)])
-    assert result.exit_code == 0, result.exception
-    stored = query(tmp_path, "SELECT reviewer_decision, reviewed_by FROM review_queue")
-    assert stored.to_pylist() == [{"reviewer_decision": "unclear", "reviewed_by": "eve"}]
 
 
 def test_a_role_that_sees_no_view_is_a_sentence(tmp_path: Path) -> None:

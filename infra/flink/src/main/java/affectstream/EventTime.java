@@ -4,11 +4,14 @@ import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
 import java.io.IOException;
+import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
 import java.time.DateTimeException;
 import java.time.OffsetDateTime;
+import java.util.HashSet;
 import java.util.Locale;
 import java.util.OptionalLong;
+import java.util.Set;
 import org.apache.beam.sdk.io.kafka.KafkaRecord;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.Headers;
@@ -21,6 +24,7 @@ import org.apache.kafka.common.header.internals.RecordHeaders;
 final class EventTime {
   private static final JsonFactory JSON = new JsonFactory();
   private static final String EVENTS = "application/cloudevents";
+  private static final String[] NAMES = {"id", "source", "type", "specversion"};
   private static final int LONGEST_NAME = 64;
 
   private EventTime() {}
@@ -30,16 +34,20 @@ final class EventTime {
     byte[] value = record.getKV().getValue();
     String type = find(headers, "content-type", "contenttype");
     String media = type == null ? "" : type.split(";", 2)[0].strip().toLowerCase(Locale.ROOT);
-    if (media.equals(EVENTS) || media.equals(EVENTS + "+json")) {
-      return parse(structured(value, false));
-    }
-    for (String name : new String[] {"ce_id", "ce_source", "ce_type", "ce_specversion"}) {
-      if (find(headers, name, name.replace("_", "")) != null) {
-        return parse(find(headers, "ce_time", "cetime"));
+    boolean typed = media.equals(EVENTS) || media.equals(EVENTS + "+json");
+    Set<String> beside = new HashSet<>();
+    for (String name : NAMES) {
+      if (find(headers, "ce_" + name, "ce" + name) != null) {
+        beside.add(name);
       }
     }
-    String time = structured(value, true);
-    return parse(time == null ? find(headers, "ce_time", "cetime") : time);
+    boolean bare = beside.isEmpty();
+    Envelope event = Envelope.read(value, typed || bare);
+    boolean whole = beside.containsAll(Set.of("id", "source", "type"));
+    boolean structured = typed
+        ? !(whole && event.members.isEmpty())
+        : bare ? event.members.contains("specversion") : event.members.size() == NAMES.length;
+    return parse(structured ? event.time : find(headers, "ce_time", "cetime"));
   }
 
   /** Returns a header by its name, or by any spelling of it that gateways make. */
@@ -67,8 +75,18 @@ final class EventTime {
       return null;
     }
     String text = new String(header.value(), StandardCharsets.UTF_8);
-    String plain = text.startsWith("\"") || text.startsWith("{\"schema\":") ? Wrappings.string(header.value()) : null;
-    return plain == null ? text : plain;
+    String plain = text.startsWith("\"") || text.startsWith("{") ? Wrappings.string(header.value()) : null;
+    String given = plain == null ? text : plain;
+    return header.key().toLowerCase(Locale.ROOT).startsWith("ce-") ? withoutPercents(given) : given;
+  }
+
+  /** Returns a value of HTTP's binding as its producer gave it: percent-decoded where it can be. */
+  private static String withoutPercents(String text) {
+    try {
+      return text.contains("%") ? URLDecoder.decode(text.replace("+", "%2B"), StandardCharsets.UTF_8) : text;
+    } catch (IllegalArgumentException e) {
+      return text;
+    }
   }
 
   private static OptionalLong parse(String time) {
@@ -84,34 +102,45 @@ final class EventTime {
     }
   }
 
-  /**
-   * Returns the time of the whole object; of several the last, as JSON's readers in Python do.
-   * Where the object must be versioned it is an event only with "specversion".
-   */
-  private static String structured(byte[] value, boolean versioned) {
-    if (value == null) {
-      return null;
+  /** The time and the named members of a JSON object; of several times the last, as in Python. */
+  private static final class Envelope {
+    static final Envelope NONE = new Envelope();
+
+    private final Set<String> members = new HashSet<>();
+    private String time;
+
+    /** Reads what a value holds; where it need not be an event, only what may be one. */
+    static Envelope read(byte[] value, boolean expected) {
+      byte[] bare = value == null ? new byte[0] : Wrappings.unwrap(value);
+      if (!expected && !new String(bare, StandardCharsets.ISO_8859_1).contains("specversion")) {
+        return NONE;
+      }
+      Envelope found = new Envelope();
+      try (JsonParser json = JSON.createParser(bare)) {
+        if (json.nextToken() != JsonToken.START_OBJECT) {
+          return NONE;
+        }
+        while (json.nextToken() == JsonToken.FIELD_NAME) {
+          found.take(json.currentName(), json.nextToken(), json);
+          json.skipChildren();
+        }
+        return found;
+      } catch (IOException e) {
+        return NONE;
+      }
     }
-    try (JsonParser json = JSON.createParser(Wrappings.unwrap(value))) {
-      if (json.nextToken() != JsonToken.START_OBJECT) {
-        return null;
+
+    private void take(String name, JsonToken token, JsonParser json) throws IOException {
+      if (name.equals("time")) {
+        time = token == JsonToken.VALUE_STRING ? json.getText() : null;
       }
-      String time = null;
-      boolean version = false;
-      while (json.nextToken() == JsonToken.FIELD_NAME) {
-        String name = json.currentName();
-        JsonToken token = json.nextToken();
-        if (name.equals("time")) {
-          time = token == JsonToken.VALUE_STRING ? json.getText() : null;
+      if (Set.of(NAMES).contains(name)) {
+        if (token == JsonToken.VALUE_NULL) {
+          members.remove(name);
+        } else {
+          members.add(name);
         }
-        if (name.equals("specversion")) {
-          version = token != JsonToken.VALUE_NULL;
-        }
-        json.skipChildren();
       }
-      return version || !versioned ? time : null;
-    } catch (IOException e) {
-      return null;
     }
   }
 }

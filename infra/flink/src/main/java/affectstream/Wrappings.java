@@ -9,8 +9,9 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.Base64;
+import java.util.zip.DataFormatException;
 import java.util.zip.GZIPInputStream;
-import java.util.zip.InflaterInputStream;
+import java.util.zip.Inflater;
 
 /**
  * What serialisers and gateways put around JSON, as transforms/decoding/messages/wrappings.py takes
@@ -19,6 +20,7 @@ import java.util.zip.InflaterInputStream;
 final class Wrappings {
   private static final JsonFactory JSON = new JsonFactory();
   private static final int LAYERS = 4;
+  private static final int MOST_MEMBERS = 64; // of a gzip or zlib, one behind the other
   private static final int LARGEST = 64 << 10; // bytes that a value may inflate to
 
   private Wrappings() {}
@@ -37,14 +39,14 @@ final class Wrappings {
   }
 
   private static byte[] take(byte[] value) {
-    if (starts(value, "{\"schema\":") || starts(value, "{\"payload\":")) {
+    if (isOfConnect(value)) {
       return payload(value);
     }
     int first = at(value, 0);
     if (first == 0x1f && at(value, 1) == 0x8b || first == 'x' && (first << 8 | at(value, 1)) % 31 == 0) {
       return inflate(value);
     }
-    if (first == 0 || first == 3) {
+    if (first == 0 || first == 1 || first == 3) {
       return afterSchemaId(value);
     }
     if (first == '"') {
@@ -52,7 +54,7 @@ final class Wrappings {
       byte[] inner = text == null ? null : text.getBytes(StandardCharsets.UTF_8);
       return inner == null || at(inner, skipSpace(inner, 0)) == '{' ? inner : base64(inner);
     }
-    if (first == 'e') {
+    if (first == 'e' || starts(value, "H4sI")) {
       return base64(value);
     }
     int start = skipSpace(value, 0);
@@ -98,8 +100,10 @@ final class Wrappings {
   }
 
   private static byte[] inflate(byte[] value) {
-    InputStream bytes = new ByteArrayInputStream(value);
-    try (InputStream in = at(value, 0) == 'x' ? new InflaterInputStream(bytes) : new GZIPInputStream(bytes)) {
+    if (at(value, 0) == 'x') {
+      return inflateZlib(value);
+    }
+    try (InputStream in = new GZIPInputStream(new ByteArrayInputStream(value))) {
       byte[] found = in.readNBytes(LARGEST + 1);
       return found.length <= LARGEST ? found : null;
     } catch (IOException e) {
@@ -107,13 +111,49 @@ final class Wrappings {
     }
   }
 
-  /** Returns the JSON after a schema's id: of 4 bytes, of 8 (Apicurio), or a UUID (AWS Glue). */
+  /** Returns what all members of zlib hold, as gzip's own reader does: zero bytes may follow. */
+  private static byte[] inflateZlib(byte[] value) {
+    byte[] found = new byte[LARGEST + 1];
+    Inflater inflater = new Inflater();
+    try {
+      int size = 0;
+      int start = 0;
+      for (int member = 0; member < MOST_MEMBERS; member++) {
+        inflater.reset();
+        inflater.setInput(value, start, value.length - start);
+        int more;
+        while ((more = inflater.inflate(found, size, found.length - size)) > 0) {
+          size += more;
+        }
+        if (!inflater.finished() || size > LARGEST) {
+          return null;
+        }
+        start = value.length - inflater.getRemaining();
+        while (start < value.length && value[start] == 0) {
+          start++;
+        }
+        if (start == value.length) {
+          return Arrays.copyOf(found, size);
+        }
+      }
+      return null;
+    } catch (DataFormatException e) {
+      return null;
+    } finally {
+      inflater.end();
+    }
+  }
+
+  /** Returns the JSON after a schema's id: of 4 bytes, of 8 (Apicurio), or a UUID (Confluent, AWS Glue). */
   private static byte[] afterSchemaId(byte[] value) {
     if (at(value, 0) == 3) {
       byte[] inner = from(value, 18);
       byte[] inflated = at(value, 1) == 5 ? inflate(inner) : null;
       byte[] bare = inflated == null ? inner : inflated;
       return isJson(bare) ? bare : null;
+    }
+    if (at(value, 0) == 1) {
+      return isJson(from(value, 17)) ? from(value, 17) : null;
     }
     if (at(value, 1) == '{' || at(value, 1) == 0 && at(value, 2) == 0 && at(value, 3) == '{') {
       return null; // UTF-16 or 32, which JSON's reader knows
@@ -122,13 +162,26 @@ final class Wrappings {
     return isJson(inner) ? inner : isJson(from(value, 9)) ? from(value, 9) : null;
   }
 
+  /** Returns the JSON or gzip in base64 of either alphabet, with or without padding and line ends. */
   private static byte[] base64(byte[] text) {
+    String digits = new String(text, StandardCharsets.ISO_8859_1).replaceAll("[ \\t\\r\\n\\x0b\\f]", "");
     try {
-      byte[] found = Base64.getDecoder().decode(new String(text, StandardCharsets.ISO_8859_1).trim());
-      return at(found, 0) == '{' ? found : null;
+      String plain = digits.replaceAll("=+$", "").replace('-', '+').replace('_', '/');
+      byte[] found = Base64.getDecoder().decode(plain);
+      return at(found, 0) == '{' || at(found, 0) == 'x' || at(found, 0) == 0x1f ? found : null;
     } catch (IllegalArgumentException e) {
       return null;
     }
+  }
+
+  /** Tells whether a value begins as Connect's object of a schema and a payload, in any layout. */
+  private static boolean isOfConnect(byte[] value) {
+    int brace = skipSpace(value, 0);
+    if (at(value, brace) != '{') {
+      return false;
+    }
+    byte[] members = from(value, skipSpace(value, brace + 1));
+    return starts(members, "\"schema\"") || starts(members, "\"payload\"");
   }
 
   private static boolean isJson(byte[] value) {

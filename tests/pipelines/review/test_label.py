@@ -2,19 +2,24 @@
 
 import shutil
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
+from typer.testing import CliRunner
 
-from pipelines.serve.reviews import store_review
+from pipelines.access.audit import hash_of, read_entries
+from pipelines.cli.main import app
+from pipelines.review import label
+from pipelines.review.label import find_review, store_review
 from pipelines.tables.overview import standing_tables
 from pipelines.tables.query import query
 from schemas.errors import AffectstreamError
-from tests.support.served import BEGIN, land, review
+from tests.support.served import BEGIN, land, review, subject
 from transforms.landing.prepare import prepare_tables
+from transforms.landing.writing import is_written, writing
 
 DAY = BEGIN.date()
 NOW = datetime(2090, 11, 30, 12, tzinfo=UTC)
@@ -123,3 +128,46 @@ def test_tables_of_0_1_0_get_the_columns_with_the_first_decision(tmp_path: Path)
         DeltaTable(root / "observations").version()
         == DeltaTable(RELEASED / "observations").version()
     ), "no other table is written to"
+
+
+def test_the_same_said_again_writes_nothing(root: Path) -> None:
+    store_review(root, "r-ann-0", DAY, "joy", "dana", NOW)
+    version = DeltaTable(root / "review_queue").version()
+    store_review(root, "r-ann-0", DAY, "joy", "dana", NOW + timedelta(hours=1))
+    assert DeltaTable(root / "review_queue").version() == version
+    assert said(root, "r-ann-0")["reviewed_at"] == NOW
+
+
+def test_a_review_is_found_by_its_id_alone(root: Path) -> None:
+    assert find_review(root, "r-ann-0")[:1] == (DAY,)
+    for hostile in ("r-nobody", "", "x' OR '1'='1", "r-ann-0'--", "\x1b[2J", "a" * 65):
+        with pytest.raises(AffectstreamError, match=r"^there is no review .*review list"):
+            find_review(root, hostile)
+
+
+def test_a_decision_is_stored_while_runs_write_and_an_erasure_waits_for_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    merge = label._merge
+    monkeypatch.setattr(label, "_merge", lambda *a: [held.append(is_written(root)), merge(*a)][1])
+    with writing(root):
+        store_review(root, "r-ann-0", DAY, "joy", "dana", NOW)
+    store_review(root, "r-bob-0", DAY, "joy", "dana", NOW)
+    assert held == [True, True]
+    assert not is_written(root)
+
+
+def test_a_decision_is_stored_by_a_command_that_logs_it(tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    prepare_tables(tables)
+    land(tables, "review_queue", review("ann", 0))
+    command = ["review", "label", "r-ann-0", "unclear", "--reviewer", "eve"]
+    for _ in range(2):
+        result = CliRunner().invoke(app, [*command, "--tables", str(tables)])
+        assert result.exit_code == 0, result.exception
+    row = said(tables, "r-ann-0")
+    assert (row["reviewer_decision"], row["reviewed_by"]) == ("unclear", "eve")
+    entries = list(read_entries(tmp_path / "audit"))
+    assert [entry["what"] for entry in entries] == ["label r-ann-0 as unclear, by eve"] * 2
+    assert entries[0]["subjects"] == [hash_of(subject("ann"))]

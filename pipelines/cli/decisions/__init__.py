@@ -1,0 +1,1 @@
+"""Commands about decisions: why they were made, and what reviewers say of them."""

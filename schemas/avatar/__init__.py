@@ -1,0 +1,1 @@
+"""What avatars show: the preset expressions of VRM beside ARKit's blendshapes."""

@@ -1,0 +1,1 @@
+"""What decisions carry and follow: their columns, and the settings of baselines."""

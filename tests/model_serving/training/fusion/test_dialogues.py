@@ -1,0 +1,92 @@
+"""Fusion learns from dialogues what a modality is worth, and what its neighbours say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model_serving.training.fusion.dialogues import (
+    Dialogues,
+    Settings,
+    fit_dialogues,
+    judge_dialogues,
+    judge_vectors,
+    set_judges,
+)
+from model_serving.training.fusion.methods import judge_alone
+
+_NAMES = ("text", "voice")
+
+
+def _made(
+    seed: int, dialogues: int = 40, length: int = 6
+) -> tuple[dict[str, np.ndarray], Dialogues]:
+    """Return vectors and windows: a dialogue is of one class, and text tells it in part."""
+    rng = np.random.default_rng(seed)
+    dialogue = np.repeat(np.arange(dialogues), length)
+    labels = (dialogue % 2).astype(np.int64)
+    text = rng.standard_normal((len(labels), 3)) + 0.6 * labels[:, None]
+    vectors = {"text": text, "voice": rng.standard_normal((len(labels), 2))}
+    position = np.tile(np.arange(length), dialogues)
+    there = np.ones((len(labels), 2), bool)
+    blank = np.zeros((len(labels), 2, 2))
+    return vectors, Dialogues(blank, there, labels, dialogue, position)
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[dict[str, np.ndarray], Dialogues, Dialogues, dict[str, object]]:
+    vectors, train = _made(1)
+    other, test = _made(2)
+    alone = judge_alone(vectors, train.labels, train.dialogue, other)
+
+    def windows(of: Dialogues, logs: dict[str, np.ndarray]) -> Dialogues:
+        stacked = np.stack([logs[name] for name in _NAMES], axis=1)
+        return Dialogues(stacked, of.present, of.labels, of.dialogue, of.position)
+
+    return other, windows(train, alone.held_out), windows(test, alone.test), alone.fitted
+
+
+def _right(scores: np.ndarray, of: Dialogues) -> float:
+    return float((scores.argmax(axis=1) == of.labels).mean())
+
+
+def test_context_tells_what_a_window_alone_does_not(judged) -> None:
+    _, train, test, _ = judged
+    found = {}
+    for context in ("none", "past", "whole"):
+        settings = Settings(context, _NAMES, noise=(0.0, 0.0), weak=(False, True))
+        found[context] = _right(judge_dialogues(fit_dialogues(train, settings, 0), test), test)
+    assert found["none"] < found["past"] - 0.05
+    assert found["past"] < found["whole"]
+
+
+def test_vectors_give_the_scores_of_their_regressions(judged) -> None:
+    vectors, train, test, fitted = judged
+    settings = Settings("whole", _NAMES, epochs=1, noise=(0.0, 0.0), weak=(False, True))
+    net = fit_dialogues(train, settings, 0, {"text": 3, "voice": 2})
+    set_judges(net, fitted)
+    assert judge_vectors(net, vectors, test) == pytest.approx(judge_dialogues(net, test), abs=1e-5)
+
+
+@pytest.mark.parametrize("weak", [True, False])
+def test_a_weak_modality_alone_stays_what_it_is(judged, weak) -> None:
+    """From labels that it does not tell, a net learns to say the same whatever it says."""
+    _, train, test, _ = judged
+    rng = np.random.default_rng(3)
+    odds, labels = rng.standard_normal(len(train.labels)), rng.permutation(train.labels)
+    logs = np.stack([train.logs[:, 0], np.stack([-odds, odds], axis=1)], axis=1)
+    settings = Settings("none", _NAMES, noise=(0.0, 0.0), weak=(False, weak))
+    net = fit_dialogues(replace(train, logs=logs, labels=labels), settings, 0)
+    voice = judge_dialogues(net, replace(test, logs=logs).only(np.array([False, True])))
+    same = (voice.argmax(axis=1) == (odds > 0)).mean()
+    assert (same > 0.9) == weak
+
+
+def test_a_seed_gives_the_same_net_and_another_seed_another(judged) -> None:
+    _, train, test, _ = judged
+    settings = Settings("past", _NAMES, epochs=2, noise=(1.0, 0.0), weak=(False, True))
+    first, again, other = (
+        judge_dialogues(fit_dialogues(train, settings, seed), test) for seed in (4, 4, 5)
+    )
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other)
