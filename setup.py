@@ -21,9 +21,11 @@ setup(
         "model_serving": [
             "weights/*/*",
             "training/recipes/*.yaml",
+            "training/reply/written/*",
             "reply/*.yaml",
             "reply/hazards/*",
             "reply/adapters/*/*",
+            "reply/filter/*",
         ],
         "pipelines.govern.erasure": ["*.jinja"],
         "pipelines.show": ["*.jinja"],

@@ -1,17 +1,18 @@
-"""Makes one reply: candidates within a time budget, through the safety filter, or none."""
+"""Makes one reply: candidates within a time budget, through the filter and by what suits."""
 
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
+from model_serving.reply.hazard import Hazard, Side
+from model_serving.reply.outcome import Outcome
 from model_serving.reply.prompt import Cue, Turn
-from model_serving.reply.safety import find_hazard
+from model_serving.reply.safety import find_hazards
 from model_serving.reply.templates import read_fixed_texts
 
-Outcome = Literal["made", "help", "refused", "rejected", "nothing", "late", "failed"]
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -24,15 +25,16 @@ class Candidates(Protocol):
         """Return replies, the best first; it should stop after ``within_s``."""
 
 
+class Suits(Protocol):
+    """What tells which replies suit a cue."""
+
+    def order(self, replies: Sequence[str], cue: Cue) -> list[str]:
+        """Return those that suit it, the best first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply, or None where the template stands; ``outcome`` says why.
-
-    ``made``: a model's text. ``help``: the fixed help text, since the person's words tell of harm
-    to themselves; a person should look at it. ``refused``: the person's words ask for what no
-    reply may be made to. ``rejected``: the filter passed no candidate. ``nothing``, ``late`` and
-    ``failed``: the model gave none, not in time, or an error.
-    """
+    """A reply, or None where the template stands; ``outcome`` says why."""
 
     text: str | None
     outcome: Outcome
@@ -45,12 +47,17 @@ class Answer:
 
 @dataclass(slots=True)
 class Replier:
-    """Makes replies within ``budget_s`` seconds each, and counts how they came out."""
+    """Makes replies within ``budget_s`` seconds each, and counts how they came out.
+
+    ``hazards`` counts what the filter found, in what persons said and in candidates.
+    """
 
     candidates: Candidates
     budget_s: float
+    suitability: Suits | None = None
     clock: Callable[[], float] = time.monotonic
     counts: Counter[Outcome] = field(default_factory=Counter)
+    hazards: Counter[Hazard] = field(default_factory=Counter)
 
     def reply(self, cue: Cue, dialogue: Sequence[Turn] = (), *, seed: int = 0) -> Answer:
         """Return the reply to a cue and the dialogue before it; it never raises what a model does.
@@ -62,7 +69,7 @@ class Replier:
         return answer
 
     def _answer(self, cue: Cue, dialogue: Sequence[Turn], seed: int) -> Answer:
-        said = [find_hazard(turn.text, "person") for turn in dialogue if turn.by_person]
+        said = self._find_hazards([turn.text for turn in dialogue if turn.by_person], "person")
         if "self_harm" in said:
             return Answer(read_fixed_texts().help[cue.language], "help")
         if any(said):
@@ -75,7 +82,18 @@ class Replier:
             return Answer(None, "failed")
         if self.clock() - start > self.budget_s:
             return Answer(None, "late")
-        if not found:
-            return Answer(None, "nothing")
-        passed = next((text for text in found if find_hazard(text, "reply") is None), None)
-        return Answer(passed, "rejected" if passed is None else "made")
+        return self._choose(found, cue) if found else Answer(None, "nothing")
+
+    def _choose(self, found: Sequence[str], cue: Cue) -> Answer:
+        """Return the first of the candidates that is safe and suits best."""
+        hazards = self._find_hazards(found, "reply")
+        safe = [text for text, hazard in zip(found, hazards, strict=True) if hazard is None]
+        if not safe:
+            return Answer(None, "rejected")
+        fitting = safe if self.suitability is None else self.suitability.order(safe, cue)
+        return Answer(fitting[0], "made") if fitting else Answer(None, "unfitting")
+
+    def _find_hazards(self, texts: Sequence[str], side: Side) -> list[Hazard | None]:
+        found = find_hazards(texts, side)
+        self.hazards.update(hazard for hazard in found if hazard is not None)
+        return found

@@ -1,18 +1,15 @@
-"""The safety filter: what neither a person's words may lead to, nor a reply say, by its signs."""
+"""The safety filter: finds hazards in what a person or a model says, by signs, then by meaning."""
 
 import functools
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final
 
+from model_serving.reply.hazard import HAZARDS, Hazard, Side
+from model_serving.reply.hazard_net import load_hazard_net
 from schemas.strict import parse_yaml
-
-Hazard = Literal["self_harm", "sexual", "abuse", "advice", "human_claim"]
-HAZARDS: Final[tuple[Hazard, ...]] = get_args(Hazard)
-"""In the order in which they are looked for: the first that is found counts."""
-Side = Literal["person", "reply"]
 
 _SIGNS: Final = Path(__file__).parent / "hazards"
 _DROPPED: Final = re.compile(r"[\u200b-\u200f\u2060\ufeff'’`´]")
@@ -35,8 +32,21 @@ _ASKED: Final = re.compile(
 )
 
 
-def find_hazard(text: str, side: Side) -> Hazard | None:
-    """Return what is hazardous in a text that the person, or a model, says; None for nothing.
+def find_hazards(texts: Sequence[str], side: Side) -> list[Hazard | None]:
+    """Return what is hazardous in each text that the person, or a model, says; None for nothing.
+
+    A text without a sign is judged by the learnt part.
+    """
+    found = [find_sign(text, side) for text in texts]
+    unsigned = [place for place, hazard in enumerate(found) if hazard is None]
+    learnt = load_hazard_net().find([texts[place] for place in unsigned], side)
+    for place, hazard in zip(unsigned, learnt, strict=True):
+        found[place] = hazard
+    return found
+
+
+def find_sign(text: str, side: Side) -> Hazard | None:
+    """Return the hazard of which a text has a written sign; None for none.
 
     English and Chinese signs are looked for in any text, since people mix them.
     """

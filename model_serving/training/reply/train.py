@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from model_serving.card import Source
 from model_serving.corpora.dialogues import Dialogue, read_empathetic, read_smilechat
-from model_serving.reply.card import AdapterCard, write_adapter_card
+from model_serving.reply.card import AdapterCard, FilterCard, write_card
 from model_serving.reply.safety import tells_of_oneself
 from model_serving.reply.weights import load_causal
 from model_serving.training.common import figures
@@ -28,6 +28,7 @@ from model_serving.training.reply.data import (
     split_of,
     training_items,
 )
+from model_serving.training.reply.filter import train_filter
 from schemas.errors import AffectstreamError
 
 READERS: Final[Mapping[str, Callable[[Path], list[Dialogue]]]] = MappingProxyType(
@@ -55,7 +56,7 @@ class ReplyLoss(nn.Module):
         states = base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
         asked = targets[:, 1:] != NOTHING
         logits = base.get_output_embeddings()(states[:, :-1][asked])
-        nats = functional.cross_entropy(logits, targets[:, 1:][asked], reduction="none")
+        nats = functional.cross_entropy(logits.float(), targets[:, 1:][asked], reduction="none")
         place = asked.nonzero()[:, 0]
         sums = torch.zeros(len(ids)).index_add(0, place, nats)
         return SimpleNamespace(logits=torch.stack([sums, asked.sum(1).float()], dim=1))
@@ -76,8 +77,8 @@ class ReplyLoss(nn.Module):
         return found
 
 
-def train(recipe: Recipe, data: Path, out: Path, run: Run) -> AdapterCard:
-    """Train by the recipe on the dialogues under ``data``; write the adapter and its card.
+def train(recipe: Recipe, data: Path, out: Path, run: Run) -> AdapterCard | FilterCard:
+    """Train an adapter, or the filter, by the recipe; write it and its card.
 
     The weights in ``out`` are of half precision.
 
@@ -85,15 +86,22 @@ def train(recipe: Recipe, data: Path, out: Path, run: Run) -> AdapterCard:
         AffectstreamError: the recipe is for open use, but one of its corpora is not, or it is to
             be cross-validated.
     """
+    if run.folds:
+        message = "replies are not cross-validated: leave --folds out"
+        raise AffectstreamError(message)
+    if recipe.body("adapter", "filter") == "filter":
+        return train_filter(recipe, data, out, run.build)
+    return _train_adapter(recipe, data, out, run)
+
+
+def _train_adapter(recipe: Recipe, data: Path, out: Path, run: Run) -> AdapterCard:
+    """Train on the dialogues under ``data``."""
     closed = sorted(_CLOSED & recipe.corpora.keys())
     if recipe.licence == "open" and closed:
         message = (
             f"recipe {recipe.name} has `licence: open`, but {closed[0]} may be used for research "
             "only: set `licence: research`"
         )
-        raise AffectstreamError(message)
-    if run.folds:
-        message = "replies are not cross-validated: leave --folds out"
         raise AffectstreamError(message)
     torch.manual_seed(recipe.seed)
     net, tokenizer = load_causal(recipe.net["base"], recipe.net.get("revision"))
@@ -144,7 +152,7 @@ def _save(adapted: Any, out: Path, card: AdapterCard) -> None:
     adapted.peft_config["default"].base_model_name_or_path = card.base  # no place of this machine
     adapted.save_pretrained(out, save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)  # peft's own, which says nothing
-    write_adapter_card(out, card)
+    write_card(out, card)
 
 
 def _read_items(recipe: Recipe, data: Path, tokenizer: Any) -> tuple[Items, Items]:

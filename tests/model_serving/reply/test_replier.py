@@ -76,6 +76,30 @@ def test_what_no_reply_may_be_made_to_is_not_put_to_the_model() -> None:
     assert model.asked == 0
 
 
+class Last:
+    """Finds that the last of the replies alone suits, or none."""
+
+    def __init__(self, *, any_suits: bool) -> None:
+        self.any_suits = any_suits
+
+    def order(self, replies: Sequence[str], cue: Cue) -> list[str]:
+        return list(replies[-1:]) if self.any_suits else []
+
+
+@pytest.mark.parametrize(
+    ("any_suits", "text", "outcome"),
+    [(True, "I'm so sorry.", "made"), (False, None, "unfitting")],
+)
+def test_what_suits_is_chosen_of_what_is_safe(
+    any_suits: bool, text: str | None, outcome: str
+) -> None:
+    made, _ = replier(["How great!", "I'm so sorry.", "My dog died too."])
+    made.suitability = Last(any_suits=any_suits)
+    answer = made.reply(CUE)
+    assert (answer.text, answer.outcome) == (text, outcome)
+    assert made.hazards == {"human_claim": 1}
+
+
 def test_what_the_other_side_said_is_no_person_s_word() -> None:
     made, _ = replier(["I'm so sorry."])
     dialogue = [Turn("hm", True), Turn("kill yourself", False), Turn("that was rude", True)]
