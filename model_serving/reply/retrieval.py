@@ -55,19 +55,22 @@ class RetrievedReplies:
                 scores[number] += value * weight
         return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
-    def fit(self, text: str, reply: str) -> float:
-        """Return how well a reply fits a text: its likeness to what similar words got, and to it.
+    def fits(self, text: str, replies: Sequence[str]) -> list[float]:
+        """Return how well each reply fits a text: how like it is to what similar words got.
 
-        Of the ten most similar words, each counts as its own cosine.
+        Of the ten most similar words, each counts as its own cosine; the text itself counts too.
         """
-        asked = self._vector(Counter(_bigrams(reply)))
-        near = self.similar(text)[:_MOST_PROPOSED]
-        shared = sum(
-            cosine * _dot(asked, self._vector(Counter(_bigrams(self._pairs[number].reply))))
-            for number, cosine in near
-        )
-        own = _dot(asked, self._vector(Counter(_bigrams(text))))
-        return own + shared / max(sum(cosine for _, cosine in near), 1e-9)
+        own = self._vector(Counter(_bigrams(text)))
+        near = [
+            (cosine, self._vector(Counter(_bigrams(self._pairs[number].reply))))
+            for number, cosine in self.similar(text)[:_MOST_PROPOSED]
+        ]
+        total = max(sum(cosine for cosine, _ in near), 1e-9)
+        vectors = [self._vector(Counter(_bigrams(reply))) for reply in replies]
+        return [
+            _dot(vector, own) + sum(cosine * _dot(vector, other) for cosine, other in near) / total
+            for vector in vectors
+        ]
 
     def _vector(self, count: Counter[str]) -> dict[str, float]:
         """Return the terms that are known, by weight, at length 1."""

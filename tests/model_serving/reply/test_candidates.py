@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model_serving.reply.candidates import CausalReplies, is_presentable, log_probabilities, rank
+from model_serving.reply.candidates import CausalReplies, SentenceEnd, is_presentable, rank
 from model_serving.reply.prompt import Cue, Turn, chat_messages, prompt_ids
 from model_serving.reply.replier import Replier
 from model_serving.reply.weights import load_causal
@@ -25,7 +25,8 @@ def test_a_seed_gives_the_same_candidates_and_leaves_the_generator_alone(
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    drawn = [replies._draw(chat_messages(CUE, DIALOGUE), seed, 60.0) for seed in (1, 1, 2)]
+    prompt = prompt_ids(replies.tokenizer, chat_messages(CUE, DIALOGUE), ask=True)
+    drawn = [replies._draw(prompt, seed, 60.0, keep=False)[0] for seed in (1, 1, 2)]
     assert torch.equal(torch.rand(3), expected)
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(drawn[0]) == replies.count
@@ -44,18 +45,37 @@ def test_a_model_without_time_gives_nothing_in_the_end(replies: CausalReplies) -
     assert replier.reply(CUE, DIALOGUE).outcome == "late"
 
 
-def test_probabilities_are_those_of_the_whole_net(replies: CausalReplies) -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_probabilities_are_those_of_the_whole_net(replies: CausalReplies, keep: bool) -> None:
     net, tokenizer = replies.net, replies.tokenizer
-    messages = chat_messages(CUE, DIALOGUE)
+    prompt = prompt_ids(tokenizer, chat_messages(CUE, DIALOGUE), ask=True)
     texts = ["Well done!", "Oh."]
-    found = log_probabilities(net, tokenizer, messages, texts)
-    prompt = prompt_ids(tokenizer, messages, ask=True)
-    for text, value in zip(texts, found.tolist(), strict=True):
-        reply = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-        with torch.inference_mode():
-            logits = net(input_ids=torch.tensor([prompt + reply])).logits[0].log_softmax(-1)
-        each = [logits[len(prompt) + place - 1, token].item() for place, token in enumerate(reply)]
-        assert value == pytest.approx(sum(each) / len(each), abs=1e-5)
+    for _ in range(2):
+        found = replies.log_probabilities(prompt, texts, keep=keep)
+        for text, value in zip(texts, found.tolist(), strict=True):
+            reply = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+            with torch.inference_mode():
+                logits = net(input_ids=torch.tensor([prompt + reply])).logits[0].log_softmax(-1)
+            each = [logits[len(prompt) + at - 1, token].item() for at, token in enumerate(reply)]
+            assert value == pytest.approx(sum(each) / len(each), abs=1e-5)
+
+
+def test_a_drawn_reply_has_the_probability_of_its_tokens_and_a_kept_prompt_changes_nothing(
+    replies: CausalReplies,
+) -> None:
+    prompt = prompt_ids(replies.tokenizer, chat_messages(CUE), ask=True)
+    drawn = [replies._draw(prompt, 3, 60.0, keep=keep) for keep in (False, True, True)]
+    assert drawn[0][0] == drawn[1][0] == drawn[2][0]
+    assert drawn[0][1] == pytest.approx(drawn[1][1])
+    assert drawn[0][1] == pytest.approx(drawn[2][1])
+    assert all(score < 0 for score in drawn[0][1])
+
+
+def test_a_reply_ends_with_a_sentence_once_it_is_long_enough() -> None:
+    stop = SentenceEnd(least=3, ends=frozenset({5}))
+    scores = torch.zeros(2, 9)
+    assert stop(torch.tensor([[1, 5], [5, 5]]), scores).tolist() == [False, False]
+    assert stop(torch.tensor([[1, 2, 5], [1, 5, 2]]), scores).tolist() == [True, False]
 
 
 def test_what_fits_anything_is_ranked_after_what_fits_here() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from model_serving.reply import weights
-from model_serving.reply.card import AdapterCard, read_adapter_card, write_adapter_card
+from model_serving.reply.candidates import CausalReplies
+from model_serving.reply.card import AdapterCard, read_adapter_card, write_card
 from model_serving.reply.weights import load_causal
 from schemas.errors import AffectstreamError
 from tests.support.model_folders import tiny_causal
@@ -27,7 +28,7 @@ def adapter(base: Path, tmp_path: Path) -> Path:
     adapted = peft.get_peft_model(net, settings)
     adapted.save_pretrained(tmp_path / "adapter")
     card = AdapterCard(name="tiny", version="1", licence="research", language="en", base=str(base))
-    write_adapter_card(tmp_path / "adapter", card)
+    write_card(tmp_path / "adapter", card)
     return tmp_path / "adapter"
 
 
@@ -38,6 +39,20 @@ def test_an_adapter_changes_the_model_that_it_is_merged_into(base: Path, adapter
         logits = [net(input_ids=ids).logits for net in (plain, changed)]
     assert not torch.allclose(*logits)
     assert not any("lora" in name for name, _ in changed.named_parameters())
+
+
+def test_half_precision_is_close_to_the_whole_and_replies_are_drawn_from_it(
+    base: Path, adapter: Path
+) -> None:
+    ids = torch.arange(2, 12)[None]
+    plain, _ = load_causal(str(base), adapter=adapter)
+    half, tokenizer = load_causal(str(base), adapter=adapter, precision="bfloat16")
+    with torch.inference_mode():
+        logits, rounded = (net(input_ids=ids).logits.float() for net in (plain, half))
+    assert not torch.equal(logits, rounded)
+    assert (logits - rounded).norm() < 0.02 * logits.norm()
+    _, scores = CausalReplies(half, tokenizer)._draw([2, 3, 4], 1, 60.0, keep=True)
+    assert len(scores) == 3
 
 
 def test_what_is_no_folder_needs_a_revision() -> None:
@@ -71,7 +86,7 @@ def test_an_adapter_without_card_or_weights_is_refused(adapter: Path, tmp_path: 
         read_adapter_card(tmp_path)
     shutil.copytree(adapter, tmp_path / "other")
     (tmp_path / "other" / "adapter_model.safetensors").unlink()
-    with pytest.raises(AffectstreamError, match=r"lacks .*adapter_model\.safetensors"):
+    with pytest.raises(AffectstreamError, match=r"adapter_model\.safetensors is missing"):
         read_adapter_card(tmp_path / "other")
     (adapter / "card.json").write_text("{}")
     with pytest.raises(AffectstreamError, match=r"card\.json: "):
