@@ -101,6 +101,20 @@ CHECKPOINT_DURATION = Metric(
     "checkpoint_duration", "gauge", "How long the newest complete checkpoint took", unit="s"
 )
 
+REPLIES = Metric(
+    "replies",
+    "counter",
+    "Replies asked of a language model; only those made, or of help, were sent, and else the "
+    "template stands",
+    ("outcome",),
+)
+REPLY_HAZARDS = Metric(
+    "reply_hazards",
+    "counter",
+    "What the reply filter found in candidates and in what persons said",
+    ("hazard",),
+)
+
 API_REQUESTS = Metric(
     "api_requests", "counter", "Requests that the HTTP API answered", ("route", "status")
 )
@@ -127,6 +141,8 @@ LIVE = (
     CHECKPOINT_AGE,
     CHECKPOINT_SIZE,
     CHECKPOINT_DURATION,
+    REPLIES,
+    REPLY_HAZARDS,
 )
 """What the supervisor of a live job exports."""
 

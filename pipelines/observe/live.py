@@ -14,6 +14,7 @@ from pipelines.observe.exporter import Exporter
 from pipelines.observe.increases import Increases
 from pipelines.observe.settings import Observe
 from pipelines.observe.stage_metrics import STAGE_METRIC, Name, sum_stage_metrics
+from pipelines.replies.counts import HAZARDS, OUTCOMES
 from pipelines.tables.changes import CHANGE, ChangesGoneError, read_changes, readable_versions
 from pipelines.tables.compaction import CompactedTables
 from schemas.errors import AffectstreamError
@@ -48,6 +49,7 @@ class LiveMetrics:
         self._tables = tables
         self._counted = {name: version for name, (version, _) in tables.refresh().items()}
         self._increases: Increases[Name] = Increases()
+        self._replies: dict[tuple[str, str], int] = {}
         self._read_at = -math.inf
         self.problem: str | None = None
         self.exporter = Exporter(of.LIVE)
@@ -78,6 +80,7 @@ class LiveMetrics:
         if now - self._read_at < EACH_S:
             return
         self._read_at = now
+        self._count_replies()
         for name in _CODED:
             self._count_landed(name)
         if view.health and (found := rest.task_metrics(STAGE_METRIC)) is not None:
@@ -99,6 +102,14 @@ class LiveMetrics:
             put(of.CHECKPOINT_AGE, (health.now_ms - health.began_ms) / 1000)
             put(of.CHECKPOINT_SIZE, health.checkpoint_bytes)
             put(of.CHECKPOINT_DURATION, health.checkpoint_ms / 1000)
+
+    def _count_replies(self) -> None:
+        """Count the replies of a feed in this process."""
+        for metric, counts in ((of.REPLIES, OUTCOMES), (of.REPLY_HAZARDS, HAZARDS)):
+            for name, value in dict(counts).items():
+                counted = self._replies.get((metric.name, name), 0)
+                self.exporter.add(metric, value - counted, name)
+                self._replies[metric.name, name] = value
 
     def _count_stages(self, readings: Mapping[Name, int]) -> None:
         grown, add = self._increases.since_last(readings), self.exporter.add

@@ -7,11 +7,15 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from model_serving.loader import load_recogniser
 from model_serving.reply.candidates import CausalReplies
 from model_serving.reply.card import AdapterCard, read_adapter_card
+from model_serving.reply.hazard_net import load_hazard_net
 from model_serving.reply.replier import Replier
+from model_serving.reply.suits import Suitability
 from model_serving.reply.weights import load_causal
 from pipelines.config import Config
+from pipelines.replies.counts import HAZARDS, OUTCOMES
 from pipelines.replies.events import REPLY_COLUMNS, SUFFIX, ReplyEvents
 from pipelines.serve.events import Event
 from pipelines.serve.kafka_sink import KafkaSink
@@ -50,10 +54,20 @@ def load_replies(config: Config, now: Callable[[], datetime]) -> ReplyEvents:
     """
     settings = config.replies
     card = None if settings.adapter is None else _check_adapter(config, settings.adapter)
-    net, tokenizer = load_causal(str(settings.model), settings.revision, settings.adapter)
-    candidates = CausalReplies(net, tokenizer, settings.candidates)
+    net, tokenizer = load_causal(
+        str(settings.model), settings.revision, settings.adapter, precision=settings.precision
+    )
+    load_hazard_net()
+    text = config.models.text
+    recogniser = load_recogniser("text", text.model, text.card, text.device)
     return ReplyEvents(
-        replier=Replier(candidates, settings.budget_s),
+        replier=Replier(
+            CausalReplies(net, tokenizer, settings.candidates),
+            settings.budget_s,
+            Suitability(recogniser),
+            counts=OUTCOMES,
+            hazards=HAZARDS,
+        ),
         language=settings.language,
         strategies=settings.strategies,
         made_by=card.model_id if card else str(settings.model),

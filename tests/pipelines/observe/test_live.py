@@ -1,6 +1,7 @@
 """The metrics of a live job follow what its supervisor sees, over restarts of the job."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from infra.processes import free_ports
+from model_serving.reply.hazard import Hazard
+from model_serving.reply.outcome import Outcome
 from pipelines.live.flink_rest import Health
 from pipelines.live.progress import ReadProgress
 from pipelines.live.screen import View
@@ -184,6 +187,25 @@ def test_what_had_landed_before_or_is_deleted_is_not_counted(
 def _see(root: Path, metrics: LiveMetrics) -> None:
     metrics._tables.refresh()
     metrics.update(view(), Flink(None))
+
+
+def test_replies_of_the_process_are_counted_once_by_how_they_came_out(
+    metrics: LiveMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: Counter[Outcome] = Counter(made=2)
+    hazards: Counter[Hazard] = Counter()
+    monkeypatch.setattr(live, "OUTCOMES", outcomes)
+    monkeypatch.setattr(live, "HAZARDS", hazards)
+    flink = Flink(None, None, None)
+    metrics.update(view(), flink)
+    outcomes.update({"made": 1, "late": 1})
+    hazards["advice"] += 3
+    for _ in range(2):
+        metrics.update(view(), flink)
+    found = exported(metrics.exporter)
+    assert found["affectstream_replies_total", ("made",)] == 3
+    assert found["affectstream_replies_total", ("late",)] == 1
+    assert found["affectstream_reply_hazards_total", ("advice",)] == 3
 
 
 def test_a_port_that_is_taken_costs_the_metrics_alone(root: Path, metrics: LiveMetrics) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from model_serving.reply.card import AdapterCard, write_adapter_card
+from model_serving.reply.card import AdapterCard, write_card
 from pipelines.config import Config, load_config
 from pipelines.replies.sink import load_replies
 from pipelines.run.config_check import feed_problems
@@ -25,7 +25,7 @@ def adapter(folder: Path, **more: str) -> Path:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).write_text("{}")
     given = {"name": "a", "version": "1", "licence": "research", "language": "en", "base": "b"}
-    write_adapter_card(folder, AdapterCard.model_validate(given | more))
+    write_card(folder, AdapterCard.model_validate(given | more))
     return folder
 
 
