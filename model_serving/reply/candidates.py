@@ -16,7 +16,7 @@ from model_serving.reply.prompt import Cue, Turn, chat_messages, prompt_ids
 from model_serving.text.language import language_share
 
 MOST_TOKENS: Final = 28
-"""Of 200 held-out replies nine in ten are shorter; the rest end at the end of a sentence."""
+"""Of 200 held-out replies 98 % are no longer; one that is ends with its last whole sentence."""
 ENOUGH_TOKENS: Final = 8
 """From this many on, the end of a sentence is the end of the reply."""
 LIFT: Final = 0.5

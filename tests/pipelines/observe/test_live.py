@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from infra.processes import free_ports
-from model_serving.reply.hazard import Hazard
-from model_serving.reply.outcome import Outcome
 from pipelines.live.flink_rest import Health
 from pipelines.live.progress import ReadProgress
 from pipelines.live.screen import View
@@ -78,6 +76,8 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def metrics(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveMetrics]:
     monkeypatch.setattr(live, "EACH_S", 0.0)
+    monkeypatch.setattr(live, "OUTCOMES", Counter())  # this process may have made replies
+    monkeypatch.setattr(live, "HAZARDS", Counter())
     with closing(_metrics(root, free_ports(1)[0])) as made:
         yield made
 
@@ -190,12 +190,10 @@ def _see(root: Path, metrics: LiveMetrics) -> None:
 
 
 def test_replies_of_the_process_are_counted_once_by_how_they_came_out(
-    metrics: LiveMetrics, monkeypatch: pytest.MonkeyPatch
+    metrics: LiveMetrics,
 ) -> None:
-    outcomes: Counter[Outcome] = Counter(made=2)
-    hazards: Counter[Hazard] = Counter()
-    monkeypatch.setattr(live, "OUTCOMES", outcomes)
-    monkeypatch.setattr(live, "HAZARDS", hazards)
+    outcomes, hazards = live.OUTCOMES, live.HAZARDS
+    outcomes["made"] += 2
     flink = Flink(None, None, None)
     metrics.update(view(), flink)
     outcomes.update({"made": 1, "late": 1})
