@@ -80,9 +80,8 @@ class Replier:
         except Exception as error:  # whatever a model of others raises, the template stands
             _LOG.warning("no reply was made: the model raised %s", type(error).__name__)
             return Answer(None, "failed")
-        if self.clock() - start > self.budget_s:
-            return Answer(None, "late")
-        return self._choose(found, cue) if found else Answer(None, "nothing")
+        chosen = self._choose(found, cue) if found else Answer(None, "nothing")
+        return chosen if self.clock() - start <= self.budget_s else Answer(None, "late")
 
     def _choose(self, found: Sequence[str], cue: Cue) -> Answer:
         """Return the first of the candidates that is safe and suits best."""

@@ -42,6 +42,16 @@ def test_harm_at_the_end_of_a_long_text_is_found(net: HazardNet) -> None:
     assert net.find([], "person") == []
 
 
+def test_a_text_of_many_sentences_has_a_bound(net: HazardNet) -> None:
+    states, numbers = net.encoder.states(["a. " * 3000, "hello there"])
+    assert numbers.tolist() == [0] * 64 + [1]
+    assert np.isfinite(states).all()
+
+
+def test_a_few_letters_mean_nothing(net: HazardNet) -> None:
+    assert net.find(["xyz", "", "!!!", "9 3 4"], "person") == [None] * 4
+
+
 def test_the_filter_is_what_its_card_describes(tmp_path: Path) -> None:
     folder = tmp_path / "filter"
     shutil.copytree(FOLDER, folder)
