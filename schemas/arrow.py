@@ -84,8 +84,8 @@ def match_rows(text: pa.Array, pattern: str) -> np.ndarray:
 def match_any(text: pa.Array, patterns: Sequence[str]) -> np.ndarray:
     """Return the positions of the strings in which one of these RE2 patterns matches.
 
-    One by one: of many alternatives in one pattern RE2's automaton outgrows its memory, and each
-    string takes two to seven times as long.
+    One by one: of too many alternatives in one pattern RE2's automaton outgrows its memory, and
+    each string takes two to seven times as long.
     """
     mask = np.zeros(len(text), bool)
     for pattern in patterns:
