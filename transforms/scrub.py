@@ -61,12 +61,11 @@ from transforms.scrubbing.rules import (
     Rules,
 )
 from transforms.scrubbing.spans import (
-    CLOSE,
     NOTHING,
-    OPEN,
     Spans,
     Stretch,
     blank_spans,
+    find_spans,
     join_spans,
     mark,
     merge_spans,
@@ -101,7 +100,6 @@ MAYBE: Final = (
 )
 """One of them matches every row that any rule can change. Three, since each pass over a batch costs
 as much as the others, while the automaton of all in one outgrows RE2's memory."""
-_MARKED = rf"\1{OPEN}\2{CLOSE}\3"
 _WRITTEN = [f"<{kind}>".encode() for kind in PLACEHOLDERS]
 _MARKED_LETTER = rf"([{LETTER}]){DIACRITICS}+"  # one such mark hides an address from the rules
 
@@ -214,10 +212,10 @@ def _looked(text: pa.Array, rule: Rule, where: str) -> list[Spans]:
     """Look twice: at first, what one find has before it may have been taken by the one before."""
     left, found = text, list[Spans]()
     while not found or (len(found) == 1 and rule.before and len(match_rows(left, where))):
-        marked = pc.replace_substring_regex(left, rule.pattern, _MARKED)
-        if marked.equals(left):
+        spans = find_spans(left, rule.pattern, PLACEHOLDERS.index(rule.kind))
+        if not len(spans):
             break
-        found.append(spans_of_marks(marked, PLACEHOLDERS.index(rule.kind)))
+        found.append(spans)
         left = _without_found(text, found)
     return found
 

@@ -74,7 +74,7 @@ def find_repeats(values: Sequence[bytes], given: Mapping[str, int], problems: np
     values one was read, 0 where nobody counted.
     """
     joined = b"\n".join(values)
-    suspects = set()
+    suspects: set[int] = set()
     if b"\\" in joined and _HIDDEN in joined:  # the first look is 20 times as fast
         suspects = {row for row, value in enumerate(values) if _HIDDEN in value}
     for name, count in given.items():
@@ -82,8 +82,8 @@ def find_repeats(values: Sequence[bytes], given: Mapping[str, int], problems: np
         if suspects or joined.count(quoted) != count:  # else each that was read stands once
             suspects |= {row for row, value in enumerate(values) if value.count(quoted) > 1}
     for row in sorted(suspects):
-        if problems[row] is None and (name := repeated_member(values[row], given.keys())):
-            words = f"`{name}` stands twice in the payload, with different values"
+        if problems[row] is None and (twice := repeated_member(values[row], given.keys())):
+            words = f"`{twice}` stands twice in the payload, with different values"
             problems[row] = Explained(DeadLetterCode.BAD_JSON, words)
 
 
