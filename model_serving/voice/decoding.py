@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 import soundfile
 
+from model_serving.voice.joined import split_files
 from schemas.errors import DeadLetterCode, UndecodableError
 from schemas.media.formats import find_format
 
@@ -33,6 +34,8 @@ _LIMITS: Final = {
     "probesize": "65536",
     "max_streams": "8",
 }
+_MOST_FILES: Final = 64
+"""Files that are read one behind the other: each is opened anew."""
 _COUNTS: Final = re.compile(rb"(stsz|stz2|trun)(.{12})", re.DOTALL)
 _MOST_PACKETS: Final = 20_000  # of 15 s: AAC at 96 kHz has 1,400, Opus of 2.5 ms 6,000
 
@@ -40,15 +43,38 @@ _MOST_PACKETS: Final = 20_000  # of 15 s: AAC at 96 kHz has 1,400, Opus of 2.5 m
 def read_sound(media: bytes) -> tuple[np.ndarray, int]:
     """Return the sound (samples, channels) as float32, and its rate; 15 s at most.
 
-    Raises UndecodableError.
+    Files that stand one behind the other are read as one. Raises UndecodableError.
     """
     name = find_format(media)
-    sound, rate = _read_by_ffmpeg(media, name) if name in _CONTAINERS else _read_by_sndfile(media)
+    files = split_files(media, name)
+    if len(files) > _MOST_FILES:
+        detail = f"{len(files)} files stand one behind the other, {_MOST_FILES} are allowed"
+        _refuse(DeadLetterCode.AUDIO_UNDECODABLE, detail)
+    sound, rate = _read_files(files, name)
     if not len(sound):
         _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the file holds no sound")
     if not np.isfinite(sound).all():
         _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "a sample is not a finite number")
     return sound, rate
+
+
+def _read_files(files: list[bytes], name: str) -> tuple[np.ndarray, int]:
+    parts: list[np.ndarray] = []
+    count, rate = 0, 0
+    for file in files:
+        part, found = _read_by_ffmpeg(file, name) if name in _CONTAINERS else _read_by_sndfile(file)
+        if not len(part):  # an initialisation segment, which comes before each of its fragments
+            continue
+        if parts and (found, part.shape[1]) != (rate, parts[0].shape[1]):
+            detail = "the joined files differ in rate or layout: send each in an event of its own"
+            _refuse(DeadLetterCode.AUDIO_UNDECODABLE, detail)
+        rate = found
+        count += len(part)
+        _check_length(count, rate, part.shape[1])
+        parts.append(part)
+    if len(parts) == 1:
+        return parts[0], rate
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), rate
 
 
 def _read_by_sndfile(media: bytes) -> tuple[np.ndarray, int]:

@@ -50,6 +50,8 @@ def build(send: dict[str, Any]) -> bytes:
         media = make_picture(**send["picture"])
     elif "film" in send:
         media = make_film(send["film"])
+    elif "joined" in send:
+        media = b"".join(map(build, send["joined"]))
     elif "base64" in send:
         media = base64.b64decode(send["base64"])
     else:
@@ -66,6 +68,7 @@ def make_sound(
     rate: int = 48_000,
     seconds: float | None = None,
     channels: int = 1,
+    level: float = 1.0,
 ) -> bytes:
     """A clip of the sample, or so many seconds of it over and over, in this format."""
     media = next(each.media for each in clips() if each.name == clip)
@@ -74,7 +77,7 @@ def make_sound(
     wave = np.interp(places, np.arange(len(wave)), wave).astype(np.float32)
     if seconds is not None:
         wave = np.resize(wave, int(seconds * rate))
-    sound = np.repeat(wave[:, None], channels, axis=1)
+    sound = np.repeat(level * wave[:, None], channels, axis=1)
     out = io.BytesIO()
     if form in _SNDFILE:
         kind, subtype = _SNDFILE[form]

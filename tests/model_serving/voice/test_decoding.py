@@ -33,6 +33,32 @@ def test_two_channels_stay_two(name: str) -> None:
     assert read_sound(make_sound(form=name, channels=2))[0].shape[1] == 2
 
 
+@pytest.mark.parametrize("name", [*FORMATS, "wav", "rf64", "flac", "ogg opus", "ogg vorbis"])
+def test_joined_files_are_heard_one_after_the_other(name: str) -> None:
+    first, second = (make_sound(form=name, clip=f"en-{clip}-1.ogg") for clip in ("joy", "anger"))
+    heard = [read_sound(media)[0] for media in (first, second)]
+    found, _ = read_sound(first + second + first)
+    if name == "aac":  # a stream that goes on; its last frame flows into the next
+        assert len(found) == 2 * len(heard[0]) + len(heard[1])
+    else:
+        assert np.array_equal(found, np.concatenate([*heard, heard[0]]))
+
+
+def test_no_more_than_some_files_may_be_joined() -> None:
+    short = make_sound(form="flac", seconds=0.05)
+    assert len(read_sound(64 * short)[0]) == 64 * len(read_sound(short)[0])
+    with pytest.raises(UndecodableError, match="65 files stand one behind the other"):
+        read_sound(65 * short)
+
+
+def test_tags_between_mp3_files_are_no_sound() -> None:
+    media = make_sound(form="mp3", rate=44_100)
+    before, behind = b"ID3\3\0\0\0\0\1\0" + bytes(128), b"TAG" + bytes(125)
+    once, _ = read_sound(media)
+    found, _ = read_sound(2 * (before + media + behind))
+    assert np.array_equal(found, np.concatenate([once, once]))
+
+
 def test_a_long_recording_is_left_after_fifteen_seconds() -> None:
     with pytest.raises(UndecodableError, match="15 s are allowed") as raised:
         read_sound(make_sound(form="webm opus", seconds=60, rate=48_000))
