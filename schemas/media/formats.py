@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas.errors import Code
+from schemas.media.mangled import LOST
 
 HEAD: Final = 256
 """Bytes that a format is told by."""
@@ -154,10 +155,6 @@ _PATTERNS: Final = {
     name: re.compile(signature, re.DOTALL | (re.IGNORECASE if name in _ANY_CASE else re.NOFLAG))
     for name, signature in _SIGNATURES.items()
 }
-_LOST: Final = b"\xef\xbf\xbd"
-"""What a decoder of UTF-8 puts where bytes are none."""
-_MANGLED: Final = 1 / 64
-"""Share of such marks from which on bytes were decoded as text; compressed media have 1 in 10^7."""
 
 
 def find_format(media: bytes) -> str:
@@ -166,13 +163,8 @@ def find_format(media: bytes) -> str:
     for name, pattern in _PATTERNS.items():
         if pattern.match(head):
             return name
-    if _LOST in head:
+    if LOST in head:
         return "mangled"
     if media and not media.strip(b"\0"):
         return "zeros"
     return "unknown"
-
-
-def is_mangled(media: bytes) -> bool:
-    """Tell whether bytes were decoded as UTF-8 on their way, which loses half of them."""
-    return media.count(_LOST) > _MANGLED * len(media)

@@ -180,6 +180,12 @@ def _wrap(media: bytes, name: str) -> bytes:
         "hex": lambda: media.hex().encode(),
         "postgres": lambda: b"\\x" + media.hex().encode(),
         "as latin-1": lambda: media.decode("latin-1").encode(),
+        "as windows-1252": lambda: media.decode("cp1252", "replace").encode(),
+        "as browsers' windows-1252": lambda: _as_browsers(media),
+        "as code page 437": lambda: media.decode("cp437").encode(),
+        "as ascii": lambda: media.decode("ascii", "replace").encode("ascii", "replace"),
+        "without what is not ascii": lambda: media.decode("ascii", "ignore").encode(),
+        "in 7 bits": lambda: bytes(byte & 127 for byte in media),
         "as utf-8": lambda: media.decode("utf-8", "replace").encode(),
         "gzip": lambda: gzip.compress(media, mtime=0),
         "json": lambda: json.dumps({"data": text.decode()}).encode(),
@@ -193,3 +199,9 @@ def _wrap(media: bytes, name: str) -> bytes:
         "no fmt": lambda: media[:12] + b"junk" + media[16:],
     }
     return found[name]()
+
+
+def _as_browsers(media: bytes) -> bytes:
+    """What TextDecoder("windows-1252") makes of bytes, written as UTF-8."""
+    chars = (bytes([each]).decode("cp1252", "ignore") or chr(each) for each in media)
+    return "".join(chars).encode()

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from schemas.errors import DeadLetterCode
 from schemas.media.formats import READ, FormatCode, find_format
+from schemas.media.mangled import is_mangled, restore_bytes
 
 _MAGIC: Final = {
     "flac": b"fLaC",
@@ -38,14 +39,16 @@ def read_media(
 ) -> tuple[list[bytes | None], dict[str, pa.Array], np.ndarray]:
     """Return the files in these values, their payload columns, and each row's problem or None.
 
-    Six formats are told for all rows at once, 0.1 µs a row; only what is none of them is looked at
-    row by row. Base64, `data:` URLs and hexadecimal digits are taken off a file.
+    Six formats are told for all rows at once, 0.1 µs a row, and in 1 µs more that a file did not go
+    through a text encoding; only what is left is looked at further. Base64, `data:` URLs and
+    hexadecimal digits are taken off a file.
     """
     formats = _common_formats(values)
     files: list[bytes | None] = values.to_pylist()
     problems = np.full(len(values), None, object)
     known = pc.is_in(formats, pa.array(READ[kind])).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(~known)
+    texts = np.array([media is not None and is_mangled(media) for media in files], bool)
+    rows = np.flatnonzero(~known | texts)
     if len(rows):
         names = formats.to_pylist()
         for row in rows.tolist():
@@ -79,7 +82,7 @@ def find_file(media: bytes) -> tuple[bytes, str]:
 
     Where it stands for none, the value comes back as it is, with the name of what it looks like.
     """
-    name = find_format(media)
+    name = _name(media)
     inner = media
     for _ in range(_LAYERS):
         if name not in {"unknown", "mangled"}:
@@ -87,10 +90,14 @@ def find_file(media: bytes) -> tuple[bytes, str]:
         found = next(filter(None, (take(inner) for take in _WRAPPINGS)), None)
         if found is None:
             break
-        inner, name = found, find_format(found)
+        inner, name = found, _name(found)
     if name in _FILES:
         return inner, name
     return media, name if name != "unknown" else _name_unknown(media)
+
+
+def _name(media: bytes) -> str:
+    return "mangled" if is_mangled(media) else find_format(media)
 
 
 _CODES: Final = {str(code).removeprefix("found_"): code for code in FormatCode}
@@ -145,17 +152,7 @@ def _take_base64(media: bytes) -> bytes | None:
     return decode_base64(media)
 
 
-def _take_latin_1(media: bytes) -> bytes | None:
-    """Return bytes that were taken for Latin-1 and written as UTF-8, which loses nothing."""
-    if media[:1] not in {b"\xc2", b"\xc3"}:
-        return None
-    try:
-        return media.decode().encode("latin-1")
-    except UnicodeError:
-        return None
-
-
-_WRAPPINGS: Final = (_take_data_url, _take_quoted, _take_base64, _take_latin_1)
+_WRAPPINGS: Final = (_take_data_url, _take_quoted, _take_base64, restore_bytes)
 
 
 def decode_base64(text: bytes, *, least: int = _LEAST_DIGITS) -> bytes | None:
