@@ -37,6 +37,12 @@ _FFMPEG = {
     "mkv pcm": ("matroska", "pcm_s16le"),
     "mp4 aac": ("mp4", "aac"),
     "mov aac": ("mov", "aac"),
+    "mov pcm": ("mov", "pcm_s16le"),
+    "mov pcm of 24 bits": ("mov", "pcm_s24be"),
+    "mov pcm of 8 bits": ("mov", "pcm_u8"),
+    "mov pcm of floats": ("mov", "pcm_f32be"),
+    "mov mu-law": ("mov", "pcm_mulaw"),
+    "mov ac3": ("mov", "ac3"),
     "mp4 opus": ("mp4", "libopus"),
     "aac": ("adts", "aac"),
 }

@@ -4,6 +4,7 @@ import resource
 import struct
 import sys
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from schemas.errors import DeadLetterCode, UndecodableError
 from tests.field.media_files import make_film, make_sound
 from tests.model_serving.mutated import mutated
 
-FORMATS = ["webm opus", "mp4 aac", "mp4 opus", "aac", "mp3", "aiff"]
+FORMATS = ["webm opus", "mp4 aac", "mp4 opus", "aac", "mp3", "aiff", "mov pcm"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -65,19 +66,60 @@ def test_a_long_recording_is_left_after_fifteen_seconds() -> None:
     assert raised.value.code is DeadLetterCode.AUDIO_TOO_LONG
 
 
-@pytest.mark.parametrize("table", [b"stsz", b"trun"])
-def test_a_table_of_packets_without_end_is_refused_before_it_is_made(table: bytes) -> None:
-    media = bytearray(make_sound(form="mp4 aac"))
-    if table == b"stsz":
-        at = media.index(b"stsz") + 4
-        media[at : at + 12] = struct.pack(">3I", 0, 1, 0xFFFF_FFF0)
-    else:
-        media += struct.pack(">I4s4I", 24, b"trun", 0, 0xFFFF_FFF0, 0, 0)
+def _set_stsz(media: bytearray) -> None:
+    at = media.index(b"stsz") + 4
+    media[at : at + 12] = struct.pack(">3I", 0, 1, 0xFFFF_FFF0)
+
+
+def _set_stsz_of_many(media: bytearray) -> None:
+    at = media.index(b"stsz") + 4
+    media[at : at + 12] = struct.pack(">3I", 0, 0, 0xFFFF_FFF0)
+
+
+def _set_stsc(media: bytearray) -> None:
+    at = media.index(b"stsc") + 16
+    media[at : at + 4] = struct.pack(">I", 0x7FFF_FFFF)
+
+
+def _add_trun(media: bytearray) -> None:
+    media += struct.pack(">I4s4I", 24, b"trun", 0, 0xFFFF_FFF0, 0, 0)
+
+
+@pytest.mark.parametrize("form", ["mp4 aac", "mov pcm"])
+@pytest.mark.parametrize("change", [_set_stsz, _set_stsz_of_many, _set_stsc, _add_trun])
+def test_a_table_of_packets_without_end_is_refused_before_it_is_made(
+    change: Callable[[bytearray], None], form: str
+) -> None:
+    media = bytearray(make_sound(form=form))
+    change(media)
     tracemalloc.start()
-    with pytest.raises(UndecodableError, match="packets"):
+    with pytest.raises(UndecodableError, match=r"packets|samples, 1,440,000 are allowed") as raised:
         read_sound(bytes(media))
+    assert raised.value.code is DeadLetterCode.AUDIO_TOO_LONG
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_packets_of_one_sample_end_after_some() -> None:
+    media = bytearray(make_sound(form="mov pcm"))
+    at = media.index(b"stts") + 12
+    media[at : at + 8] = struct.pack(">2I", 122_894, 2)
+    with pytest.raises(UndecodableError, match="more than 20,000 packets") as raised:
+        read_sound(bytes(media))
+    assert raised.value.code is DeadLetterCode.AUDIO_TOO_LONG
+
+
+FORMS_OF_PCM = ["mov pcm", "mov pcm of 24 bits", "mov pcm of 8 bits", "mov pcm of floats"]
+
+
+@pytest.mark.parametrize("form", [*FORMS_OF_PCM, "mov mu-law", "mkv pcm"])
+def test_pcm_in_a_container_is_the_sound_of_the_wav(form: str) -> None:
+    rate = 8_000 if form == "mov mu-law" else 48_000
+    plain, _ = read_sound(make_sound(form="wav", rate=rate))
+    found, found_rate = read_sound(make_sound(form=form, rate=rate))
+    assert found_rate == rate
+    assert found.shape == plain.shape
+    assert np.abs(found - plain).max() < (0.03 if form == "mov mu-law" else 0.01)
 
 
 def test_a_film_has_no_sound() -> None:
