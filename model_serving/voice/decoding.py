@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from model_serving.voice.joined import split_files
+from model_serving.voice.wav import explain_wav
 from schemas.errors import DeadLetterCode, UndecodableError
 from schemas.media.formats import find_format
 
@@ -71,7 +72,7 @@ def _read_files(files: list[bytes], name: str) -> tuple[np.ndarray, int]:
     parts: list[np.ndarray] = []
     count, rate = 0, 0
     for file in files:
-        part, found = _read_by_ffmpeg(file, name) if name in _CONTAINERS else _read_by_sndfile(file)
+        part, found = _read_file(file, name)
         if not len(part):  # an initialisation segment, which comes before each of its fragments
             continue
         if parts and (found, part.shape[1]) != (rate, parts[0].shape[1]):
@@ -86,11 +87,32 @@ def _read_files(files: list[bytes], name: str) -> tuple[np.ndarray, int]:
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), rate
 
 
+def _read_file(media: bytes, name: str) -> tuple[np.ndarray, int]:
+    if name in _CONTAINERS:
+        return _read_by_ffmpeg(media, name)
+    return _read_wav(media) if name == "wav" else _read_by_sndfile(media)
+
+
+def _read_wav(media: bytes) -> tuple[np.ndarray, int]:
+    try:
+        sound, rate = _read_by_sndfile(media)
+    except UndecodableError as error:
+        why = explain_wav(media)
+        if why is None or error.code is not DeadLetterCode.AUDIO_UNDECODABLE:
+            raise
+        raise UndecodableError(DeadLetterCode.AUDIO_UNDECODABLE, why) from error
+    if not len(sound) and (why := explain_wav(media)):
+        _refuse(DeadLetterCode.AUDIO_UNDECODABLE, why)
+    return sound, rate
+
+
 def _read_by_sndfile(media: bytes) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(BytesIO(media)) as audio:
             if audio.format not in _READ_BY_SNDFILE:
-                _refuse(DeadLetterCode.AUDIO_UNDECODABLE, "the file is not WAV, FLAC, Ogg or MP3")
+                _refuse(
+                    DeadLetterCode.AUDIO_UNDECODABLE, "the file is not WAV, AIFF, FLAC, Ogg or MP3"
+                )
             _check_layout(audio.samplerate, audio.channels)
             if audio.frames >= _UNKNOWN_LENGTH:
                 detail = "the header gives no length: an encoder that writes to a pipe can't know"

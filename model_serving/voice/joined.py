@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from schemas.media.heads import ID3_HEAD, id3_size, skip_tags
+
 _OGG: Final = re.compile(rb"OggS\0[\x02\x03\x06\x07]\0{8}.{4}\0{4}", re.DOTALL)
 """The first page of a stream: at the position 0, and the first of its number (RFC 3533)."""
 _OGG_SEGMENTS: Final = 26
@@ -28,11 +30,12 @@ _STARTS: Final = {
         re.DOTALL,
     ),
 }
-_ID3_HEAD: Final = 10
 
 
 def split_files(media: bytes, name: str) -> list[bytes]:
     """Return the files of this format that media hold, in their order; mostly it is one."""
+    if name not in {"mp3", "aac"}:  # whose decoders pass over tags
+        media = skip_tags(media)
     starts = [0, *(start for start in _find_starts(media, name) if start)]
     if len(starts) == 1:
         return [media]
@@ -68,12 +71,4 @@ def _find_tagged(media: bytes) -> Iterator[int]:
         if start != end:
             yield start
         tag = found[0][:3] == b"ID3"
-        end = start + _ID3_HEAD + _read_id3_size(found[0]) if tag else 0
-
-
-def _read_id3_size(head: bytes) -> int:
-    """Return the bytes of an ID3 tag behind its head, of 7 bits each."""
-    size = 0
-    for byte in head[6:_ID3_HEAD]:
-        size = size << 7 | byte & 0x7F
-    return size
+        end = start + id3_size(media[start : start + ID3_HEAD]) if tag else 0

@@ -5,10 +5,13 @@ import gzip
 import io
 import json
 import re
+import zlib
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import av
 import numpy as np
+import pyarrow as pa
 import soundfile
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -18,6 +21,8 @@ from schemas.vocabularies import EXPRESSIONS
 _SNDFILE = {
     "wav": ("WAV", "PCM_16"),
     "float wav": ("WAV", "FLOAT"),
+    "raw s16": ("RAW", "PCM_16"),
+    "raw f32": ("RAW", "FLOAT"),
     "rf64": ("RF64", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
     "ogg opus": ("OGG", "OPUS"),
@@ -31,6 +36,7 @@ _SNDFILE = {
 _BLOCK = (
     rb"(?s)\xa3(?:[\x80-\xff]|[\x40-\x7f].)\x81..[\x00\x80]"  # a SimpleBlock of the first track
 )
+_PART = b"\r\n--frame\r\nX-Timestamp: 1\r\nContent-Type: image/jpeg\r\n\r\n"
 _FFMPEG = {
     "webm opus": ("webm", "libopus"),
     "mkv mp3": ("matroska", "libmp3lame"),
@@ -45,6 +51,17 @@ _FFMPEG = {
     "mov ac3": ("mov", "ac3"),
     "mp4 opus": ("mp4", "libopus"),
     "aac": ("adts", "aac"),
+    "wav of mp3": ("wav", "libmp3lame"),
+    "wav of aac": ("wav", "aac"),
+    "wav of g722": ("wav", "g722"),
+    "ac3": ("ac3", "ac3"),
+    "eac3": ("eac3", "eac3"),
+    "mp2": ("mp2", "mp2"),
+    "latm": ("latm", "aac"),
+    "wavpack": ("wv", "wavpack"),
+    "tta": ("tta", "tta"),
+    "voc": ("voc", "pcm_s16le"),
+    "mpegts": ("mpegts", "aac"),
 }
 
 
@@ -200,6 +217,25 @@ def _wrap(media: bytes, name: str) -> bytes:
         "half": lambda: media[: len(media) // 2],
         "a third": lambda: media[: len(media) // 3],
         "without the first page": lambda: media[media.index(b"OggS", 4) :],
+        "type without scheme": lambda: b"audio/ogg;base64," + text,
+        "no type": lambda: b"base64," + text,
+        "no comma": lambda: b"data:audio/ogg;base64" + text,
+        "percent signs": lambda: quote_from_bytes(text, safe="").encode(),
+        "spaces for plus": lambda: text.replace(b"+", b" "),
+        "single quotes": lambda: b"'" + text + b"'",
+        "written ends of lines": lambda: base64.encodebytes(media).replace(b"\n", b"\\n"),
+        "lines parted by spaces": lambda: base64.encodebytes(media).strip().replace(b"\n", b" "),
+        "0X": lambda: b"0X" + media.hex().upper().encode(),
+        "hex with spaces": lambda: media.hex(" ").encode(),
+        "utf-16": lambda: text.decode().encode("utf-16"),
+        "part of MJPEG": lambda: (
+            b"\r\n--frame\r\nX-Timestamp: 1\r\nContent-Type: image/jpeg\r\n\r\n" + media
+        ),
+        "id3 tag": lambda: b"ID3\4\0\0\0\0\0\x20" + bytes(32) + media,
+        "zlib": lambda: zlib.compress(media),
+        "zstd": lambda: pa.Codec("zstd").compress(media).to_pybytes(),
+        "from byte 3000": lambda: media[3000:],
+        "length of 0": lambda: re.sub(rb"data.{4}", b"data" + bytes(4), media, count=1, flags=re.S),
         "without the head": lambda: media[media.index(b"\x1f\x43\xb6\x75") :],
         "from a block": lambda: media[re.search(_BLOCK, media[300:]).start() + 300 :],
         "no fmt": lambda: media[:12] + b"junk" + media[16:],

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import codecs
 import json
 import re
 from collections.abc import Sequence
@@ -26,7 +27,12 @@ _MAGIC: Final = {
 _RIFF: Final = {"wav": b"WAVE", "webp": b"WEBP"}
 _SPACE: Final = b" \t\r\n\v\f"
 _ALPHABET: Final = bytes(filter(lambda byte: chr(byte).isalnum() or byte in b"+/-_", range(128)))
-_HEX: Final = re.compile(rb"(?:0x|\\x)?(?:[0-9a-fA-F]{2})+")
+_HEX: Final = re.compile(rb"(?:0[xX]|\\x)?((?:[0-9a-fA-F]{2}[ :-]?)+)")
+_URL_HEAD: Final = re.compile(
+    rb"(?:data:)?(?:[\w.+-]{1,64}/[\w.+-]{1,64})?(?:;[^,;]{1,99}){0,8};?base64[,\s]*",
+    re.IGNORECASE,
+)
+"""Begins a `data:` URL of base64, also without its scheme, its media type or its comma."""
 _LAYERS: Final = 3
 """Texts around a file that are taken off: base64 of a `data:` URL in quotes are three."""
 _LEAST_DIGITS: Final = 9
@@ -123,36 +129,73 @@ def _name_unknown(media: bytes) -> str:
 
 
 def _take_data_url(media: bytes) -> bytes | None:
+    """Return the body of a `data:` URL, or of what is left of one where its begin was cut off."""
     text = media.strip(_SPACE)
-    if text[:5].lower() != b"data:":
-        return None
+    found = _URL_HEAD.match(text)
+    if found:
+        body = text[found.end() :]
+        return _read_base64(body) if body else None
     head, comma, body = text.partition(b",")
-    if not comma:
+    if head[:5].lower() != b"data:" or not comma:
         return None
-    body = unquote_to_bytes(body) if b"%" in body else body
-    return decode_base64(body) if head.lower().rstrip().endswith(b";base64") else body
+    return unquote_to_bytes(body) if b"%" in body else body
 
 
 def _take_quoted(media: bytes) -> bytes | None:
     text = media.strip(_SPACE)
-    if len(text) < 2 or not text[:1] == text[-1:] == b'"':
+    if len(text) < 2 or text[:1] != text[-1:]:
         return None
+    if text[:1] == b"'":
+        return text[1:-1]
     try:
-        return str(json.loads(text)).encode()
+        return str(json.loads(text)).encode() if text[:1] == b'"' else None
     except ValueError:
         return None
 
 
-def _take_base64(media: bytes) -> bytes | None:
+def _take_digits(media: bytes) -> bytes | None:
     digits = _HEX.fullmatch(media.strip(_SPACE))
     if digits:
-        found = bytes.fromhex(digits[0].removeprefix(b"0x").removeprefix(b"\\x").decode())
+        found = bytes.fromhex(digits[1].translate(None, b":- ").decode())
         if find_format(found) != "unknown":
             return found
-    return decode_base64(media)
+    return _read_base64(media)
 
 
-_WRAPPINGS: Final = (_take_data_url, _take_quoted, _take_base64, restore_bytes)
+def _take_utf_16(media: bytes) -> bytes | None:
+    """Return text of UTF-16 in UTF-8, and UTF-8 without the mark that Windows puts before it."""
+    if media.startswith(codecs.BOM_UTF8):
+        return media.removeprefix(codecs.BOM_UTF8)
+    if not media.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return None
+    try:
+        return media.decode("utf-16").encode()
+    except UnicodeError:
+        return None
+
+
+def _read_base64(text: bytes) -> bytes | None:
+    """Return the bytes of base64 as forms, URLs and sources of programs change it.
+
+    They write `+` as a space or `%2B`, and the end of a line as a backslash and a letter.
+    """
+    text = text.strip(_SPACE)
+    if b"%" in text:
+        text = unquote_to_bytes(text)
+    if b"\\" in text:
+        text = text.replace(b"\\r", b"").replace(b"\\n", b"")
+    if b" " in text and b"+" not in text and not _is_in_lines(text):
+        text = text.replace(b" ", b"+")
+    return decode_base64(text)
+
+
+def _is_in_lines(text: bytes) -> bool:
+    """Tell whether spaces part base64 into lines: all but the last are of one length."""
+    lengths = {len(line) for line in text.split(b" ")[:-1]}
+    return len(lengths) == 1 and lengths.pop() % 4 == 0
+
+
+_WRAPPINGS: Final = (_take_data_url, _take_quoted, _take_digits, _take_utf_16, restore_bytes)
 
 
 def decode_base64(text: bytes, *, least: int = _LEAST_DIGITS) -> bytes | None:
