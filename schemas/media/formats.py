@@ -208,7 +208,7 @@ def _find_inside(media: bytes) -> str:
         return "tga"
     if b"OggS\0" in media and not _OGG_HEAD.search(media):
         return "ogg_chunk"
-    if _MP4_FRAGMENT.search(media):
+    if _MP4_FRAGMENT in media:
         return "mp4_fragment"
     some = media[:_SEARCHED]
     for found in _BLOCK.finditer(some):
@@ -225,9 +225,9 @@ def _find_inside(media: bytes) -> str:
 
 
 _OGG_HEAD: Final = re.compile(rb"OggS\0[\x02\x03\x06\x07]")
-_MP4_FRAGMENT: Final = re.compile(rb"\0\0[\0-\xff]{2}moof\0\0\0\x10mfhd")
+_MP4_FRAGMENT: Final = b"moof\0\0\0\x10mfhd"
 _BLOCK: Final = re.compile(rb"\xa3([\x85-\xfe]|[\x40-\x7f].)\x81..[\x00\x80]", re.DOTALL)
 """A block of the first track of WebM, by its size."""
 _BLOCKS: Final = 3
 """Blocks that stand one behind the other in a chunk; by chance one in 10^20 bytes does so."""
-_SEARCHED: Final = 1 << 15
+_SEARCHED: Final = 1 << 12

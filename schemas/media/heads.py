@@ -27,6 +27,7 @@ _RATES: Final = {
 """Bits of the version → sampling rates: MPEG-1, MPEG-2 and its extension to low rates."""
 _ADTS_RATES: Final = 13
 ID3_HEAD: Final = 10
+_TAGS: Final = 8
 _INFLATED: Final = 4096
 
 _Length = Callable[[bytes], int | None]
@@ -102,7 +103,9 @@ CHECKS: Final[Mapping[str, Callable[[bytes], bool]]] = MappingProxyType(
 def skip_tags(media: bytes) -> bytes:
     """Return what stands behind the ID3 tags that media begin with, and behind their padding."""
     place = 0
-    while media[place : place + 3] == b"ID3" and len(media) >= place + ID3_HEAD:
+    for _ in range(_TAGS):
+        if media[place : place + 3] != b"ID3" or len(media) < place + ID3_HEAD:
+            break
         place += id3_size(media[place : place + ID3_HEAD])
     return media[place:].lstrip(b"\0") if place else media
 

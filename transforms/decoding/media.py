@@ -33,6 +33,16 @@ _URL_HEAD: Final = re.compile(
     re.IGNORECASE,
 )
 """Begins a `data:` URL of base64, also without its scheme, its media type or its comma."""
+_WRITTEN: Final = {
+    **dict.fromkeys((b"%2B", b"%2b"), b"+"),
+    **dict.fromkeys((b"%2F", b"%2f"), b"/"),
+    **dict.fromkeys((b"%3D", b"%3d"), b"="),
+    **dict.fromkeys((b"%0A", b"%0D", b"%0a", b"%0d", b"\\r", b"\\n"), b""),
+    b"%20": b" ",
+}
+"""What URLs and sources of programs write in base64, and what it stands for."""
+_FEW: Final = 32
+"""Characters for each space in base64 whose `+` became spaces: it has one of 64."""
 _LAYERS: Final = 3
 """Texts around a file that are taken off: base64 of a `data:` URL in quotes are three."""
 _LEAST_DIGITS: Final = 9
@@ -180,11 +190,11 @@ def _read_base64(text: bytes) -> bytes | None:
     They write `+` as a space or `%2B`, and the end of a line as a backslash and a letter.
     """
     text = text.strip(_SPACE)
-    if b"%" in text:
-        text = unquote_to_bytes(text)
-    if b"\\" in text:
-        text = text.replace(b"\\r", b"").replace(b"\\n", b"")
-    if b" " in text and b"+" not in text and not _is_in_lines(text):
+    if text.translate(None, _ALPHABET + _SPACE + b"=%\\"):
+        return None
+    for written, meant in _WRITTEN.items():
+        text = text.replace(written, meant)
+    if 0 < text.count(b" ") * _FEW < len(text) and b"+" not in text and not _is_in_lines(text):
         text = text.replace(b" ", b"+")
     return decode_base64(text)
 
