@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from model_serving.voice.joined import split_files
-from model_serving.voice.wav import explain_wav
+from model_serving.voice.wav import check_length, explain_wav
 from schemas.errors import DeadLetterCode, UndecodableError
 from schemas.media.formats import find_format
 
@@ -101,7 +101,7 @@ def _read_wav(media: bytes) -> tuple[np.ndarray, int]:
         if why is None or error.code is not DeadLetterCode.AUDIO_UNDECODABLE:
             raise
         raise UndecodableError(DeadLetterCode.AUDIO_UNDECODABLE, why) from error
-    if not len(sound) and (why := explain_wav(media)):
+    if why := check_length(media) if len(sound) else explain_wav(media):
         _refuse(DeadLetterCode.AUDIO_UNDECODABLE, why)
     return sound, rate
 

@@ -1,5 +1,6 @@
 """What the head of a WAV says that libsndfile does not: which codec its sound is of, how long."""
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import Final
@@ -12,6 +13,9 @@ _CODECS: Final = {
 }  # fmt: skip
 """Formats of WAVEFORMATEX whose sound belongs into a file of its own."""
 _MOST_CHUNKS: Final = 64
+_NAME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9_ ]{3}")
+_MOST_BEHIND: Final = 1_024
+"""Bytes that are no sound of which anybody would miss a word."""
 
 
 def explain_wav(media: bytes) -> str | None:
@@ -27,6 +31,25 @@ def explain_wav(media: bytes) -> str | None:
                 "the head of the WAV gives its sound a length of 0: what wrote it did not finish "
                 "it, so write the length there, or 0xFFFFFFFF where it is not known"
             )
+    return None
+
+
+def check_length(media: bytes) -> str | None:
+    """Return what is wrong where sound stands behind the end that a WAV's head gives; else None.
+
+    Behind the sound there may be chunks, whose names are of ASCII, tags and zeros.
+    """
+    for name, start, size in _chunks(media):
+        if name != b"data":
+            continue
+        behind = media[start + size :].lstrip(b"\0")
+        odd = not _NAME.match(behind) and not behind.startswith((b"ID3", b"TAG"))
+        if odd and len(behind) > max(_MOST_BEHIND, size // 10):
+            return (
+                f"the head of the WAV gives its sound {size:,} bytes, and {len(behind):,} more "
+                "stand behind them: write the whole length there, or 0xFFFFFFFF"
+            )
+        return None
     return None
 
 

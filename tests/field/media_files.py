@@ -235,6 +235,12 @@ def _wrap(media: bytes, name: str) -> bytes:
         "zlib": lambda: zlib.compress(media),
         "zstd": lambda: pa.Codec("zstd").compress(media).to_pybytes(),
         "from byte 3000": lambda: media[3000:],
+        "half the length": lambda: (
+            media[:40]
+            + (int.from_bytes(media[40:44], "little") // 4 * 2).to_bytes(4, "little")
+            + media[44:]
+        ),
+        "a tag and zeros behind": lambda: media + bytes(512) + b"TAG" + bytes(125),
         "length of 0": lambda: re.sub(rb"data.{4}", b"data" + bytes(4), media, count=1, flags=re.S),
         "without the head": lambda: media[media.index(b"\x1f\x43\xb6\x75") :],
         "from a block": lambda: media[re.search(_BLOCK, media[300:]).start() + 300 :],
