@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from model_serving.voice.joined import split_files
+from model_serving.voice.mp3 import tell_length
 from model_serving.voice.wav import check_length, explain_wav
 from schemas.errors import DeadLetterCode, UndecodableError
 from schemas.media.formats import find_format
@@ -90,7 +91,9 @@ def _read_files(files: list[bytes], name: str) -> tuple[np.ndarray, int]:
 def _read_file(media: bytes, name: str) -> tuple[np.ndarray, int]:
     if name in _CONTAINERS:
         return _read_by_ffmpeg(media, name)
-    return _read_wav(media) if name == "wav" else _read_by_sndfile(media)
+    if name == "wav":
+        return _read_wav(media)
+    return _read_by_sndfile(tell_length(media) if name == "mp3" else media)
 
 
 def _read_wav(media: bytes) -> tuple[np.ndarray, int]:

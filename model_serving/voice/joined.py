@@ -5,8 +5,10 @@ Decoders stop at the end of the first, or, of WebM, of the second. A stream of A
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
+from model_serving.voice.mp3 import find_other_frames
 from schemas.media.heads import ID3_HEAD, id3_size, skip_tags
 
 _OGG: Final = re.compile(rb"OggS\0[\x02\x03\x06\x07]\0{8}.{4}\0{4}", re.DOTALL)
@@ -36,10 +38,15 @@ def split_files(media: bytes, name: str) -> list[bytes]:
     """Return the files of this format that media hold, in their order; mostly it is one."""
     if name not in {"mp3", "aac"}:  # whose decoders pass over tags
         media = skip_tags(media)
-    starts = [0, *(start for start in _find_starts(media, name) if start)]
-    if len(starts) == 1:
-        return [media]
-    return [media[a:b] for a, b in zip(starts, [*starts[1:], len(media)], strict=True)]
+    files = _cut(media, _find_starts(media, name))
+    if name == "mp3":
+        return [part for file in files for part in _cut(file, find_other_frames(file))]
+    return files
+
+
+def _cut(media: bytes, starts: Iterator[int]) -> list[bytes]:
+    places = [0, *(start for start in starts if start), len(media)]
+    return [media[a:b] for a, b in pairwise(places)] if len(places) > 2 else [media]
 
 
 def _find_starts(media: bytes, name: str) -> Iterator[int]:

@@ -49,6 +49,9 @@ def _mpeg_length(layer: int) -> _Length:
     return length
 
 
+mp3_length: Final = _mpeg_length(_LAYER_3)
+
+
 def _adts_length(head: bytes) -> int | None:
     if len(head) < 6 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
         return None
@@ -90,7 +93,7 @@ def _is_zlib(media: bytes) -> bool:
 
 CHECKS: Final[Mapping[str, Callable[[bytes], bool]]] = MappingProxyType(
     {
-        "mp3": _holds_frames(_mpeg_length(_LAYER_3)),
+        "mp3": _holds_frames(mp3_length),
         "mp2": _holds_frames(_mpeg_length(_LAYER_2)),
         "aac": _holds_frames(_adts_length),
         "latm": _holds_frames(_latm_length),

@@ -216,6 +216,7 @@ def _wrap(media: bytes, name: str) -> bytes:
         "python repr": lambda: repr(media[:400]).encode(),
         "half": lambda: media[: len(media) // 2],
         "a third": lambda: media[: len(media) // 3],
+        "without the first frame": lambda: media[media.index(b"\xff\xfb", 4) :],
         "without the first page": lambda: media[media.index(b"OggS", 4) :],
         "type without scheme": lambda: b"audio/ogg;base64," + text,
         "no type": lambda: b"base64," + text,

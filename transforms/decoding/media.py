@@ -41,6 +41,8 @@ _WRITTEN: Final = {
     b"%20": b" ",
 }
 """What URLs and sources of programs write in base64, and what it stands for."""
+_PADDED: Final = re.compile(rb"[^=]+=*\s*")
+_MOST_TEXTS: Final = 64
 _FEW: Final = 32
 """Characters for each space in base64 whose `+` became spaces: it has one of 64."""
 _LAYERS: Final = 3
@@ -196,7 +198,11 @@ def _read_base64(text: bytes) -> bytes | None:
         text = text.replace(written, meant)
     if 0 < text.count(b" ") * _FEW < len(text) and b"+" not in text and not _is_in_lines(text):
         text = text.replace(b" ", b"+")
-    return decode_base64(text)
+    texts = _PADDED.findall(text)
+    if not 1 < len(texts) <= _MOST_TEXTS:
+        return decode_base64(text)
+    parts = [decode_base64(each) for each in texts]  # of files that stand one behind the other
+    return None if None in parts else b"".join(part for part in parts if part)
 
 
 def _is_in_lines(text: bytes) -> bool:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from model_serving.voice.decoding import read_sound
+from model_serving.voice.joined import split_files
 from schemas.errors import DeadLetterCode, UndecodableError
+from schemas.media.heads import mp3_length
 from tests.field.media_files import make_film, make_sound
 from tests.model_serving.mutated import mutated
 
@@ -50,6 +52,43 @@ def test_no_more_than_some_files_may_be_joined() -> None:
     assert len(read_sound(64 * short)[0]) == 64 * len(read_sound(short)[0])
     with pytest.raises(UndecodableError, match="65 files stand one behind the other"):
         read_sound(65 * short)
+
+
+def _frames_of_mp3(rate: int) -> bytes:
+    """The frames alone, without the first, which tells of their number."""
+    media = make_sound(form="mp3", rate=rate)
+    return media[mp3_length(media[:6]) :]
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_frames_of_mp3_are_heard_to_their_end(rate: int, channels: int) -> None:
+    """The first frame of a file tells of its length; in a part of a stream it is not there."""
+    media = make_sound(form="mp3", rate=rate, channels=channels)
+    once, _ = read_sound(media)
+    frames = media[mp3_length(media[:6]) :]
+    found, found_rate = read_sound(b"ID3\3\0\0\0\0\0\5" + bytes(5) + frames)
+    assert (found_rate, found.shape[1]) == (rate, channels)
+    assert len(once) < len(found) < len(once) + 3 * 1_152  # a codec's delay at both ends
+
+
+def test_frames_of_mp3_that_follow_a_file_are_heard_or_told() -> None:
+    whole, frames = make_sound(form="mp3", rate=44_100), _frames_of_mp3(44_100)
+    once, alone = (len(read_sound(media)[0]) for media in (whole, frames))
+    assert len(read_sound(whole + frames)[0]) == once + alone
+    assert len(read_sound(frames + whole)[0]) == once + alone
+    for other in (48_000, 22_050):
+        for media in (whole + _frames_of_mp3(other), frames + _frames_of_mp3(other)):
+            with pytest.raises(UndecodableError, match="differ in rate or layout"):
+                read_sound(media)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_is_one_file(rate: int, channels: int) -> None:
+    media = make_sound(form="mp3", rate=rate, channels=channels)
+    assert split_files(media, "mp3") == [media]
+    assert split_files(b"ID3\3\0\0\0\0\0\5" + bytes(5) + media, "mp3")[1:] == []
 
 
 def test_tags_between_mp3_files_are_no_sound() -> None:
