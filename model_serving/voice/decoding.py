@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from model_serving.voice.joined import split_files
-from model_serving.voice.mp3 import tell_length
+from model_serving.voice.mp3 import add_frame_count
 from model_serving.voice.wav import check_length, explain_wav
 from schemas.errors import DeadLetterCode, UndecodableError
 from schemas.media.formats import find_format
@@ -93,7 +93,7 @@ def _read_file(media: bytes, name: str) -> tuple[np.ndarray, int]:
         return _read_by_ffmpeg(media, name)
     if name == "wav":
         return _read_wav(media)
-    return _read_by_sndfile(tell_length(media) if name == "mp3" else media)
+    return _read_by_sndfile(add_frame_count(media) if name == "mp3" else media)
 
 
 def _read_wav(media: bytes) -> tuple[np.ndarray, int]:
@@ -228,7 +228,7 @@ def _check_counts(media: bytes, name: str) -> None:
 
 
 def _count_packets(media: bytes) -> int:
-    """Return at least how many packets FFmpeg makes of the chunks of PCM that the tables name."""
+    """Return the most packets that FFmpeg may make of the chunks of PCM that the tables name."""
     chunks = sum(int.from_bytes(found[1]) for found in _CHUNKS.finditer(media))
     largest = 0
     for found in _CHUNK_SIZES.finditer(media):

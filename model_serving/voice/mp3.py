@@ -10,7 +10,10 @@ from typing import Final
 
 from schemas.media.heads import mp3_length, skip_tags
 
-_TOLD: Final = re.compile(rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f](.{4})", re.DOTALL)
+_COUNT: Final = re.compile(
+    rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f](.{4})|VBRI.{10}(.{4})", re.DOTALL
+)
+"""The number of frames that follow, in a first frame: of Xing, LAME or Fraunhofer."""
 _HEAD: Final = 64
 _MONO: Final = 3
 _MPEG_1: Final = 3
@@ -23,27 +26,27 @@ _BITRATE: Final = 9
 
 
 def find_other_frames(media: bytes) -> Iterator[int]:
-    """Yield where frames of another rate begin, or frames behind as many as the first tells of."""
+    """Yield where frames of another rate begin, or those behind as many as a first frame gives."""
     kind: tuple[int, int, bool] | None = None
     places: list[int] = []
-    told = _MOST_FRAMES
+    most = _MOST_FRAMES
     for place, head in _frames(media):
         found = head[1] & 0x18, head[2] & 0x0C, head[3] >> 6 == _MONO
         if found != kind:
             if kind is not None:
                 yield place
-            kind, places, told = found, [], _count_told(head) or _MOST_FRAMES
-        elif len(places) == told + _FEW:
-            yield places[told]
-            places, told = places[told:], _MOST_FRAMES
+            kind, places, most = found, [], _read_count(head) or _MOST_FRAMES
+        elif len(places) == most + _FEW:
+            yield places[most]
+            places, most = places[most:], _MOST_FRAMES
         places.append(place)
 
 
-def tell_length(media: bytes) -> bytes:
-    """Return an MP3 with a first frame that tells of the number of frames, where it has none."""
+def add_frame_count(media: bytes) -> bytes:
+    """Return an MP3 with a first frame that gives the number of the others, as encoders do."""
     sound = skip_tags(media)
     frames = list(_frames(sound))
-    if not frames or _count_told(frames[0][1]):
+    if not frames or _read_count(frames[0][1]):
         return media
     place, last = frames[-1]
     followed = place + (mp3_length(last) or 0)  # a damaged frame ends that, and not the sound
@@ -53,8 +56,8 @@ def tell_length(media: bytes) -> bytes:
     first[2] = _BITRATE << 4 | first[2] & 0x0C
     mono = first[3] >> 6 == _MONO
     side = (17 if mono else 32) if first[1] >> 3 & 3 == _MPEG_1 else (9 if mono else 17)
-    told = bytes(first) + bytes(side) + b"Info" + (1).to_bytes(4) + count.to_bytes(4)
-    return told.ljust(mp3_length(bytes(first) + bytes(2)) or 0, b"\0") + sound
+    counted = bytes(first) + bytes(side) + b"Info" + (1).to_bytes(4) + count.to_bytes(4)
+    return counted.ljust(mp3_length(bytes(first)) or 0, b"\0") + sound
 
 
 def _frames(media: bytes) -> Iterator[tuple[int, bytes]]:
@@ -69,7 +72,8 @@ def _frames(media: bytes) -> Iterator[tuple[int, bytes]]:
         place += size
 
 
-def _count_told(head: bytes) -> int:
-    """Return how many frames a first frame tells of, with itself; 0 where it does not."""
-    found = _TOLD.search(head)
-    return 1 + int.from_bytes(found[1]) if found else 0
+def _read_count(head: bytes) -> int:
+    """Return the number of frames that a first frame gives, with itself; 0 where it gives none."""
+    found = _COUNT.search(head)
+    count = int.from_bytes(found[1] or found[2]) if found else 0
+    return count and 1 + count

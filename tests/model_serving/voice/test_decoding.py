@@ -72,6 +72,17 @@ def test_frames_of_mp3_are_heard_to_their_end(rate: int, channels: int) -> None:
     assert len(once) < len(found) < len(once) + 3 * 1_152  # a codec's delay at both ends
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_number_of_frames_that_was_not_written_is_counted(rate: int) -> None:
+    """An encoder that writes to a pipe leaves it at 0."""
+    media = make_sound(form="mp3", rate=rate)
+    at = media.index(b"Xing") + 8
+    unwritten = media[:at] + bytes(4) + media[at + 4 :]
+    assert split_files(unwritten, "mp3") == [unwritten]
+    once, found = (len(read_sound(each)[0]) for each in (media, unwritten))
+    assert once - 1_152 < found < once + 3 * 1_152
+
+
 def test_frames_of_mp3_that_follow_a_file_are_heard_or_told() -> None:
     whole, frames = make_sound(form="mp3", rate=44_100), _frames_of_mp3(44_100)
     once, alone = (len(read_sound(media)[0]) for media in (whole, frames))
