@@ -122,7 +122,7 @@ def _rows(
         fuse_tensors(train.features, train.labels, test.features, seed) for seed in range(seeds)
     ]
     yield row("tensor fusion", _ALL, *tensors)
-    noise, worth = _noise(alone, train.labels, known), _worth(alone, train.labels, known)
+    noise, worth = _noise(alone, train.labels, known), find_worth(alone, train.labels, known)
     widths = {name: vectors.shape[1] for name, vectors in train.features.items()}
     windows, asked = _windows(alone.held_out, train), _windows(alone.test, test)
     for context in CONTEXTS:
@@ -172,7 +172,7 @@ def _noise(alone: Alone, labels: np.ndarray, known: float | None) -> tuple[float
     )
 
 
-def _worth(alone: Alone, labels: np.ndarray, known: float | None) -> tuple[float, ...]:
+def find_worth(alone: Alone, labels: np.ndarray, known: float | None) -> tuple[float, ...]:
     """Return what each modality is worth: how far it beats a coin, over how far the best does.
 
     That is by videos held out of train, where these say anything: text as ``known`` says where its
