@@ -220,7 +220,7 @@ class DialogueContext(nn.Module):
         """Logits (n, 7), ``says`` (n, 1) of 0 to 1 how much each is heard -> what to add (n, 7).
 
         The mean is over what is heard, and over as much as ``_SILENCE`` windows that say nothing:
-        a single neighbour is believed less than many, and weak modalities are believed hardly.
+        one neighbour is believed less than many, and weak modalities are hardly believed at all.
         """
         some = (says > 0).squeeze(1)
         apart = position[:, None] - position[None, :]

@@ -167,7 +167,8 @@ motion of the same person. Here they meet real dialogues, whose windows are utte
 alone, as the shipped text recogniser estimates it. Of one modality every average is what that
 modality says. The two last rows learnt to read the dialogue: of MELD from its dev split, of CPED
 from the other folds (by dialogue) of the part that no recogniser learnt from; one seed. They do not
-ship."""
+ship. Before the context believed one neighbour less than many they were right in 55.4 and 55.6 % of
+MELD and in 40.1 and 41.1 % of CPED: what suits CMU-MOSI's videos costs up to 1.3 points here."""
 
 
 def methods_table(rows: list[Row]) -> str:

@@ -96,7 +96,7 @@ def fit_dialogues(
     )
     rate = torch.optim.lr_scheduler.OneCycleLR(learner, settings.learning_rate, steps)
     noise = np.array(settings.noise)[:, None] / np.sqrt(2)  # of a difference of two
-    scale = _keep_spread(train.logs, noise)
+    scale = keep_spread(train.logs, noise)
     net.train()
     for _ in range(settings.epochs):
         order = rng.permutation(names)
@@ -115,7 +115,7 @@ def fit_dialogues(
     return net.eval()
 
 
-def _keep_spread(logs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def keep_spread(logs: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Return the factors (m, 1) by which log-scores with noise spread no wider than those without.
 
     Dialogues that a net has not seen come without noise, and it should find them in the same range.

@@ -11,6 +11,7 @@ from model_serving.training.fusion.dialogues import (
     fit_dialogues,
     judge_dialogues,
     judge_vectors,
+    keep_spread,
     set_judges,
 )
 from model_serving.training.fusion.methods import judge_alone
@@ -90,6 +91,18 @@ def test_a_modality_worth_nothing_does_not_speak_beside_another(judged) -> None:
     net = fit_dialogues(train, settings, 0)
     text = judge_dialogues(net, test.only(np.array([True, False]))).argmax(axis=1)
     assert (judge_dialogues(net, test).argmax(axis=1) == text).mean() > 0.95
+
+
+def test_noise_does_not_widen_the_scores() -> None:
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0, 3, (5000, 2))
+    logs = np.stack([-odds / 2, odds / 2], axis=2)  # (n, m, 2)
+    noise = np.array([[4.0], [0.0]])
+    noisy = logs + noise * rng.standard_normal(logs.shape)
+    found = keep_spread(logs, noise) * noisy
+    spread = (found[:, :, 1] - found[:, :, 0]).std(axis=0)
+    assert spread == pytest.approx(odds.std(axis=0), rel=0.05)
+    assert np.array_equal(found[:, 1], logs[:, 1])
 
 
 def test_a_seed_gives_the_same_net_and_another_seed_another(judged) -> None:
