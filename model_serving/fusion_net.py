@@ -55,6 +55,13 @@ class AttentionFusionConfig(PretrainedConfig):
         self.gated = gated
         self.context = context
         self.worth: dict[str, float] = dict(kwargs.pop("worth", {}))
+        known = set(self.worth) == set(self.modalities)
+        if self.worth and not (known and all(0 < worth <= 1 for worth in self.worth.values())):
+            message = (
+                f"worth {self.worth} does not fit: give each of {', '.join(self.modalities)} a "
+                "number above 0 up to 1, or leave worth out"
+            )
+            raise ValueError(message)
         if "id2label" not in kwargs:
             kwargs.setdefault("num_labels", len(EXPRESSIONS))
         super().__init__(**kwargs)

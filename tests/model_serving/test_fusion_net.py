@@ -129,6 +129,14 @@ def test_a_modality_worth_nothing_alone_keeps_its_order_and_tells_no_neighbour(s
     assert torch.allclose(logits, alone, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "worth", [{"text": 1.0}, {"text": 1.0, "voice": 0.0}, {"text": 1.0, "voice": 1.5}]
+)
+def test_worth_is_a_share_of_the_best_for_every_modality(worth: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="give each of text, voice a number above 0 up to 1"):
+        AttentionFusionConfig(modalities=("text", "voice"), worth=worth)
+
+
 def test_a_modality_worth_nothing_has_no_weight_beside_another() -> None:
     windows = {name: of for name, of in _windows(12, 7).items() if name != "features"}
     windows["counts"] = torch.ones(12, 3, dtype=torch.int64)
