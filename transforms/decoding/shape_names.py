@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 _BETWEEN: Final = re.compile(r"[\W_]+")
@@ -47,11 +48,15 @@ def fold(name: str, strip: tuple[str, ...] = ()) -> str:
 
     ``/avatar/v2/EyeClosedLeft``, ``leftEyeClosed``, ``eye_closed_L``, ``Face.EyeClosed.L`` are one.
     """
-    folded = _PATH.sub("", unicodedata.normalize("NFKC", name).casefold())
-    folded = _BETWEEN.sub("", folded)
+    folded = _without_signs(name)
     for pattern in strip:
         folded = re.sub(pattern, "", folded)
     return _SIDE.sub(r"\1", _SIDE_FIRST.sub(r"\2\1", folded))
+
+
+@lru_cache(maxsize=8)  # each vocabulary asks for the same name in turn
+def _without_signs(name: str) -> str:
+    return _BETWEEN.sub("", _PATH.sub("", unicodedata.normalize("NFKC", name).casefold()))
 
 
 def spellings(name: str) -> Iterator[str]:

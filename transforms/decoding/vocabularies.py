@@ -93,7 +93,10 @@ class Vocabulary:
 
     def column(self, name: str) -> int | None:
         """Return the column of a name as it was sent, None where it is not of this vocabulary."""
-        return self.columns.get(name if self.table.exact else fold(name, self.table.strip))
+        return self.columns.get(name if self.table.exact else _fold(name, self.table.strip))
+
+
+_fold = lru_cache(maxsize=64)(fold)  # most vocabularies strip nothing, and ask in turn
 
 
 @cache
