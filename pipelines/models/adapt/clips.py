@@ -68,9 +68,10 @@ class _Gathered:
         """Keep each event once, and of too many those whose ids sort first: order never matters."""
         ids, speakers = batch["event_id"].to_pylist(), batch["subject_ref"].to_pylist()
         width = batch.schema.field("statistics").type.list_size
+        # A view of a row would hold its whole batch.
+        rows = [row.copy() for row in vectors(batch["statistics"], width)]
         with self.lock:
-            rows = zip(speakers, vectors(batch["statistics"], width), strict=True)
-            self.clips.update(zip(ids, rows, strict=True))
+            self.clips.update(zip(ids, zip(speakers, rows, strict=True), strict=True))
             if len(self.clips) > 2 * MOST_CLIPS:
                 self.clips = dict(sorted(self.clips.items())[:MOST_CLIPS])
 
@@ -99,12 +100,14 @@ def hear_clips(config: Config, folder: str) -> Clips:
     run_embedded(functools.partial(_build, config=config, folder=folder))
     kept = sorted(_GATHERED.clips.items())[:MOST_CLIPS]
     counts = _GATHERED.counts
-    return Clips(
+    found = Clips(
         np.array([speaker for _, (speaker, _) in kept], dtype=object).astype(str),
         np.stack([row for _, (_, row) in kept]) if kept else np.zeros((0, 0), np.float32),
         counts["heard"] - counts["usable"],
         counts[REFUSED],
     )
+    _GATHERED.clear()
+    return found
 
 
 def _build(p: beam.Pipeline, config: Config, folder: str) -> None:
