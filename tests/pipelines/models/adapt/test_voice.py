@@ -1,5 +1,6 @@
 """A voice model that is adapted to a recorded log: what it becomes, and what is refused."""
 
+import datetime as dt
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from model_serving.card import read_card
+from model_serving.gaps import GapException, GapLimit
 from model_serving.loader import load_recogniser
 from pipelines.cli.main import app
 from pipelines.config import WEIGHTS, Config, load_config
@@ -75,6 +77,19 @@ def test_order_and_repetition_of_records_change_nothing(tmp_path: Path, keys: Pa
     two = adapt_voice(settings(tmp_path, keys, *other), tmp_path / "two", QUIET)
     assert one.model_id == two.model_id
     assert two.adapted.clips == 54
+
+
+def test_it_runs_by_an_exception_of_its_own_alone(tmp_path: Path, keys: Path) -> None:
+    out = tmp_path / "model"
+    adapt_voice(settings(tmp_path, keys, *rows()), out, QUIET)
+    with pytest.raises(
+        AffectstreamError, match=r"\+\w+ is not loaded: .*models\.exceptions\.voice"
+    ):
+        load_recogniser("voice", str(out), None, "cpu", GapLimit())
+    until = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)
+    why = GapException(reason="adapted to the headsets of a test", by="tests", until=until)
+    allowed = GapLimit(exceptions={"voice": why})
+    assert load_recogniser("voice", str(out), None, "cpu", allowed).model_id.startswith("voice-")
 
 
 def test_only_clips_that_policy_lets_pass_are_heard(tmp_path: Path, keys: Path) -> None:
