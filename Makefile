@@ -11,10 +11,10 @@ help: ## this list
 demo: .venv/.ready ## run the sample session and show the result
 	@$(BIN)/affectstream demo
 
-# Two threads of torch in each of two processes wait for one another.
+# Two threads of torch in each of three processes wait for one another.
 test: export OMP_NUM_THREADS = 1
-test: needed .venv/.ready servers lint ## lint, then all tests, two files at a time
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: needed .venv/.ready servers lint ## lint, then all tests, three files at a time: many wait for servers
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 fuzz: TESTS ?= tests
 fuzz: .venv/.ready ## random examples for the property tests; TESTS=tests/transforms for some of them

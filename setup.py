@@ -26,6 +26,7 @@ setup(
     install_requires=[
         "apache-beam==2.77.0",
         "deltalake==1.6.6",
+        "google-re2>=1.1.20240702",
         "great-expectations==1.24.1",
         "crc32c>=2.7",
         "cryptography>=45",

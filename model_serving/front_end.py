@@ -16,7 +16,8 @@ import pyarrow as pa
 from torch import Tensor
 
 from schemas.errors import Code, DeadLetterCode, QualityCode, UndecodableError
-from schemas.media.formats import FormatCode, explain, is_mangled
+from schemas.media.formats import FormatCode, explain
+from schemas.media.mangled import is_mangled
 
 Inputs = dict[str, Tensor]
 Item = TypeVar("Item")

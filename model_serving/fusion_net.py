@@ -19,6 +19,7 @@ _FIRST = ("text", "voice", "face", "motion")
 
 _LEAST = 1e-4  # scores below it say nothing more: their logarithm would shout over the rest
 _REACH = 8  # windows: those further away share a place
+_SILENCE = 1.0  # windows one place away at the start count .37, .61, .78, .88 by head
 _TRUST = 2.0  # bias of a gate at the start: .88 open, so that training begins by believing
 
 
@@ -29,6 +30,8 @@ class AttentionFusionConfig(PretrainedConfig):
     modality that is read as features; the others are read as score vectors. ``gated`` adds a
     quality gate to each modality. ``context`` says which windows of its dialogue a window is judged
     with: none, those before it, or the whole dialogue, which a live stream does not have.
+    ``worth``, above 0 up to 1 for each modality, is how much it tells of dialogues that its
+    recogniser did not learn from, beside the best one; without it all count as the best.
     """
 
     model_type = "attention_fusion"
@@ -51,6 +54,14 @@ class AttentionFusionConfig(PretrainedConfig):
         self.features = dict(features or {})
         self.gated = gated
         self.context = context
+        self.worth: dict[str, float] = dict(kwargs.pop("worth", {}))
+        known = set(self.worth) == set(self.modalities)
+        if self.worth and not (known and all(0 < worth <= 1 for worth in self.worth.values())):
+            message = (
+                f"worth {self.worth} does not fit: give each of {', '.join(self.modalities)} a "
+                "number above 0 up to 1, or leave worth out"
+            )
+            raise ValueError(message)
         if "id2label" not in kwargs:
             kwargs.setdefault("num_labels", len(EXPRESSIONS))
         super().__init__(**kwargs)
@@ -62,6 +73,10 @@ class AttentionFusion(Net):
     The weights are softmaxed over the modalities that are there; the mean is sharpened by a
     learned factor and moved by a small learned correction, so that agreement can raise confidence.
     A feature vector becomes the scores of its modality by a linear layer of its own.
+
+    Where the configuration tells what modalities are worth, the weights begin from it, and factor,
+    correction and what a window tells its neighbours shrink with the worth of what was weighed: of
+    modalities that tell next to nothing the mean of their scores is left as it is.
     """
 
     config_class = AttentionFusionConfig
@@ -126,13 +141,22 @@ class AttentionFusion(Net):
             trust = trust * self.gate(tokens).squeeze(2).sigmoid()
         tokens = tokens + self.dropout(self.mix(self._attend(tokens, present)))
         far = torch.finfo(logs.dtype).min
-        weight = self.weigh(tokens).squeeze(2).masked_fill(~present, far).softmax(dim=1) * present
+        worth = self._worth(logs)
+        weigh = self.weigh(tokens).squeeze(2) + worth.log()
+        weight = weigh.masked_fill(~present, far).softmax(dim=1) * present
         share = (weight * trust).unsqueeze(2)
         pooled, mean = (tokens * share).sum(dim=1), (logs * share).sum(dim=1)
-        logits = mean * self.sharpen(pooled).exp() + self.correct(pooled)
+        tells = 1 - (weight * (1 - worth)).sum(dim=1, keepdim=True)  # (n, 1); 1 with all at 1
+        logits = mean * (tells * self.sharpen(pooled)).exp() + tells * self.correct(pooled)
         if self.config.context != "none":
-            logits = logits + self.dialogue(logits, present.any(dim=1), dialogue, position)
+            says = tells * present.any(dim=1, keepdim=True)
+            logits = logits + self.dialogue(logits, says, dialogue, position)
         return SequenceClassifierOutput(logits=logits, attentions=(weight,))
+
+    def _worth(self, like: Tensor) -> Tensor:
+        """Return what each modality is worth (m,), 1 where the configuration tells of none."""
+        worth = self.config.worth or dict.fromkeys(self.config.modalities, 1.0)
+        return like.new_tensor([worth[name] for name in self.config.modalities])
 
     def _judge(
         self,
@@ -186,7 +210,7 @@ class DialogueContext(nn.Module):
         super().__init__()
         self.whole = config.context == "whole"
         self.distance = nn.Embedding(2 * _REACH + 1, config.heads)
-        self.correct = nn.Linear(config.heads * config.num_labels, config.num_labels)
+        self.correct = nn.Linear(config.heads * config.num_labels, config.num_labels, bias=False)
 
     def start_near(self) -> None:
         """Let the heads begin by looking 1, 2, 4 and more windows far.
@@ -199,21 +223,27 @@ class DialogueContext(nn.Module):
         with torch.no_grad():
             self.distance.weight.copy_(-apart[:, None] / 2.0 ** torch.arange(heads))
 
-    def forward(self, logits: Tensor, some: Tensor, dialogue: Tensor, position: Tensor) -> Tensor:
-        """Logits (n, 7), ``some`` (n,) true where a row holds anything -> what to add (n, 7)."""
+    def forward(self, logits: Tensor, says: Tensor, dialogue: Tensor, position: Tensor) -> Tensor:
+        """Logits (n, 7), ``says`` (n, 1) of 0 to 1 how much each is heard -> what to add (n, 7).
+
+        The mean is over what is heard, and over as much as ``_SILENCE`` windows that say nothing:
+        one neighbour is believed less than many, and weak modalities are hardly believed at all.
+        """
+        some = (says > 0).squeeze(1)
         apart = position[:, None] - position[None, :]
         seen = (dialogue[:, None] == dialogue[None, :]) & some[None, :]
         seen &= ~torch.eye(len(logits), dtype=torch.bool, device=logits.device)
         if not self.whole:
             seen &= apart > 0
         to, of = seen.nonzero(as_tuple=True)  # of eight dialogues a ninth of all pairs
-        near = self.distance(apart[to, of].clamp(-_REACH, _REACH) + _REACH).exp()  # (pairs, heads)
+        near = self.distance(apart[to, of].clamp(-_REACH, _REACH) + _REACH).exp()
+        near = near * says[of]  # (pairs, heads)
         logs = logits.log_softmax(dim=1)
         logs = logs - logs.mean(dim=1, keepdim=True)
         said = near.unsqueeze(2) * logs[of].unsqueeze(1)  # (pairs, heads, 7)
         total = near.new_zeros(len(logits), near.shape[1]).index_add(0, to, near)
         mean = near.new_zeros(len(logits), *said.shape[1:]).index_add(0, to, said)
-        mean = mean / total.clamp(min=torch.finfo(near.dtype).tiny).unsqueeze(2)
+        mean = mean / (total + _SILENCE).unsqueeze(2)
         return self.correct(mean.flatten(1))
 
 

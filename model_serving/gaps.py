@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 SHIPPED: Final = Path(__file__).parents[1] / "schemas" / "policies" / "model_exceptions.yaml"
 KINDS: Final = {"uar gap": "recall", "ece gap": "calibration"}
 """Metric of a card → what the gap is in."""
+_MEASURE: Final = "measure it on groups and write the figures on the card"
 _WEIGHTS: Final = "model.safetensors"
 
 Today = Callable[[], dt.date]
@@ -75,12 +76,13 @@ def explain_gaps(card: ModelCard, limit: GapLimit, today: Today | None = None) -
     problem, found = next(_problems(card, limit.max_gap), None), exception_for(card, limit)
     if problem is None:
         return None
+    cure = _cure(card)
     if found is None:
-        return f"{card.model_id} is not loaded: {problem}; {_cure(card)}"
+        return f"{card.model_id} is not loaded: {problem}; {cure}"
     if found.until < (today or _today)():
         return (
             f"{card.model_id} is not loaded: {problem}, and the exception for it by {found.by} "
-            f"ended on {found.until}; {_cure(card)}"
+            f"ended on {found.until}; {cure}"
         )
     return None
 
@@ -128,10 +130,10 @@ def _problems(card: ModelCard, most: float) -> Iterator[str]:
 
 
 def _cure(card: ModelCard) -> str:
+    measured = KINDS.keys() <= largest_gaps(card).keys()
     return (
-        "measure it on groups and write the figures on the card, or name an exception with "
-        f"reason, by and until as `models.exceptions.{card.modality}`"
-    )
+        "teach it the groups that it serves worse" if measured else _MEASURE
+    ) + f", or name an exception with reason, by and until as `models.exceptions.{card.modality}`"
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,12 @@ from schemas.vocabularies import EXPRESSIONS, VALUES
 
 _MEASURES: Final = {*VALUES, "dominance"}
 """Outputs that measure something, and are no answer beside the expressions."""
+_PROBLEM_TYPES: Final = (
+    "",
+    "single_label_classification",
+    "multi_label_classification",
+    "regression",
+)
 _SHOWN = 12  # names that a message lists: some models have hundreds
 
 
@@ -80,8 +86,16 @@ def check_choice(card: ModelCard, config: Any, outputs: Outputs) -> None:
 def _is_multi_label(card: ModelCard, config: Any) -> bool:
     if card.multi_label is not None:
         return card.multi_label
-    if getattr(config, "problem_type", None) is not None:
-        return bool(config.problem_type == "multi_label_classification")
+    kind = getattr(config, "problem_type", None) or ""
+    if kind not in _PROBLEM_TYPES:
+        _refuse(
+            card,
+            f"does not say whether each output is a probability of its own, and `problem_type` in "
+            f"its model's config.json is {kind!r}, which transformers does not know",
+            "write `multi_label` on the card, true or false",
+        )
+    if kind:
+        return bool(kind == "multi_label_classification")
     return getattr(config, "function_to_apply", None) == "sigmoid"
 
 

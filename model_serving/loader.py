@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,14 +132,30 @@ def _net(net_class: Any, model: str, options: dict[str, Any]) -> Any:
         use_safetensors=True,
         dtype=torch.float32,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # which are told below, by name
         disable_mmap=True,  # a file that is overwritten in place would end the process
         **options,
     )
     absent = sorted(found["missing_keys"])
     if absent:  # transformers would fill them at random: a base model without a trained head
-        message = f"its weights lack {absent[0]} and {len(absent) - 1} more: it is no classifier"
+        raise ValueError(_explain_absent(absent, found["unexpected_keys"]))
+    for name, held, wanted in sorted(found["mismatched_keys"]):
+        message = f"its {name} has the shape {list(held)}, and config.json asks for {list(wanted)}"
+        if wanted[0] == net.config.num_labels:
+            message += f": give `id2label` there a name for each of {held[0]} outputs"
         raise ValueError(message)
     return net
+
+
+def _explain_absent(absent: list[str], unexpected: Iterable[str]) -> str:
+    prefixes = {name.removesuffix(absent[0]) for name in unexpected if name.endswith(absent[0])}
+    if prefixes:
+        prefix = min(prefixes)
+        return (
+            f"its weights are called {prefix}{absent[0]} and so on, where the net has {absent[0]}: "
+            f"take {prefix!r} off their names and save them again"
+        )
+    return f"its weights lack {absent[0]} and {len(absent) - 1} more: it is no classifier"
 
 
 def _card(modality: str, model: str, card: str | None) -> ModelCard:

@@ -1,11 +1,17 @@
 """Helpers on Arrow record batches, the element of every collection, and on their columns."""
 
+import functools
 from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import re2
 
+FEW: Final = 64
+"""Strings up to which it is faster to search one by one than to compile a pattern anew, as Arrow
+does each time: 0.1 to 1 ms, against 1 µs a string. Both are RE2."""
 _INT64_MAX = 2**63 - 1
 
 
@@ -77,15 +83,25 @@ def vector_column(rows: np.ndarray, null: np.ndarray | None = None) -> pa.FixedS
 
 def match_rows(text: pa.Array, pattern: str) -> np.ndarray:
     """Return the positions of the strings in which this RE2 pattern matches; a null never does."""
+    if len(text) <= FEW:
+        search = compile_pattern(pattern).search
+        values = text.cast(pa.binary()).to_pylist()
+        return np.flatnonzero([value is not None and bool(search(value)) for value in values])
     mask = pc.match_substring_regex(text, pattern)
     return np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
+
+
+@functools.cache
+def compile_pattern(pattern: str) -> Any:
+    """Return a pattern of this code as an RE2 object, which searches UTF-8 bytes."""
+    return re2.compile(pattern)
 
 
 def match_any(text: pa.Array, patterns: Sequence[str]) -> np.ndarray:
     """Return the positions of the strings in which one of these RE2 patterns matches.
 
-    One by one: of many alternatives in one pattern RE2's automaton outgrows its memory, and each
-    string takes two to seven times as long.
+    One by one: of too many alternatives in one pattern RE2's automaton outgrows its memory, and
+    each string takes two to seven times as long.
     """
     mask = np.zeros(len(text), bool)
     for pattern in patterns:

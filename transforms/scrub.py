@@ -50,7 +50,9 @@ from transforms.scrubbing.rules import (
     IBANS,
     LETTER,
     LINKS,
-    MAYBE_RULE,
+    MAYBE_SHAPE,
+    MAYBE_SITE,
+    MAYBE_WORD,
     MENTIONS,
     NUMBERS,
     UNSETTLED,
@@ -59,12 +61,11 @@ from transforms.scrubbing.rules import (
     Rules,
 )
 from transforms.scrubbing.spans import (
-    CLOSE,
     NOTHING,
-    OPEN,
     Spans,
     Stretch,
     blank_spans,
+    find_spans,
     join_spans,
     mark,
     merge_spans,
@@ -93,13 +94,12 @@ ROUNDS: Final = 4
 finds something in numbers that dots join, and in none of 165,441 texts of the corpora."""
 
 MAYBE: Final = (
-    *MAYBE_RULE,
-    SPELT_ADDRESSES,
-    INTERNET_ADDRESSES,
-    rf"{NUMERALS}|{DISGUISED}|{OTHER_DIGITS}",
+    f"{MAYBE_SHAPE}|{SPELT_ADDRESSES}|{INTERNET_ADDRESSES}",
+    f"{MAYBE_WORD}|{NUMERALS}|{DISGUISED}|{OTHER_DIGITS}",
+    MAYBE_SITE,
 )
-"""One of them matches every row that any rule can change."""
-_MARKED = rf"\1{OPEN}\2{CLOSE}\3"
+"""One of them matches every row that any rule can change. Three, since each pass over a batch costs
+as much as the others, while the automaton of all in one outgrows RE2's memory."""
 _WRITTEN = [f"<{kind}>".encode() for kind in PLACEHOLDERS]
 _MARKED_LETTER = rf"([{LETTER}]){DIACRITICS}+"  # one such mark hides an address from the rules
 
@@ -137,10 +137,11 @@ def _scrub_rows(text: pa.Array) -> pa.Array:
     rows, phones = np.arange(len(text)), Phones()
     for _ in range(ROUNDS):
         after, found = _round(text.take(pa.array(rows)), phones)
-        rows = rows[found]
+        after, rows = after.take(pa.array(found)), rows[found]
+        text = replace_rows(text, rows, after)
+        rows = rows[match_any(after, MAYBE)]
         if not len(rows):
             return text
-        text = replace_rows(text, rows, after.take(pa.array(found)))
     return replace_rows(text, rows, _replace_remaining(text.take(pa.array(rows)), phones))
 
 
@@ -211,10 +212,10 @@ def _looked(text: pa.Array, rule: Rule, where: str) -> list[Spans]:
     """Look twice: at first, what one find has before it may have been taken by the one before."""
     left, found = text, list[Spans]()
     while not found or (len(found) == 1 and rule.before and len(match_rows(left, where))):
-        marked = pc.replace_substring_regex(left, rule.pattern, _MARKED)
-        if marked.equals(left):
+        spans = find_spans(left, rule.pattern, PLACEHOLDERS.index(rule.kind))
+        if not len(spans):
             break
-        found.append(spans_of_marks(marked, PLACEHOLDERS.index(rule.kind)))
+        found.append(spans)
         left = _without_found(text, found)
     return found
 

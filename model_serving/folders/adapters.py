@@ -49,8 +49,8 @@ def find_base(folder: Path, *, digests: bool) -> Path:
         raise AffectstreamError(message)
     if digests:
         message = (
-            f"the base model of the adapter {folder} is {found}, which the sha256 of a card "
-            f"do not cover: copy it to {within}"
+            f"the base model of the adapter {folder} is {found}, which no digest of the card "
+            f"covers: copy it to {within}"
         )
         raise AffectstreamError(message)
     return found

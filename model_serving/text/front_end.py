@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,11 @@ MAX_TOKENS = 64
 _LONG_TEXT = 2048  # characters: a piece of the shipped vocabularies has at most 16
 _MOST_READ = 8 * _LONG_TEXT  # of which white space and what is not seen is left out
 _WORDS = re.compile(r"[^\s,;:/|&，、；：\-]")  # what is no mere separator of placeholders
+_VOCABULARIES: Final = ("tokenizer.json", "vocab.txt", "vocab.json", "bpe.codes", "tekken.json")
+_NO_VOCABULARY: Final = (
+    "no tokenizer is there (tokenizer.json, vocab.txt or a SentencePiece file): save the one that "
+    "the model was trained with beside it, by its `save_pretrained`"
+)
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 _NO_TOKEN = -1  # an id that no text has, so that all its tokens count
 _DOUBT = 0.6  # below this the code of what is wrong is given
@@ -143,8 +148,11 @@ def load_front_end(card: ModelCard, model: str, net: Any, options: dict[str, Any
     """
     tokenizer = _load_tokenizer(Path(model), options)
     if not 0.5 < len(tokenizer) / net.config.vocab_size <= 1:
-        message = f"a tokenizer of {len(tokenizer)} pieces does not fit the model"
-        raise ValueError(message)
+        message = (
+            f"its tokenizer has {len(tokenizer)} pieces, and the net {net.config.vocab_size}: save "
+            "the one that it was trained with beside it"
+        )
+        raise ValueError(message if _has_vocabulary(Path(model)) else _NO_VOCABULARY)
     if getattr(net.config, "pad_token_id", None) is None:
         padding = tokenizer.pad_token_id
         net.config.pad_token_id = _NO_TOKEN if padding is None else padding
@@ -170,7 +178,13 @@ def _load_tokenizer(folder: Path, options: dict[str, Any]) -> Any:
     except Exception as error:
         if only and "tiktoken" in str(error):
             raise ValueError(message) from error
+        if not _has_vocabulary(folder):
+            raise ValueError(_NO_VOCABULARY) from error
         raise
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (*_VOCABULARIES, *_SENTENCEPIECE))
 
 
 def probe() -> pa.RecordBatch:

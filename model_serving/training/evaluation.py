@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -189,13 +189,17 @@ def accuracy_at(probabilities: np.ndarray, labels: np.ndarray, coverage: float) 
     return float(accuracy_of_surest(*confidence_and_hits(probabilities, labels), count)[0])
 
 
+LEAST_ROWS: Final = 100
+"""Rows of a group from which on its figures are more than chance."""
+
+
 def measure_gaps(
     split: str,
     probabilities: np.ndarray,
     labels: np.ndarray,
     groups: np.ndarray,
     *,
-    least: int = 100,
+    least: int = LEAST_ROWS,
     people: np.ndarray | None = None,
 ) -> list[Measured]:
     """Return accuracy, UAR and ECE of each group of at least ``least`` rows, with intervals.

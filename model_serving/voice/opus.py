@@ -7,17 +7,26 @@ device; libsndfile decodes at it, and at 8 kHz half of the bandwidth is gone.
 
 from typing import Final
 
+from model_serving.voice.joined import split_files
+
 _RATES: Final = (8_000, 12_000, 16_000, 24_000, 48_000)
 _SEGMENTS, _CHECKSUM, _BODY = 26, 22, 27  # places in a page of Ogg (RFC 3533)
 _RATE: Final = 12  # place in the head
 
 
 def set_decoding_rate(media: bytes, rate: int) -> bytes:
-    """Return the file with the smallest rate in its head that is not under ``rate``.
+    """Return the file with the smallest rate in its heads that is not under ``rate``.
 
-    Files that are not Opus in Ogg, or whose first page is damaged, are returned as they are.
+    A file has a head for each stream that stands behind another in it. Streams that are not Opus in
+    Ogg, or whose first page is damaged, are returned as they are.
     """
-    if media[:4] != b"OggS" or len(media) < _BODY + 1:
+    if media[:4] != b"OggS":
+        return media
+    return b"".join(_set_rate(stream, rate) for stream in split_files(media, "ogg"))
+
+
+def _set_rate(media: bytes, rate: int) -> bytes:
+    if len(media) < _BODY + 1:
         return media
     count = media[_SEGMENTS]
     head = _BODY + count

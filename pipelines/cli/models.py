@@ -119,14 +119,20 @@ def model_add(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Labelled CSV to measure it on: text or path, label, groups."),
+        typer.Option(
+            help="Labelled CSV to measure it on: text or path, label, groups (100 rows each)."
+        ),
     ] = None,
 ) -> None:
-    """Draft the card of a model folder, show what its labels mean, probe and measure it."""
+    """Draft the card of a model folder, show what its labels mean, probe and measure it.
+
+    Ends with 1 as long as the pipeline would not load the model.
+    """
     from pipelines.models.add import add_model
 
     judged = modality.value if modality else None
-    add_model(folder, judged, licence, data, Console())
+    if not add_model(folder, judged, licence, data, Console()):
+        raise typer.Exit(1)
 
 
 @adapt_app.command("voice")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
 from transformers import (
@@ -128,6 +129,10 @@ def make_folder(folder: Path, send: dict[str, Any]) -> str:
     for name, text in send.get("beside", {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    if "prefix" in send:
+        path = folder / "model.safetensors"
+        held = {send["prefix"] + name: weights for name, weights in load_file(path).items()}
+        save_file(held, path, metadata={"format": "pt"})
     for name in send.get("without", []):
         (folder / name).unlink()
     for name, change in send.get("change", {}).items():

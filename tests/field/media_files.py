@@ -5,10 +5,13 @@ import gzip
 import io
 import json
 import re
+import zlib
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import av
 import numpy as np
+import pyarrow as pa
 import soundfile
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -18,6 +21,8 @@ from schemas.vocabularies import EXPRESSIONS
 _SNDFILE = {
     "wav": ("WAV", "PCM_16"),
     "float wav": ("WAV", "FLOAT"),
+    "raw s16": ("RAW", "PCM_16"),
+    "raw f32": ("RAW", "FLOAT"),
     "rf64": ("RF64", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
     "ogg opus": ("OGG", "OPUS"),
@@ -31,14 +36,32 @@ _SNDFILE = {
 _BLOCK = (
     rb"(?s)\xa3(?:[\x80-\xff]|[\x40-\x7f].)\x81..[\x00\x80]"  # a SimpleBlock of the first track
 )
+_PART = b"\r\n--frame\r\nX-Timestamp: 1\r\nContent-Type: image/jpeg\r\n\r\n"
 _FFMPEG = {
     "webm opus": ("webm", "libopus"),
     "mkv mp3": ("matroska", "libmp3lame"),
     "mkv pcm": ("matroska", "pcm_s16le"),
     "mp4 aac": ("mp4", "aac"),
     "mov aac": ("mov", "aac"),
+    "mov pcm": ("mov", "pcm_s16le"),
+    "mov pcm of 24 bits": ("mov", "pcm_s24be"),
+    "mov pcm of 8 bits": ("mov", "pcm_u8"),
+    "mov pcm of floats": ("mov", "pcm_f32be"),
+    "mov mu-law": ("mov", "pcm_mulaw"),
+    "mov ac3": ("mov", "ac3"),
     "mp4 opus": ("mp4", "libopus"),
     "aac": ("adts", "aac"),
+    "wav of mp3": ("wav", "libmp3lame"),
+    "wav of aac": ("wav", "aac"),
+    "wav of g722": ("wav", "g722"),
+    "ac3": ("ac3", "ac3"),
+    "eac3": ("eac3", "eac3"),
+    "mp2": ("mp2", "mp2"),
+    "latm": ("latm", "aac"),
+    "wavpack": ("wv", "wavpack"),
+    "tta": ("tta", "tta"),
+    "voc": ("voc", "pcm_s16le"),
+    "mpegts": ("mpegts", "aac"),
 }
 
 
@@ -50,6 +73,8 @@ def build(send: dict[str, Any]) -> bytes:
         media = make_picture(**send["picture"])
     elif "film" in send:
         media = make_film(send["film"])
+    elif "joined" in send:
+        media = b"".join(map(build, send["joined"]))
     elif "base64" in send:
         media = base64.b64decode(send["base64"])
     else:
@@ -66,6 +91,7 @@ def make_sound(
     rate: int = 48_000,
     seconds: float | None = None,
     channels: int = 1,
+    level: float = 1.0,
 ) -> bytes:
     """A clip of the sample, or so many seconds of it over and over, in this format."""
     media = next(each.media for each in clips() if each.name == clip)
@@ -74,7 +100,7 @@ def make_sound(
     wave = np.interp(places, np.arange(len(wave)), wave).astype(np.float32)
     if seconds is not None:
         wave = np.resize(wave, int(seconds * rate))
-    sound = np.repeat(wave[:, None], channels, axis=1)
+    sound = np.repeat(level * wave[:, None], channels, axis=1)
     out = io.BytesIO()
     if form in _SNDFILE:
         kind, subtype = _SNDFILE[form]
@@ -177,6 +203,12 @@ def _wrap(media: bytes, name: str) -> bytes:
         "hex": lambda: media.hex().encode(),
         "postgres": lambda: b"\\x" + media.hex().encode(),
         "as latin-1": lambda: media.decode("latin-1").encode(),
+        "as windows-1252": lambda: media.decode("cp1252", "replace").encode(),
+        "as browsers' windows-1252": lambda: _as_browsers(media),
+        "as code page 437": lambda: media.decode("cp437").encode(),
+        "as ascii": lambda: media.decode("ascii", "replace").encode("ascii", "replace"),
+        "without what is not ascii": lambda: media.decode("ascii", "ignore").encode(),
+        "in 7 bits": lambda: bytes(byte & 127 for byte in media),
         "as utf-8": lambda: media.decode("utf-8", "replace").encode(),
         "gzip": lambda: gzip.compress(media, mtime=0),
         "json": lambda: json.dumps({"data": text.decode()}).encode(),
@@ -184,9 +216,41 @@ def _wrap(media: bytes, name: str) -> bytes:
         "python repr": lambda: repr(media[:400]).encode(),
         "half": lambda: media[: len(media) // 2],
         "a third": lambda: media[: len(media) // 3],
+        "without the first frame": lambda: media[media.index(b"\xff\xfb", 4) :],
         "without the first page": lambda: media[media.index(b"OggS", 4) :],
+        "type without scheme": lambda: b"audio/ogg;base64," + text,
+        "no type": lambda: b"base64," + text,
+        "no comma": lambda: b"data:audio/ogg;base64" + text,
+        "percent signs": lambda: quote_from_bytes(text, safe="").encode(),
+        "spaces for plus": lambda: text.replace(b"+", b" "),
+        "single quotes": lambda: b"'" + text + b"'",
+        "written ends of lines": lambda: base64.encodebytes(media).replace(b"\n", b"\\n"),
+        "lines parted by spaces": lambda: base64.encodebytes(media).strip().replace(b"\n", b" "),
+        "0X": lambda: b"0X" + media.hex().upper().encode(),
+        "hex with spaces": lambda: media.hex(" ").encode(),
+        "utf-16": lambda: text.decode().encode("utf-16"),
+        "part of MJPEG": lambda: (
+            b"\r\n--frame\r\nX-Timestamp: 1\r\nContent-Type: image/jpeg\r\n\r\n" + media
+        ),
+        "id3 tag": lambda: b"ID3\4\0\0\0\0\0\x20" + bytes(32) + media,
+        "zlib": lambda: zlib.compress(media),
+        "zstd": lambda: pa.Codec("zstd").compress(media).to_pybytes(),
+        "from byte 3000": lambda: media[3000:],
+        "half the length": lambda: (
+            media[:40]
+            + (int.from_bytes(media[40:44], "little") // 4 * 2).to_bytes(4, "little")
+            + media[44:]
+        ),
+        "a tag and zeros behind": lambda: media + bytes(512) + b"TAG" + bytes(125),
+        "length of 0": lambda: re.sub(rb"data.{4}", b"data" + bytes(4), media, count=1, flags=re.S),
         "without the head": lambda: media[media.index(b"\x1f\x43\xb6\x75") :],
         "from a block": lambda: media[re.search(_BLOCK, media[300:]).start() + 300 :],
         "no fmt": lambda: media[:12] + b"junk" + media[16:],
     }
     return found[name]()
+
+
+def _as_browsers(media: bytes) -> bytes:
+    """What TextDecoder("windows-1252") makes of bytes, written as UTF-8."""
+    chars = (bytes([each]).decode("cp1252", "ignore") or chr(each) for each in media)
+    return "".join(chars).encode()

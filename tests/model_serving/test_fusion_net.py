@@ -39,6 +39,16 @@ def _windows(count: int, seed: int) -> dict[str, torch.Tensor]:
     }
 
 
+def _weak_net() -> AttentionFusion:
+    """A net in which voice and face are worth nothing, and all that is learnt is far from 0."""
+    torch.manual_seed(4)
+    worth = {"text": 1.0, "voice": 1e-6, "face": 1e-7}
+    config = AttentionFusionConfig(
+        width=8, modalities=_MODALITIES, num_labels=3, gated=True, context="whole", worth=worth
+    )
+    return AttentionFusion(config).double().eval()
+
+
 def _logits(context: str, windows: dict[str, torch.Tensor]) -> torch.Tensor:
     with torch.inference_mode():
         logits: torch.Tensor = NETS[context](**windows).logits
@@ -103,6 +113,35 @@ def test_whole_dialogue_sees_what_comes_after_and_no_other_dialogue() -> None:
     moved = (_logits("whole", changed) - _logits("whole", windows)).abs().amax(dim=1)
     assert (moved[:3] > 1e-6).all()
     assert (moved[3:] == 0).all()
+
+
+@examples(30)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_modality_worth_nothing_alone_keeps_its_order_and_tells_no_neighbour(seed: int) -> None:
+    windows = {name: of for name, of in _windows(12, seed).items() if name != "features"}
+    windows["counts"] = torch.tensor([[0, 1, 0]] * 12)
+    net = _weak_net()
+    with torch.inference_mode():
+        logits = net(**windows).logits
+        alone = net(**{**windows, "dialogue": torch.arange(12)}).logits
+    kept = windows["scores"][:, 1].clamp(min=1e-4)
+    assert torch.equal(logits.argsort(dim=1), kept.argsort(dim=1))
+    assert torch.allclose(logits, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "worth", [{"text": 1.0}, {"text": 1.0, "voice": 0.0}, {"text": 1.0, "voice": 1.5}]
+)
+def test_worth_is_a_share_of_the_best_for_every_modality(worth: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="give each of text, voice a number above 0 up to 1"):
+        AttentionFusionConfig(modalities=("text", "voice"), worth=worth)
+
+
+def test_a_modality_worth_nothing_has_no_weight_beside_another() -> None:
+    windows = {name: of for name, of in _windows(12, 7).items() if name != "features"}
+    windows["counts"] = torch.ones(12, 3, dtype=torch.int64)
+    (attention,) = _weak_net()(**windows).attentions
+    assert (attention[:, 0] > 0.999).all()
 
 
 def test_a_window_without_anything_says_what_its_dialogue_says() -> None:

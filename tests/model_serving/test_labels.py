@@ -56,6 +56,33 @@ def test_numbers_that_are_none_are_told(reverse: Any) -> None:
         read_outputs(_card({"anger": "anger", "joy": "joy"}), _config(["anger", "joy"], reverse))
 
 
+@pytest.mark.parametrize(
+    ("kind", "multi_label"),
+    [
+        (None, False),
+        ("", False),
+        ("single_label_classification", False),
+        ("multi_label_classification", True),
+    ],
+)
+def test_the_problem_type_says_whether_outputs_are_chances_of_their_own(
+    kind: str | None, multi_label: bool
+) -> None:
+    config = _config(["anger", "joy"])
+    config.problem_type = kind
+    assert read_outputs(_card({"anger": "anger", "joy": "joy"}), config).multi_label is multi_label
+
+
+@pytest.mark.parametrize("kind", ["multi_label", "multi-label", "classification", "MULTI_LABEL"])
+def test_a_problem_type_that_is_none_needs_the_word_of_the_card(kind: str) -> None:
+    config, labels = _config(["anger", "joy"]), {"anger": "anger", "joy": "joy"}
+    config.problem_type = kind
+    with pytest.raises(AffectstreamError, match="write `multi_label` on the card, true or false"):
+        read_outputs(_card(labels), config)
+    for said in (True, False):
+        assert read_outputs(_card(labels, multi_label=said), config).multi_label is said
+
+
 @pytest.mark.parametrize("form", ["LABEL_{}", "label {}", "{}", "CLASS-{}", "Label{}"])
 def test_names_that_say_nothing_need_a_map_from_them(form: str) -> None:
     names = [form.format(number) for number in range(5)]

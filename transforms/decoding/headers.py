@@ -81,10 +81,10 @@ def folded(name: str) -> str:
 
 def _without_quotes(values: pa.Array) -> pa.Array:
     """Return header values with those that are JSON strings written plainly."""
-    quoted = pc.or_(*(pc.starts_with(values, start) for start in _QUOTED))
-    quoted = pc.fill_null(quoted, False)
-    if not pc.any(quoted).as_py():
+    starts = [pc.starts_with(values, start) for start in _QUOTED]
+    if not any(pc.any(found).as_py() for found in starts):
         return values
+    quoted = pc.fill_null(pc.or_(*starts), False)
     plain = [unquote(value) for value in values.filter(quoted).to_pylist()]
     return pc.replace_with_mask(values, quoted, pa.array(plain, values.type))
 

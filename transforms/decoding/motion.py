@@ -28,11 +28,13 @@ from transforms.decoding.contradictions import (
     may_show_more,
 )
 from transforms.decoding.details import Explained
+from transforms.decoding.messages.parsing import find_repeats
 from transforms.decoding.motion_forms import (
     MOST_NAMES,
     NO_HEAD,
     Frame,
     UnreadableError,
+    agreed_values,
     read_head,
     read_parameters,
     read_payload,
@@ -59,8 +61,6 @@ Columns = dict[str, pa.Array]
 
 _AT_REST: Final = 0.005
 """A shape that moves by less is given as one at rest."""
-_SAME: Final = 0.01
-"""Two spellings of one shape may differ by so much."""
 _LARGE: Final = 100_000  # bytes of a payload, or letters of all names
 _UNIT: Final = DeadLetterCode.UNKNOWN_UNIT
 _NO_SUCH_UNIT: Final = "`unit` is none of fraction, percent, byte and signed, or two differ"
@@ -122,18 +122,23 @@ def read_motion(
     try:
         frames = list(map(_read_canonical, data))
     except _ERRORS:
-        return _read_rows(data, units)
+        columns, problems = _read_rows(data, units)
+        find_repeats(data, {"weights": 0, "head": 0}, problems)
+        return columns, problems
     still = _CanonicalHead()
     values = _floats([astuple(frame.weights) for frame in frames], len(BLENDSHAPES))
     pose = _floats([astuple(frame.head or still) for frame in frames], len(HEAD_POSE))
-    codes = _units(list(map(_unit_of, frames)), units)
-    shapes = _canonical_shapes(values, pose, codes)
-    return _columns(shapes, np.zeros(len(frames), np.int8))
+    said = [UNDECLARED if each == _NO_UNIT else _unit(each) for each in map(_unit_members, frames)]
+    shapes = _canonical_shapes(values, pose, _units(said, units))
+    columns, problems = _columns(shapes, np.zeros(len(frames), np.int8))
+    heads = sum(frame.head is not None for frame in frames)
+    if b"".join(data).count(b"{") != 2 * len(frames) + heads:  # else there is no object twice
+        find_repeats(data, {"weights": len(frames), "head": heads}, problems)
+    return columns, problems
 
 
-def _unit_of(frame: Any) -> float | None:
-    said = _unit_members(frame)
-    return UNDECLARED if said == _NO_UNIT else declared_unit(zip(UNIT_MEMBERS, said, strict=True))
+def _unit(said: tuple[Any, ...]) -> float | None:
+    return declared_unit(zip(UNIT_MEMBERS, said, strict=True))
 
 
 def _canonical_shapes(values: np.ndarray, pose: np.ndarray, units: list[float | None]) -> _Shapes:
@@ -199,7 +204,7 @@ def read_frame(value: bytes) -> Frame | DeadLetterCode | Explained:
     """
     try:
         named = _read_named(value)
-        frame = Frame(named.weights, named.head, _unit_of(named))
+        frame = Frame(named.weights, named.head, _unit(_unit_members(named)))
     except _ERRORS:
         try:
             frame = _read_form(value)
@@ -319,7 +324,7 @@ def _by_vocabulary(
         placing = place_names(tuple(frame))
         unknown += placing.unknown
         sparse[row] &= not placing.unsure
-        values = frame.values() if not placing.twice else _agreed(frame, placing.twice)
+        values = frame.values() if not placing.twice else agreed_values(frame, placing.twice)
         for part in placing.parts:
             rows, columns, given = entries.setdefault(part.vocabulary, ([], [], []))
             rows.append(row)
@@ -346,20 +351,6 @@ def _table(width: int, columns: list[np.ndarray], given: np.ndarray) -> np.ndarr
     shaped = places != NO_SHAPE
     table[line[shaped], places[shaped]] = given[shaped]
     return table
-
-
-def _agreed(frame: dict[str, float | None], twice: Sequence[tuple[int, int]]) -> list[float | None]:
-    """Return the values of a frame; where two spellings of a shape differ, nobody knows it."""
-    values = list(frame.values())
-    for places in twice:
-        one, other = (values[place] for place in places)
-        if one is None or other is None:
-            said = other if one is None else one
-        else:
-            said = one if abs(one - other) <= _SAME else None
-        for place in places:
-            values[place] = said
-    return values
 
 
 def _columns(shapes: _Shapes, angles: np.ndarray) -> tuple[Columns, np.ndarray]:

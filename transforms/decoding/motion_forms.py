@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -47,6 +47,7 @@ _VALUE: Final = (
 _NUMBER: Final = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _PARAMETER: Final = re.compile(rf"([A-Za-z_][A-Za-z0-9_]*)\s*[-&]\s*({_NUMBER})")
 _LIST: Final = re.compile(rf"=?([A-Za-z]+)#({_NUMBER}(?:,{_NUMBER})*)")
+_SAME: Final = 0.01  # by so much two spellings of one shape may differ
 _DEEPEST: Final = 4  # lists and objects around a frame
 _LOOKED_AT: Final = 16  # members of a payload, and names of a member, in search of shapes
 _SEND: Final = 'send {"weights": {"jawOpen": 0.3, "mouthSmileLeft": 0.7}}'
@@ -351,3 +352,19 @@ def _from_quaternion(numbers: list[float | None]) -> Pose:
     yaw = math.atan2(2 * (w * y + x * z), 1 - 2 * (x * x + y * y))
     roll = math.atan2(2 * (w * z + x * y), 1 - 2 * (x * x + z * z))
     return (pitch, yaw, roll)
+
+
+def agreed_values(
+    frame: dict[str, float | None], twice: Sequence[tuple[int, int]]
+) -> list[float | None]:
+    """Return the values of a frame; where two spellings of a shape differ, nobody knows it."""
+    values = list(frame.values())
+    for places in twice:
+        one, other = (values[place] for place in places)
+        if one is None or other is None:
+            said = other if one is None else one
+        else:
+            said = one if abs(one - other) <= _SAME else None
+        for place in places:
+            values[place] = said
+    return values

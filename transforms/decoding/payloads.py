@@ -168,19 +168,25 @@ def _read(
     if kind == "motion":
         known = [units.get(source) for source in sources.to_pylist()] if units else None
         columns, problems = read_motion(data, known)
-        find_repeats(data, ("weights", "head"), problems, objects=2)
-        wrong = (problems == DeadLetterCode.WRONG_TYPE) | (problems == DeadLetterCode.BAD_JSON)
-        told = np.array([isinstance(problem, Explained) for problem in problems], bool)
-        unread = np.flatnonzero(wrong & ~told)
-        if unread.size:
-            _, why = parse_json([data[row] for row in unread.tolist()], _SHAPES[kind])
+        codes = (DeadLetterCode.WRONG_TYPE, DeadLetterCode.BAD_JSON)
+        unread = [
+            row
+            for row in np.flatnonzero(problems != None).tolist()  # noqa: E711  element-wise
+            if problems[row] in codes and not isinstance(problems[row], Explained)
+        ]
+        if unread:
+            _, why = parse_json([data[row] for row in unread], _SHAPES[kind])
             problems[unread] = np.where(why == None, problems[unread], why)  # noqa: E711
         return columns, problems
     payload, problems = parse_json(list(data), _SHAPES[kind])
-    if kind not in GOVERNANCE_KINDS:
-        _reread_cut_strings(payload, problems, data, _SHAPES[kind])
-        find_repeats(data, _SHAPES[kind].__struct_fields__, problems)
-    return _columns(kind, payload, data, problems), problems
+    if kind in GOVERNANCE_KINDS:
+        return _columns(kind, payload, data, problems), problems
+    _reread_cut_strings(payload, problems, data, _SHAPES[kind])
+    columns = _columns(kind, payload, data, problems)
+    fields = _SHAPES[kind].__struct_fields__
+    given = {name: len(payload) - columns[name].null_count for name in fields}
+    find_repeats(data, given, problems)
+    return columns, problems
 
 
 def _reread_cut_strings(

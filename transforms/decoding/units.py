@@ -146,7 +146,8 @@ def to_fractions(
     """
     odd = (units == UNDECLARED) & _all_whole(values)
     odd_ones = odd & (whole == UNDECLARED)
-    switched = odd_ones & _are_switches(values)
+    switched = np.zeros(len(values), bool)
+    switched[odd_ones] = _are_switches(values[odd_ones])
     doubtful = odd_ones & ~switched
     units = np.where(odd, whole, units)
     scaled = (units != UNDECLARED) & (units != FRACTION)

@@ -1,5 +1,6 @@
 """Consent as of event time: the ledger's rows, and the vectorised question to them."""
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,33 +110,60 @@ def _expand(
     if kind == "erasure":
         every = pa.repeat(ANY, events.num_rows)
         return pa.array(np.arange(events.num_rows)), every, every, {}
-    ways = frozenset(MODALITIES)
     purpose_of = {fold_spelling(name): name for name in known} | {**aliases("purpose")}
-    way_of = {fold_spelling(name): name for name in ways}
-    pairs: list[tuple[int, str, str]] = []
+    read = functools.cache(functools.partial(_read_names, known, purpose_of))  # words repeat
     minor = pc.is_in(events["age_band"], MINORS).to_pylist()
     childs_own = are_a_childs_own(events).to_numpy(zero_copy_only=False)
-    problems = {}
-    lists = (events[name].to_pylist() for name in ("granted", *LISTS))
-    for row, (granted, purposes, modalities) in enumerate(zip(*lists, strict=True)):
-        if granted:
-            found = _granted_names(purposes, known), _granted_names(modalities, ways)
-            if not ({*purposes} <= {*found[0]} and {*modalities} <= {*found[1]}):
-                problems[row] = DeadLetterCode.GRANT_UNKNOWN_NAME
-            if childs_own[row]:
-                problems[row] = DeadLetterCode.GRANT_NEEDS_GUARDIAN
-        else:
-            found = (
-                _withdrawn_names(purposes, known, purpose_of),
-                _withdrawn_names(modalities, ways, way_of),
-            )
-        if granted and minor[row] and not all(found):
-            found = [UNLISTED], [ANY]
-        pairs += [(row, purpose, modality) for purpose in found[0] for modality in found[1]]
-    columns = zip(*pairs, strict=True) if pairs else ((), (), ())
-    types = (pa.int64(), pa.string(), pa.string())
-    rows, named, modes = (pa.array(c, t) for c, t in zip(columns, types, strict=True))
-    return rows, named, modes, problems
+    grants = events["granted"].fill_null(False).to_numpy(zero_copy_only=False)
+    given = (events[name].to_pylist() for name in LISTS)
+    found = [
+        read(granted, tuple(purposes), tuple(modalities), granted and young)
+        for granted, young, purposes, modalities in zip(grants.tolist(), minor, *given, strict=True)
+    ]
+    problems = {
+        row: DeadLetterCode.GRANT_UNKNOWN_NAME for row, names in enumerate(found) if names.unknown
+    }
+    own = np.flatnonzero(childs_own & grants).tolist()
+    problems |= dict.fromkeys(own, DeadLetterCode.GRANT_NEEDS_GUARDIAN)
+    rows = np.repeat(np.arange(len(found)), [len(names.purposes) for names in found])
+    columns = (
+        pa.array([*itertools.chain.from_iterable(each)], pa.string())
+        for each in ((n.purposes for n in found), (n.modalities for n in found))
+    )
+    return pa.array(rows, pa.int64()), *columns, problems
+
+
+class _Names(NamedTuple):
+    """Purpose and modality of each row of one word; ``unknown``: it grants what nobody knows."""
+
+    purposes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    unknown: bool
+
+
+def _read_names(
+    known: frozenset[str],
+    purpose_of: Mapping[str, str],
+    granted: bool,
+    purposes: tuple[str, ...],
+    modalities: tuple[str, ...],
+    minor: bool,
+) -> _Names:
+    """Return what the lists of one word name, each purpose with each modality."""
+    ways = frozenset(MODALITIES)
+    if granted:
+        found = _granted_names(purposes, known), _granted_names(modalities, ways)
+    else:
+        way_of = {fold_spelling(name): name for name in ways}
+        found = (
+            _withdrawn_names(purposes, known, purpose_of),
+            _withdrawn_names(modalities, ways, way_of),
+        )
+    unknown = granted and not ({*purposes} <= {*found[0]} and {*modalities} <= {*found[1]})
+    if minor and not all(found):
+        found = [UNLISTED], [ANY]
+    pairs = [*itertools.product(*found)]
+    return _Names(tuple(p for p, _ in pairs), tuple(m for _, m in pairs), unknown)
 
 
 def _granted_names(names: Iterable[str | None], known: frozenset[str]) -> list[str]:

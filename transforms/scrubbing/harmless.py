@@ -114,6 +114,9 @@ _DOMAIN_CUE = re.compile(
     re.IGNORECASE,
 )
 
+_TWO_NUMBERS = re.compile(r"[0-9]{3}(?: ?[/\-~–] ?|[ ,]{1,2}|到| to )[0-9]{3}", re.IGNORECASE)
+_PAPER = re.compile(r"[A-Za-z][0-9]{7}")
+
 QUANTITIES: Final = r"[0-9]{5}|[0-9]{3}[ /\-~,到][ 0-9]|[A-Za-z][0-9]|#[0-9]{4}"
 """Matches, in RE2, every row that may have something for ``quantities``."""
 COUNTS: Final = r"[0-9]([ ,\-:/、])?[0-9]{1,4}[ ,\-:/、][0-9]"
@@ -131,10 +134,12 @@ def quantities(text: str) -> Iterator[Stretch]:
     for found in (_AMOUNT, _ROUND, _MONEY, _LARGEST, _DECIMAL, _BINARY, _THING):
         for match in found.finditer(text):
             yield match.span()
-    for match in _SCORE.finditer(text):
-        yield match.span(1)
-    for match in _PAPERS_OF_THINGS.finditer(text):
-        yield match.span(1) if match[1] else match.span(2)
+    if _TWO_NUMBERS.search(text):  # the two below try many words at each letter of a text
+        for match in _SCORE.finditer(text):
+            yield match.span(1)
+    if _PAPER.search(text):
+        for match in _PAPERS_OF_THINGS.finditer(text):
+            yield match.span(1) if match[1] else match.span(2)
     for match in _NUMBERED.finditer(text):
         if _THINGS_WITH_NUMBERS.fullmatch(match[1].lower()) or (
             _YEAR.fullmatch(match[2])

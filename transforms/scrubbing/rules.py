@@ -183,7 +183,7 @@ ACCOUNTS: Final = (
         ),
     ),
     Rules(
-        rf"{_ACCOUNT}|wxid_",
+        rf"{_ACCOUNT}(?:(?s:.)*[0-9_]|{_NUMBER_OF}[A-Za-z])|wxid_",
         (
             Rule("id", _NAME_AND_DIGITS, _ACCOUNT + _IS + _SIGNS),
             Rule("id", r"[0-9]{6,11}", _MESSENGER + _IS),
@@ -303,16 +303,15 @@ _COMPATIBLE = (
 """What NFKC makes an ASCII letter, digit, @, dot or slash of (styled, circled, raised, wide), or a
 space and a mark."""
 _RAW_SPACE = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
-MAYBE_RULE: Final = (
+MAYBE_SHAPE: Final = (
     rf"[@{_COMPATIBLE}]|[:：]/|[\[(]at[\])]|[{LETTER}0-9]\.[A-Za-z]{{2}}|(?i:www)\."
-    rf"|[0-9](?:[ {_RAW_SPACE}()./（）－﹣‑‐–−\-]{{0,3}}[0-9]){{6}}|#[0-9０-９]{{4}}",
-    MENTIONS.where,
-    rf"{_QQ}|{_MESSENGER}|wxid_",
-    rf"{_PLATFORM}|{_SITE}{_ACCOUNT_IS}|(?i:cash ?(?:app|tag))",
-    rf"{_FRIEND_CODE}|{_PAPER}|{_PAYMENT}|{_ID_AND_MORE}",
-    rf"{_UNDERLINED}|{WALLETS.where}",
+    rf"|[0-9](?:[ {_RAW_SPACE}()./（）－﹣‑‐–−\-]{{0,3}}[0-9]){{6}}|#[0-9０-９]{{4}}"
+    rf"|{MENTIONS.where}|{_UNDERLINED}|{WALLETS.where}"
 )
-"""One of them matches every row that a rule of this module can change."""
+MAYBE_WORD: Final = rf"{_QQ}|{_MESSENGER}|wxid_|{_FRIEND_CODE}|{_PAPER}|{_ID_AND_MORE}"
+MAYBE_SITE: Final = rf"{_PLATFORM}|{_SITE}{_ACCOUNT_IS}|(?i:cash ?(?:app|tag))"
+"""One of the three matches every row that a rule of this module can change. After the words of a
+payment a rule wants eight digits, which have the shape of a number."""
 
 UNSETTLED: Final = r"[^\s<>]*(?:[0-9@]|[.:][^\s<>.,:;!?])[^\s<>]*"
 """Matches each word that may hold personal data: what is replaced where time is up."""

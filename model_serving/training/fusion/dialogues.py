@@ -50,8 +50,8 @@ class Settings:
     """What a training on dialogues can be given.
 
     ``missing`` is how often a modality is left out of a window; ``noise`` (m,) is the deviation of
-    what is added to the log-odds of a modality whose vectors saw the labels, and ``weak`` (m,)
-    marks those that are no better than chance where dialogues are held out.
+    what is added to the log-odds of a modality whose vectors saw the labels, and ``worth`` (m,)
+    what the configuration of the net says of each modality.
     """
 
     context: Context = "past"
@@ -63,7 +63,7 @@ class Settings:
     dropout: float = 0.2
     missing: float = 0.3
     noise: tuple[float, ...] = (0.0,)
-    weak: tuple[bool, ...] = (False,)
+    worth: tuple[float, ...] = (1.0,)
 
 
 def fit_dialogues(
@@ -86,6 +86,7 @@ def fit_dialogues(
             features=features,
             gated=True,
             context=settings.context,
+            worth=dict(zip(settings.modalities, settings.worth, strict=True)),
         )
     )
     names = np.unique(train.dialogue)
@@ -95,22 +96,34 @@ def fit_dialogues(
     )
     rate = torch.optim.lr_scheduler.OneCycleLR(learner, settings.learning_rate, steps)
     noise = np.array(settings.noise)[:, None] / np.sqrt(2)  # of a difference of two
-    weak = np.array(settings.weak)
+    scale = keep_spread(train.logs, noise)
     net.train()
     for _ in range(settings.epochs):
         order = rng.permutation(names)
         for start in range(0, len(names), _BATCH):
             part = train.take(np.isin(train.dialogue, order[start : start + _BATCH]))
-            logs = part.logs + noise * rng.standard_normal(part.logs.shape)
+            logs = scale * (part.logs + noise * rng.standard_normal(part.logs.shape))
             left = _leave_out(part, settings.missing, rng)
             part = replace(part, logs=logs, present=left)
-            loss = functional.cross_entropy(net(**to_inputs(part)).logits, _targets(part, weak))
+            truth = torch.from_numpy(part.labels)
+            loss = functional.cross_entropy(net(**to_inputs(part)).logits, truth)
             learner.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), _CLIP)
             learner.step()
             rate.step()
     return net.eval()
+
+
+def keep_spread(logs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Return the factors (m, 1) by which log-scores with noise spread no wider than those without.
+
+    Dialogues that a net has not seen come without noise, and it should find them in the same range.
+    """
+    apart = logs - logs.mean(axis=2, keepdims=True)
+    own = (apart**2).mean(axis=(0, 2))[:, None]
+    added = noise**2 * (1 - 1 / logs.shape[2])
+    return np.asarray(np.sqrt(own / np.maximum(own + added, 1e-12)))
 
 
 def _leave_out(part: Dialogues, missing: float, rng: np.random.Generator) -> np.ndarray:
@@ -123,21 +136,6 @@ def _leave_out(part: Dialogues, missing: float, rng: np.random.Generator) -> np.
             rows = part.dialogue == name
             left[rows] = part.present[rows] & (some > 0)
     return left
-
-
-def _targets(part: Dialogues, weak: np.ndarray) -> Tensor:
-    """Return (n, k): the label, or in a dialogue of weak modalities alone the mean of their scores.
-
-    Such a modality is no better than chance on dialogues that were held out. From labels fusion
-    would learn to answer the same to every such window, and be worse than the modality itself.
-    """
-    classes = part.logs.shape[2]
-    strong = np.unique(part.dialogue[(part.present & ~weak).any(axis=1)])
-    doubtful = part.present.any(axis=1) & ~np.isin(part.dialogue, strong)
-    scores = np.exp(part.logs) / np.exp(part.logs).sum(axis=2, keepdims=True)
-    own = (scores * part.present[:, :, None]).sum(axis=1)
-    own = own / np.maximum(own.sum(axis=1, keepdims=True), 1e-9)
-    return torch.from_numpy(np.where(doubtful[:, None], own, np.eye(classes)[part.labels])).float()
 
 
 def set_judges(net: AttentionFusion, fitted: Mapping[str, Any]) -> None:

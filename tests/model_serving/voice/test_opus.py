@@ -34,6 +34,13 @@ def test_the_rate_in_the_head_takes_nothing_from_the_sound(rate):
     assert _above(wave, 5_000) > 0.2
 
 
+def test_the_head_of_each_joined_stream_is_set():
+    parts = [with_opus_rate(_opus(), rate) for rate in (0, 8_000, 44_100)]
+    wave = decode_clip(b"".join(parts), RATE).wave
+    assert len(wave) == pytest.approx(6 * RATE, abs=1_200)
+    assert _above(wave, 5_000) > 0.2
+
+
 @pytest.mark.parametrize(
     ("wanted", "given"), [(8_000, 8_000), (11_025, 12_000), (22_050, 24_000), (96_000, 48_000)]
 )

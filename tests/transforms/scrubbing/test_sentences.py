@@ -1,8 +1,11 @@
 """The scrubber finds what is personal in 300 sentences that are committed, and leaves the rest."""
 
+import pyarrow as pa
 import pytest
 
 from infra.bench.scrubbing import SENTENCES, Judged, false_alarms, judge, read_sentences, recall
+from schemas.arrow import FEW
+from transforms.scrub import scrub
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +43,13 @@ def test_what_is_around_it_stays(judged: list[Judged]) -> None:
             around = around.replace(personal, " ")
         words = around.split()
         assert sum(word in each.scrubbed for word in words) * 2 >= len(words) - 1, each
+
+
+def test_a_text_fares_alone_as_in_a_large_batch(judged: list[Judged]) -> None:
+    """Few rows are searched by RE2 objects, many by Arrow."""
+    texts = [each.sentence.text for each in judged]
+    personal = [each.sentence.text for each in judged if each.sentence.personal]
+    assert len(personal) > FEW
+    assert scrub(pa.array(texts)).to_pylist() == [
+        scrub(pa.array([text]))[0].as_py() for text in texts
+    ]

@@ -4,8 +4,9 @@ A delay is the record's time less the event's. A queue that was offline makes so
 delays long; a clock that is behind makes all of them long, so that the least tells the two apart.
 """
 
+import functools
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -42,11 +43,17 @@ def measure_delays(sources: pa.Array, times: pa.Array, recorded: pa.Array, ids: 
     most = np.full(len(coded.dictionary), np.iinfo(np.int64).min)
     np.minimum.at(least, codes, ms)
     np.maximum.at(most, codes, ms)
+    names = coded.dictionary.to_pylist()
     for code in np.unique(codes).tolist():
-        if name := ids.source(coded.dictionary[code].as_py()):
-            spread = Metrics.distribution(Stage.DECODE, DELAY + name)
+        if name := ids.source(names[code]):
+            spread = _spread(name)
             spread.update(int(least[code]))
             spread.update(int(most[code]))
+
+
+@functools.cache  # EventIds names a bounded number of sources
+def _spread(source: str) -> Any:
+    return Metrics.distribution(Stage.DECODE, DELAY + source)
 
 
 def sieve_behind(decoded: Tagged, behind_s: float) -> Iterator[tuple[str, pa.RecordBatch]]:

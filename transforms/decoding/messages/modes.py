@@ -63,8 +63,11 @@ def read_modes(kind: str, values: pa.Array, headers: dict[str, pa.Array]) -> Mod
         is_json = structured | bare | _starts_object(values)
     if kind in GOVERNANCE_KINDS:  # a grant is read strictly
         is_json &= ~in_other_encodings(values)
-    values, problems = unwrap_values(values, is_json)
-    for row in np.flatnonzero(is_json & ~structured & _may_be_events(values)):
+    others = is_json & ~_begin_payloads(values)
+    values, problems = unwrap_values(values, others)
+    if others.any():
+        others &= ~structured & _starts_object(values) & ~_begin_payloads(values)
+    for row in np.flatnonzero(others):
         members = _members(values[row].as_py())
         structured[row] = "specversion" in members if bare[row] else len(members) == len(NAMES)
     for row in np.flatnonzero(structured & headed):
@@ -107,14 +110,13 @@ def _is_unread(content_type: str) -> bool:
     return events or any(each in name for each in _OTHER_FORMATS)
 
 
-def _may_be_events(values: pa.Array) -> np.ndarray:
-    """Return which JSON objects do not begin with a member of a payload, as nearly all others do.
+def _begin_payloads(values: pa.Array) -> np.ndarray:
+    """Return which values are null, or objects that begin with a member of a payload: nearly all.
 
     To look for ``specversion`` in all of each takes 1 µs a motion event, this 0.1 µs.
     """
-    heads = pc.binary_slice(values, 0, _HEAD)
-    found = pc.and_not(pc.starts_with(heads, b"{"), pc.match_substring_regex(heads, _OF_PAYLOAD))
-    return pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+    found = pc.match_substring_regex(pc.binary_slice(values, 0, _HEAD), _OF_PAYLOAD)
+    return pc.fill_null(found, True).to_numpy(zero_copy_only=False)
 
 
 def _members(value: bytes | None) -> set[str]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -67,24 +67,23 @@ def without_half_pairs(value: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found["half"] else found[0], value)
 
 
-def find_repeats(
-    values: Sequence[bytes], names: Collection[str], problems: np.ndarray, *, objects: int = 0
-) -> None:
+def find_repeats(values: Sequence[bytes], given: Mapping[str, int], problems: np.ndarray) -> None:
     """Note as a problem which objects have one of these members twice with different values.
 
-    JSON's readers differ in which of the two they take. Values of at most so many ``objects`` in
-    all have none twice.
+    JSON's readers differ in which of the two they take. ``given`` is by member in how many of the
+    values one was read, 0 where nobody counted.
     """
-    quoted = [b'"%s"' % name.encode() for name in names]
-    rows: Sequence[int] = range(len(values))
-    if objects:
-        rows = [row for row in rows if values[row].count(b"{") > objects]
-    suspects = {row for name in quoted for row in rows if values[row].count(name) > 1}
-    escaped = [row for row, value in enumerate(values) if b"\\" in value]
-    suspects |= {row for row in escaped if _HIDDEN in values[row]}
+    joined = b"\n".join(values)
+    suspects: set[int] = set()
+    if b"\\" in joined and _HIDDEN in joined:  # the first look is 20 times as fast
+        suspects = {row for row, value in enumerate(values) if _HIDDEN in value}
+    for name, count in given.items():
+        quoted = b'"%s"' % name.encode()
+        if suspects or joined.count(quoted) != count:  # else each that was read stands once
+            suspects |= {row for row, value in enumerate(values) if value.count(quoted) > 1}
     for row in sorted(suspects):
-        if problems[row] is None and (name := repeated_member(values[row], names)):
-            words = f"`{name}` stands twice in the payload, with different values"
+        if problems[row] is None and (twice := repeated_member(values[row], given.keys())):
+            words = f"`{twice}` stands twice in the payload, with different values"
             problems[row] = Explained(DeadLetterCode.BAD_JSON, words)
 
 

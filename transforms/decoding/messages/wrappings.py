@@ -56,7 +56,7 @@ _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def unwrap_values(values: pa.Array, mask: np.ndarray) -> tuple[pa.Array, np.ndarray]:
     """Return values with the JSON of those in the mask bare, and each row's problem or None."""
     problems = np.full(len(values), None, object)
-    wrapped = mask & ~_plain(values)
+    wrapped = mask & ~_plain(values) if mask.any() else mask
     if not wrapped.any():
         return values, problems
     chosen = pa.array(wrapped)

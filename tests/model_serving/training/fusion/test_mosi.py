@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from model_serving.corpora.mosi import read_mosi
-from model_serving.training.fusion.mosi import PROXY, PUBLISHED, Row, compare, find_noise
+from model_serving.training.fusion.methods import Alone
+from model_serving.training.fusion.mosi import (
+    PROXY,
+    PUBLISHED,
+    Row,
+    compare,
+    find_noise,
+    find_worth,
+)
 from schemas.errors import AffectstreamError
 from tests.model_serving.training.fusion.made import write_mosi
 
@@ -58,6 +66,33 @@ def test_noise_brings_scores_to_the_accuracy_that_is_asked_for() -> None:
     deviation = find_noise(logs, labels, 0.76)
     assert deviation == pytest.approx(3 / 0.706, abs=0.3)  # .706 is the normal's quantile of .76
     assert find_noise(logs, labels, 1.0) < 1
+
+
+def _alone(**right: float) -> Alone:
+    """Return what modalities say of 100 rows with label 1, right in these shares of them."""
+    held_out = {}
+    for name, share in right.items():
+        chance = np.where(np.arange(100) < 100 * share, 0.8, 0.2)
+        held_out[name] = np.log(np.stack([1 - chance, chance], axis=1))
+    return Alone(held_out, {}, {})
+
+
+def test_worth_is_how_far_a_modality_beats_a_coin_beside_the_best() -> None:
+    labels = np.ones(100, np.int64)
+    alone = _alone(text=0.9, voice=0.6, face=0.95)
+    text, voice, face = find_worth(alone, labels, None)
+    assert (text, voice) == pytest.approx((1.0, 0.25))
+    assert face < 0.01  # its vectors saw the labels: what it seems to tell counts for nothing
+    known = find_worth(alone, labels, 0.7)  # nor does what text seems to tell, where another says
+    assert known[1] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("text", [0.8, 0.5])
+def test_what_does_not_beat_a_coin_is_worth_little_but_more_than_what_cannot_be_measured(
+    text: float,
+) -> None:
+    worth = find_worth(_alone(text=text, voice=0.4, face=0.9), np.ones(100, np.int64), None)
+    assert 1 >= worth[0] >= worth[1] > worth[2] > 0
 
 
 def test_utterances_are_read_in_their_places_and_need_a_transcript(tmp_path: Path) -> None:
