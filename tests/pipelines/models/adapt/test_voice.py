@@ -14,6 +14,7 @@ from model_serving.gaps import GapException, GapLimit
 from model_serving.loader import load_recogniser
 from pipelines.cli.main import app
 from pipelines.config import WEIGHTS, Config, load_config
+from pipelines.models.adapt import clips as adapt_clips
 from pipelines.models.adapt.centre import BETWEEN_PLACES, BETWEEN_SPEAKERS, find_centre
 from pipelines.models.adapt.clips import hear_clips
 from pipelines.models.adapt.voice import adapt_voice
@@ -75,8 +76,12 @@ def test_order_and_repetition_of_records_change_nothing(tmp_path: Path, keys: Pa
     one = adapt_voice(settings(tmp_path, keys, *log), tmp_path / "one", QUIET)
     other = [*log[::-1], *log[10:20]]
     two = adapt_voice(settings(tmp_path, keys, *other), tmp_path / "two", QUIET)
-    assert one.model_id == two.model_id
-    assert two.adapted.clips == 54
+    # Padding moves a statistic by 1e-6 of itself, and half precision may round that to 1e-3.
+    centres = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    before, after = (each["perceptron.centre"].astype(float) for each in centres)
+    assert np.allclose(before, after, rtol=1e-3, atol=1e-6)
+    assert two.adapted.clips == one.adapted.clips == 54
+    assert two.adapted.share == one.adapted.share
 
 
 def test_it_runs_by_an_exception_of_its_own_alone(tmp_path: Path, keys: Path) -> None:
@@ -98,6 +103,17 @@ def test_only_clips_that_policy_lets_pass_are_heard(tmp_path: Path, keys: Path) 
     assert len(set(heard.speakers)) == 4
     assert not set(heard.speakers) & set(PEOPLE), "pseudonyms"
     assert heard.refused == 4
+
+
+def test_of_too_many_clips_the_same_are_kept_in_any_order(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapt_clips, "MOST_CLIPS", 5)
+    log = rows(each=3)
+    one, two = (hear_clips(settings(tmp_path, keys, *each), str(BASE)) for each in (log, log[::-1]))
+    assert len(one.speakers) == 5
+    assert one.speakers.tolist() == two.speakers.tolist()
+    assert np.allclose(one.statistics, two.statistics, atol=1e-4)
 
 
 def test_a_log_that_tells_too_little_is_refused_with_what_is_needed(
