@@ -29,6 +29,11 @@ from schemas.vocabularies import EXPRESSIONS
 
 LEAST_CLIPS: Final = 50
 LEAST_SPEAKERS: Final = 5
+"""Six draws of 50 clips of 5 speakers brought a model of RAVDESS alone .03 in recall on EMO-DB, .01
+at least; to one of EMO-DB alone they cost .01 on RAVDESS, .04 at most. Five clips of one speaker
+cost up to .02 and .04.
+"""
+
 MOST_OF_ONE: Final = 0.75
 """The share of a log's clips that may be judged to show the same expression."""
 
