@@ -78,6 +78,24 @@ class Calibration(Frozen):
     channel: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
 
 
+class Adaptation(Frozen):
+    """What a voice model was fitted to without labels, and how far its answers moved by that.
+
+    ``log`` is the fingerprint of the recorded log. ``share`` is how far the centre went towards
+    that of the clips, ``changed`` the share of them whose likeliest expression became another, and
+    ``moved`` the mean probability that went from one expression to others.
+    """
+
+    base: str
+    log: str
+    date: str
+    clips: int
+    speakers: int
+    share: float
+    changed: float
+    moved: float
+
+
 class ModelCard(Frozen):
     """What ``card.json`` holds; a folder without one is not loaded.
 
@@ -99,6 +117,7 @@ class ModelCard(Frozen):
     training_data: tuple[Source, ...] = ()
     figures: tuple[Figure, ...] = ()
     calibration: Calibration = Calibration()
+    adapted: Adaptation | None = None
     multi_label: bool | None = None
     command: str | None = None
     notes: str = ""
@@ -267,7 +286,7 @@ Estimates the expression that was shown in {card.modality}, never what a person 
 Vocabulary {card.vocabulary}. Licence class of the weights: **{card.licence}**.
 
 {card.notes}
-{_explain_derived_values(card)}
+{_explain_derived_values(card)}{_explain_adaptation(card)}
 ## Training data
 | data | licence | rows |
 |---|---|---|
@@ -291,6 +310,19 @@ def _explain_derived_values(card: ModelCard) -> str:
     return (
         "\nValence and arousal were not learnt: they are derived from the scores, by the place of "
         "each\nexpression on the circumplex (`schemas/vocabularies.py`).\n"
+    )
+
+
+def _explain_adaptation(card: ModelCard) -> str:
+    found = card.adapted
+    if found is None:
+        return ""
+    return (
+        f"\nAdapted without labels from {found.base} on {found.date}: its centre went "
+        f"{found.share:.0%} of the way\nto that of {found.clips:,} clips of {found.speakers:,} "
+        f"speakers (log {found.log}). By that {found.changed:.0%} of\nthose clips changed their "
+        f"likeliest expression, and {found.moved:.0%} of the probability moved. The\nfigures below "
+        f"are those of {found.base}.\n"
     )
 
 

@@ -76,6 +76,25 @@ def rows_by_table(p: beam.Pipeline, config: Config) -> Rows:
 
 def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
     """Build the stateless part: records → observations and context, and what lands besides."""
+    stream = rows.take(admit(p, config, rows) | ScrubText())
+    for modality in MODALITIES:
+        recognise = Recognise(
+            modality=modality,
+            settings=config.models.recogniser(modality),
+            licence=config.licence,
+            gaps=config.models.gaps,
+            embeddings_for=config.landing.embeddings_for,
+        )
+        # This modality's batches are observations from here on.
+        stream = rows.take(stream | recognise)
+    return stream
+
+
+def admit(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
+    """Build what comes before any inference: records → events that law and consent let pass.
+
+    They are pseudonymous EVENT batches with their payloads.
+    """
     raw = p | _source(config)  # RAW batches
     stream = rows.take(raw | _decode(config))  # EVENT batches of one kind each
     stream = rows.take(stream | ValidateEvents())
@@ -95,19 +114,7 @@ def observe(p: beam.Pipeline, config: Config, rows: Rows) -> beam.PCollection:
         )
     )
     stream = rows.take(stream | LimitEvents(limits=config.limits, windows=config.windows))
-    stream = rows.take(stream | FetchMedia(rules=config.media))
-    stream = rows.take(stream | ScrubText())
-    for modality in MODALITIES:
-        recognise = Recognise(
-            modality=modality,
-            settings=config.models.recogniser(modality),
-            licence=config.licence,
-            gaps=config.models.gaps,
-            embeddings_for=config.landing.embeddings_for,
-        )
-        # This modality's batches are observations from here on.
-        stream = rows.take(stream | recognise)
-    return stream
+    return rows.take(stream | FetchMedia(rules=config.media))
 
 
 def land(rows: Rows, config: Config) -> None:

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from pipelines.cli.app import Data
+from pipelines.cli.app import Data, Keys, Settings, load_settings
 
 commands = typer.Typer()
 model_app = typer.Typer(no_args_is_help=True, help="Models of your own.")
 commands.add_typer(model_app, name="model")
+adapt_app = typer.Typer(no_args_is_help=True, help="Models fitted to a deployment by its own log.")
+commands.add_typer(adapt_app, name="adapt")
 
 
 class Task(StrEnum):
@@ -143,3 +145,16 @@ def model_add(
     judged = modality.value if modality else None
     if not add_model(folder, judged, licence, data, Console()):
         raise typer.Exit(1)
+
+
+@adapt_app.command("voice")
+def adapt_voice(
+    log: Annotated[Path, typer.Option(help="Recorded log: a folder of Parquet files.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    keys: Keys = None,
+    config: Settings = None,
+) -> None:
+    """Move the centre of the voice model to what a recorded log sounds like; no labels needed."""
+    from pipelines.models.adapt.voice import adapt_voice as run
+
+    run(load_settings(config, keys=keys, log=log), out, Console())
