@@ -59,6 +59,7 @@ def main() -> None:
     quiet = logging.StreamHandler()
     quiet.setLevel(logging.ERROR)  # libraries warn of services that nobody asked for
     logging.basicConfig(handlers=[quiet])
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # two lines a try; our error says it once
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         app()
