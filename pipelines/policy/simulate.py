@@ -71,7 +71,12 @@ def simulate(config: Config, changed: Path, days: Days | None = None) -> Simulat
     """
     other = read_scenarios(changed)
     now, then = (
-        Decider(policy, config.decisions, baselines=config.baselines)
+        Decider(
+            policy,
+            config.decisions,
+            baselines=config.baselines,
+            length_s=config.windows.length_s,
+        )
         for policy in (read_scenarios(config.scenarios), other)
     )
     table = open_tables(config.tables).get("emotion_features")
