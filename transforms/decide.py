@@ -1,7 +1,7 @@
 """DecideExpressions: features, history and scenario policy → what happens next."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -76,6 +76,25 @@ _WINDOWS = Windows()
 _NOTHING_BEFORE = Before(
     *(pa.RecordBatch.from_pylist([], schema) for schema in (HISTORY, USE, RUNS, BASELINE, AVATARS))
 )
+
+
+def _restore(known: Iterable[pa.RecordBatch]) -> Before:
+    """Return what a shard kept, also in a state of before some columns came.
+
+    Of a time that is missing the last window's end stands, of anything else nothing.
+    """
+    whole = []
+    for rows, start in zip(known, _NOTHING_BEFORE, strict=True):
+        columns = [
+            rows[field.name]
+            if field.name in rows.schema.names
+            else rows["seen_us"]
+            if field.name.endswith("_us")
+            else pa.array(np.zeros(rows.num_rows)).cast(field.type)
+            for field in start.schema
+        ]
+        whole.append(pa.record_batch(columns, schema=start.schema))
+    return Before(*whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +257,7 @@ class _Decide(beam.DoFn):
     ) -> None:
         """Drop what is known of who was erased, also where no window comes that would do so."""
         if self._opt_ins().erased_subjects() and (known := kept.read()):
-            before = Before(*known)
+            before = _restore(known)
             left = self._without_erased(before)
             if left is not before:
                 kept.write(tuple(left))
@@ -257,7 +276,7 @@ class _Decide(beam.DoFn):
             return
         with count_time(self._busy_us):
             known = kept.read()
-            before = self._without_erased(Before(*known)) if known else self._before(batches)
+            before = self._without_erased(_restore(known)) if known else self._before(batches)
             decisions, reviews, after = self._decider.drain(batches, before)
         pending.clear()
         kept.write(tuple(after))

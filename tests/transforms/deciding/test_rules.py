@@ -14,7 +14,7 @@ from schemas.events import WINDOW
 from schemas.settings import Decisions
 from schemas.tables import EMOTION_FEATURES
 from tests.transforms.test_decide import feature
-from transforms.decide import Before, Decider
+from transforms.decide import Before, Decider, _restore
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 
 STATES = {
@@ -271,6 +271,24 @@ def test_a_policy_that_changes_a_state_goes_on_with_the_others() -> None:
     out, _, after = Decider(changed, Decisions()).drain([batch(rows[3:])], before)
     assert out["rule_id"].to_pylist() == ["a"]
     assert isinstance(after, Before)
+
+
+def test_a_state_of_before_some_columns_came_goes_on() -> None:
+    rows = windows(6)
+    decider = Decider(policy(rule("a", "low", after=4)), Decisions())
+    _, _, before = decider.drain([batch(rows[:4])], None)
+    added = {
+        "history": {"sure_us"},
+        "use": {"free_us"},
+        "baseline": {"low_days", "today", "today_valence"},
+    }
+    older = [
+        part.select([n for n in part.schema.names if n not in added.get(name, ())])
+        for name, part in before._asdict().items()
+    ]
+    restored = _restore(older)
+    assert [part.schema for part in restored] == [part.schema for part in before]
+    assert told(decider.drain([batch(rows[4:])], restored)[0].to_pylist()) == ["a", "a"]
 
 
 SHOWN = st.lists(
