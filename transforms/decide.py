@@ -137,7 +137,7 @@ class Decider:
         seen = Shown(rows, step, usual)
         choice = choose(self.policy, seen, Matching(self.policy, seen, runs).match(), visible)
         due, use = find_due(self.policy.reminders, rows, known.use, choice.busy)
-        choice = remind(choice, self.policy.reminders, due, visible)
+        choice = remind(choice, self.policy.reminders, due, visible, seen.weak)
         faces, avatars = move_avatars(self.rules, rows, step, ids, prior, shown, known.avatars)
         decisions = self._decisions(seen, choice, faces)
         alive = history.snapshot()["history_id"]

@@ -119,8 +119,8 @@ def policy_simulate(
     from pipelines.tables.results import write_result
 
     done = simulate(load_settings(config, tables), file, parse_days(days) if days else None)
-    if done.untold:
-        fields = ", ".join(done.untold)
+    if done.without_column:
+        fields = ", ".join(done.without_column)
         console.print(
             f"no table holds {escape(fields)}: rules that ask for it do not follow here",
             highlight=False,

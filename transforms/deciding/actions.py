@@ -17,12 +17,14 @@ _ENDINGS: Final = frozenset({"", "s", "es", "ed", "ing", "er", "ers", "ned", "ni
 _LONG: Final = 5
 """Letters from which on a word is found at the beginning of a longer one, whatever follows."""
 
-_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def _check_code(given: str) -> str:
     if not _CODE.fullmatch(given):
-        message = f"{given!r} is no code: write a letter or digit, then also `_`, `.` or `-`"
+        message = (
+            f"{given!r} is no code: write up to 64 letters, digits, `_`, `.` or `-`"
+        )
         raise ValueError(message)
     return given
 

@@ -13,6 +13,7 @@ from transforms.deciding.rules import Rule
 from transforms.deciding.scenarios import ScenarioPolicy
 
 _REMINDER: Final = "usage_reminder"
+_ABSTAINED: Final = "abstained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def choose(policy: ScenarioPolicy, seen: Shown, matched: Matched, visible: Visib
     action[ruled], reason[ruled] = _of_each(rules, "action")[which], "scenario_rule"
     reply[ruled], rule_id[ruled] = _of_each(rules, "reply")[which], _of_each(rules, "id")[which]
     action[~visible.may_move & (action == "mirror")] = "observe"  # a rule may say so too
-    action[weak], reason[weak] = np.where(visible.hidden[weak], "observe", "hold"), "abstained"
+    action[weak], reason[weak] = np.where(visible.hidden[weak], "observe", "hold"), _ABSTAINED
     codes = reason.copy()
     codes[visible.hidden] = [
         visible.reason if own == "default" else f"{visible.reason} {own}"
@@ -75,9 +76,16 @@ def choose(policy: ScenarioPolicy, seen: Shown, matched: Matched, visible: Visib
 
 
 def remind(
-    choice: Choice, reminders: Sequence[Reminder], due: np.ndarray, visible: Visibility
+    choice: Choice,
+    reminders: Sequence[Reminder],
+    due: np.ndarray,
+    visible: Visibility,
+    weak: np.ndarray,
 ) -> Choice:
-    """Return what follows where reminders are ``due``, by their number; -1 is none."""
+    """Return what follows where reminders are ``due``, by their number; -1 is none.
+
+    That a window is ``weak`` (n,) stands behind in its reasons, since its expression is unsure.
+    """
     now = due >= 0
     if not now.any():
         return choice
@@ -91,6 +99,7 @@ def remind(
     reasons = choice.reasons.to_numpy(zero_copy_only=False).copy()
     reasons[now] = reason[now]
     reasons[now & visible.hidden] += f" {_REMINDER}"
+    reasons[now & weak] += f" {_ABSTAINED}"
     return replace(
         choice, action=action, reason=reason, reply=reply, rule_id=rule_id,
         reasons=pa.array(reasons, pa.string()),

@@ -10,6 +10,7 @@ from schemas.strict import Frozen, PlacedError, read_yaml, suggest
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.actions import (
     SPEAKS,
+    Code,
     action_table,
     explain_action,
     find_declaration_problems,
@@ -61,8 +62,8 @@ class ScenarioPolicy(Frozen):
     scenarios: dict[str, dict[str, ShortRule]] = Field(default_factory=dict)
     states: dict[str, State] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
-    replies: frozenset[str] | None = None
-    actions: Mapping[str, str] = Field(default_factory=dict)
+    replies: frozenset[Code] | None = None
+    actions: Mapping[Code, str] = Field(default_factory=dict)
     judged_as: Mapping[str, str] = Field(default_factory=dict)
     reminders: tuple[Reminder, ...] = ()
 

@@ -69,7 +69,7 @@ def test_other_scenes_sessions_and_purposes_are_the_same_use() -> None:
 
 def test_whoever_shows_nothing_for_sure_is_reminded_too() -> None:
     (row,) = (r for r in drained(*hours(3, abstained=True)) if r["reason"] == "usage_reminder")
-    assert row["action"] == "remind_of_use"
+    assert (row["action"], row["reasons"]) == ("remind_of_use", "usage_reminder abstained")
     assert max(row["avatar_weights"]) == 0
 
 

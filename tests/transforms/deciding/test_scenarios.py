@@ -70,7 +70,7 @@ ASKED = "at_once: {door: opened, lesson_state: review}"
         ("after: 9", "after: -1", "greater than or equal to 1"),
         ("after: 9", "after: 10001", "less than or equal to 10000"),
         ("after: 9", "after: true", "write a number of windows for True"),
-        ("dim_lights", "''", "action: .*'' is no code: write a letter"),
+        ("dim_lights", "''", "action: .*'' is no code: write up to 64"),
         ("dim_lights", '"dim\\n"', "action: .*is no code"),
         ("dim_lights", "dim lights", "action: .*is no code"),
         ("dim_lights,", 'dim_lights, reply: "\\0",', "reply: .*is no code"),
