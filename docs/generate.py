@@ -19,7 +19,7 @@ from schemas.logs.events import LogEvent
 from schemas.media.formats import FormatCode
 from schemas.table import Table
 from schemas.tables import TABLES
-from transforms.deciding.actions import action_kinds
+from transforms.deciding.actions import action_table
 from transforms.deciding.rules import Rule as ScenarioRule
 from transforms.deciding.scenarios import read_scenarios
 from transforms.deciding.states import State
@@ -142,24 +142,37 @@ def scenarios_page() -> str:
         for rule in policy.all_rules
         if name in rule.scenarios
     ]
-    kinds = [
-        [name, kind.why, kind.cure, _names(kind.words)] for name, kind in action_kinds().items()
+    table = action_table()
+    effects = [
+        [
+            f"`{name}`",
+            effect.does,
+            effect.seen_by,
+            "adults alone" if effect.adults_only else "everybody",
+            "yes" if effect.declarable else "no",
+            _names(frozenset(action for action, its in table.actions.items() if its == name)),
+        ]
+        for name, effect in table.effects.items()
     ]
+    kinds = [[name, kind.why, kind.cure] for name, kind in table.words.items()]
     heads = ["scenario", "rule", "shown", "windows", "only", "action", "reply", "priority"]
     return "\n\n".join(
         [
             "# Scenario policy",
             f"The scenario policy that ships, `{policy.version}`; [how to write one](../how-to/"
             "scenario.md). A person looks before anybody acts in "
-            f"{_names(policy.high_stakes)}.",
+            f"{_names(policy.of_high_stakes)}.",
             "## States",
             "Patterns in what was shown: none of them says what anybody feels.",
             _table(states, ["state", "what is shown", "the pattern", "windows in a row"]),
             "## Rules",
             _table(rules, heads),
             "## Actions",
-            "An action is read by the words of its name; nudging is left to rules for adults.",
-            _table(kinds, ["kind", "what it does", "what to do", "words"]),
+            "An action is one of these, or is declared with one of the effects that may be.",
+            _table(effects, ["effect", "what it does", "seen by", "for", "declarable", "actions"]),
+            "The names of declared actions and of replies are read, too; refused is what says that "
+            "it does one of these.",
+            _table(kinds, ["kind", "what it does", "what to do"]),
         ]
     )
 

@@ -19,6 +19,7 @@ from schemas.stages import with_kind
 from schemas.vocabularies import EXPRESSIONS
 
 TIME: Final = pa.timestamp("us", tz="UTC")
+DAY_US: Final = 86_400_000_000
 
 RAW = pa.schema(
     [

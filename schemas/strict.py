@@ -5,11 +5,12 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -21,6 +22,16 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+def _refuse_number(given: Any) -> Any:
+    if not isinstance(given, date) and not re.fullmatch(r"\d{4}-\d\d-\d\d", str(given)):
+        message = f"{given!r} is no day: write it as 2026-07-15"
+        raise ValueError(message)
+    return given
+
+
+Day = Annotated[date, BeforeValidator(_refuse_number)]
+"""A day of the calendar; pydantic would read a number as seconds since 1970."""
 
 Kind = TypeVar("Kind", bound=Frozen)
 

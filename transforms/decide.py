@@ -1,7 +1,7 @@
 """DecideExpressions: features, history and scenario policy → what happens next."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from schemas.vocabularies import EXPRESSIONS
 from transforms.arrow_coder import ArrowBatchCoder
 from transforms.deciding.avatar import AVATARS, move_avatars
 from transforms.deciding.baseline import BASELINE, Baseline, coarse_columns, forget
-from transforms.deciding.choosing import Choice, choose
+from transforms.deciding.choosing import Choice, Visibility, choose, remind
 from transforms.deciding.history import (
     HISTORY,
     NOTHING,
@@ -78,18 +78,39 @@ _NOTHING_BEFORE = Before(
 )
 
 
+def _restore(known: Iterable[pa.RecordBatch]) -> Before:
+    """Return what a shard kept, also in a state of before some columns came.
+
+    Of a time that is missing the last window's end stands, of anything else nothing.
+    """
+    whole = []
+    for rows, start in zip(known, _NOTHING_BEFORE, strict=True):
+        columns = [
+            rows[field.name]
+            if field.name in rows.schema.names
+            else rows["seen_us"]
+            if field.name.endswith("_us")
+            else pa.array(np.zeros(rows.num_rows)).cast(field.type)
+            for field in start.schema
+        ]
+        whole.append(pa.record_batch(columns, schema=start.schema))
+    return Before(*whole)
+
+
 @dataclass(frozen=True, slots=True)
 class Decider:
     """Turns the drained windows of one shard into decisions and reviews.
 
     An avatar moves only where its person may be shown to others, and nobody's does where
     ``rules.avatar`` is off: such a decision has no weights, and its action is not to mirror.
+    ``length_s`` is that of a window.
     """
 
     policy: ScenarioPolicy
     rules: Decisions
     may_show: MayShow = nobody_opted_in
     baselines: Baselines = _USUAL
+    length_s: float = _WINDOWS.length_s
 
     def drain(
         self, pending: list[pa.RecordBatch], before: Before | None
@@ -101,27 +122,28 @@ class Decider:
         order = ("window_end", *WINDOW_KEY, "window_id")
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
         rows = table.combine_chunks().to_batches()[0]
-        kept = before or _NOTHING_BEFORE
+        known = before or _NOTHING_BEFORE
         own = text(rows["purpose"]) == MIRRORING
         shown = self._shown(rows, own)
-        hidden = own & ~shown
-        history = History(self.rules, kept.history)
-        ids, prior = history_ids(rows), prior_history_ids(rows)
-        step = history.advance(rows, ids, prior, hidden)
-        baseline = Baseline(self.baselines, kept.baseline)
-        usual = baseline.advance(rows, step.affect)
-        runs = Runs(step.chain, kept.runs, kept.history["history_id"])
-        seen = Shown(rows, step, usual)
-        matched = Matching(self.policy, seen, runs).match()
-        due, use = find_due(self.policy.reminders, rows, kept.use)
         unseen = "not_opted_in" if self.rules.avatar else "avatar_off"
-        choice = choose(self.policy, seen, matched, shown, hidden, unseen, due)
-        faces, avatars = move_avatars(self.rules, rows, step, ids, prior, shown, kept.avatars)
+        visible = Visibility(shown, own & ~shown, unseen)
+        history = History(self.rules, known.history, self.length_s)
+        ids, prior = history_ids(rows), prior_history_ids(rows)
+        step = history.advance(rows, ids, prior, visible.hidden)
+        baseline = Baseline(self.baselines, known.baseline)
+        usual = baseline.advance(rows, step.affect)
+        abstained = rows["abstained"].to_numpy(zero_copy_only=False)
+        runs = Runs(step, abstained, known.runs, known.history["history_id"])
+        seen = Shown(rows, step, usual)
+        choice = choose(self.policy, seen, Matching(self.policy, seen, runs).match(), visible)
+        due, use = find_due(self.policy.reminders, rows, known.use, choice.busy)
+        choice = remind(choice, self.policy.reminders, due, visible, seen.weak)
+        faces, avatars = move_avatars(self.rules, rows, step, ids, prior, shown, known.avatars)
         decisions = self._decisions(seen, choice, faces)
         alive = history.snapshot()["history_id"]
         counted = runs.snapshot(ids, tuple(self.policy.states), alive)
         after = Before(history.snapshot(), use, counted, baseline.snapshot(), avatars)
-        stakes, most = self.policy.high_stakes, self.rules.most_disagreement
+        stakes, most = self.policy.of_high_stakes, self.rules.most_disagreement
         return decisions, find_reviews(rows, decisions, stakes, most), after
 
     def _shown(self, rows: pa.RecordBatch, own: np.ndarray) -> np.ndarray:
@@ -235,7 +257,7 @@ class _Decide(beam.DoFn):
     ) -> None:
         """Drop what is known of who was erased, also where no window comes that would do so."""
         if self._opt_ins().erased_subjects() and (known := kept.read()):
-            before = Before(*known)
+            before = _restore(known)
             left = self._without_erased(before)
             if left is not before:
                 kept.write(tuple(left))
@@ -254,7 +276,7 @@ class _Decide(beam.DoFn):
             return
         with count_time(self._busy_us):
             known = kept.read()
-            before = self._without_erased(Before(*known)) if known else self._before(batches)
+            before = self._without_erased(_restore(known)) if known else self._before(batches)
             decisions, reviews, after = self._decider.drain(batches, before)
         pending.clear()
         kept.write(tuple(after))
@@ -289,8 +311,10 @@ def _by_shard(features: pa.RecordBatch) -> Keyed:
     return features["shard"][0].as_py(), features.select(_COLUMNS)
 
 
-def _decider(policy: Path, rules: Decisions, baselines: Baselines, may_show: MayShow) -> Decider:
-    return Decider(read_scenarios(policy), rules, may_show, baselines)
+def _decider(
+    policy: Path, rules: Decisions, baselines: Baselines, length_s: float, may_show: MayShow
+) -> Decider:
+    return Decider(read_scenarios(policy), rules, may_show, baselines, length_s)
 
 
 class DecideExpressions(beam.PTransform):
@@ -315,7 +339,7 @@ class DecideExpressions(beam.PTransform):
         length_s: float = _WINDOWS.length_s,
     ) -> None:
         super().__init__()
-        make = functools.partial(_decider, policy, rules, baselines)
+        make = functools.partial(_decider, policy, rules, baselines, length_s)
         self._decide = _Decide(make, landed, opt_ins, clock, length_s)
 
     def expand(self, pcoll: beam.PCollection) -> Outputs:

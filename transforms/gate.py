@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from schemas.arrow import fill_schema, number_distinct, take_rows
 from schemas.errors import RefusalCode
-from schemas.events import BEHIND_US, GOVERNANCE_KINDS, PERSON_COLUMNS, SCENE_CLASSES
+from schemas.events import BEHIND_US, DAY_US, GOVERNANCE_KINDS, PERSON_COLUMNS, SCENE_CLASSES
 from schemas.ids import stable_ids
 from schemas.stages import DEAD, LEDGER, MAIN, REFUSED, Stage, Tagged, kind_of
 from schemas.tables import REFUSALS, on_its_way
@@ -31,7 +31,6 @@ _WHOSE = ("subject_ref", "session_ref", "scene_id")
 _CONSENT_OF = {"context": "text"}  # scene context is no biometric: the consent to text covers it
 _ENDING = [*(name for name, _ in (*PERSON_COLUMNS, SCENE_CLASSES)), "recorded_at"]
 """Columns that only the gate looks at."""
-_DAY_US: Final = 86_400_000_000
 _EPOCH: Final = dt.date(1970, 1, 1)
 _BEFORE_ALL: Final = -(2**62)
 
@@ -149,7 +148,7 @@ class Gate:
         """Judge each distinct case once, a batch has a handful; return which one each row is."""
         kind = kind_of(events)
         scene, readings = _scene_classes(events["scene_classes"])
-        days = _micros(events, "event_time") // _DAY_US
+        days = _micros(events, "event_time") // DAY_US
         noticed = are_legible(events["notice_id"]).to_numpy(zero_copy_only=False)
         names = [events["purpose"], events["region"], events["scenario"], bands]
         apart = (days * len(readings) + scene) * 2 + noticed

@@ -49,7 +49,8 @@ def rebuild(
     fusion = load_fusion(config.models.fusion, config.models.gaps)
     may_show = read_landed_opt_ins(config).may_show
     policy = read_scenarios(config.scenarios)
-    decider = Decider(policy, config.decisions, may_show, config.baselines)
+    length_s = config.windows.length_s
+    decider = Decider(policy, config.decisions, may_show, config.baselines, length_s)
     histories: Before | None = None
     objections = read_objections(config.tables)
     erasures = Erasures(config.tables) if write else None

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console, load_settings
 from pipelines.cli.tables import Form
+from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
 
 commands = typer.Typer()
@@ -81,17 +82,23 @@ PolicyFile = Annotated[Path, typer.Argument(help="A scenario policy, such as my-
 def policy_check(file: PolicyFile, config: Settings = None) -> None:
     """Say all that is wrong with a scenario policy, with the lines of the file."""
     from pipelines.config import POLICIES, load_config
-    from pipelines.policy.check import find_problems
+    from pipelines.policy.check import find_problems, find_warnings
     from transforms.deciding.scenarios import read_scenarios
 
     gate = load_config(config, tables=None).policy if config else POLICIES / "gate.yaml"
     problems = find_problems(file, gate)
     for problem in problems:
-        console.print(f"[bold red]error:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+        _print_finding("[bold red]error:[/]", problem)
     if problems:
         raise typer.Exit(1)
+    for warning in find_warnings(file, gate, dt.datetime.now(dt.UTC).date()):
+        _print_finding("[bold yellow]warning:[/]", warning)
     policy = read_scenarios(file)
     typer.echo(f"{policy.version}: {len(policy.all_rules)} rules, {len(policy.states)} states")
+
+
+def _print_finding(kind: str, said: str) -> None:
+    console.print(f"{kind} {escape(escape_controls(said))}", highlight=False, soft_wrap=True)
 
 
 @policy_app.command("simulate")
@@ -112,8 +119,8 @@ def policy_simulate(
     from pipelines.tables.results import write_result
 
     done = simulate(load_settings(config, tables), file, parse_days(days) if days else None)
-    if done.untold:
-        fields = ", ".join(done.untold)
+    if done.without_column:
+        fields = ", ".join(done.without_column)
         console.print(
             f"no table holds {escape(fields)}: rules that ask for it do not follow here",
             highlight=False,

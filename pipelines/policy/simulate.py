@@ -44,14 +44,14 @@ DIFFERENCES: Final = pa.schema(
 class Simulation:
     """How many windows were decided on by both policies, and the DIFFERENCES, most windows first.
 
-    ``untold`` are context fields that the other policy asks for and no table holds: its rules are
-    simulated as if nobody had told them.
+    ``without_column`` are context fields that the other policy asks for and no table holds: its
+    rules are simulated as if no event gave them.
     """
 
     days: Days
     windows: int
     differences: pa.Table
-    untold: tuple[str, ...]
+    without_column: tuple[str, ...]
 
     @property
     def differing(self) -> int:
@@ -71,7 +71,12 @@ def simulate(config: Config, changed: Path, days: Days | None = None) -> Simulat
     """
     other = read_scenarios(changed)
     now, then = (
-        Decider(policy, config.decisions, baselines=config.baselines)
+        Decider(
+            policy,
+            config.decisions,
+            baselines=config.baselines,
+            length_s=config.windows.length_s,
+        )
         for policy in (read_scenarios(config.scenarios), other)
     )
     table = open_tables(config.tables).get("emotion_features")
@@ -90,8 +95,8 @@ def simulate(config: Config, changed: Path, days: Days | None = None) -> Simulat
             parts.append(_compare(decided_now, decided_then))
     if not windows:
         raise _nothing(config)
-    untold = tuple(sorted(other.context_fields - set(CONTEXT_FIELDS)))
-    return Simulation(days, windows, _count(pa.concat_tables(parts)), untold)
+    without_column = tuple(sorted(other.context_fields - set(CONTEXT_FIELDS)))
+    return Simulation(days, windows, _count(pa.concat_tables(parts)), without_column)
 
 
 def _standing_days(table: DeltaTable, config: Config, asked: Days | None) -> Days:

@@ -15,7 +15,10 @@ DECISION = "affectstream.decision.v1"
 ERASURE = "affectstream.erasure.v1"
 SCHEMA = "urn:affectstream:schema:decision:v1"
 ABSTAINED = "abstained"
-"""Reason of a decision on a window that abstained, as ``transforms.decide`` gives it."""
+"""Reason of a decision on a window that abstained, as ``transforms.decide`` gives it.
+
+Where the avatar may not move that is the reason, and this stands behind it in ``reasons``.
+"""
 MEDIA_TYPE = "application/cloudevents+json"
 START_ANEW = (
     "start it once with `affectstream feed --from latest` (leaves out what came between) or "
@@ -53,7 +56,7 @@ _AVATAR = (
     "lip_sync_mask",
     "mouth_share",
 )
-COLUMNS = (*_ATTRIBUTES, *_DATA, *_AVATAR)
+COLUMNS = (*_ATTRIBUTES, *_DATA, *_AVATAR, "reasons")
 """Columns of ``expression_decisions`` that an event is made of."""
 
 
@@ -80,7 +83,10 @@ def decision_events(rows: pa.Table) -> Iterator[Event]:
     columns = [_plain(rows[name]) for name in (*_ATTRIBUTES, *_DATA)]
     encode = msgspec.json.Encoder().encode
     faces = _avatars(rows)
-    for row_id, subject, time, expires, *data, face in zip(*columns, faces, strict=True):
+    codes = rows["reasons"].to_pylist()
+    for row_id, subject, time, expires, *data, said, face in zip(
+        *columns, codes, faces, strict=True
+    ):
         event: dict[str, Any] = {
             "specversion": "1.0",
             "type": DECISION,
@@ -93,7 +99,7 @@ def decision_events(rows: pa.Table) -> Iterator[Event]:
             "dataschema": SCHEMA,
             "data": dict(zip(_DATA, data, strict=True)) | {"notice": NOTICE},
         }
-        abstained = event["data"]["reason"] == ABSTAINED
+        abstained = ABSTAINED in (event["data"]["reason"], *(said or "").split())
         if abstained:
             event["data"]["expression"] = None
         if face is not None and (not abstained or face["weights"] == AT_REST):

@@ -146,7 +146,8 @@ def _decisions(
     over = known.where(col("window_end") < lit(end))
     may_show = read_landed_opt_ins(config).may_show
     policy = read_scenarios(config.scenarios)
-    decider = Decider(policy, config.decisions, may_show, config.baselines)
+    length_s = config.windows.length_s
+    decider = Decider(policy, config.decisions, may_show, config.baselines, length_s)
 
     def make(known: pa.Table) -> pa.Table:
         decided, _ = rebuild_decisions(known.select(DECIDED_ON), decider, None)

@@ -159,6 +159,7 @@ SCENARIOS = """
 version: rooms-1
 high_stakes: []
 judged_as: {escape-room: game}
+actions: {dim_lights: changes_scene_for_person}
 scenarios:
   escape-room:
     fear: {action: dim_lights, after: 9, at_once: {door: opened}}

@@ -232,6 +232,7 @@ RULES = ScenarioPolicy.model_validate(
     {
         "version": "v",
         "high_stakes": ["support", "work"],
+        "actions": {"ease": "changes_scene_for_person", "close": "speaks_to_person"},
         "scenarios": {
             "game": {
                 "joy": {"action": "celebrate", "after": 3, "reply": "well-done"},

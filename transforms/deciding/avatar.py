@@ -32,6 +32,7 @@ from schemas.avatar.vrm import (
 from schemas.settings import Decisions
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import NOTHING, Step
+from transforms.deciding.slots import NEVER
 from transforms.gating.opt_ins import MIRRORING
 
 AVATARS: Final = pa.schema(
@@ -52,7 +53,6 @@ its last one that was sure, in µs."""
 
 _JOY: Final = EXPRESSIONS.index("joy")
 _NEUTRAL: Final = EXPRESSIONS.index("neutral")
-_NEVER: Final = -(2**62)
 _IN_FULL: Final = np.vstack([np.eye(len(LOOKS)), np.zeros(len(LOOKS))]).astype(np.float32)
 """(8, 7): each look alone; the last row is REST."""
 _EFFECTS: Final = np.unique(
@@ -109,7 +109,7 @@ class Faces:
         new = count - known.num_rows
         self._rules = rules
         self.seen, self.sure, self.since = (
-            np.concatenate([known[name].to_numpy(), np.full(new, _NEVER)])
+            np.concatenate([known[name].to_numpy(), np.full(new, NEVER)])
             for name in ("seen_us", "sure_us", "since_us")
         )
         self.look = np.concatenate([known["look"].to_numpy(), np.full(new, REST)])

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from schemas.arrow import equal_runs, take_rows, vectors
 from schemas.decisions.columns import STEP
 from schemas.decisions.settings import Baselines
-from schemas.events import WINDOW_KEY
+from schemas.events import DAY_US, WINDOW_KEY
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import hash_distinct
 from transforms.deciding.slots import NEVER, Slots
@@ -33,20 +33,25 @@ USUAL: Final[Mapping[str, tuple[float, float]]] = {
     "arousal_trend": (-2, 2),
     "valence_deviation": (-20, 20),
     "arousal_deviation": (-20, 20),
-    "days_seen": (1, 7),
+    "days_seen": (0, 7),
+    "low_days": (0, 7),
     **{f"share_{name}": (0, 1) for name in EXPRESSIONS},
 }
 """What is known of a person's usual state → its least and largest value.
 
 A deviation is the smoothed value minus the usual one, in spreads; ``days_seen`` are the days of the
-last seven on which there was a window; shares are those of the windows that show an expression.
+last seven on which a window did not abstain, and ``low_days`` those on which such windows were low
+in the mean; shares are those of the windows that show an expression.
 """
 
 BASELINE_KEY: Final = tuple(name for name in WINDOW_KEY if name != "session_ref")
 REACH: Final = 10
 """Half-lives after which a window counts no more, less than 0.1 %: so long a baseline rests."""
-_DAY_US: Final = 86_400_000_000
 _WEEK: Final = 7
+_LOW: Final = -0.2
+"""Mean valence up to which a day is low."""
+_LEAST_OF_DAY: Final = 12
+"""Windows by which a day can be low, a minute of 5 s each: no day is by a moment."""
 _LEAST_SPREAD: Final = 0.1
 """Half a step of the scores: whoever always shows the same is not far from it at once."""
 _ROUNDING: Final = 1e-6
@@ -66,14 +71,20 @@ BASELINE = pa.schema(
         ("since_us", pa.int64()),
         ("seen_us", pa.int64()),
         ("days", pa.int64()),
+        ("low_days", pa.int64()),
+        ("today", pa.int64()),
+        ("today_valence", pa.float64()),
         ("sums", pa.list_(pa.float64(), _SUMS)),
     ]
 )
 """One row for each BASELINE_KEY, whose hash is ``baseline_id``, in the order of these.
 
-It is of windows that ended from ``since_us`` to ``seen_us``; bit n of ``days`` says that there was
-one n days before the last. About 220 bytes.
+It is of windows that did not abstain and ended from ``since_us`` to ``seen_us``; bit n of ``days``
+says that there was one n days before the last, and of ``low_days`` that that day was low. ``today``
+counts the windows of the last day, of which ``today_valence`` is the sum. About 250 bytes.
 """
+_NUMBERS: Final = ("since_us", "days", "low_days", "today", "today_valence")
+"""Columns of BASELINE with one number for each slot, beside ``seen_us``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,74 @@ class Usual:
     values: Mapping[str, np.ndarray]
     expression: np.ndarray
     """Index into EXPRESSIONS of the one that was shown most, -1 where too little is known."""
+
+
+class _Known:
+    """What is known in each slot, of which the first are those of the state.
+
+    A day is low by ``least`` windows or more.
+    """
+
+    def __init__(self, state: pa.RecordBatch, size: int, least: int) -> None:
+        count = state.num_rows
+        self._state, self._least = state, least
+        self.seen = np.full(size, NEVER)
+        self.seen[:count] = state["seen_us"].to_numpy()
+        self.sums = np.zeros((size, _SUMS))
+        self.sums[:count] = state["sums"].flatten().to_numpy().reshape(count, _SUMS)
+        self._numbers = {
+            name: np.zeros(size, BASELINE.field(name).type.to_pandas_dtype()) for name in _NUMBERS
+        }
+        for name, values in self._numbers.items():
+            values[:count] = state[name].to_numpy()
+
+    def week(self, source: np.ndarray, known: np.ndarray, now_us: int) -> np.ndarray:
+        """Return the days of the last seven that were seen, and those that were low, as bits."""
+        later = np.minimum(now_us // DAY_US - self.seen[source] // DAY_US, _WEEK)
+        bits = np.stack([self._numbers[name][source] for name in ("days", "low_days")], axis=1)
+        return np.where(known[:, None], bits << later[:, None], 0) & ((1 << _WEEK) - 1)
+
+    def begin(self, own: np.ndarray, source: np.ndarray, known: np.ndarray, now_us: int) -> None:
+        """Let slots go on from what is known of their sources; another day is counted anew."""
+        same_day = known & (self.seen[source] // DAY_US == now_us // DAY_US)
+        for name, go_on, anew in (
+            ("since_us", known, now_us),
+            ("today", same_day, 0),
+            ("today_valence", same_day, 0.0),
+        ):
+            values = self._numbers[name]
+            values[own] = np.where(go_on, values[source], anew)
+        self.seen[own] = now_us
+
+    def add(self, own: np.ndarray, sums: np.ndarray, week: np.ndarray, shown: np.ndarray) -> None:
+        """Add what windows show to sums that have faded, and to those of their day."""
+        self.sums[own] = sums
+        np.add.at(self.sums, own, shown)
+        today, valence = self._numbers["today"], self._numbers["today_valence"]
+        np.add.at(today, own, 1)
+        np.add.at(valence, own, shown[:, 1])
+        is_low = (today[own] >= self._least) & (valence[own] <= (_LOW + _ROUNDING) * today[own])
+        self._numbers["days"][own] = week[:, 0] | 1
+        self._numbers["low_days"][own] = week[:, 1] & ~1 | is_low
+
+    def snapshot(self, slots: Slots, rows: pa.RecordBatch, earliest: int) -> pa.RecordBatch:
+        """Return BASELINE rows of the slots that were seen since then."""
+        place = np.full(len(slots.ids), -1)
+        place[slots.own] = np.arange(rows.num_rows)
+        names = pa.concat_arrays([rows["subject_ref"], self._state["subject_ref"]])
+        count = self._state.num_rows
+        place[:count] = np.where(place[:count] < 0, np.arange(count) + rows.num_rows, place[:count])
+        alive = np.flatnonzero((self.seen >= earliest) & (place >= 0))
+        order = pc.sort_indices(slots.ids.take(pa.array(alive)))
+        at = alive[order.to_numpy()]
+        flat = pa.array(np.ascontiguousarray(self.sums[at]).reshape(-1))
+        columns = {name: pa.array(values[at]) for name, values in self._numbers.items()} | {
+            "baseline_id": slots.ids.take(pa.array(at)),
+            "subject_ref": names.take(pa.array(place[at])),
+            "seen_us": pa.array(self.seen[at]),
+            "sums": pa.FixedSizeListArray.from_arrays(flat, _SUMS),
+        }
+        return pa.record_batch([columns[name] for name in BASELINE.names], schema=BASELINE)
 
 
 class Baseline:
@@ -103,74 +182,38 @@ class Baseline:
         that abstained say nothing of a person.
         """
         ends = rows["window_end"].cast(pa.int64()).to_numpy()
+        sure = ~rows["abstained"].to_numpy(zero_copy_only=False)
         shown = _summands(rows)
         ids, prior = _ids(rows)
         slots = Slots.of(self._state["baseline_id"], ids, prior)
-        sums, seen, since, days = self._load(len(slots.ids))
-        before, week = np.zeros((len(ends), _SUMS)), np.zeros(len(ends), np.int64)
+        known = _Known(self._state, len(slots.ids), min(self._rules.least_windows, _LEAST_OF_DAY))
+        before, days = np.zeros((len(ends), _SUMS)), np.zeros((len(ends), 2), np.int64)
         for start, stop in equal_runs(ends):
             at, now = slice(start, stop), int(ends[start])
-            own, source, known = slots.find(at, seen, self._earliest(now))
-            faded = np.where(known[:, None], sums[source], 0.0) * self._fade(now - seen[source])
-            before[at] = faded
-            begun = np.where(known, since[source], now)
-            week[at] = _with_today(np.where(known, days[source], 0), seen[source], now)
-            sums[own] = faded
-            np.add.at(sums, own, shown[at])  # sessions at once are of one baseline
-            seen[own], since[own], days[own] = now, begun, week[at]
-        self._save(slots, rows, (sums, seen, since, days), self._earliest(int(ends[-1])))
-        return self._told(before, week, affect)
+            own, source, is_known = slots.find(at, known.seen, self._earliest(now))
+            fade = self._fade(now - known.seen[source])
+            before[at] = np.where(is_known[:, None], known.sums[source], 0.0) * fade
+            week = known.week(source, is_known, now)
+            days[at] = week
+            mine = sure[at]
+            known.begin(own[mine], source[mine], is_known[mine], now)
+            known.add(own[mine], before[at][mine], week[mine], shown[at][mine])
+        days[:, 0] |= sure  # a window that does not abstain is seen itself
+        self._state = known.snapshot(slots, rows, self._earliest(int(ends[-1])))
+        return self._usual(before, days, affect)
 
     def _earliest(self, now_us: int) -> int:
         return now_us - round(REACH * self._rules.half_life_s * 1e6)
 
     def _fade(self, age_us: np.ndarray) -> np.ndarray:
         """Return what remains of sums (n, _SUMS) that are so old."""
-        age = np.minimum(age_us, _DAY_US * 10_000)[:, None] / 1e6  # of no slot it is without end
+        age = np.minimum(age_us, DAY_US * 10_000)[:, None] / 1e6  # of no slot it is without end
         lives = np.where(
             np.arange(_SUMS) < _SLOW, self._rules.half_life_s, self._rules.trend_half_life_s
         )
         return np.exp2(-age / lives)
 
-    def _load(self, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        count = self._state.num_rows
-        sums = np.zeros((size, _SUMS))
-        known = self._state["sums"]
-        sums[:count] = known.flatten().to_numpy().reshape(count, _SUMS)
-        seen, since, days = np.full(size, NEVER), np.zeros(size, np.int64), np.zeros(size, np.int64)
-        for into, name in ((seen, "seen_us"), (since, "since_us"), (days, "days")):
-            into[:count] = self._state[name].to_numpy()
-        return sums, seen, since, days
-
-    def _save(
-        self,
-        slots: Slots,
-        rows: pa.RecordBatch,
-        found: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-        earliest: int,
-    ) -> None:
-        sums, seen, since, days = found
-        place = np.full(len(slots.ids), -1)
-        place[slots.own] = np.arange(rows.num_rows)
-        known = self._state["subject_ref"]
-        names = pa.concat_arrays([rows["subject_ref"], known])
-        count = len(known)
-        place[:count] = np.where(place[:count] < 0, np.arange(count) + rows.num_rows, place[:count])
-        alive = np.flatnonzero((seen >= earliest) & (place >= 0))
-        order = pc.sort_indices(slots.ids.take(pa.array(alive)))
-        at = alive[order.to_numpy()]
-        flat = pa.array(np.ascontiguousarray(sums[at]).reshape(-1))
-        columns = [
-            slots.ids.take(pa.array(at)),
-            names.take(pa.array(place[at])),
-            pa.array(since[at]),
-            pa.array(seen[at]),
-            pa.array(days[at]),
-            pa.FixedSizeListArray.from_arrays(flat, _SUMS),
-        ]
-        self._state = pa.record_batch(columns, schema=BASELINE)
-
-    def _told(self, sums: np.ndarray, week: np.ndarray, affect: np.ndarray) -> Usual:
+    def _usual(self, sums: np.ndarray, days: np.ndarray, affect: np.ndarray) -> Usual:
         count, recent = sums[:, 0], sums[:, _SLOW]
         enough = count >= self._rules.least_windows
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -183,7 +226,7 @@ class Baseline:
         trend, deviation = lately - mean, (affect - mean) / np.maximum(spread, _LEAST_SPREAD)
         figures = (mean, spread, trend, deviation)
         columns = [figure[:, side] for figure in figures for side in (0, 1)]
-        columns += [np.bitwise_count(week).astype(np.float64), *share.T]
+        columns += [*np.bitwise_count(days).astype(np.float64).T, *share.T]
         expression = np.where(enough, sums[:, 5:_SLOW].argmax(axis=1), -1)
         return Usual(dict(zip(USUAL, columns, strict=True)), expression)
 
@@ -218,12 +261,6 @@ def forget(state: pa.RecordBatch, erased: Mapping[str, int], length_us: int = 0)
     place = pc.index_in(state["subject_ref"], subjects)
     until = pa.array(list(erased.values()), pa.int64()).take(place).fill_null(NEVER)
     return take_rows(state, state["since_us"].to_numpy() - length_us > until.to_numpy())
-
-
-def _with_today(days: np.ndarray, seen: np.ndarray, now_us: int) -> np.ndarray:
-    """Return the days of the last seven with a window, today among them, as bits."""
-    later = np.minimum(now_us // _DAY_US - seen // _DAY_US, _WEEK)
-    return (days << later | 1) & ((1 << _WEEK) - 1)
 
 
 def _summands(rows: pa.RecordBatch) -> np.ndarray:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from schemas.arrow import equal_runs, number_distinct, vector_column, vectors
 from schemas.events import PRIOR_COLUMNS, WINDOW_KEY
 from schemas.ids import stable_ids
-from schemas.settings import Decisions
+from schemas.settings import Decisions, Windows
 from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
 from transforms.deciding.slots import NEVER, Slots
 
@@ -24,6 +24,7 @@ HISTORY = pa.schema(
     [
         ("history_id", pa.string()),
         ("seen_us", pa.int64()),
+        ("sure_us", pa.int64()),
         ("smoothed", pa.list_(pa.float32(), len(EXPRESSIONS))),
         ("baseline", pa.list_(pa.float32(), 2)),
         ("held", pa.int64()),
@@ -34,10 +35,15 @@ HISTORY = pa.schema(
 """One row for each WINDOW_KEY, whose hash is ``history_id``, in the order of these.
 
 ``held`` is an index into EXPRESSIONS or NOTHING, ``baseline`` the running valence and arousal,
-``seen_us`` the end of its last window in µs."""
+``seen_us`` the end of its last window in µs and ``sure_us`` of the last that did not abstain. It
+was held for ``held_for`` windows in a row that did not abstain.
+"""
 
 NOTHING: Final = -1
 _NEUTRAL = EXPRESSIONS.index("neutral")
+_LENGTH_S: Final = Windows().length_s
+MOST_APART: Final = 4
+"""Lengths of a window between the ends of two that are in a row: three may be missing or unsure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,8 @@ class Step:
     """What windows did, one row for each: ``shift`` and ``affect`` are (n, 2), valence and arousal.
 
     ``affect`` is that of the smoothed scores. ``chain`` numbers histories that go on unbroken:
-    those under the length of the state go on from its row of that number.
+    those under the length of the state go on from its row of that number. ``after_gap`` says that
+    nothing was seen for sure for so long before that nothing is in a row with it.
     """
 
     held: np.ndarray
@@ -55,6 +62,7 @@ class Step:
     shift: np.ndarray
     intensity: np.ndarray
     chain: np.ndarray
+    after_gap: np.ndarray
 
 
 def history_ids(features: pa.RecordBatch) -> pa.Array:
@@ -78,13 +86,15 @@ def hash_distinct(columns: list[pa.Array]) -> pa.Array:
     return ids.take(pa.array(number))
 
 
-class _Kept:
+class _Known:
     """What is known in each slot, of which the first are those of the state."""
 
     def __init__(self, state: pa.RecordBatch, size: int) -> None:
         count = state.num_rows
         self.seen = np.full(size, NEVER)
         self.seen[:count] = state["seen_us"].to_numpy()
+        self.sure = np.full(size, NEVER)
+        self.sure[:count] = state["sure_us"].to_numpy()
         self.smoothed = np.zeros((size, len(EXPRESSIONS)), np.float32)
         self.smoothed[:count] = vectors(state["smoothed"], len(EXPRESSIONS))
         self.baseline = np.zeros((size, 2), np.float32)
@@ -107,6 +117,7 @@ class _Kept:
         columns = [
             names.take(order),
             pa.array(self.seen[at]),
+            pa.array(self.sure[at]),
             vector_column(self.smoothed[at]),
             vector_column(self.baseline[at]),
             pa.array(self.held[at]),
@@ -119,8 +130,13 @@ class _Kept:
 class History:
     """The histories of one shard; windows must come in the order of event time."""
 
-    def __init__(self, rules: Decisions, state: pa.RecordBatch | None = None) -> None:
-        self._rules = rules
+    def __init__(
+        self,
+        rules: Decisions,
+        state: pa.RecordBatch | None = None,
+        length_s: float = _LENGTH_S,
+    ) -> None:
+        self._rules, self._gap_us = rules, round(MOST_APART * length_s * 1e6)
         self._state = pa.RecordBatch.from_pylist([], HISTORY) if state is None else state
 
     def snapshot(self) -> pa.RecordBatch:
@@ -149,60 +165,62 @@ class History:
             np.zeros(len(ends), bool) if hidden is None else hidden,
         )
         slots = Slots.of(self._state["history_id"], ids, prior)
-        kept = _Kept(self._state, len(slots.ids))
+        store = _Known(self._state, len(slots.ids))
         steps = [
-            self._step(given, slice(start, stop), slots, kept) for start, stop in equal_runs(ends)
+            self._step(given, slice(start, stop), slots, store) for start, stop in equal_runs(ends)
         ]
-        self._state = kept.snapshot(slots.ids, self._earliest(int(ends[-1])))
+        self._state = store.snapshot(slots.ids, self._earliest(int(ends[-1])))
         return Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
 
     def _earliest(self, now_us: int) -> int:
         return now_us - int(self._rules.forget_s * 1e6)
 
-    def _step(self, given: "_Given", rows: slice, slots: Slots, kept: _Kept) -> Step:
+    def _step(self, given: "_Given", rows: slice, slots: Slots, store: _Known) -> Step:
         """Take the rows of one window's end."""
         rules, now = self._rules, int(given.ends[rows.start])
-        own, source, known = slots.find(rows, kept.seen, self._earliest(now))
+        own, source, known = slots.find(rows, store.seen, self._earliest(now))
         scores, weak, affect = given.scores[rows], given.weak[rows], given.affect[rows]
 
-        old = np.where(known[:, None], kept.smoothed[source], scores)
+        old = np.where(known[:, None], store.smoothed[source], scores)
         follow = np.where(weak, 0.0, rules.follow)[:, None]
         smoothed = (1 - follow) * old + follow * scores
+        sure = np.where(known, store.sure[source], NEVER)
+        after_gap = now - sure > self._gap_us
         held, held_for = self._hold(
             smoothed,
             weak,
-            np.where(known, kept.held[source], NOTHING),
-            np.where(known, kept.held_for[source], 0),
+            np.where(known, store.held[source], NOTHING),
+            np.where(known & ~after_gap, store.held_for[source], 0),
         )
         confidence = np.where(held == NOTHING, smoothed.max(axis=1), _take_columns(smoothed, held))
-        baseline = np.where(known[:, None], kept.baseline[source], affect)
+        baseline = np.where(known[:, None], store.baseline[source], affect)
         target = np.where((held == NOTHING) | (held == _NEUTRAL), 0.0, confidence)
-        last = np.where(known, kept.intensity[source], np.float32(0))
+        last = np.where(known, store.intensity[source], np.float32(0))
         intensity = last + np.clip(target - last, -rules.max_change, rules.max_change)
         intensity = np.where(given.hidden[rows], 0.0, intensity)
-        chain = np.where(known, kept.chain[source], 0)
-        chain[~known] = np.arange(kept.chains, kept.chains + np.count_nonzero(~known))
-        kept.chains += np.count_nonzero(~known)
+        chain = np.where(known, store.chain[source], 0)
+        chain[~known] = np.arange(store.chains, store.chains + np.count_nonzero(~known))
+        store.chains += np.count_nonzero(~known)
 
-        kept.seen[own] = now
-        kept.smoothed[own], kept.baseline[own] = (
+        store.seen[own], store.sure[own] = now, np.where(weak, sure, now)
+        store.smoothed[own], store.baseline[own] = (
             smoothed,
             baseline + rules.drift * (affect - baseline),
         )
-        kept.held[own], kept.held_for[own] = held, held_for
-        kept.intensity[own], kept.chain[own] = intensity, chain
+        store.held[own], store.held_for[own] = held, held_for
+        store.intensity[own], store.chain[own] = intensity, chain
         shift = affect - baseline
         shown = np.einsum("nk,kv->nv", smoothed, CIRCUMPLEX)  # BLAS rounds by the size of the batch
-        return Step(held, held_for, confidence, shown, shift, intensity, chain)
+        return Step(held, held_for, confidence, shown, shift, intensity, chain, after_gap)
 
     def _hold(
         self, smoothed: np.ndarray, weak: np.ndarray, held: np.ndarray, held_for: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Keep the held expression until another beats it by the margin."""
+        """Keep the held expression until another beats it by the margin; weak windows count not."""
         best = smoothed.argmax(axis=1)
         lead = smoothed.max(axis=1) - _take_columns(smoothed, held)
         change = ~weak & (best != held) & ((held == NOTHING) | (lead > self._rules.margin))
-        return np.where(change, best, held), np.where(change, 1, held_for + 1)
+        return np.where(change, best, held), np.where(change, 1, held_for + ~weak)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,16 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.arrow import number_distinct
-from schemas.events import CONTEXT_FIELDS
+from schemas.events import CONTEXT_FIELDS, DAY_US
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.baseline import Usual
-from transforms.deciding.history import Step
+from transforms.deciding.envelopes import ROUNDING
+from transforms.deciding.history import NOTHING, Step
 from transforms.deciding.rules import Rule
 from transforms.deciding.runs import Runs
 from transforms.deciding.scenarios import ScenarioPolicy
 from transforms.deciding.states import State, fields_of_state
 
-_ROUNDING: Final = 1e-6
-"""A value so near a bound is within: the scores are in steps, so that many stand on one."""
-_DAY_US: Final = 86_400_000_000
 NO_RULE: Final = -1
 _BITS: Final = 62  # codes that one whole number holds
 
@@ -68,10 +66,16 @@ class Shown:
             number, values = self._field(name)
             same = _look_up([each == value for each in values], number)
             met &= same
-            possible &= same | self.untold(name)
+            possible &= same | self.lacks(name)
         return met, possible & ~met
 
-    def untold(self, name: str) -> np.ndarray:
+    @property
+    def weak(self) -> np.ndarray:
+        """Where too little was shown to say anything (n,)."""
+        abstained = self.rows["abstained"].to_numpy(zero_copy_only=False)
+        return np.asarray(abstained | (self.step.held == NOTHING))
+
+    def lacks(self, name: str) -> np.ndarray:
         """Return where the context told nothing of a field."""
         number, values = self._field(name)
         return _look_up([value is None for value in values], number)
@@ -112,7 +116,7 @@ class Matching:
     def __init__(self, policy: ScenarioPolicy, shown: Shown, runs: Runs) -> None:
         self._policy, self._shown, self._runs = policy, shown, runs
         self._size = shown.rows.num_rows
-        self._days = shown.rows["window_end"].cast(pa.int64()).to_numpy() // _DAY_US
+        self._days = shown.rows["window_end"].cast(pa.int64()).to_numpy() // DAY_US
         self._states: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._marks: dict[str, np.ndarray] = {}
 
@@ -153,7 +157,7 @@ class Matching:
         lacks = ripe & lacks | mine & lacking
         if lacks.any():
             for name in sorted(fields_of_state(self._policy.states, rule.state) | {*rule.context}):
-                self._mark(f"missing.{name}", lacks & self._shown.untold(name))
+                self._mark(f"missing.{name}", lacks & self._shown.lacks(name))
         return ripe & met, is_shown & ~ripe
 
     def _in_scope(self, rule: Rule) -> np.ndarray:
@@ -182,7 +186,7 @@ class Matching:
             estimated &= np.array([*wanted, False])[self._shown.step.held]  # -1 is none of them
         for quantity, bounds in state.where.items():
             value = self._shown.quantity(quantity)
-            estimated &= (value >= bounds.low - _ROUNDING) & (value <= bounds.high + _ROUNDING)
+            estimated &= (value >= bounds.low - ROUNDING) & (value <= bounds.high + ROUNDING)
         met, lacking = self._shown.context(state.context)
         for part in state.all_of:
             is_shown, lacks = self._part(part)

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.arrow import fill_schema, vectors
 from schemas.events import TIME
@@ -38,8 +39,9 @@ def find_reviews(
     queued for it.
     """
     stakes = np.isin(text(rows["scenario"]), list(high_stakes))
+    weak = pc.or_(rows["abstained"], decisions["expression"].is_null())
     has_reason = {
-        LOW_CONFIDENCE: stakes & (text(decisions["reason"]) == "abstained"),
+        LOW_CONFIDENCE: stakes & weak.to_numpy(zero_copy_only=False),
         HIGH_STAKES: decisions["needs_person"].to_numpy(zero_copy_only=False),
         DISAGREEMENT: _disagreement(rows) > most_disagreement,
     }

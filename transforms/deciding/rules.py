@@ -8,22 +8,31 @@ from typing import Any, Final
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.strict import Frozen, PlacedError, suggest
+from schemas.strict import Day, Frozen, PlacedError, suggest
 from schemas.vocabularies import EXPRESSIONS
-from transforms.deciding.actions import action_kinds, read_as
+from transforms.deciding.actions import (
+    MIRRORS,
+    Code,
+    Kind,
+    action_table,
+    effect_of,
+    explain_action,
+    read_as,
+)
+from transforms.deciding.envelopes import Envelope, explain_never, narrow
 from transforms.deciding.states import (
     MOST_WINDOWS,
     Problem,
     State,
-    envelope,
     refuse_boolean,
     refuse_unseen_context,
 )
 from transforms.decoding.aliases import aliases, known_name
 
-CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ADULTS: Final = frozenset({"adult"})
+_MIRRORING: Final = "avatar_mirroring"
+MOST_RULES: Final = 1_000
 
 
 class Consequence(Frozen):
@@ -35,9 +44,9 @@ class Consequence(Frozen):
     has looked; where it is not said, that is so in high-stakes scenarios.
     """
 
-    action: str
+    action: Code
     after: int = Field(ge=1, le=MOST_WINDOWS)
-    reply: str | None = None
+    reply: Code | None = None
     at_once: Mapping[str, str] = Field(default_factory=dict)
     priority: int | None = Field(default=None, ge=0, le=1000)
     needs_person: bool | None = None
@@ -46,14 +55,6 @@ class Consequence(Frozen):
     @classmethod
     def _is_a_number(cls, given: Any) -> Any:
         return refuse_boolean(given)
-
-    @field_validator("action", "reply")
-    @classmethod
-    def _is_a_code(cls, given: str | None) -> str | None:
-        if given is not None and not CODE.fullmatch(given):
-            message = f"{given!r} is no code: write a letter or digit, then also `_`, `.` or `-`"
-            raise ValueError(message)
-        return given
 
     @field_validator("at_once", mode="before")
     @classmethod
@@ -88,8 +89,8 @@ class Rule(Consequence):
     context: Mapping[str, str] = Field(default_factory=dict)
     purposes: frozenset[str] | None = Field(default=None, min_length=1)
     age_bands: frozenset[str] | None = Field(default=None, min_length=1)
-    since: date = date.min
-    until: date = date.max
+    since: Day = date.min
+    until: Day = date.max
 
     @model_validator(mode="before")
     @classmethod
@@ -154,8 +155,13 @@ def find_rule_problems(
     states: Mapping[str, State],
     replies: frozenset[str] | None,
     high_stakes: frozenset[str],
+    declared: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Yield what is wrong with rules by themselves; ``replies`` are None where none are listed."""
+    """Yield what is wrong with rules by themselves; ``replies`` are None where none are listed.
+
+    ``high_stakes`` are the scenarios in which a person looks first, ``declared`` the effects of the
+    actions that the policy adds to those that ship.
+    """
     seen: set[str] = set()
     for rule, place in rules:
         if rule.id in seen:
@@ -166,43 +172,98 @@ def find_rule_problems(
             message = f"{rule.id} waits for the state {rule.state!r}, which is not defined: "
             yield message + suggest(rule.state, known), (*place, "state")
         listed = frozenset() if replies is None and place[0] == "rules" else replies
-        if rule.reply is not None and listed is not None and rule.reply not in listed:
-            message = f"{rule.id} gives the reply {rule.reply!r}, which `replies` does not list: "
-            near = suggest(rule.reply, listed) if listed else "list it"
-            yield message + near, (*place, "reply")
+        if problem := explain_unlisted_reply(rule.id, rule.reply, listed):
+            yield problem, (*place, "reply")
         if stakes := sorted(rule.scenarios & high_stakes) if rule.needs_person is False else []:
             message = (
                 f"{rule.id} acts alone in {stakes[0]}, where the stakes are high: leave out "
                 "`needs_person: false`"
             )
             yield message, (*place, "needs_person")
-        yield from ((said, (*place, "action")) for said in _action_problems(rule))
-
-
-def _action_problems(rule: Rule) -> Iterator[str]:
-    kinds = action_kinds()
-    for kind in ("forbidden", "revealing"):
-        if word := read_as(rule.action, kind):
-            yield (
-                f"{rule.id} asks for {rule.action}, whose `{word}` says that it {kinds[kind].why}: "
-                f"{kinds[kind].cure}"
+        adults = rule.age_bands is not None and rule.age_bands <= _ADULTS
+        for said, name in find_act_problems(rule.id, rule.action, rule.reply, declared, adults):
+            yield said, (*place, name)
+        effect = action_table().actions.get(rule.action)
+        if effect == MIRRORS and rule.purposes and _MIRRORING not in rule.purposes:
+            message = (
+                f"{rule.id} would mirror for other purposes than {_MIRRORING}, for which nobody "
+                f"opts in: leave out `purposes`, or ask for another action"
             )
-    word = read_as(rule.action, "nudging")
-    if word and (rule.age_bands is None or not rule.age_bands <= _ADULTS):
-        yield (
-            f"{rule.id} may nudge a minor: the `{word}` of {rule.action} says that it "
-            f"{kinds['nudging'].why}: {kinds['nudging'].cure}"
+            yield message, (*place, "action")
+
+
+def explain_unlisted_reply(
+    who: str, reply: str | None, listed: frozenset[str] | None
+) -> str | None:
+    """Say that ``replies`` does not list a reply, None where it does or there is none."""
+    if reply is None or listed is None or reply in listed:
+        return None
+    near = suggest(reply, listed) if listed else "list it"
+    return f"{who} gives the reply {reply!r}, which `replies` does not list: {near}"
+
+
+def find_act_problems(
+    who: str, action: str, reply: str | None, declared: Mapping[str, str], adults: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield why a rule or reminder may not do or say this, each with the field that is wrong.
+
+    ``adults`` says that it is for adults alone.
+    """
+    refused: tuple[Kind, ...] = ("forbidden", "revealing") if adults else tuple(_WORDS)
+    if problem := explain_action(action, declared):
+        said = next(filter(None, (_explain_words(who, "asks for", action, k) for k in _WORDS)), "")
+        yield said or f"{who} asks for {problem}", "action"
+    elif effect_of(action, declared).adults_only and not adults:
+        message = (
+            f"{who} may nudge a minor: {action} {effect_of(action, declared).does}, and that "
+            f"{_WORDS['nudging'].why}: {_WORDS['nudging'].cure}"
         )
+        yield message, "action"
+    for kind in refused:
+        if reply is not None and (problem := _explain_words(who, "gives the reply", reply, kind)):
+            yield problem, "reply"
 
 
-def find_overlaps(rules: Sequence[Placed], states: Mapping[str, State]) -> Iterator[Problem]:
-    """Yield which rules may follow in one window without saying which of them does."""
-    envelopes = {rule.state: envelope(states, rule.state) for rule, _ in rules}
-    for (one, _), (other, place) in combinations(rules, 2):
+_WORDS: Final = action_table().words
+
+
+def _explain_words(who: str, does: str, name: str, kind: Kind) -> str | None:
+    found = read_as(name, kind)
+    if not found:
+        return None
+    return (
+        f"{who} {does} {name}, whose `{found}` says that it {_WORDS[kind].why}: {_WORDS[kind].cure}"
+    )
+
+
+def find_dead_rules(rules: Sequence[Placed], known: Mapping[str, Envelope]) -> Iterator[Problem]:
+    """Yield the rules that no window can ever be within, though their states may be shown."""
+    for rule, place in rules:
+        if explain_never(known[rule.state]):
+            continue  # the state itself is said to be wrong
+        asked = narrow(known[rule.state], rule.context)
+        if why := explain_never(asked):
+            yield f"{rule.id} can never follow, since {why} with its state", (*place, "context")
+        elif explain_never(narrow(asked, rule.at_once)):
+            message = (
+                f"{rule.id} never follows at once: `at_once` contradicts what else it asks for"
+            )
+            yield message, (*place, "at_once")
+
+
+def find_overlaps(rules: Sequence[Placed], known: Mapping[str, Envelope]) -> Iterator[Problem]:
+    """Yield which rules may follow in one window without saying which of them does.
+
+    ``known`` are the envelopes of states and expressions by name.
+    """
+    asked = [narrow(known[rule.state], rule.context) for rule, _ in rules]
+    for ((one, _), own), ((other, place), others) in combinations(
+        zip(rules, asked, strict=True), 2
+    ):
         apart = one.priority is not None and other.priority is not None
         if apart and one.priority != other.priority:
             continue
-        if _share_cases(one, other) and envelopes[one.state].meets(envelopes[other.state]):
+        if _share_cases(one, other) and own.meets(others):
             where = ", ".join(sorted(one.scenarios & other.scenarios))
             message = (
                 f"{one.id} and {other.id} may both follow in {where}: give each a `priority` of "
@@ -211,15 +272,42 @@ def find_overlaps(rules: Sequence[Placed], states: Mapping[str, State]) -> Itera
             yield message, place
 
 
+def find_shadowed(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:
+    """Yield rules that never follow, each with the one that always follows in its place.
+
+    ``rules`` stand in the order in which they go before each other.
+    """
+    for number, rule in enumerate(rules):
+        if first := next((each for each in rules[:number] if _covers(each, rule)), None):
+            yield rule, first
+
+
+def _covers(first: Rule, other: Rule) -> bool:
+    """Return whether one rule follows wherever the other might."""
+    ripe = other.after if not other.at_once else 1
+    return (
+        first.state == other.state
+        and first.after <= ripe
+        and other.scenarios <= first.scenarios
+        and _is_within(other.purposes, first.purposes)
+        and _is_within(other.age_bands, first.age_bands)
+        and first.since <= other.since
+        and other.until <= first.until
+        and first.context.items() <= other.context.items()
+    )
+
+
+def _is_within(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
+    return other is None or (one is not None and one <= other)
+
+
 def _share_cases(one: Rule, other: Rule) -> bool:
     """Return whether some window may be of both rules, whatever it shows."""
-    shared = one.context.keys() & other.context.keys()
     return (
         bool(one.scenarios & other.scenarios)
         and _meet(one.purposes, other.purposes)
         and _meet(one.age_bands, other.age_bands)
         and max(one.since, other.since) <= min(one.until, other.until)
-        and all(one.context[name] == other.context[name] for name in shared)
     )
 
 

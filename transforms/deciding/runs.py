@@ -1,10 +1,12 @@
-"""For how many windows in a row each state was shown."""
+"""For how many windows in a row each state was shown: windows in which something was seen."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from transforms.deciding.history import Step
 
 RUNS = pa.schema([("history_id", pa.string()), ("state", pa.string()), ("windows", pa.int64())])
 """One row for each history and state that its last window met: for so many windows in a row.
@@ -18,14 +20,17 @@ _ABSENT = -1
 class Runs:
     """Counts windows in a row along histories that go on.
 
-    ``chain`` (n,) numbers the history of each row, as ``History.advance`` does, rows by time;
-    ``before`` are RUNS rows, and ``known`` the ids of the history's state, by which chains of lower
-    numbers than it has rows go on.
+    ``step`` is what ``History.advance`` returns of rows by time, ``abstained`` (n,) says which of
+    them count not, and ``known`` are the ids of the history's state, by which chains of lower
+    numbers than it has rows go on; ``before`` are RUNS rows.
     """
 
-    def __init__(self, chain: np.ndarray, before: pa.RecordBatch, known: pa.Array) -> None:
-        self._order = np.argsort(chain, kind="stable")
-        chains = chain[self._order]
+    def __init__(
+        self, step: Step, abstained: np.ndarray, before: pa.RecordBatch, known: pa.Array
+    ) -> None:
+        self._order = np.argsort(step.chain, kind="stable")
+        chains = step.chain[self._order]
+        self._sure, self._after_gap = ~abstained[self._order], step.after_gap[self._order]
         place = np.arange(len(chains))
         begins = np.r_[True, chains[1:] != chains[:-1]][: len(chains)]
         self._before_chain = np.maximum.accumulate(np.where(begins, place, 0)) - 1
@@ -37,14 +42,21 @@ class Runs:
         self._counted: dict[str, np.ndarray] = {}
 
     def count(self, state: str, met: np.ndarray) -> np.ndarray:
-        """Return for how many windows in a row, up to each row, the conditions were met (n,)."""
-        met = met[self._order]
-        last_unmet = np.maximum.accumulate(np.where(met, _ABSENT, self._place))
-        unbroken = last_unmet <= self._before_chain
-        run = self._place - np.maximum(last_unmet, self._before_chain)
+        """Return for how many windows in a row, up to each row, the conditions were met (n,).
+
+        A window that abstained counts not, and leaves the run as it is. After a gap a run begins
+        anew.
+        """
+        met = met[self._order] & self._sure
+        counted = np.cumsum(met)
+        breaks = self._after_gap | (self._sure & ~met)
+        last_break = np.maximum.accumulate(np.where(breaks, self._place, _ABSENT))
+        unbroken = last_break <= self._before_chain
+        begin = np.where(unbroken, self._before_chain + 1, last_break)
+        run = counted - (counted - met)[begin] if len(met) else counted
         run += np.where(unbroken, self._carried(state), 0)
         found = np.empty(len(run), np.int64)
-        found[self._order] = np.where(met, run, 0)
+        found[self._order] = run
         self._counted[state] = found
         return found
 

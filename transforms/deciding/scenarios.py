@@ -8,11 +8,23 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from schemas.strict import Frozen, PlacedError, read_yaml, suggest
 from schemas.vocabularies import EXPRESSIONS
+from transforms.deciding.actions import (
+    SPEAKS,
+    Code,
+    action_table,
+    explain_action,
+    find_declaration_problems,
+)
+from transforms.deciding.envelopes import envelopes, explain_never
 from transforms.deciding.reminders import Reminder
 from transforms.deciding.rules import (
+    MOST_RULES,
     Placed,
     Rule,
     ShortRule,
+    explain_unlisted_reply,
+    find_act_problems,
+    find_dead_rules,
     find_overlaps,
     find_rule_problems,
     lengthen,
@@ -25,6 +37,13 @@ from transforms.deciding.states import (
     in_order,
 )
 from transforms.decoding.aliases import aliases, known_name
+from transforms.gating.classes import (
+    explain_judged_as,
+    high_stakes,
+    read_as_latin,
+    weighty_classes_of,
+)
+from transforms.gating.legible import explain_illegible
 
 
 class ScenarioPolicy(Frozen):
@@ -32,9 +51,10 @@ class ScenarioPolicy(Frozen):
 
     ``scenarios`` are short rules: scenario → expression → rule. In high-stakes scenarios a person
     looks at weak estimates, and before anybody acts by a rule. ``replies`` lists the ids of
-    templates that rules may name. ``judged_as`` says for a scenario that the purpose gate does not
-    list as which of those that it lists the gate judges it: a new scenario needs no other file.
-    ``reminders`` are of use, in whatever scenario.
+    templates that rules may name; ``actions`` gives the effect of actions that do not ship.
+    ``judged_as`` says for a scenario that the purpose gate does not list as which of those that it
+    lists the gate judges it: a new scenario needs no other file. ``reminders`` are of use, in
+    whatever scenario.
     """
 
     version: str
@@ -42,7 +62,8 @@ class ScenarioPolicy(Frozen):
     scenarios: dict[str, dict[str, ShortRule]] = Field(default_factory=dict)
     states: dict[str, State] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
-    replies: frozenset[str] | None = None
+    replies: frozenset[Code] | None = None
+    actions: Mapping[Code, str] = Field(default_factory=dict)
     judged_as: Mapping[str, str] = Field(default_factory=dict)
     reminders: tuple[Reminder, ...] = ()
 
@@ -58,18 +79,50 @@ class ScenarioPolicy(Frozen):
 
     def _find_problems(self) -> Iterator[Problem]:
         yield from self._name_problems()
+        yield from self._action_problems()
+        placed = list(self.placed_rules())
+        if len(placed) > MOST_RULES:
+            yield f"there are {len(placed)} rules: at most {MOST_RULES} are read", ("rules",)
+            return
         unsound = list(self._short_rule_problems()) + list(find_state_problems(self.states))
         yield from unsound
         if unsound:
             return  # rules on top of these would be said to be wrong for the same reason
-        placed = list(self._placed())
-        unsound = list(find_rule_problems(placed, self.states, self.replies, self.high_stakes))
-        yield from unsound
-        known = {*self.states, *EXPRESSIONS}
-        yield from find_overlaps([each for each in placed if each[0].state in known], self.states)
+        yield from find_rule_problems(
+            placed, self.states, self.replies, self.of_high_stakes, self.actions
+        )
+        known = envelopes(self.states)
+        for name in self.states:
+            if why := explain_never(known[name]):
+                yield f"the state {name} can never be shown, since {why}", ("states", name)
+        defined = [each for each in placed if each[0].state in known]
+        yield from find_dead_rules(defined, known)
+        yield from find_overlaps(defined, known)
+
+    def _action_problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with declared actions, with listed replies, and with reminders."""
+        for said, name in find_declaration_problems(self.actions):
+            yield said, ("actions", name)
+        for number, reminder in enumerate(self.reminders):
+            who, place = f"reminder {number + 1}", ("reminders", number)
+            if problem := explain_unlisted_reply(who, reminder.reply, self.replies):
+                yield problem, (*place, "reply")
+            act = find_act_problems(who, reminder.action, reminder.reply, self.actions, False)
+            yield from ((said, (*place, name)) for said, name in act)
+            effects = {**action_table().actions, **self.actions}
+            if not explain_action(reminder.action, self.actions) and (
+                effects[reminder.action] != SPEAKS
+            ):
+                message = (
+                    f"{who} asks for {reminder.action}, which does more than speak: a reminder "
+                )
+                yield message + "speaks to the person alone", (*place, "action")
 
     def _name_problems(self) -> Iterator[Problem]:
         """Yield names that no event has: what is weighty would go to nobody."""
+        if problem := explain_illegible(self.version):
+            message = f"{problem}, and each decision names it: write a version such as rooms-2"
+            yield f"version {self.version!r}: {message}", ("version",)
         named = [("scenarios", name) for name in self.scenarios]
         named += [("judged_as", name) for name in self.judged_as]
         for place in named:
@@ -79,8 +132,12 @@ class ScenarioPolicy(Frozen):
             for name in sorted(rule.scenarios):
                 if problem := explain_scenario_name(name):
                     yield problem, ("rules", number, "scenarios")
+        for name, other in self.judged_as.items():
+            if problem := explain_judged_as(name, other):
+                yield problem, ("judged_as", name)
         ruled = {name for rule in self.rules for name in rule.scenarios}
         known = {*self.scenarios, *self.judged_as, *ruled, *aliases("scenario").values()}
+        known |= high_stakes().scenarios
         for unknown in sorted(self.high_stakes - known):
             hint = suggest(unknown, known)
             message = f"high_stakes names {unknown!r}, which scenarios does not list: {hint}"
@@ -102,7 +159,8 @@ class ScenarioPolicy(Frozen):
                     hint = f"a rule for a state stands below `rules:`, with `state: {unknown}`"
                 yield message + hint, ("scenarios", name, unknown)
 
-    def _placed(self) -> Iterator[Placed]:
+    def placed_rules(self) -> Iterator[Placed]:
+        """Yield every rule, short ones too, with the names that lead to it in the file."""
         for name, rules in self.scenarios.items():
             for expression, short in rules.items():
                 yield lengthen(name, expression, short), ("scenarios", name, expression)
@@ -112,8 +170,20 @@ class ScenarioPolicy(Frozen):
     @cached_property
     def all_rules(self) -> tuple[Rule, ...]:
         """Every rule, short ones too: the one with the greatest priority first."""
-        rules = [rule for rule, _ in self._placed()]
+        rules = [rule for rule, _ in self.placed_rules()]
         return tuple(sorted(rules, key=lambda rule: -(rule.priority or 0)))
+
+    @cached_property
+    def of_high_stakes(self) -> frozenset[str]:
+        """The scenarios that it names in which the stakes are high, listed or not."""
+        listed = self.high_stakes | high_stakes().scenarios
+        named = {*self.scenarios, *self.judged_as, *listed}
+        named = named.union(*(rule.scenarios for rule in self.rules))
+        return frozenset(
+            name
+            for name in named
+            if not listed.isdisjoint({name, self.judged_as.get(name)}) or weighty_classes_of(name)
+        )
 
     @cached_property
     def scenarios_of(self) -> Mapping[str, frozenset[str]]:
@@ -142,6 +212,10 @@ def explain_scenario_name(name: str) -> str | None:
         return "a scenario has an empty name: write the name that events give"
     if (read_as := known_name("scenario", name)) not in (None, name):
         return f"events of {name!r} are read as {read_as}: write `{read_as}`"
+    if problem := explain_illegible(name):
+        return f"the scenario {name!r} cannot be read: {problem}"
+    if read_as is None and (alike := known_name("scenario", read_as_latin(name))):
+        return f"the scenario {name!r} only looks like {alike}: write `{alike}`, or another name"
     return None
 
 

@@ -6,8 +6,8 @@ never says what somebody feels.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
-from typing import Any, Final, NamedTuple
+from graphlib import CycleError, TopologicalSorter
+from typing import Annotated, Any, Final
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,6 +18,9 @@ from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.baseline import USUAL
 
 MOST_WINDOWS: Final = 10_000  # 14 hours of windows of 5 s
+MOST_STATES: Final = 500
+MOST_DEPTH: Final = 16
+"""Longest chain of states of which each is defined by the next: nobody reads a longer one."""
 
 QUANTITIES: Final[Mapping[str, tuple[float, float]]] = {
     "confidence": (0, 1),
@@ -37,11 +40,14 @@ Problem = tuple[str, tuple[str | int, ...]]
 """What is wrong, and the names that lead to it in the file."""
 
 
+Bound = Annotated[Number, Field(allow_inf_nan=False)]
+
+
 class Bounds(Frozen):
     """A quantity is at least, or at most, so much; both bounds count as within."""
 
-    at_least: Number | None = None
-    at_most: Number | None = None
+    at_least: Bound | None = None
+    at_most: Bound | None = None
 
     @model_validator(mode="after")
     def _bound_something(self) -> "Bounds":
@@ -158,20 +164,36 @@ def find_state_problems(states: Mapping[str, State]) -> Iterator[Problem]:
                     f"the state {name} names the state {unknown!r}, which is not defined: {known}",
                     ("states", name, way),
                 )
-    for name in states:
-        if circle := _circle(states, name, ()):
+    if len(states) > MOST_STATES:
+        yield f"there are {len(states)} states: at most {MOST_STATES} are read", ("states",)
+    yield from _find_graph_problems(states)
+
+
+def _find_graph_problems(states: Mapping[str, State]) -> Iterator[Problem]:
+    """Yield the first circle of definitions, or the first chain of them that is too long."""
+    graph = {name: [p for p in state.parts if p in states] for name, state in states.items()}
+    try:
+        order = [*TopologicalSorter(graph).static_order()]
+    except CycleError as error:
+        circle = error.args[1][:0:-1]  # each is defined by the next; the last is the first again
+        start = circle.index(min(circle, key=list(states).index))
+        turned = [*circle[start:], *circle[:start]]
+        message = (
+            "states are defined by each other in a circle, "
+            f"{' → '.join([*turned, turned[0]])}: take one out"
+        )
+        yield message, ("states", turned[0])
+        return
+    depth: dict[str, int] = {}
+    for name in order:
+        depth[name] = 1 + max((depth[part] for part in graph[name]), default=0)
+        if depth[name] > MOST_DEPTH:
             message = (
-                f"states are defined by each other in a circle, {' → '.join(circle)}: take one out"
+                f"{name} ends a chain of {depth[name]} states that are defined by each other: "
+                f"at most {MOST_DEPTH} are read, so define it by what it shows"
             )
             yield message, ("states", name)
             return
-
-
-def _circle(states: Mapping[str, State], name: str, above: tuple[str, ...]) -> tuple[str, ...]:
-    if name in above:
-        return (*above[above.index(name) :], name)
-    below = (part for part in states[name].parts if part in states)
-    return next(filter(None, (_circle(states, part, (*above, name)) for part in below)), ())
 
 
 def in_order(states: Mapping[str, State], wanted: Sequence[str]) -> tuple[str, ...]:
@@ -189,57 +211,8 @@ def in_order(states: Mapping[str, State], wanted: Sequence[str]) -> tuple[str, .
     return tuple(found)
 
 
-class Envelope(NamedTuple):
-    """What may be the case where a state is shown: expressions, and bounds of quantities."""
-
-    expressions: frozenset[str]
-    bounds: Mapping[str, tuple[float, float]]
-
-    def meets(self, other: "Envelope") -> bool:
-        """Return whether both may be the case at once."""
-        shared = self.bounds.keys() & other.bounds.keys()
-        apart = any(
-            max(self.bounds[n][0], other.bounds[n][0]) > min(self.bounds[n][1], other.bounds[n][1])
-            for n in shared
-        )
-        return bool(self.expressions & other.expressions) and not apart
-
-
-_ALL: Final = frozenset(EXPRESSIONS)
-
-
-def envelope(states: Mapping[str, State], name: str) -> Envelope:
-    """Return the envelope of a state, or of an expression that is held."""
-    if name in EXPRESSIONS:
-        return Envelope(frozenset([name]), {})
-    state = states[name]
-    own = Envelope(state.expressions or _ALL, {n: (b.low, b.high) for n, b in state.where.items()})
-    parts = [envelope(states, part) for part in state.all_of]
-    if state.any_of:
-        parts.append(reduce(_either, (envelope(states, part) for part in state.any_of)))
-    return reduce(_both, parts, own)
-
-
-def _both(one: Envelope, other: Envelope) -> Envelope:
-    bounds = {**one.bounds}
-    for name, (low, high) in other.bounds.items():
-        known = bounds.get(name, (low, high))
-        bounds[name] = max(low, known[0]), min(high, known[1])
-    return Envelope(one.expressions & other.expressions, bounds)
-
-
-def _either(one: Envelope, other: Envelope) -> Envelope:
-    shared = one.bounds.keys() & other.bounds.keys()
-    bounds = {
-        n: (min(one.bounds[n][0], other.bounds[n][0]), max(one.bounds[n][1], other.bounds[n][1]))
-        for n in shared
-    }
-    return Envelope(one.expressions | other.expressions, bounds)
-
-
 def fields_of_state(states: Mapping[str, State], name: str) -> frozenset[str]:
     """Return the context fields that a state asks for, by the states of its definition too."""
     if name in EXPRESSIONS:
         return frozenset()
-    below = (fields_of_state(states, part) for part in states[name].parts)
-    return frozenset(states[name].context).union(*below)
+    return frozenset(field for part in in_order(states, [name]) for field in states[part].context)

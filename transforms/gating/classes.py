@@ -1,4 +1,4 @@
-"""Protected classes: names that read as work, education or intimacy, however they are written."""
+"""Classes of names: what reads as work, education, intimacy or high stakes, however written."""
 
 import re
 import unicodedata
@@ -13,7 +13,8 @@ from schemas.strict import Frozen, parse_yaml
 from transforms.decoding.aliases import fold_spelling
 from transforms.gating.legible import UNSEEN
 
-_FILE: Final = Path(__file__).parents[2] / "schemas" / "policies" / "classes.yaml"
+_POLICIES: Final = Path(__file__).parents[2] / "schemas" / "policies"
+_WORKPLACE: Final = "workplace"
 _LONGEST: Final = 256
 """Characters of a name that are read: twice what a scene's id may have."""
 _HUMP: Final = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}\p{Ll})")
@@ -27,21 +28,41 @@ _DIGITS: Final = tuple(str.maketrans("013457@$", f"o{one}eastas") for one in "il
 _UMLAUTS: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 
 
-class ProtectedClass(Frozen):
-    """A class of scenes that the law protects, and the words by which a name reads as it.
+class ClassOfNames(Frozen):
+    """Words by which a name reads as a class.
 
-    What reads as it is judged as ``scenario``, besides as what it claims to be; ``purpose`` is the
-    prohibited purpose for which an unlisted one that reads as the class stands, if there is one.
     ``words`` are whole words of a name, ``ends`` are how one may end, and ``parts`` may stand
     anywhere in it but in one of ``others``.
     """
 
-    scenario: str
-    purpose: str | None = None
     words: tuple[str, ...]
     ends: tuple[str, ...] = ()
     parts: tuple[str, ...]
     others: tuple[str, ...] = ()
+
+
+class ProtectedClass(ClassOfNames):
+    """A class of scenes that the law protects.
+
+    What reads as it is judged as ``scenario``, besides as what it claims to be; ``purpose`` is the
+    prohibited purpose for which an unlisted one that reads as the class stands, if there is one.
+    """
+
+    scenario: str
+    purpose: str | None = None
+
+
+class WeightyClass(ClassOfNames):
+    """A class of scenarios with high stakes, and as which of the gate's it may be judged."""
+
+    judged_as: frozenset[str]
+
+
+class Stakes(Frozen):
+    """Where the stakes are high whatever a policy says: scenarios by name, classes of names."""
+
+    scenarios: frozenset[str]
+    classes: Mapping[str, WeightyClass]
 
 
 class _Spellings(NamedTuple):
@@ -70,22 +91,53 @@ class _Spellings(NamedTuple):
 @cache
 def protected_classes() -> Mapping[str, ProtectedClass]:
     """Return the classes of classes.yaml by name."""
-    table = parse_yaml(_FILE.read_text(encoding="utf-8"))
+    table = parse_yaml((_POLICIES / "classes.yaml").read_text(encoding="utf-8"))
     return {name: ProtectedClass.model_validate(given) for name, given in table.items()}
+
+
+@cache
+def high_stakes() -> Stakes:
+    """Return what stakes.yaml holds."""
+    text = (_POLICIES / "stakes.yaml").read_text(encoding="utf-8")
+    return Stakes.model_validate(parse_yaml(text))
 
 
 @lru_cache(maxsize=20_000)
 def classes_of(name: str | None) -> frozenset[str]:
     """Return the names of the classes as which the name of a scenario, purpose or scene reads."""
-    if not name:
-        return frozenset()
-    readings = set(_readings(name[:_LONGEST]))
-    return frozenset(
-        label for label, spellings in _spellings().items() if any(map(spellings.match, readings))
-    )
+    return _matching(name, _spellings()) if name else frozenset()
 
 
-def _readings(name: str) -> Iterator[str]:
+def weighty_classes_of(scenario: str) -> frozenset[str]:
+    """Return the classes with high stakes as which the name of a scenario reads."""
+    return _matching(scenario, _weighty_spellings()) | (classes_of(scenario) & {_WORKPLACE})
+
+
+def explain_judged_as(name: str, other: str) -> str | None:
+    """Say why a scenario of this name may not be judged as the other, None where it may."""
+    allowed = {
+        label: frozenset({protected_classes()[label].scenario}) for label in classes_of(name)
+    }
+    weighty = high_stakes().classes
+    allowed |= {label: weighty[label].judged_as for label in _matching(name, _weighty_spellings())}
+    for label in sorted(allowed):
+        if other not in allowed[label]:
+            cure = f"judge it as {' or '.join(sorted(allowed[label]))}"
+            if not allowed[label]:
+                cure = "no scenario of the gate stands for that, so leave it out"
+            return (
+                f"judged_as gives {name!r} the rules of {other}, but its name reads as "
+                f"{label}: {cure}, or give the scenario another name"
+            )
+    return None
+
+
+def _matching(name: str, spellings: Mapping[str, "_Spellings"]) -> frozenset[str]:
+    meant = set(readings(name[:_LONGEST]))
+    return frozenset(label for label, each in spellings.items() if any(map(each.match, meant)))
+
+
+def readings(name: str) -> Iterator[str]:
     """Yield the ways in which a name may be meant, each as words with one space between two."""
     seen = UNSEEN.sub("", re.sub(r"\s", " ", unicodedata.normalize("NFKC", name)))
     text, joined = _HUMP.sub(" ", seen).casefold(), seen.casefold()
@@ -99,16 +151,22 @@ def _readings(name: str) -> Iterator[str]:
 
 @cache
 def _spellings() -> Mapping[str, _Spellings]:
-    return {
-        label: _Spellings(
-            words=frozenset(_plain_spellings(each.words)),
-            phrases=tuple(f" {words} " for words in _plain_spellings(each.words) if " " in words),
-            ends=tuple(_plain_spellings(each.ends)),
-            parts=tuple(part.replace(" ", "") for part in _plain_spellings(each.parts)),
-            others=tuple(_plain_spellings(each.others)),
-        )
-        for label, each in protected_classes().items()
-    }
+    return {label: _spelt(each) for label, each in protected_classes().items()}
+
+
+@cache
+def _weighty_spellings() -> Mapping[str, _Spellings]:
+    return {label: _spelt(each) for label, each in high_stakes().classes.items()}
+
+
+def _spelt(each: ClassOfNames) -> _Spellings:
+    return _Spellings(
+        words=frozenset(_plain_spellings(each.words)),
+        phrases=tuple(f" {words} " for words in _plain_spellings(each.words) if " " in words),
+        ends=tuple(_plain_spellings(each.ends)),
+        parts=tuple(part.replace(" ", "") for part in _plain_spellings(each.parts)),
+        others=tuple(_plain_spellings(each.others)),
+    )
 
 
 def _plain_spellings(given: Iterable[str]) -> list[str]:
@@ -128,3 +186,8 @@ def _words(name: str) -> str:
         bare = "".join(letter for letter in letters if unicodedata.category(letter) != "Mn")
         folded = unicodedata.normalize("NFC", bare)
     return _BETWEEN.sub(" ", folded).strip()
+
+
+def read_as_latin(name: str) -> str:
+    """Return a name with Latin letters in the place of those that look like them."""
+    return unicodedata.normalize("NFKC", name).casefold().translate(_LOOKALIKES)

@@ -13,9 +13,9 @@ from schemas.modalities import MODALITIES
 from schemas.strict import Frozen, PlacedError, explain_invalid, read_yaml, suggest
 from transforms.deciding.scenarios import explain_scenario_name, read_scenarios
 from transforms.decoding.aliases import aliases, is_region_code, known_name
-from transforms.gating.classes import classes_of, protected_classes
+from transforms.gating.classes import classes_of, explain_judged_as, protected_classes
 from transforms.gating.coverage import check_order
-from transforms.gating.legible import is_legible
+from transforms.gating.legible import explain_illegible, is_legible
 from transforms.gating.rules import (
     CONTEXT_KIND,
     DIMENSIONS,
@@ -76,6 +76,9 @@ class Policy(Frozen):
     def _refusals_name_a_version(cls, given: str) -> str:
         if not is_legible(given):
             message = "version is empty, and each refusal names it: write one, such as gate-2026-12"
+            raise ValueError(message)
+        if problem := explain_illegible(given):
+            message = f"{problem}: write a version such as gate-2026-12"
             raise ValueError(message)
         return given
 
@@ -139,14 +142,7 @@ class Policy(Frozen):
         if other not in self.scenarios:
             known = ", ".join(sorted(self.scenarios))
             return f"judged_as names {other} for {name}: name one of {known}"
-        for label in sorted(classes_of(name)):
-            scenario = protected_classes()[label].scenario
-            if other != scenario:
-                return (
-                    f"judged_as gives {name!r} the rules of {other}, but its name reads as "
-                    f"{label}: judge it as {scenario}, or give the scenario another name"
-                )
-        return None
+        return explain_judged_as(name, other)
 
     @model_validator(mode="after")
     def _evidence_is_asked_for(self) -> "Policy":

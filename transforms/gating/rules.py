@@ -10,7 +10,7 @@ from pydantic import model_validator
 from schemas.errors import RefusalCode
 from schemas.events import CONTEXT, TOPICS
 from schemas.modalities import MODALITIES
-from schemas.strict import Frozen, PlacedError
+from schemas.strict import Day, Frozen, PlacedError
 from transforms.gating.legible import is_legible
 
 DIMENSIONS: Final = ("purposes", "regions", "scenarios", "age_bands", "modalities")
@@ -46,8 +46,8 @@ class Evidence(Frozen):
     """What is on record for an exception or a duty: where it can be read, and its days."""
 
     reference: str
-    since: dt.date
-    until: dt.date = dt.date.max
+    since: Day
+    until: Day = dt.date.max
 
     @model_validator(mode="after")
     def _refers_to_something(self) -> "Evidence":
@@ -73,8 +73,8 @@ class Conditions(Frozen):
     age_bands: frozenset[str] | None = None
     modalities: frozenset[str] | None = None
     biometric: bool | None = None
-    since: dt.date = dt.date.min
-    until: dt.date = dt.date.max
+    since: Day = dt.date.min
+    until: Day = dt.date.max
 
     @model_validator(mode="after")
     def _can_match(self) -> "Conditions":

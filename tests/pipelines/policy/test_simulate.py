@@ -45,7 +45,7 @@ def changed(landed: Config, tmp_path: Path) -> Path:
 def test_a_policy_changes_nothing_in_comparison_with_itself(landed: Config) -> None:
     done = simulate(landed, landed.scenarios)
     assert done.windows == len(table(landed.tables, "emotion_features"))
-    assert (done.differing, len(done.differences), done.untold) == (0, 0, ())
+    assert (done.differing, len(done.differences), done.without_column) == (0, 0, ())
 
 
 def test_what_differs_is_what_was_changed_and_nobody_is_named(

@@ -63,6 +63,10 @@ def test_what_is_still_held_while_a_window_abstains_is_not_handed_on() -> None:
     (said,) = events(decision("a", 1, expression="joy", reason="abstained"))
     assert said["data"]["expression"] is None
     assert list(VALIDATOR.iter_errors(said)) == []
+    for reasons in ("not_opted_in abstained", "usage_reminder abstained"):
+        reason = reasons.split()[0]
+        (other,) = events(decision("a", 1, expression="joy", reason=reason, reasons=reasons))
+        assert (other["data"]["expression"], other["data"]["reason"]) == (None, reason)
 
 
 def test_an_abstention_is_an_event_without_an_expression() -> None:

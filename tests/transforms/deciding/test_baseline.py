@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.config import POLICIES
 from schemas.decisions.columns import BASELINE_COLUMNS
 from schemas.decisions.settings import Baselines
 from schemas.settings import Decisions
@@ -18,7 +19,7 @@ from schemas.vocabularies import EXPRESSIONS
 from tests.transforms.test_decide import feature
 from transforms.decide import Before, Decider
 from transforms.deciding.baseline import BASELINE, REACH, USUAL, Baseline, coarse_columns, forget
-from transforms.deciding.scenarios import ScenarioPolicy
+from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 
 RULES = Baselines(half_life_s=3_600, trend_half_life_s=60, least_windows=2)
 DAY = dt.timedelta(days=1)
@@ -33,7 +34,7 @@ POLICY = ScenarioPolicy.model_validate(
             }
         },
         "rules": [
-            {"id": "a", "scenarios": ["social"], "state": "unlike_oneself", "action": "ask",
+            {"id": "a", "scenarios": ["social"], "state": "unlike_oneself", "action": "check_in",
              "reply": None}
         ],
     }
@@ -135,6 +136,66 @@ def test_shares_and_days_are_those_of_the_windows() -> None:
     days = [feature(n, "joy", window_end=end) for n, end in enumerate(ends)]
     found = followed(*days, rules=slow)
     assert [row["days_seen"] for row in found] == [1, 1, 2, 3, 2, 2, 1]
+
+
+def days_of(*shown: str | None, windows: int = 30) -> list[dict[str, Any]]:
+    """A day each of 30 windows that show an expression, or that abstain."""
+    return [
+        feature(n, name or "sadness", purpose="research", scenario="health", abstained=name is None)
+        | {"window_end": feature(n, "joy")["window_end"] + day * DAY, "window_id": f"{day}-{n}"}
+        for day, name in enumerate(shown)
+        for n in range(windows)
+    ]
+
+
+WEEK = Baselines(least_windows=24)
+
+
+@pytest.mark.parametrize("parts", [1, 3, 7])
+@pytest.mark.parametrize(
+    ("shown", "seen", "low"),
+    [
+        (("sadness", "sadness", "sadness"), 3, 3),
+        (("joy", "joy", "sadness"), 3, 1),
+        ((None, None, "sadness"), 1, 1),
+        (("sadness", None, "sadness"), 2, 2),
+        (("sadness", "joy", "sadness", "sadness"), 4, 3),
+    ],
+)
+def test_days_are_low_by_what_was_seen_for_sure(
+    shown: tuple[str | None, ...], seen: int, low: int, parts: int
+) -> None:
+    last = followed(*days_of(*shown), rules=WEEK, parts=parts)[-1]
+    assert (last["days_seen"], last["low_days"]) == (seen, low)
+
+
+def test_a_moment_makes_no_low_day_and_a_week_forgets_one() -> None:
+    assert followed(*days_of("sadness", windows=11), rules=WEEK)[-1]["low_days"] == 0
+    assert followed(*days_of("sadness", windows=13), rules=WEEK)[-1]["low_days"] == 1
+    week = followed(*days_of("sadness", *["joy"] * 7), rules=WEEK)
+    assert [week[30 * day + 29]["low_days"] for day in range(8)] == [1] * 7 + [0]
+
+
+def test_windows_that_abstained_leave_no_baseline() -> None:
+    baseline = Baseline(WEEK)
+    baseline.advance(batch(days_of(None)), np.zeros((30, 2)))
+    assert baseline.snapshot().num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("shown", "helped"),
+    [
+        (("joy", "joy", "sadness"), False),
+        ((None, None, "sadness"), False),
+        (("sadness", "sadness", "sadness"), True),
+    ],
+)
+def test_the_shipped_policy_offers_help_after_three_low_days(
+    shown: tuple[str | None, ...], helped: bool
+) -> None:
+    decider = Decider(read_scenarios(POLICIES / "scenarios.yaml"), Decisions(), baselines=WEEK)
+    out = decider.drain([batch(days_of(*shown))], None)[0]
+    assert ("health-help" in out["rule_id"].to_pylist()) == helped
 
 
 @pytest.mark.parametrize(("more_s", "anew"), [(0, False), (5, True)])

@@ -24,7 +24,7 @@ def test_what_was_usual_for_who_was_erased_is_not_gone_on_from() -> None:
             return erased
 
     stage = _Decide(
-        functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines()),
+        functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines(), 5.0),
         None,
         Known,
         None,
@@ -48,7 +48,7 @@ def test_a_window_that_began_before_the_erasure_is_forgotten_with_it() -> None:
         def erased_subjects() -> dict[str, int]:
             return {"a" * 32: round(START.timestamp() * 1e6) + 2_000_000}
 
-    make = functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines())
+    make = functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines(), 5.0)
     stage = _Decide(make, None, Known, None, 5.0)
     stage.setup()
     _, _, before = drain(*(feature(0, "joy", subject=s, purpose="research") for s in "ab"))
@@ -81,7 +81,7 @@ def test_a_quiet_shard_looks_for_who_was_erased_and_a_drained_job_ends() -> None
             return erased
 
     end = rows[-1]["window_end"].timestamp()
-    make = functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines())
+    make = functools.partial(_decider, POLICIES / "scenarios.yaml", Decisions(), Baselines(), 5.0)
     stage = _Decide(make, None, Known, lambda: end, 5.0)
     stage.setup()
     state, timer = Held(tuple(drain(*rows)[2])), Held()

@@ -82,12 +82,16 @@ class OnePerson:
         gone = self._end and (row["window_end"] - self._end).total_seconds() > rules.forget_s
         if self._end is None or gone:
             self._held, self._held_for, self._intensity = NOTHING, 0, 0.0
+            self._sure_end: dt.datetime | None = None
             self._smoothed, self._baseline = scores, affect
         elif not row["abstained"]:
             self._smoothed = self._smoothed * (1 - rules.follow) + scores * rules.follow
         self._end = row["window_end"]
         best = int(self._smoothed.argmax())
-        self._held_for += 1
+        if self._sure_end is None or (self._end - self._sure_end).total_seconds() > 20:
+            self._held_for = 0
+        if not row["abstained"]:
+            self._held_for, self._sure_end = self._held_for + 1, self._end
         if not row["abstained"] and best != self._held:
             lead = self._smoothed[best] - self._smoothed[self._held]
             if self._held == NOTHING or lead > rules.margin:
@@ -167,13 +171,14 @@ def test_the_baseline_drifts_towards_what_is_shown() -> None:
     assert still == pytest.approx([0.0, 0.8, 0.8, 0.8])
 
 
-def test_an_abstained_window_is_not_followed() -> None:
+def test_an_abstained_window_is_neither_followed_nor_counted() -> None:
     sure, unsure = scores_of(joy=0.8), scores_of(anger=0.8)
-    rows = [seen(0, sure), *(seen(n, unsure, abstained=True) for n in range(1, 6)), seen(6, sure)]
+    rows = [seen(0, sure), *(seen(n, unsure, abstained=True) for n in range(1, 4)), seen(4, sure)]
+    rows += [*(seen(n, unsure, abstained=True) for n in range(5, 9)), seen(9, sure)]
     steps = advance(*rows)
     assert {row["held"] for row in steps} == {JOY}
-    assert [row["confidence"] for row in steps] == pytest.approx([0.8] * 7)
-    assert [row["held_for"] for row in steps] == list(range(1, 8))
+    assert [row["confidence"] for row in steps] == pytest.approx([0.8] * 10)
+    assert [row["held_for"] for row in steps] == [1, 1, 1, 1, 2, 2, 2, 2, 2, 1], "25 s are a gap"
 
 
 def test_nothing_is_held_before_the_first_window_that_is_sure() -> None:

@@ -69,4 +69,30 @@ def test_the_switch_is_stronger_than_an_opt_in() -> None:
     off = Decider(DECIDER.policy, Decisions(avatar=False), everybody)
     rows = drained(off, *(feature(n, "joy") for n in range(3)), feature(9, "joy", abstained=True))
     assert {max(row["avatar_weights"]) for row in rows} == {0.0}
-    assert [row["reason"] for row in rows] == ["avatar_off"] * 3 + ["abstained"]
+    assert [row["reason"] for row in rows] == ["avatar_off"] * 4
+
+
+def test_who_withdrew_rests_at_once_whatever_else_is_so() -> None:
+    """A player rests by the reason: an unsure window, or a rule, does not come before it."""
+    away = Decider(DECIDER.policy, Decisions(), hidden_from(11))
+    shown = [feature(n, "anger", scenario="game", abstained=n == 3) for n in range(6)]
+    rows = drained(away, *shown)
+    assert [row["reason"] for row in rows] == ["settling"] * 2 + ["not_opted_in"] * 4
+    assert [row["action"] for row in rows[2:]] == ["lower_difficulty", "observe"] + [
+        "lower_difficulty"
+    ] * 2
+    assert rows[2]["reasons"] == "not_opted_in scenario_rule state.anger"
+    assert rows[3]["reasons"] == "not_opted_in abstained"
+
+
+def test_a_rule_that_says_mirror_moves_nobody_for_another_purpose() -> None:
+    policy = ScenarioPolicy.model_validate(
+        {"version": "v", "high_stakes": [],
+         "scenarios": {"social": {"joy": {"action": "mirror", "after": 1}}}}
+    )  # fmt: skip
+    decider = Decider(policy, Decisions(), everybody)
+    found = [
+        drained(decider, feature(0, "joy", purpose=purpose))[0]["action"]
+        for purpose in ("recommendation", "avatar_mirroring")
+    ]
+    assert found == ["observe", "mirror"]

@@ -7,12 +7,14 @@ import pytest
 from pipelines.config import POLICIES
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
+from transforms.deciding.envelopes import envelopes
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
-from transforms.deciding.states import envelope, in_order
+from transforms.deciding.states import in_order
 
 POLICY = """version: v
 high_stakes: [support]
 replies: [hello, break]
+actions: {cheer: speaks_to_person, greet: speaks_to_person, suggest_game: offers_content}
 scenarios:
   social:
     joy: {action: cheer, after: 2, priority: 5}
@@ -119,7 +121,7 @@ def test_the_shipped_policy_answers_every_scenario_of_the_catalogue() -> None:
         ("{activity: alone}", "{scene: hall}", "context", "do not see `scene`"),
         ("action: offer_break", "action: announce_break", "action: ann", "whose `announce` says"),
         ("action: offer_break", "action: tell_teacher", "action: tell", "says that it shows"),
-        ("action: offer_break", "action: ShareMood", "action: Share", "`share` says that it shows"),
+        ("action: offer_break", "action: ShareMood", "action: Share", "`share mood` says that"),
         ("action: offer_break", "action: diagnose", "action: diag", "says that it decides"),
         ("action: offer_break", "action: raise_price", "action: raise", "`price` says that"),
         ("action: offer_break", "action: suggest_game", "action: sugg", "may nudge a minor"),
@@ -195,7 +197,7 @@ def test_a_policy_that_can_be_is_read(tmp_path: Path, old: str, new: str) -> Non
 def test_rules_overlap_where_one_window_could_be_of_both(
     one: dict, other: dict, apart: bool
 ) -> None:
-    shared = {"scenarios": ["game"], "action": "greet", "reply": None}
+    shared = {"scenarios": ["game"], "action": "check_in", "reply": None}
     given = {
         "version": "v",
         "high_stakes": [],
@@ -220,7 +222,7 @@ def test_every_problem_is_told_at_once() -> None:
         "high_stakes": ["nowhere"],
         "rules": [
             {"id": "a", "scenarios": ["game"], "state": "x", "action": "announce", "reply": "r"},
-            {"id": "b", "scenarios": ["game"], "state": "joy", "action": "greet", "reply": None},
+            {"id": "b", "scenarios": ["game"], "state": "joy", "action": "check_in", "reply": None},
             {"id": "b", "scenarios": ["game"], "state": "joy", "action": "ban", "reply": None},
         ],
     }
@@ -242,7 +244,7 @@ def test_what_a_state_may_be_is_narrowed_by_all_and_widened_by_any() -> None:
     policy = ScenarioPolicy.model_validate(
         {
             "version": "v", "high_stakes": [],
-            "scenarios": {"game": {"joy": {"action": "x", "after": 1}}},
+            "scenarios": {"game": {"joy": {"action": "celebrate", "after": 1}}},
             "states": {
                 "a": {"shows": "a", "expressions": ["joy"],
                       "where": {"valence": {"at_least": 0.5}}},
@@ -253,11 +255,12 @@ def test_what_a_state_may_be_is_narrowed_by_all_and_widened_by_any() -> None:
             },
         }
     )  # fmt: skip
-    both, some = (envelope(policy.states, name) for name in ("both", "some"))
+    known = envelopes(policy.states)
+    both, some = known["both"], known["some"]
     assert both.expressions == {"joy"}
     assert both.bounds == {"valence": (0.5, 0.7)}
     assert some.expressions == {"anger"}
     assert some.bounds["valence"] == (float("-inf"), float("inf"))
     assert not both.meets(some)
     assert in_order(policy.states, ["some", "both"]) == ("a", "b", "some", "both")
-    assert envelope(policy.states, EXPRESSIONS[0]).expressions == {EXPRESSIONS[0]}
+    assert known[EXPRESSIONS[0]].expressions == {EXPRESSIONS[0]}

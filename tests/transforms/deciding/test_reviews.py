@@ -79,7 +79,11 @@ def queued(*rows: tuple[str, str, float | None], threshold: float = 0.5) -> pa.R
     """Queue decisions of a scenario and reason, on windows that disagree so far."""
     scenario, reason, apart = zip(*rows, strict=True)
     features = pa.record_batch(
-        {"scenario": pa.array(scenario), "disagreement": pa.array(apart, pa.float32())}
+        {
+            "scenario": pa.array(scenario),
+            "disagreement": pa.array(apart, pa.float32()),
+            "abstained": pa.array([why == "abstained" for why in reason]),
+        }
     )
     names = ("decision_id", "window_id", "subject_ref", "confidence", "window_end", "event_date")
     decisions = {name: pa.nulls(len(rows), REVIEW_QUEUE.field(name).type) for name in names}
@@ -87,6 +91,7 @@ def queued(*rows: tuple[str, str, float | None], threshold: float = 0.5) -> pa.R
     decisions |= {"scenario": pa.array(scenario), "reason": pa.array(reason)}
     asked = [row[:2] == ("support", "scenario_rule") for row in rows]
     decisions["needs_person"] = pa.array(asked)
+    decisions["expression"] = pa.array(["joy"] * len(rows))
     return find_reviews(features, pa.record_batch(decisions), {"support"}, threshold)
 
 

@@ -14,7 +14,7 @@ from schemas.events import WINDOW
 from schemas.settings import Decisions
 from schemas.tables import EMOTION_FEATURES
 from tests.transforms.test_decide import feature
-from transforms.decide import Before, Decider
+from transforms.decide import Before, Decider, _restore
 from transforms.deciding.scenarios import ScenarioPolicy, read_scenarios
 
 STATES = {
@@ -42,7 +42,10 @@ def rule(name: str, state: str, **more: Any) -> dict[str, Any]:
 
 
 def policy(*rules: dict[str, Any], **more: Any) -> ScenarioPolicy:
+    declared = {each["action"]: "speaks_to_person" for each in rules}
+    declared |= {"suggest_game": "offers_content"} if "suggest_game" in declared else {}
     given = {"version": "v", "high_stakes": ["support"], "states": STATES, "rules": [*rules]}
+    given["actions"] = declared
     return ScenarioPolicy.model_validate(given | more)
 
 
@@ -235,6 +238,29 @@ def test_a_run_ends_with_its_history() -> None:
         assert found == [None, None, "a", None, None, "a"]
 
 
+@pytest.mark.parametrize("state", ["low", "sadness"])
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_windows_that_nobody_saw_are_in_no_row(state: str, parts: int) -> None:
+    sure, unsure = {"purpose": "research"}, {"purpose": "research", "abstained": True}
+    ruled = policy(rule("a", state, after=4 if state == "sadness" else 3))
+    between = [feature(n, "sadness", **(sure if n in (0, 6) else unsure)) for n in range(7)]
+    assert told(decide(ruled, *between, parts=parts)) == [None] * 7
+    each = [feature(n, "sadness", **(unsure if n % 2 else sure)) for n in range(8)]
+    assert told(decide(ruled, *each, parts=parts)) == [None] * 6 + ["a", None], "the fourth is sure"
+    apart = [feature(20 * n, "sadness", **sure) for n in range(6)]  # 100 s
+    assert told(decide(ruled, *apart, parts=parts)) == [None] * 6
+    near = [feature(4 * n, "sadness", **sure) for n in range(5)]  # three windows are missing
+    assert told(decide(ruled, *near, parts=parts)) == [None] * 3 + ["a"] * 2
+
+
+def test_a_gap_is_measured_in_windows() -> None:
+    rows = [feature(12 * n, "sadness", purpose="research") for n in range(3)]  # each minute
+    ruled = policy(rule("a", "sadness", after=3))
+    for length_s, wanted in ((5.0, None), (60.0, "a")):
+        decider = Decider(ruled, FOLLOW, length_s=length_s)
+        assert decider.drain([batch(rows)], None)[0]["rule_id"].to_pylist()[-1] == wanted
+
+
 def test_a_policy_that_changes_a_state_goes_on_with_the_others() -> None:
     rows = windows(4)
     _, _, before = Decider(policy(rule("a", "low", after=3)), Decisions()).drain(
@@ -245,6 +271,24 @@ def test_a_policy_that_changes_a_state_goes_on_with_the_others() -> None:
     out, _, after = Decider(changed, Decisions()).drain([batch(rows[3:])], before)
     assert out["rule_id"].to_pylist() == ["a"]
     assert isinstance(after, Before)
+
+
+def test_a_state_of_before_some_columns_came_goes_on() -> None:
+    rows = windows(6)
+    decider = Decider(policy(rule("a", "low", after=4)), Decisions())
+    _, _, before = decider.drain([batch(rows[:4])], None)
+    added = {
+        "history": {"sure_us"},
+        "use": {"free_us"},
+        "baseline": {"low_days", "today", "today_valence"},
+    }
+    older = [
+        part.select([n for n in part.schema.names if n not in added.get(name, ())])
+        for name, part in before._asdict().items()
+    ]
+    restored = _restore(older)
+    assert [part.schema for part in restored] == [part.schema for part in before]
+    assert told(decider.drain([batch(rows[4:])], restored)[0].to_pylist()) == ["a", "a"]
 
 
 SHOWN = st.lists(
@@ -268,12 +312,15 @@ RULED = policy(
 
 def one_person(rows: list[dict[str, Any]]) -> list[str | None]:
     """The same rules in plain words, for one person without gaps that forget."""
-    found, low, lonely, glad = [], 0, 0, 0
-    held: str | None = None
+    found: list[str | None] = []
+    low, lonely, glad, last = 0, 0, 0, -10
     for row in rows:
-        shown = row["_shown"]
-        if not row["abstained"]:
-            held = shown
+        if row["abstained"]:
+            found.append(None)
+            continue
+        if row["_number"] - last > 4:
+            low, lonely, glad = 0, 0, 0
+        held, last = row["_shown"], row["_number"]
         is_low = held in ("sadness", "anger")
         low = low + 1 if is_low else 0
         alone = is_low and low >= 2 and row["_company"] == "none"
@@ -286,7 +333,7 @@ def one_person(rows: list[dict[str, Any]]) -> list[str | None]:
             chosen = "long" if low >= 4 else "short"
         if lonely >= 2:
             chosen = "alone"
-        found.append(None if row["abstained"] or held is None else chosen)
+        found.append(chosen)
     return found
 
 
@@ -301,7 +348,7 @@ def test_rules_follow_as_they_say_in_whatever_order_and_parts(
         rows += [
             feature(number, expression, subject=s, purpose="research", abstained=abstained,
                     details=details)
-            | {"_shown": expression, "_company": company}
+            | {"_shown": expression, "_company": company, "_number": number}
             for s in sorted(subjects)
         ]  # fmt: skip
     wanted = {}

@@ -21,6 +21,7 @@ ESCAPE_ROOM = """
 version: rooms-1
 high_stakes: []
 judged_as: {escape-room: game}
+actions: {dim_lights: changes_scene_for_person}
 scenarios:
   escape-room:
     fear: {action: dim_lights, after: 9, at_once: {door: opened, lesson_state: review}}
@@ -36,7 +37,7 @@ def policy(tmp_path: Path) -> Path:
 
 def reason(policy: Path, **context: object) -> str:
     details = context.pop("details", None)
-    row = feature(0, "fear", scenario="escape-room", **context)
+    row = feature(0, "fear", scenario="escape-room", purpose="research", **context)
     row["details"] = None if details is None else json.dumps(details)
     schema = pa.schema([*EMOTION_FEATURES, WINDOW.field("details")])
     batch = pa.RecordBatch.from_pylist([{n: row.get(n) for n in schema.names}], schema=schema)
@@ -69,7 +70,7 @@ ASKED = "at_once: {door: opened, lesson_state: review}"
         ("after: 9", "after: -1", "greater than or equal to 1"),
         ("after: 9", "after: 10001", "less than or equal to 10000"),
         ("after: 9", "after: true", "write a number of windows for True"),
-        ("dim_lights", "''", "action: .*'' is no code: write a letter"),
+        ("dim_lights", "''", "action: .*'' is no code: write up to 64"),
         ("dim_lights", '"dim\\n"', "action: .*is no code"),
         ("dim_lights", "dim lights", "action: .*is no code"),
         ("dim_lights,", 'dim_lights, reply: "\\0",', "reply: .*is no code"),
@@ -140,7 +141,7 @@ def test_a_rule_may_ask_for_every_code_that_goes_on_and_for_no_text(
 def test_the_gate_judges_a_new_scenario_as_the_listed_one_that_it_names(policy: Path) -> None:
     assert read_policy(GATE, policy).judged_as == {"escape-room": "game"}
     for judged_as, said in (
-        ("{learning: game}", "learning, which has rules of its own"),
+        ("{social: game}", "social, which has rules of its own"),
         ("{escape-room: gmae}", "names gmae for escape-room: name one of game, intimacy, learning"),
     ):
         policy.write_text(ESCAPE_ROOM.replace("{escape-room: game}", judged_as))

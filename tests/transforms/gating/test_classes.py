@@ -166,10 +166,10 @@ def test_no_scenario_file_lowers_the_protection(
     path = tmp_path / "scenarios.yaml"
     path.write_text(
         f"version: v\nhigh_stakes: []\njudged_as: {judged_as}\n"
-        "scenarios: {game: {joy: {action: cheer, after: 1}}}\n"
+        "scenarios: {game: {joy: {action: celebrate, after: 1}}}\n"
     )
     with pytest.raises(
-        AffectstreamError, match=f"scenarios.yaml does not fit .*line {line}: .*{said}"
+        AffectstreamError, match=f"scenarios.yaml is not a scenario policy: line {line}: .*{said}"
     ):
         read_policy(POLICIES / "gate.yaml", path)
     path.write_text(path.read_text().replace(judged_as, "{classroom-quiz: learning}"))

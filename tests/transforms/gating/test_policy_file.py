@@ -226,6 +226,7 @@ high_stakes: [game]
 scenarios:
   game:
     joy: {action: cheer, after: 1}
+actions: {cheer: speaks_to_person, hush: speaks_to_person}
 """
 
 
