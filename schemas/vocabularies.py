@@ -33,7 +33,20 @@ emotions" (1977), as commonly reproduced for the six basic terms; neutral is the
 """
 
 CIRCUMPLEX = np.array([VALENCE_AROUSAL[name] for name in EXPRESSIONS], dtype=np.float32)
-"""``VALENCE_AROUSAL`` as a (7, 2) matrix: scores @ CIRCUMPLEX gives valence and arousal."""
+"""``VALENCE_AROUSAL`` as a (7, 2) matrix."""
+
+
+def affect_of(scores: np.ndarray) -> np.ndarray:
+    """Return valence and arousal (n, 2) of scores (n, 7): the mean over their expressions.
+
+    It is summed in the order of the expressions. A matrix product takes another way for one row
+    than for two, so that a third of all rows moved by up to 9e-8 with the size of their batch.
+    """
+    total = scores[:, :1] * CIRCUMPLEX[0]
+    for place in range(1, len(EXPRESSIONS)):
+        total = total + scores[:, place, None] * CIRCUMPLEX[place]
+    return np.asarray(total)
+
 
 ALIASES = MappingProxyType(
     {

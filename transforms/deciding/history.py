@@ -17,7 +17,7 @@ from schemas.arrow import equal_runs, number_distinct, vector_column, vectors
 from schemas.events import PRIOR_COLUMNS, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
+from schemas.vocabularies import EXPRESSIONS, affect_of
 from transforms.deciding.slots import NEVER, Slots
 
 HISTORY = pa.schema(
@@ -192,8 +192,7 @@ class History:
         kept.held[own], kept.held_for[own] = held, held_for
         kept.intensity[own], kept.chain[own] = intensity, chain
         shift = affect - baseline
-        shown = np.einsum("nk,kv->nv", smoothed, CIRCUMPLEX)  # BLAS rounds by the size of the batch
-        return Step(held, held_for, confidence, shown, shift, intensity, chain)
+        return Step(held, held_for, confidence, affect_of(smoothed), shift, intensity, chain)
 
     def _hold(
         self, smoothed: np.ndarray, weak: np.ndarray, held: np.ndarray, held_for: np.ndarray
