@@ -150,19 +150,14 @@ class Baseline:
         earliest: int,
     ) -> None:
         sums, seen, since, days = found
-        place = np.full(len(slots.ids), -1)
-        place[slots.own] = np.arange(rows.num_rows)
-        known = self._state["subject_ref"]
-        names = pa.concat_arrays([rows["subject_ref"], known])
-        count = len(known)
-        place[:count] = np.where(place[:count] < 0, np.arange(count) + rows.num_rows, place[:count])
-        alive = np.flatnonzero((seen >= earliest) & (place >= 0))
+        subjects = slots.subjects(self._state["subject_ref"], rows["subject_ref"])
+        alive = np.flatnonzero(seen >= earliest)
         order = pc.sort_indices(slots.ids.take(pa.array(alive)))
         at = alive[order.to_numpy()]
         flat = pa.array(np.ascontiguousarray(sums[at]).reshape(-1))
         columns = [
             slots.ids.take(pa.array(at)),
-            names.take(pa.array(place[at])),
+            subjects.take(pa.array(at)),
             pa.array(since[at]),
             pa.array(seen[at]),
             pa.array(days[at]),
@@ -206,9 +201,10 @@ def coarse_columns(usual: Usual) -> dict[str, pa.Array]:
 
 
 def forget(state: pa.RecordBatch, erased: Mapping[str, int], length_us: int = 0) -> pa.RecordBatch:
-    """Return rows of BASELINE, or USE, without those of who was erased since the row began.
+    """Return rows of a state without those of who was erased since the row began.
 
-    It is the same batch where nobody was. ``erased`` is subject_ref → until when they were erased,
+    The rows have ``subject_ref`` and ``since_us``, the end of their first window. It is the same
+    batch where nobody was erased. ``erased`` is subject_ref → until when they were erased,
     in µs since 1970. A row begins with the end of a window of ``length_us``, some of whose events
     may be of before the erasure.
     """
