@@ -1,7 +1,6 @@
 """Reviewers' labels as training data, of people who consented to training and of nobody else."""
 
 import datetime as dt
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +20,7 @@ from pipelines.tables.arrow_types import rows_with
 from pipelines.tables.query import standing
 from schemas.errors import AffectstreamError
 from schemas.settings import Windows
-from schemas.strict import open_private
+from schemas.strict import replace_file
 from schemas.table import Root
 from schemas.tables import EMOTION_FEATURES, TABLES
 from schemas.vocabularies import EXPRESSIONS
@@ -189,12 +188,9 @@ def _by_id(rows: pa.Table) -> dict[str, dict[str, Any]]:
 
 
 def _write(rows: pa.Table, out: Path) -> None:
-    part = out.with_name(f"{out.name}.part")
     try:
-        with open_private(part, os.O_TRUNC) as file:
+        with replace_file(out) as file:
             pq.write_table(rows, file)
-        part.replace(out)
     except OSError as error:
-        part.unlink(missing_ok=True)
         message = f"cannot write {out}: {error.strerror}; give a file in a folder that exists"
         raise AffectstreamError(message) from error
