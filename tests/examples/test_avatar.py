@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pyarrow as pa
@@ -260,6 +262,28 @@ def test_nothing_but_the_page_is_served() -> None:
                      "node_modules/../package.json", "server.py", "model.vrm", "live"):  # fmt: skip
             with pytest.raises(HTTPError, match="404"):
                 urlopen(address + path)
+
+
+def test_only_who_asks_for_this_machine_is_answered() -> None:
+    """A name that somebody else made to lead here is no name of it."""
+    with served([]) as address:
+        port = urlsplit(address).port
+        for hosts, status in (
+            (["127.0.0.1"], 200), (["localhost"], 200), (["LOCALHOST:1"], 200), (["[::1]"], 200),
+            ([f"127.0.0.1:{port}"], 200), (["evil.example"], 421), ([f"evil.example:{port}"], 421),
+            (["127.0.0.1.evil.example"], 421), (["evil@127.0.0.1.example"], 421), (["["], 421),
+            ([""], 421), ([], 421), (["localhost", "evil.example"], 421),
+        ):  # fmt: skip
+            for path in ("/decisions.json", "/", "/live"):
+                asked = HTTPConnection(HOST, port, timeout=5)
+                asked.putrequest("GET", path, skip_host=True)
+                for host in hosts:
+                    asked.putheader("Host", host)
+                asked.endheaders()
+                found = asked.getresponse()
+                wanted = 404 if path == "/live" and status == 200 else status
+                assert found.status == wanted, (hosts, path)
+                asked.close()
 
 
 def test_decisions_are_written_for_other_clients(

@@ -180,13 +180,19 @@ def test_only_a_role_that_may_exports_and_the_log_says_whom(config: Config, tmp_
     export_labels(own, tmp_path / "labels.parquet", role="officer")
     with pytest.raises(AffectstreamError, match=r"cannot write .* give a file in a folder"):
         export_labels(own, tmp_path / "nowhere" / "labels.parquet", role="officer")
-    refused, done, asked, failed = read_entries(tmp_path / "audit")
+    refused, done, failed = read_entries(tmp_path / "audit")
     assert (refused["role"], refused["what"], refused["outcome"]) == (
         "reviewer", "export", "refused",
     )  # fmt: skip
     assert (done["role"], done["what"], done["rows"]) == ("officer", "export 1 labels", 1)
-    assert done["subjects"] == asked["subjects"] == [hash_of(ref(config, "ann"))]
-    assert (failed["outcome"], failed["rows"]) == ("failed", 0)
+    assert done["subjects"] == failed["subjects"] == [hash_of(ref(config, "ann"))]
+    assert [each["outcome"] for each in (done, failed)] == ["ok", "failed"]
+    assert failed["rows"] == 0
+    for file in (tmp_path / "audit").glob("*.jsonl"):
+        file.chmod(0o644)
+    with pytest.raises(AffectstreamError, match="others may read"):
+        export_labels(own, tmp_path / "unlogged.parquet", role="officer")
+    assert not (tmp_path / "unlogged.parquet").exists()
 
 
 def test_the_commands_take_a_review_from_the_list_to_the_file(
@@ -217,6 +223,8 @@ def test_the_commands_take_a_review_from_the_list_to_the_file(
     assert "no decision: give one of" in str(
         command("label", row["review_id"], "glee", *tables).exception
     )
+    other = command("label", row["review_id"], "anger", "--reviewer", "eve", *tables)
+    assert "decided by somebody else" in str(other.exception)
     out = tmp_path / "labels.parquet"
     done = command("export", "--out", str(out))
     assert done.exit_code == 0, done.exception
@@ -228,5 +236,6 @@ def test_the_commands_take_a_review_from_the_list_to_the_file(
     assert said == [
         ("review", f"label {row['review_id']} as joy, by dana", "ok"),
         ("review", "label", "refused"),
+        ("review", f"label {row['review_id']} as anger, by eve", "failed"),
         ("review", "export 1 labels", "ok"),
     ]
