@@ -9,8 +9,9 @@ VOCABULARY = "ekman7-v1"
 EXPRESSIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral")
 """The labels of ``ekman7-v1`` in the order of every score vector."""
 
-REVIEWER_DECISIONS = ("confirmed", "unclear", *EXPRESSIONS)
-"""What a person may say of a decision: it is right, nobody can tell, or what was shown instead."""
+CONFIRMED = "confirmed"
+REVIEWER_DECISIONS = (CONFIRMED, "unclear", *EXPRESSIONS)
+"""What a person may say: the window's expression is right, nobody can tell, or what was shown."""
 
 VALUES = ("valence", "arousal")
 """Outputs of a model that gives valence and arousal itself."""

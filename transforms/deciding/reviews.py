@@ -51,6 +51,7 @@ def find_reviews(
         "reviewer_decision": pa.nulls(len(why), pa.string()),
         "reviewed_by": pa.nulls(len(why), pa.string()),
         "reviewed_at": pa.nulls(len(why), TIME),
+        "reviewed_expression": pa.nulls(len(why), pa.string()),
     }
     return fill_schema(REVIEW_QUEUE, columns, at)
 
