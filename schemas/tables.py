@@ -232,7 +232,7 @@ REVIEW_QUEUE = pa.schema(
         column(
             "reviewed_expression",
             pa.string(),
-            "the expression that they say was shown; of one who confirmed, that of the window then; "
+            "the expression that they say was shown; if they confirmed, that of the window then; "
             "null where nobody can tell, or the window named none",
             3,
         ),

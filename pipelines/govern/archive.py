@@ -23,8 +23,8 @@ from deltalake import DeltaTable
 from pipelines.tables.arrow_types import plain_types
 from schemas.arrow import equal_runs
 from schemas.errors import AffectstreamError
-from schemas.strict import replace_file
 from schemas.ids import unambiguous_text
+from schemas.strict import replace_file
 from schemas.table import PARTITION, Root
 from schemas.tables import TABLES
 

@@ -89,7 +89,7 @@ def store_review(
     found = _read(root, review_id)
     expression = _expression(root, found, decision)
     if _is_said(found, decision, reviewer, expression):
-        return None if found is None else found.expression
+        return found.expression if found else None
     place = f"{root}/review_queue"
     at = (now or datetime.now(UTC)).astimezone(UTC)
     names = (*_KEY, *_SAID)
@@ -148,12 +148,11 @@ def _expression(root: Root, found: Queued | None, decision: str) -> str | None:
     return str(said) if rows.num_rows and (said := rows["expression"][0].as_py()) else None
 
 
-def _is_said(
-    found: Queued | None, decision: str, reviewer: str, expression: str | None
-) -> bool:
+def _is_said(found: Queued | None, decision: str, reviewer: str, expression: str | None) -> bool:
     """Tell whether this reviewer has said just that, and of which expression it is known."""
-    said = found is not None and (found.label, found.reviewer) == (decision, reviewer)
-    return said and (expression is None or found.expression is not None)
+    if found is None or (found.label, found.reviewer) != (decision, reviewer):
+        return False
+    return expression is None or found.expression is not None
 
 
 def _open(root: Root) -> DeltaTable:

@@ -92,7 +92,9 @@ def abstain_where_not_finite(features: pa.RecordBatch) -> pa.RecordBatch:
         "scores": vector_column(np.where(broken[:, None], uniform, scores)),
         "abstained": pa.array(weak),
     }
-    for name, given, mean in zip(("valence", "arousal"), affect, affect_of(uniform)[0], strict=True):
+    for name, given, mean in zip(
+        ("valence", "arousal"), affect, affect_of(uniform)[0], strict=True
+    ):
         columns[name] = pa.array(np.where(broken, mean, given), features[name].type)
     return fill_schema(features.schema, columns, features)
 

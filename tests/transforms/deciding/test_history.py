@@ -18,9 +18,7 @@ from transforms.deciding.history import HISTORY, NOTHING, History, history_ids, 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 JOY, ANGER, NEUTRAL = (EXPRESSIONS.index(name) for name in ("joy", "anger", "neutral"))
 SHOWN = [0.25 if n == JOY else 0.5 if n == ANGER else 0.05 for n in range(len(EXPRESSIONS))]
-RULES = Decisions(
-    follow=0.5, margin=0.2, drift=0.25, max_change=0.3, forget_s=20.0, valid_s=12.0
-)
+RULES = Decisions(follow=0.5, margin=0.2, drift=0.25, max_change=0.3, forget_s=20.0, valid_s=12.0)
 
 
 def scores_of(**probabilities: float) -> list[float]:
