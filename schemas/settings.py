@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 
-from schemas.strict import Frozen, PlacedError
+from schemas.strict import Frozen
 
 Licence = Literal["open", "research"]
 Number = Annotated[float, Strict()]
@@ -134,10 +134,7 @@ class Decisions(Settings):
         "to the next (0 to 1)",
     )
     forget_s: Number = Field(
-        default=120.0,
-        gt=0,
-        le=_YEAR_S,
-        description="Silence after which a history starts anew, in seconds",
+        default=120.0, gt=0, le=_YEAR_S, description="Silence that ends a history, in seconds"
     )
     valid_s: Number = Field(
         default=30.0,
@@ -153,8 +150,7 @@ class Decisions(Settings):
         default=10.0,
         ge=0,
         le=_DAY_S,
-        description="Least time between two changes of the preset that an avatar shows, in "
-        "seconds; at most `valid_s`",
+        description="Least time between two presets of an avatar, in seconds; at most `valid_s`",
     )
     most_disagreement: Number = Field(
         default=0.8, ge=0, le=1, description="Modalities may disagree so far unreviewed, 0 to 1"
@@ -163,12 +159,8 @@ class Decisions(Settings):
     @model_validator(mode="after")
     def _hold_while_valid(self) -> "Decisions":
         if self.hold_s > self.valid_s:
-            message = (
-                f"hold_s ({self.hold_s:g}) is longer than valid_s ({self.valid_s:g}), so that a "
-                "preset would end with its decision before it was held for so long: make hold_s "
-                "at most as long"
-            )
-            raise PlacedError(message, "hold_s")
+            message = f"hold_s ({self.hold_s:g}) is above valid_s, which ends a preset: lower it"
+            raise ValueError(message)
         return self
 
 

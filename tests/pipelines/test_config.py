@@ -53,9 +53,9 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ("tables: b\nkeys: c\ndecisions: {forget_s: 4}", "less than `windows.length_s`"),
         (
             "tables: b\nkeys: c\ndecisions: {hold_s: 60, valid_s: 4}",
-            r"hold_s \(60\) is longer than valid_s \(4\), .*: make hold_s at most as long",
+            r"`decisions`: hold_s \(60\) is above valid_s, .*: lower it",
         ),
-        ("tables: b\nkeys: c\ndecisions: {valid_s: 5}", r"hold_s \(10\) is longer than"),
+        ("tables: b\nkeys: c\ndecisions: {valid_s: 5}", r"hold_s \(10\) is above valid_s"),
         (
             "tables: b\nkeys: c\nmodels: {text: {model: constant, card: c.json}}",
             "`models.text.card` is given, but",
