@@ -23,7 +23,7 @@ disable_progress_bar()  # a backfill loads nothing else, and a bar for one file 
 
 SHIPPED = Path(__file__).parent / "weights" / "fusion"
 _BLOCK = 16
-"""Rows; 8 were enough on processors with AVX2."""
+"""Rows. In blocks of 8 and of 16 no bit of 3,000 rows depended on how they were split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _filled(rows: np.ndarray) -> torch.Tensor:
     """Return rows in double precision, with empty ones up to the next multiple of ``_BLOCK``.
 
     A matrix product treats whole blocks of rows alike, and those that are left over otherwise: by
-    up to 1e-14 here, which turns the last bit of a score in float32 once in a million.
+    up to 1e-14 in a logit, which may turn the last bit of a score in float32.
     """
     filled = np.zeros((-(-len(rows) // _BLOCK) * _BLOCK, *rows.shape[1:]))
     filled[: len(rows)] = rows
