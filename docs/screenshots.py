@@ -39,9 +39,10 @@ def take_head(browser: Browser, tables: Path) -> None:
     """Write ``docs/assets/avatar.png``: the head where it smiles most."""
     fetch()
     events = read_decisions(str(tables))
-    moving = [event for event in events if "avatar" in event["data"]]
+    data = page_data(events)
+    moving = [event for event in data["faces"][0]["events"] if "avatar" in event["data"]]
     most = max(moving, key=lambda event: event["data"]["avatar"]["weights"]["happy"])
-    page = Page(0, page_data(events))
+    page = Page(0, data)
     threading.Thread(target=page.serve_forever, daemon=True).start()
     viewer = profile(browser, viewport=_HEAD)
     shown = visit(viewer, f"http://{HOST}:{page.server_port}/?still")

@@ -4,7 +4,8 @@
 
 The CSV file has the columns ``review_id``, ``reviewer_decision`` and ``reviewed_by``; ids that the
 queue does not have are left out, and so is what another reviewer has decided. The stream never
-writes to a row that stands: what a person decided stays.
+writes to a row that stands: what a person decided stays. Name the expression that was shown: a bare
+``confirmed`` does not say which, and ``affectstream review export`` leaves it out.
 """
 
 import sys
@@ -25,7 +26,8 @@ def merge_corrections(session: SparkSession, tables: Path, corrections: Path) ->
         USING corrections ON queue.review_id = corrections.review_id
         WHEN MATCHED AND (queue.reviewed_by IS NULL OR queue.reviewed_by = corrections.reviewed_by)
         THEN UPDATE SET reviewer_decision = corrections.reviewer_decision,
-            reviewed_by = corrections.reviewed_by, reviewed_at = current_timestamp()
+            reviewed_by = corrections.reviewed_by, reviewed_at = current_timestamp(),
+            reviewed_expression = NULL
         """
     ).collect()
     return int(done["num_updated_rows"])

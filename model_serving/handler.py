@@ -25,7 +25,7 @@ from schemas.logs.events import LogEvent, log_fields
 from schemas.modalities import MODALITIES
 from schemas.stages import kind_of, recognition_stage
 from schemas.tables import DEAD_LETTERS, OBSERVED
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
+from schemas.vocabularies import EXPRESSIONS, affect_of
 
 _CHECK_EVERY_S = 1.0
 _FLAT = np.float32(1 / len(EXPRESSIONS) + 1e-6)  # the confidence in what can't be judged at all
@@ -185,7 +185,7 @@ def observations(
     none = pc.fill_null(pc.equal(quality, QualityCode.NONE_OF_THESE), fill_value=False)
     abstained |= none.to_numpy(zero_copy_only=False)
     best = pa.array(scores.argmax(axis=1), pa.int64(), mask=abstained)
-    circumplex = np.clip(scores @ CIRCUMPLEX, -1.0, 1.0)
+    circumplex = np.clip(affect_of(scores), -1.0, 1.0)
     own = pc.is_in(rows["purpose"], pa.array(sorted(embeddings_for), pa.string()))
     hidden = ~own.to_numpy(zero_copy_only=False)
     columns = {

@@ -134,10 +134,7 @@ class Decisions(Settings):
         "to the next (0 to 1)",
     )
     forget_s: Number = Field(
-        default=120.0,
-        gt=0,
-        le=_YEAR_S,
-        description="Silence after which a history starts anew, in seconds",
+        default=120.0, gt=0, le=_YEAR_S, description="Silence that ends a history, in seconds"
     )
     valid_s: Number = Field(
         default=30.0,
@@ -153,11 +150,18 @@ class Decisions(Settings):
         default=10.0,
         ge=0,
         le=_DAY_S,
-        description="Least time between two changes of the preset that an avatar shows, in seconds",
+        description="Least time between two presets of an avatar, in seconds; at most `valid_s`",
     )
     most_disagreement: Number = Field(
         default=0.8, ge=0, le=1, description="Modalities may disagree so far unreviewed, 0 to 1"
     )
+
+    @model_validator(mode="after")
+    def _hold_while_valid(self) -> "Decisions":
+        if self.hold_s > self.valid_s:
+            message = f"hold_s ({self.hold_s:g}) is above valid_s, which ends a preset: lower it"
+            raise ValueError(message)
+        return self
 
 
 class Media(Settings):

@@ -1,10 +1,13 @@
 """Files that hold exactly what they may: frozen models, and a YAML file read as one of them."""
 
 import difflib
+import errno
 import fcntl
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
@@ -116,13 +119,44 @@ def read_secret(path: Path, setting: str) -> str:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file that its owner alone may read, whatever the umask, also where others could."""
-    with open_private(path, os.O_TRUNC) as file:
+    with replace_file(path) as file:
         file.write(data)
 
 
-def open_private(path: Path, how: int = os.O_APPEND) -> BinaryIO:
-    """Open a file to write, at its end or otherwise, that its owner alone may read from now on."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+@contextmanager
+def replace_file(path: Path, *, private: bool = True) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the place of ``path`` as a whole when the block ends.
+
+    If it raises, what stood there stays. No link is followed: the new file has a name that nobody
+    can lay one at beforehand, and takes the place of a link itself. Its owner alone may read it,
+    or if it is not ``private`` whom the umask lets.
+
+    Raises:
+        OSError: no file can be made beside ``path``, or what stands there is no regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    fresh = path.with_name(f".{secrets.token_hex(8)}.part")
+    how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(fresh, how, 0o600 if private else 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if private:
+                os.fchmod(file.fileno(), 0o600)
+            yield file
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a file to write at its end, that its owner alone may read from now on.
+
+    Raises:
+        OSError: it cannot be opened, or is a link, through which another file would be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, "wb")
 

@@ -229,6 +229,13 @@ REVIEW_QUEUE = pa.schema(
         ),
         column("reviewed_by", pa.string(), "who decided, as they called themselves", 2),
         column("reviewed_at", TIME, "when they decided, UTC", 2),
+        column(
+            "reviewed_expression",
+            pa.string(),
+            "the expression that they say was shown; if they confirmed, that of the window then; "
+            "null where nobody can tell, or the window named none",
+            3,
+        ),
         _DATE,
     ]
 )

@@ -9,8 +9,9 @@ VOCABULARY = "ekman7-v1"
 EXPRESSIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral")
 """The labels of ``ekman7-v1`` in the order of every score vector."""
 
-REVIEWER_DECISIONS = ("confirmed", "unclear", *EXPRESSIONS)
-"""What a person may say of a decision: it is right, nobody can tell, or what was shown instead."""
+CONFIRMED = "confirmed"
+REVIEWER_DECISIONS = (CONFIRMED, "unclear", *EXPRESSIONS)
+"""What a person may say: the window's expression is right, nobody can tell, or what was shown."""
 
 VALUES = ("valence", "arousal")
 """Outputs of a model that gives valence and arousal itself."""
@@ -33,7 +34,20 @@ emotions" (1977), as commonly reproduced for the six basic terms; neutral is the
 """
 
 CIRCUMPLEX = np.array([VALENCE_AROUSAL[name] for name in EXPRESSIONS], dtype=np.float32)
-"""``VALENCE_AROUSAL`` as a (7, 2) matrix: scores @ CIRCUMPLEX gives valence and arousal."""
+"""``VALENCE_AROUSAL`` as a (7, 2) matrix."""
+
+
+def affect_of(scores: np.ndarray) -> np.ndarray:
+    """Return valence and arousal (n, 2) of scores (n, 7): the mean over their expressions.
+
+    It is summed in the order of the expressions. A matrix product takes another way for one row
+    than for two, so that a third of all rows moved by up to 9e-8 with the size of their batch.
+    """
+    total = scores[:, :1] * CIRCUMPLEX[0]
+    for place in range(1, len(EXPRESSIONS)):
+        total = total + scores[:, place, None] * CIRCUMPLEX[place]
+    return np.asarray(total)
+
 
 ALIASES = MappingProxyType(
     {

@@ -38,6 +38,7 @@ from transforms.deciding.history import (
     HISTORY,
     NOTHING,
     History,
+    abstain_where_not_finite,
     history_ids,
     prior_history_ids,
 )
@@ -65,6 +66,8 @@ class Before(NamedTuple):
     avatars: pa.RecordBatch
 
 
+_NAMING = ("history", "use", "baseline", "avatars")
+"""Those of which each row names its subject."""
 _SWEEP_S = 5
 """Event time after which a shard without windows looks for people who were erased."""
 _AHEAD_S = 120
@@ -121,7 +124,7 @@ class Decider:
         """
         order = ("window_end", *WINDOW_KEY, "window_id")
         table = pa.Table.from_batches(pending).sort_by([(name, "ascending") for name in order])
-        rows = table.combine_chunks().to_batches()[0]
+        rows = abstain_where_not_finite(table.combine_chunks().to_batches()[0])
         known = before or _NOTHING_BEFORE
         own = text(rows["purpose"]) == MIRRORING
         shown = self._shown(rows, own)
@@ -288,14 +291,17 @@ class _Decide(beam.DoFn):
             yield beam.pvalue.TaggedOutput(REVIEWS, reviews)
 
     def _without_erased(self, before: Before) -> Before:
-        """Drop what names people who were erased; histories name nobody, and end soon."""
-        if not before.baseline.num_rows + before.use.num_rows:
+        """Drop all that is known of people who were erased; the same object where nothing is."""
+        named = {name: rows for name in _NAMING if (rows := getattr(before, name)).num_rows}
+        if not named:
             return before
         erased, length = self._opt_ins().erased_subjects(), self._length_us + _UNDER_WAY_US
-        baseline, use = (forget(rows, erased, length) for rows in (before.baseline, before.use))
-        if baseline is before.baseline and use is before.use:
+        left = {name: forget(rows, erased, length) for name, rows in named.items()}
+        if all(left[name] is named[name] for name in named):
             return before
-        return before._replace(baseline=baseline, use=use)
+        after = before._replace(**left)
+        alive = pc.is_in(after.runs["history_id"], after.history["history_id"])
+        return after._replace(runs=after.runs.filter(alive))
 
     def _before(self, batches: list[pa.RecordBatch]) -> Before | None:
         """Return what follows from what landed before this job's first windows."""

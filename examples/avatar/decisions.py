@@ -1,6 +1,7 @@
 """The decisions that the page plays: events of the feed, with the ARKit weights of the table."""
 
 import json
+from collections import defaultdict
 from typing import Any
 
 import pyarrow as pa
@@ -12,20 +13,30 @@ from schemas.arkit import BLENDSHAPES
 from schemas.avatar.vrm import LOOK_PRESETS, LOOK_SHAPES, LOOKS, PRESETS
 
 PURPOSE = "avatar_mirroring"
+_UNMOVED = {"mouth_share": 0.0}
 
 
 def page_data(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the page reads: the events, and what the weights' names and presets mean."""
+    """Return what the page reads: faces, and what the weights' names and presets mean.
+
+    A face is of one session and scenario, as a history is: decisions of two that go on at once
+    would have it flicker between them. The face that moves in most of its decisions comes first.
+    """
     shapes = {look: _named(row) for look, row in zip(LOOKS, LOOK_SHAPES.tolist(), strict=True)}
     presets = {
         preset: next(shapes[look] for look in LOOKS if LOOK_PRESETS[look] == {preset: 1.0})
         for preset in PRESETS[:-1]
     }
-    return {"shapes": BLENDSHAPES, "presets": presets, "notice": NOTICE, "events": events}
+    return {
+        "shapes": BLENDSHAPES,
+        "presets": presets,
+        "notice": NOTICE,
+        "faces": _by_face(events),
+    }
 
 
 def read_decisions(tables: str, subject_ref: str | None = None) -> list[dict[str, Any]]:
-    """Return the decisions on a subject's own avatar, by time.
+    """Return the decisions on a subject's own avatar, of all sessions and scenarios, by time.
 
     Without a subject, those of the one whose avatar moves in most of them.
 
@@ -52,6 +63,20 @@ def read_decisions(tables: str, subject_ref: str | None = None) -> list[dict[str
     for event, weights in zip(events, rows["avatar_weights"].to_pylist(), strict=True):
         event["shapes"] = _named(weights)
     return events
+
+
+def _by_face(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    faces: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for event in events:
+        faces[event["data"]["session_ref"], event["data"]["scenario"]].append(event)
+    moving = {
+        key: sum(bool(event["data"].get("avatar", _UNMOVED)["mouth_share"]) for event in own)
+        for key, own in faces.items()
+    }
+    return [
+        {"session_ref": key[0], "scenario": key[1], "events": faces[key]}
+        for key in sorted(faces, key=lambda key: (-moving[key], key))
+    ]
 
 
 def _named(weights: list[float]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 // Wires player, face and controls: `?live` plays the feed, `?vrm` the model that the server was given.
 
 import * as THREE from "three";
+import { Faces } from "./faces.js";
 import { drawHead } from "./head.js";
 import { Player } from "./player.js";
 
@@ -64,14 +65,24 @@ async function main() {
   const found = await (await fetch("decisions.json")).json();
   const player = new Player(found);
   const live = asked.has("live");
-  if (!live) found.events.forEach((event) => player.take(event));
+  const faces = new Faces(at("face"));
+  if (!live) found.faces.flatMap((each) => each.events).forEach((event) => faces.add(event));
   const face = asked.has("vrm") ? await vrmModel() : drawnHead(found.shapes);
   const render = stage(face);
   at("notice").textContent = found.notice;
-  const first = player.decisions[0]?.at ?? Date.now(), last = player.decisions.at(-1)?.until ?? first;
   const slider = at("time");
-  slider.max = String((last - first) / 1000);
-  let time = first, playing = !asked.has("still"), speaking = false, speech = 0, drawn = "";
+  let first, last, time, playing = !asked.has("still"), speaking = false, speech = 0, drawn = "";
+  /** Play the chosen face from its beginning. */
+  const choose = () => {
+    player.forget();
+    faces.chosen().forEach((event) => player.take(event));
+    first = player.decisions[0]?.at ?? Date.now();
+    last = player.decisions.at(-1)?.until ?? first;
+    slider.max = String((last - first) / 1000);
+    slider.value = "0";
+    time = first;
+  };
+  choose();
 
   const draw = (open, closed) => {
     const shown = player.show(time, speech);
@@ -101,7 +112,8 @@ async function main() {
   at("play").addEventListener("click", () => { playing = !playing; at("play").textContent = playing ? "Pause" : "Play"; });
   at("speaks").addEventListener("change", (event) => { speaking = event.target.checked; });
   slider.addEventListener("input", () => { time = first + Number(slider.value) * 1000; draw(0, 0); });
-  if (live) follow(player);
+  faces.list.addEventListener("change", () => { choose(); draw(0, 0); });
+  if (live) follow(player, faces);
 
   /** For scripts: stop at a time (ms) with speech so far (0 to 1); return what was asked of the face, and its weights. */
   window.avatar = {
@@ -117,10 +129,15 @@ async function main() {
   document.body.dataset.ready = "true";
 }
 
-function follow(player) {
+/** Play the feed: the chosen face, and when nothing of it counts any more the next that is told of. */
+function follow(player, faces) {
   const feed = new EventSource("live");
-  feed.onmessage = (message) => player.take(JSON.parse(message.data), Date.now());
-  feed.addEventListener("forget", () => player.forget());
+  feed.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    faces.add(event, Date.now());
+    if (faces.isChosen(event)) player.take(event, Date.now());
+  };
+  feed.addEventListener("forget", () => { faces.clear(); player.forget(); });
 }
 
 main().catch((error) => {

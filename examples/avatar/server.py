@@ -6,6 +6,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from kafka import KafkaConsumer
 
@@ -14,6 +15,7 @@ from examples.avatar.packages import HERE, MODULES
 from pipelines.kafka.topics import FEED
 
 HOST: Final = "127.0.0.1"
+_OWN_NAMES: Final = frozenset({HOST, "localhost", "::1"})
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -53,7 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with a file, the decisions, or the feed."""
         path = self.path.partition("?")[0]
-        if path == "/decisions.json":
+        if not _names_this_machine(self.headers.get_all("Host", [])):
+            self.send_error(421)
+        elif path == "/decisions.json":
             self._send(self.server.data, "application/json")
         elif path == "/live" and self.server.feed is not None:
             self._stream(self.server.feed())
@@ -95,6 +99,18 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.flush()
                 except OSError:
                     return
+
+
+def _names_this_machine(hosts: list[str]) -> bool:
+    """Tell whether a request was for this machine by a name of its own.
+
+    A page from elsewhere whose name was made to lead here asks by that name, and would read what
+    it is answered (DNS rebinding).
+    """
+    try:
+        return [urlsplit(f"//{host}").hostname in _OWN_NAMES for host in hosts] == [True]
+    except ValueError:
+        return False
 
 
 def _event(key: bytes, value: bytes | None) -> bytes:

@@ -1,4 +1,4 @@
-"""Actions that a role has to be allowed, each a line of the audit log before it happens."""
+"""Actions that a role has to be allowed, each a line of the audit log that says how it ended."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,8 @@ def check_action(access: Access, root: Root, role: str | None, action: str) -> N
     """
     if role is None or action in read_roles(access.roles).named(role).may:
         return
-    _append(access, root, _entry(role, action, outcome="refused"))
+    log = AuditLog(access.audit_folder(root), access.audit_days)
+    log.append([*lines_of(_entry(role, action, outcome="refused"))])
     message = f"role {role} may not {action}: add it to `may` of the role in {access.roles}"
     raise AffectstreamError(message)
 
@@ -35,20 +36,24 @@ def log_action(
     subjects: Sequence[str] = (),
     rows: int = 0,
 ) -> Iterator[None]:
-    """Write to the audit log what the block does before it does it, and that it failed if so.
+    """Write to the audit log what the block did once it has ended: ``ok``, or that it failed.
 
     ``subjects`` are the pseudonyms that it is about, ``what`` says what is done to ``rows`` rows.
 
     Raises:
-        AffectstreamError: the log cannot be written; then the block is not run.
+        AffectstreamError: the log cannot be written. Where that is so beforehand the block is not
+            run; what has ended is not undone.
     """
+    log = AuditLog(access.audit_folder(root), access.audit_days)
+    log.append([])
     entry = _entry(role, f"{action} {what}", subjects=subjects, rows=rows)
-    _append(access, root, entry)
     try:
         yield
     except BaseException:
-        _append(access, root, entry._replace(at=datetime.now(UTC), rows=0, outcome="failed"))
+        failed = entry._replace(at=datetime.now(UTC), rows=0, outcome="failed")
+        log.append([*lines_of(failed)])
         raise
+    log.append([*lines_of(entry._replace(at=datetime.now(UTC)))])
 
 
 def _entry(
@@ -69,8 +74,3 @@ def _entry(
         rows=rows,
         outcome=outcome,
     )
-
-
-def _append(access: Access, root: Root, entry: Entry) -> None:
-    log = AuditLog(access.audit_folder(root), access.audit_days)
-    log.append([*lines_of(entry)])

@@ -89,6 +89,8 @@ class AuditLog:
     def append(self, entries: Sequence[Entry]) -> Head:
         """Write these entries, all or none, to the disk; return the head.
 
+        Without any it only finds out whether the log could be written to now.
+
         Raises:
             AffectstreamError: the folder cannot be written, is open to others, or its newest file
                 does not end as a log does.

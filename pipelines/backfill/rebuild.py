@@ -72,7 +72,6 @@ def rebuild_features(observations: pa.Table, windows: Windows, fusion: Fusion) -
     rows = rebuild_windows(observations, windows)
     if not rows.num_rows:
         return EMOTION_FEATURES.empty_table()
-    # All at once: a row moves by less than 1e-9 with the batch that it is fused in.
     return pa.Table.from_batches([fuse_batch(fusion, rows)])
 
 

@@ -1,6 +1,5 @@
 """Commands of a privacy officer: erasure with its certificate, and the sealed archive."""
 
-import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -152,12 +151,16 @@ def open_sealed(
     import pyarrow.parquet as pq
 
     from pipelines.govern.archive import open_archive
-    from schemas.strict import open_private
+    from schemas.strict import replace_file
 
     with _vault(load_settings(config, keys=keys), vault) as opened:
         found = open_archive(folder, opened)
-    with open_private(out, os.O_TRUNC) as file:
-        pq.write_table(found.rows, file)
+    try:
+        with replace_file(out) as file:
+            pq.write_table(found.rows, file)
+    except OSError as error:
+        message = f"cannot write {out}: {error.strerror}; give a file in a folder that exists"
+        raise AffectstreamError(message) from error
     console.print(f"{found.rows.num_rows:,} rows in {out}; {found.shredded_rows:,} were erased")
 
 

@@ -24,6 +24,7 @@ from pipelines.tables.arrow_types import plain_types
 from schemas.arrow import equal_runs
 from schemas.errors import AffectstreamError
 from schemas.ids import unambiguous_text
+from schemas.strict import replace_file
 from schemas.table import PARTITION, Root
 from schemas.tables import TABLES
 
@@ -194,10 +195,8 @@ def _write(path: Path, rows: pa.Table) -> None:
         message = f"{path} is there already: an archive is written once, give another --out"
         raise AffectstreamError(message)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.touch(mode=0o600)
-    pq.write_table(rows, part)
-    part.replace(path)
+    with replace_file(path) as file:
+        pq.write_table(rows, file)
 
 
 def shred(path: Path | None, secret: bytes, references: Iterable[str]) -> int:

@@ -1,7 +1,6 @@
 """Reviewers' labels as training data, of people who consented to training and of nobody else."""
 
 import datetime as dt
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,17 +20,19 @@ from pipelines.tables.arrow_types import rows_with
 from pipelines.tables.query import standing
 from schemas.errors import AffectstreamError
 from schemas.settings import Windows
-from schemas.strict import open_private
+from schemas.strict import replace_file
 from schemas.table import Root
 from schemas.tables import EMOTION_FEATURES, TABLES
-from schemas.vocabularies import EXPRESSIONS
+from schemas.vocabularies import CONFIRMED, EXPRESSIONS
 
 _READ: Final = {
-    "review_queue": ("review_id", "decision_id", "window_id", "reviewer_decision", "reviewed_at"),
-    "expression_decisions": ("decision_id", "expression"),
+    "review_queue": (
+        *("review_id", "decision_id", "window_id"),
+        *("reviewer_decision", "reviewed_at", "reviewed_expression"),
+    ),
     "emotion_features": (
         *("window_id", "subject_ref", "window_start", "window_end", "scenario", "purpose"),
-        *("region", "age_band", "vocabulary", "scores", "model_id", *COUNTS),
+        *("region", "age_band", "vocabulary", "scores", "model_id", "expression", *COUNTS),
     ),
 }
 _OF_WINDOW: Final = ("modality_scores", "modality_confidence")
@@ -50,15 +51,17 @@ LABELS = pa.schema(
         *((name, pa.string()) for name in ("vocabulary", "model_id")),
     ]
 )
-"""One row for each decision that reviewers agree on.
+"""One row for each window that all of its reviewers agree on, by its first decision.
 
 ``label`` is the expression that was shown. The columns of WINDOW are what fusion reads, null where
 observations are no longer kept; ``scores`` are what it said. ``person`` numbers the people of one
 file, so that whoever trains can keep them apart; no pseudonym leaves."""
 
 UNCLEAR, DISPUTED, NO_LABEL, GONE = "unclear", "reviewers_disagree", "no_expression", "window_gone"
-"""Why a reviewed decision has no label: nobody can tell, two reviews of it differ, an abstention
-was confirmed, or its window is no longer there."""
+NOT_STORED = "expression_not_stored"
+"""Why a reviewed window has no label: nobody can tell, two reviews of it differ, it was confirmed
+that it shows nothing, it is no longer there, or which expression was confirmed is not known, since
+an earlier version or another program stored that."""
 
 
 class Exported(NamedTuple):
@@ -94,7 +97,10 @@ def export_labels(
 
 
 def _labelled(root: Root) -> tuple[pa.Table, Counter[str]]:
-    """Return the windows with a label each, by decision, and why other reviews give none."""
+    """Return the windows with a label each, and why other windows that were reviewed have none.
+
+    Reviews are of one window whatever rule, reason or version of a policy has queued them.
+    """
     missing = [name for name in _READ if name not in standing(root)]
     if missing:
         message = f"there is no {missing[0]} under {root}: name the folder of a job's tables"
@@ -102,34 +108,38 @@ def _labelled(root: Root) -> tuple[pa.Table, Counter[str]]:
     reviews = _rows(root, "review_queue")
     said: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in reviews.filter(reviews["reviewer_decision"].is_valid()).to_pylist():
-        said[row["decision_id"]].append(row)
-    estimates = _by_id(_rows(root, "expression_decisions", "decision_id", said))
-    windows = _by_id(
-        _rows(root, "emotion_features", "window_id", {r[0]["window_id"] for r in said.values()})
-    )
+        said[row["window_id"]].append(row)
+    windows = _by_id(_rows(root, "emotion_features", "window_id", said))
     found, left_out = [], Counter[str]()
-    for decision, rows in said.items():
-        label = _label(rows, estimates.get(decision))
-        window = windows.get(rows[0]["window_id"])
+    for window_id, rows in said.items():
+        window = windows.get(window_id)
+        label = _label(rows, window)
         if label not in EXPRESSIONS or window is None:
             left_out[label if label not in EXPRESSIONS else GONE] += 1
             continue
         latest = max(row["reviewed_at"] for row in rows)
-        found.append(window | {"decision_id": decision, "label": label, "reviewed_at": latest})
+        first = min(row["decision_id"] for row in rows)
+        found.append(window | {"decision_id": first, "label": label, "reviewed_at": latest})
     names = [*_READ["emotion_features"], "decision_id", "label", "reviewed_at"]
     own = {field.name: field for field in (*EMOTION_FEATURES, *LABELS)}
     schema = pa.schema([own[name] for name in names])
     return pa.Table.from_pylist(found, schema=schema), left_out
 
 
-def _label(rows: list[dict[str, Any]], estimate: dict[str, Any] | None) -> str:
-    """Return the expression that all reviews of a decision give, or why there is none."""
-    given = {row["reviewer_decision"] for row in rows}
-    if "confirmed" in given:
-        if estimate is None:
-            return GONE
-        given = given - {"confirmed"} | {estimate["expression"] or NO_LABEL}
-    return str(next(iter(given))) if len(given) == 1 else DISPUTED
+def _label(rows: list[dict[str, Any]], window: dict[str, Any] | None) -> str:
+    """Return the expression that all reviews of a window give, or why there is none."""
+    given = {
+        row["reviewed_expression" if row["reviewer_decision"] == CONFIRMED else "reviewer_decision"]
+        for row in rows
+    }
+    if len(given) > 1:
+        return DISPUTED
+    label = given.pop()
+    if label is not None:
+        return str(label)
+    if window is None:
+        return GONE
+    return NO_LABEL if window["expression"] is None else NOT_STORED
 
 
 def _with_inputs(root: Root, labelled: pa.Table) -> pa.Table:
@@ -189,12 +199,9 @@ def _by_id(rows: pa.Table) -> dict[str, dict[str, Any]]:
 
 
 def _write(rows: pa.Table, out: Path) -> None:
-    part = out.with_name(f"{out.name}.part")
     try:
-        with open_private(part, os.O_TRUNC) as file:
+        with replace_file(out) as file:
             pq.write_table(rows, file)
-        part.replace(out)
     except OSError as error:
-        part.unlink(missing_ok=True)
         message = f"cannot write {out}: {error.strerror}; give a file in a folder that exists"
         raise AffectstreamError(message) from error

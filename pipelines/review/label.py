@@ -1,7 +1,7 @@
 """What a reviewer says of a decision, stored beside it in ``review_queue``."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -9,29 +9,35 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from pipelines.serve.literals import text
-from pipelines.tables.query import query
+from pipelines.tables.query import query, standing
 from schemas.errors import AffectstreamError
 from schemas.table import PARTITION, Root
 from schemas.tables import REVIEW_QUEUE, TABLES
-from schemas.vocabularies import REVIEWER_DECISIONS
+from schemas.vocabularies import CONFIRMED, EXPRESSIONS, REVIEWER_DECISIONS
 from transforms.landing.layout import file_properties
 from transforms.landing.prepare import prepare_table
 from transforms.landing.retry import retry_commit
 from transforms.landing.writing import writing
 
 _KEY = ("review_id", PARTITION)
-_SAID = ("reviewer_decision", "reviewed_by", "reviewed_at")
+_SAID = ("reviewer_decision", "reviewed_by", "reviewed_at", "reviewed_expression")
+_KNOWN = ("reviewer_decision", "reviewed_by", "reviewed_expression")
 _REVIEWER = re.compile(r"[\w.@+-]{1,64}")
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class Queued(NamedTuple):
-    """A review that stands in the queue: its day and subject, and what was said of it so far."""
+    """A review that stands in the queue, and what was said of it so far.
+
+    ``label`` is one of REVIEWER_DECISIONS, ``expression`` the one that it stands for.
+    """
 
     day: date
     subject_ref: str
-    decision: str | None
+    window_id: str
+    label: str | None
     reviewer: str | None
+    expression: str | None
 
 
 def is_reviewer(name: str) -> bool:
@@ -62,8 +68,12 @@ def store_review(
     decision: str,
     reviewer: str,
     now: datetime | None = None,
-) -> None:
-    """Store a reviewer's decision, with who decided and when.
+) -> str | None:
+    """Store a reviewer's decision, with who decided and when, and return its expression.
+
+    That is what they say was shown: whoever confirms says that of the window as it is now, and if
+    the window is revised later their label stays. It is None where nobody can tell, where the
+    window names no expression or is not there any more.
 
     ``day`` is the row's ``event_date``. What another reviewer decided stays; one's own decision
     may be changed, and the time of one that is said again is that of the first. A table that lacks
@@ -76,12 +86,14 @@ def store_review(
             first, or the table cannot be written to.
     """
     check_said(decision, reviewer)
-    if _is_said(_read(root, review_id), decision, reviewer):
-        return
+    found = _read(root, review_id)
+    expression = _expression(root, found, decision)
+    if _is_said(found, decision, reviewer, expression):
+        return found.expression if found else None
     place = f"{root}/review_queue"
     at = (now or datetime.now(UTC)).astimezone(UTC)
     names = (*_KEY, *_SAID)
-    row = dict(zip(names, (review_id, day, decision, reviewer, at), strict=True))
+    row = dict(zip(names, (review_id, day, decision, reviewer, at, expression), strict=True))
     schema = pa.schema([REVIEW_QUEUE.field(name).remove_metadata() for name in names])
     try:
         with writing(root):
@@ -91,9 +103,10 @@ def store_review(
         reason = " ".join(str(error).split())
         message = f"{place} does not take the decision, try again: {reason}"
         raise AffectstreamError(message) from error
-    if not stored and not _is_said(_read(root, review_id), decision, reviewer):
+    if not stored and not _is_said(_read(root, review_id), decision, reviewer, expression):
         message = "the review is decided by somebody else or was erased: load the queue again"
         raise AffectstreamError(message)
+    return expression
 
 
 def check_said(decision: str, reviewer: str) -> None:
@@ -111,18 +124,35 @@ def _read(root: Root, review_id: str) -> Queued | None:
     known = {field.name for field in _open(root).schema().fields}
     if not _ID.fullmatch(review_id):
         return None
-    names = [PARTITION, "subject_ref", *(name for name in _SAID[:2] if name in known)]
+    own = (PARTITION, "subject_ref", "window_id")
+    names = [*own, *(name for name in _KNOWN if name in known)]
     where = f"review_id = {text(review_id)}"
     rows = query(root, f"SELECT {', '.join(names)} FROM review_queue WHERE {where}").to_pylist()
     if not rows:
         return None
-    row: dict[str, Any] = {**dict.fromkeys(_SAID), **rows[0]}
-    return Queued(row[PARTITION], row["subject_ref"], *(row[name] for name in _SAID[:2]))
+    row: dict[str, Any] = {**dict.fromkeys(_KNOWN), **rows[0]}
+    return Queued(*(row[name] for name in (*own, *_KNOWN)))
 
 
-def _is_said(found: Queued | None, decision: str, reviewer: str) -> bool:
-    """Tell whether this reviewer has said just that."""
-    return found is not None and (found.decision, found.reviewer) == (decision, reviewer)
+def _expression(root: Root, found: Queued | None, decision: str) -> str | None:
+    """Return the expression that a reviewer's decision on a review stands for, None for none."""
+    if decision != CONFIRMED:
+        return decision if decision in EXPRESSIONS else None
+    if found is None or "emotion_features" not in standing(root):
+        return None
+    rows = query(
+        root,
+        f"SELECT expression FROM emotion_features WHERE window_id = {text(found.window_id)} AND "
+        f"{PARTITION} BETWEEN DATE '{found.day - timedelta(days=1)}' AND DATE '{found.day}'",
+    )
+    return str(said) if rows.num_rows and (said := rows["expression"][0].as_py()) else None
+
+
+def _is_said(found: Queued | None, decision: str, reviewer: str, expression: str | None) -> bool:
+    """Tell whether this reviewer has said just that, and of which expression it is known."""
+    if found is None or (found.label, found.reviewer) != (decision, reviewer):
+        return False
+    return expression is None or found.expression is not None
 
 
 def _open(root: Root) -> DeltaTable:
@@ -156,8 +186,9 @@ def _merge(table: DeltaTable, row: pa.Table, day: date) -> int:
             )
             .when_matched_update(
                 {name: f"s.{name}" for name in _SAID},
-                predicate="t.reviewer_decision IS NULL OR (t.reviewed_by = s.reviewed_by "
-                "AND t.reviewer_decision <> s.reviewer_decision)",
+                predicate="t.reviewer_decision IS NULL OR (t.reviewed_by = s.reviewed_by AND "
+                "(t.reviewer_decision <> s.reviewer_decision OR (t.reviewed_expression IS NULL "
+                "AND s.reviewed_expression IS NOT NULL)))",
             )
             .execute()
         )

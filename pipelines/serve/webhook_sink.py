@@ -29,7 +29,7 @@ from pipelines.serve.events import (
 from pipelines.serve.follow import AwayError, Changes, Position
 from schemas.errors import AffectstreamError
 from schemas.settings import Feed
-from schemas.strict import read_secret
+from schemas.strict import read_secret, write_private
 
 _AT_ONCE = 200
 _SHORTEST_SECRET = 24
@@ -138,9 +138,7 @@ class WebhookSink:
 
     def _note(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        part = self._file.with_suffix(".part")
-        part.write_text(json.dumps(self._positions), encoding="utf-8")
-        part.replace(self._file)
+        write_private(self._file, json.dumps(self._positions).encode())
 
 
 def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:

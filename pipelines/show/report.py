@@ -20,6 +20,7 @@ from pipelines.tables.views import (
     windows_with_decisions,
 )
 from schemas.errors import AffectstreamError
+from schemas.strict import replace_file
 from schemas.table import Root
 
 _TEMPLATES = Environment(
@@ -65,10 +66,9 @@ def write_report(root: Root, out: Path, truth: GroundTruth | None = None) -> Pat
         _stages(stages_of_last_run(root)),
     ]
     page = _TEMPLATES.get_template("report.html.jinja").render(sections=sections)
-    part = out.with_name(f"{out.name}.part")
     try:
-        part.write_text(escape_controls(page, keep="\n"), encoding="utf-8")
-        part.replace(out)
+        with replace_file(out, private=False) as file:
+            file.write(escape_controls(page, keep="\n").encode())
     except OSError as error:
         message = f"cannot write {out}: {error.strerror}; give a file in a folder that exists"
         raise AffectstreamError(message) from error

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from pipelines.show.escapes import escape_controls, escape_csv_cell, escape_in_json
 from schemas.errors import AffectstreamError
+from schemas.strict import replace_file
 
 Format = Literal["table", "csv", "json", "parquet"]
 
@@ -59,17 +60,15 @@ def write_result(table: pa.Table, form: Format, out: Path | None = None) -> None
                 sys.stdout.buffer.write(_encode(table, form))
                 sys.stdout.buffer.flush()
         return
-    part = out.with_name(f"{out.name}.part")
     try:
-        if form == "table":
-            with part.open("w", encoding="utf-8") as file:
-                console = Console(file=file, width=_FILE_WIDTH)
-                console.print(*_layout(table, _FILE_WIDTH), sep="\n")
-        else:
-            part.write_bytes(_encode(table, form))
-        part.replace(out)
+        with replace_file(out, private=False) as file:
+            if form == "table":
+                with io.TextIOWrapper(file, encoding="utf-8") as lines:
+                    console = Console(file=lines, width=_FILE_WIDTH)
+                    console.print(*_layout(table, _FILE_WIDTH), sep="\n")
+            else:
+                file.write(_encode(table, form))
     except OSError as error:
-        part.unlink(missing_ok=True)
         message = f"cannot write {out}: {error.strerror}; give a file in a folder that exists"
         raise AffectstreamError(message) from error
 

@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pyarrow as pa
@@ -262,6 +264,70 @@ def test_nothing_but_the_page_is_served() -> None:
                 urlopen(address + path)
 
 
+def of_another_face(event: dict[str, Any], **data: Any) -> dict[str, Any]:
+    """The same decision in another session or scenario, where it shows the opposite."""
+    weights = dict.fromkeys(PRESETS, 0.0) | {"angry": 0.5, "neutral": 0.5}
+    avatar = event["data"]["avatar"] | {"preset": "angry", "weights": weights}
+    found = event | {"id": f"{event['id']}-{sorted(data.items())}", "shapes": {}}
+    return found | {"data": event["data"] | {"avatar": avatar} | data}
+
+
+def test_each_session_and_scenario_has_a_face_of_its_own(
+    browser: Browser, events: list[dict[str, Any]]
+) -> None:
+    """Of one person, at the same time; the page shows one of them, and lets others be chosen."""
+    shown = [event for event in events if event["data"]["reason"] != "not_opted_in"]
+    session, scenario = (shown[0]["data"][name] for name in ("session_ref", "scenario"))
+    others = [{"session_ref": "f" * 32}, {"scenario": "game"}]
+    mixed = [
+        each
+        for place, event in enumerate(shown)
+        for each in (event, *(of_another_face(event, **other) for other in others[: place % 3]))
+    ]
+    faces = page_data(mixed)["faces"]
+    assert [(each["session_ref"], each["scenario"]) for each in faces] == [
+        (session, scenario), ("f" * 32, scenario), (session, "game"),
+    ]  # fmt: skip
+    assert faces[0]["events"] == shown
+    assert sum(len(each["events"]) for each in faces) == len(mixed)
+    with served(mixed) as address, opened(browser, f"{address}?still") as found:
+        stop_at = stopper(found)
+        for event in shown:
+            presets = stop_at(moment(event["time"], 2))["presets"]
+            assert presets == pytest.approx(event["data"]["avatar"]["weights"], abs=1e-3)
+        choice = found.page.locator("#face")
+        assert choice.locator("option").count() == 3
+        choice.select_option(json.dumps(["f" * 32, scenario], separators=(",", ":")))
+        assert stop_at(moment(faces[1]["events"][0]["time"], 2))["presets"]["happy"] == 0
+        assert stop_at(moment(faces[1]["events"][-1]["time"], 2))["presets"]["angry"] > 0.2
+
+
+def test_one_face_is_not_asked_for(drawn: Visit) -> None:
+    assert not drawn.page.locator("#face").is_visible()
+
+
+def test_only_who_asks_for_this_machine_is_answered() -> None:
+    """A name that somebody else made to lead here is no name of it."""
+    with served([]) as address:
+        port = urlsplit(address).port
+        for hosts, status in (
+            (["127.0.0.1"], 200), (["localhost"], 200), (["LOCALHOST:1"], 200), (["[::1]"], 200),
+            ([f"127.0.0.1:{port}"], 200), (["evil.example"], 421), ([f"evil.example:{port}"], 421),
+            (["127.0.0.1.evil.example"], 421), (["evil@127.0.0.1.example"], 421), (["["], 421),
+            ([""], 421), ([], 421), (["localhost", "evil.example"], 421),
+        ):  # fmt: skip
+            for path in ("/decisions.json", "/", "/live"):
+                asked = HTTPConnection(HOST, port, timeout=5)
+                asked.putrequest("GET", path, skip_host=True)
+                for host in hosts:
+                    asked.putheader("Host", host)
+                asked.endheaders()
+                found = asked.getresponse()
+                wanted = 404 if path == "/live" and status == 200 else status
+                assert found.status == wanted, (hosts, path)
+                asked.close()
+
+
 def test_decisions_are_written_for_other_clients(
     tables: Path, events: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,8 +355,10 @@ def test_a_live_head_follows_the_feed_and_forgets(
     arrived = f"Math.abs({face}.mouthSmileLeft - {smiles}) < 1e-3"
     with served([], feed=feed) as address, opened(browser, f"{address}?live") as found:
         end = time.monotonic() + 30
+        game = json.dumps(of_another_face(smile, scenario="game")).encode()
         while not found.page.evaluate(arrived) and time.monotonic() < end:
             producer.send(FEED, key=who.encode(), value=json.dumps(smile).encode())
+            producer.send(FEED, key=who.encode(), value=game)
             producer.send(FEED, key=b"f" * 32, value=json.dumps(events[8]).encode())
             producer.flush()
             found.page.wait_for_timeout(500)

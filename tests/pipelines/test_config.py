@@ -52,6 +52,11 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ("tables: b\nkeys: c\nkeys: d", "`keys` stands twice"),
         ("tables: b\nkeys: c\ndecisions: {forget_s: 4}", "less than `windows.length_s`"),
         (
+            "tables: b\nkeys: c\ndecisions: {hold_s: 60, valid_s: 4}",
+            r"`decisions`: hold_s \(60\) is above valid_s, .*: lower it",
+        ),
+        ("tables: b\nkeys: c\ndecisions: {valid_s: 5}", r"hold_s \(10\) is above valid_s"),
+        (
             "tables: b\nkeys: c\nmodels: {text: {model: constant, card: c.json}}",
             "`models.text.card` is given, but",
         ),

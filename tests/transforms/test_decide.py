@@ -208,7 +208,7 @@ def test_a_decision_names_what_it_was_made_from_and_when_it_ends() -> None:
     assert row["event_date"] == end.date()
     assert row["policy_version"] == DECIDER.policy.version
     assert (row["window_id"], row["scene_id"], row["region"]) == ("a-0", "scene", "US")
-    brief = Decider(DECIDER.policy, Decisions(valid_s=0.25), everybody)
+    brief = Decider(DECIDER.policy, Decisions(valid_s=0.25, hold_s=0), everybody)
     rows = [{name: feature(0, "joy").get(name) for name in EMOTION_FEATURES.names}]
     given = [pa.RecordBatch.from_pylist(rows, schema=EMOTION_FEATURES)]
     (short,) = brief.drain(given, None)[0].to_pylist()

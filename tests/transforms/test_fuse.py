@@ -4,6 +4,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
@@ -14,7 +15,7 @@ from schemas.stages import MAIN, ON_TIME
 from schemas.tables import EMOTION_FEATURES
 from schemas.vocabularies import EXPRESSIONS, VALENCE_AROUSAL, VOCABULARY
 from transforms.deciding.reviews import measure_disagreement
-from transforms.fuse import FuseModalities, fuse_batch
+from transforms.fuse import NOT_FINITE, FuseModalities, fuse_batch
 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 JOY = EXPRESSIONS.index("joy")
@@ -124,3 +125,62 @@ def test_what_decisions_are_made_on_says_how_far_modalities_disagree() -> None:
             assert made["disagreement"][0].as_py() == 0 < made["disagreement"][1].as_py()
 
         assert_that(out[ON_TIME], check)
+
+
+def any_windows(count: int) -> list[dict]:
+    """Windows with any scores, of which every second has the modalities that chance gives it."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for number in range(count):
+        scores = rng.dirichlet(np.full(7, 0.4), 4).astype(np.float32)
+        counts = rng.integers(0, 3, 4) if number % 2 else rng.integers(1, 4, 4)
+        rows.append(
+            window(number)
+            | {
+                "counts": counts.tolist(),
+                "modality_scores": scores.reshape(-1).tolist(),
+                "modality_confidence": scores.max(axis=1).tolist(),
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 13, 16, 17, 31, 64, 100])
+def test_no_bit_of_a_row_depends_on_the_others_of_its_batch(size: int) -> None:
+    """So that a run with other shards, whose batches are others, lands the same bytes."""
+    rows = any_windows(200)
+    whole = fuse_batch(load_fusion(), batch(*rows))
+    parts = [
+        fuse_batch(load_fusion(), batch(*rows[start : start + size]))
+        for start in range(0, len(rows), size)
+    ]
+    assert pa.Table.from_batches(parts).combine_chunks().to_batches()[0].equals(whole)
+
+
+@pytest.mark.parametrize("place", ["modality_scores", "modality_confidence"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_modality_that_is_not_finite_counts_as_missing(place: str, value: float) -> None:
+    shown = window(0, text="joy", voice="anger")
+    broken = shown | {place: [*shown[place]]}
+    broken[place][-1 if place == "modality_confidence" else 7] = value  # motion, or voice
+    if place == "modality_confidence":
+        broken["counts"] = [2, 0, 0, 2]
+    (row,), (sound,) = fused(broken), fused(window(0, text="joy"))
+    names = ("scores", "expression", "confidence", "attention", "valence", "arousal", "abstained")
+    assert [row[name] for name in names] == [sound[name] for name in names]
+    assert row["n_text"] == 2
+    assert sum(row[f"n_{modality}"] for modality in MODALITIES) == 4, "its events are counted"
+    alone = shown | {"counts": [0, 2, 0, 0], "modality_scores": [value] * 28}
+    (nothing,) = fused(alone)
+    assert (nothing["abstained"], nothing["expression"]) == (True, None)
+    assert nothing["scores"] == pytest.approx([1 / 7] * 7)
+    assert measure_disagreement(batch(alone, broken)).tolist() == [0, 0]
+
+
+def test_modalities_that_are_not_finite_are_counted() -> None:
+    bad = window(0, text="joy", face="joy") | {"modality_scores": [float("nan")] * 28}
+    p = beam.Pipeline(runner=FnApiRunner())
+    given = beam.Create([batch(bad, window(1, text="joy"))]).with_output_types(pa.RecordBatch)
+    _ = p | given | FuseModalities(model=SHIPPED)
+    found = p.run().metrics().query(MetricsFilter().with_name(NOT_FINITE))["counters"]
+    assert [counter.committed for counter in found] == [2]

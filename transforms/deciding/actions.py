@@ -22,9 +22,7 @@ _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 def _check_code(given: str) -> str:
     if not _CODE.fullmatch(given):
-        message = (
-            f"{given!r} is no code: write up to 64 letters, digits, `_`, `.` or `-`"
-        )
+        message = f"{given!r} is no code: write up to 64 letters, digits, `_`, `.` or `-`"
         raise ValueError(message)
     return given
 

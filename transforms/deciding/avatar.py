@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import equal_runs, take_rows, vector_column, vectors
+from schemas.arrow import equal_runs, vector_column, vectors
 from schemas.avatar.vrm import (
     CALM,
     LIP_SYNC_MASK,
@@ -32,15 +32,17 @@ from schemas.avatar.vrm import (
 from schemas.settings import Decisions
 from schemas.vocabularies import EXPRESSIONS
 from transforms.deciding.history import NOTHING, Step
-from transforms.deciding.slots import NEVER
+from transforms.deciding.slots import NEVER, Slots
 from transforms.gating.opt_ins import MIRRORING
 
 AVATARS: Final = pa.schema(
     [
         ("avatar_id", pa.string()),
+        ("subject_ref", pa.string()),
+        ("since_us", pa.int64()),
         ("seen_us", pa.int64()),
         ("sure_us", pa.int64()),
-        ("since_us", pa.int64()),
+        ("turned_us", pa.int64()),
         ("look", pa.int64()),
         ("blend", pa.list_(pa.float32(), len(LOOKS))),
     ]
@@ -48,8 +50,10 @@ AVATARS: Final = pa.schema(
 """One row for each face; ``avatar_id`` is the id of its history.
 
 ``blend`` are the weights of LOOKS that it shows, ``look`` the one that it moves towards, or REST,
-and ``since_us`` when that began. ``seen_us`` and ``sure_us`` are the ends of its last window and of
-its last one that was sure, in µs."""
+and ``turned_us`` when that began. ``since_us``, ``seen_us`` and ``sure_us`` are the ends of its
+first window, of its last one and of its last one that was sure, in µs. The subject is named so that
+an erasure finds the row."""
+_TIMES: Final = ("since_us", "seen_us", "sure_us", "turned_us")
 
 _JOY: Final = EXPRESSIONS.index("joy")
 _NEUTRAL: Final = EXPRESSIONS.index("neutral")
@@ -80,11 +84,10 @@ _MASK: Final = pa.array([LIP_SYNC_MASK])
 class Seen:
     """What some windows have for their avatars, one row for each.
 
-    ``face`` is its number, ``expression`` an index into EXPRESSIONS or NOTHING; a window that is
-    ``unsure`` holds the face, one that is ``hidden`` puts it to rest at once.
+    ``expression`` is an index into EXPRESSIONS or NOTHING; a window that is ``unsure`` holds the
+    face, one that is ``hidden`` puts it to rest at once.
     """
 
-    face: np.ndarray
     expression: np.ndarray
     arousal: np.ndarray
     intensity: np.ndarray
@@ -105,28 +108,32 @@ class Faces:
     rest, since the last decision had expired.
     """
 
-    def __init__(self, rules: Decisions, known: pa.RecordBatch, count: int) -> None:
-        new = count - known.num_rows
-        self._rules = rules
-        self.seen, self.sure, self.since = (
-            np.concatenate([known[name].to_numpy(), np.full(new, NEVER)])
-            for name in ("seen_us", "sure_us", "since_us")
+    def __init__(self, rules: Decisions, known: pa.RecordBatch, slots: Slots) -> None:
+        new = len(slots.ids) - known.num_rows
+        self._rules, self._slots = rules, slots
+        self._rests_us = round((rules.valid_s + rules.hold_s) * 1e6)
+        """After so long a silence a face is at rest, and free to take any look."""
+        self.since, self.seen, self.sure, self.turned = (
+            np.concatenate([known[name].to_numpy(), np.full(new, NEVER)]) for name in _TIMES
         )
         self.look = np.concatenate([known["look"].to_numpy(), np.full(new, REST)])
         blend = vectors(known["blend"], len(LOOKS))
         self.blend = np.concatenate([blend, np.zeros((new, len(LOOKS)), np.float32)])
 
-    def advance(self, now: int, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
-        """Take the windows that end at a time; return the blend and the look of their faces."""
-        who, valid_us = seen.face, self._rules.valid_s * 1e6
+    def advance(self, now: int, rows: slice, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+        """Take the windows that end at a time; return the blend and the look of their faces.
+
+        ``rows`` are their places among those that have slots.
+        """
+        who, valid_us = self._go_on(now, rows), self._rules.valid_s * 1e6
         self._expire(now, who)
         stale = seen.unsure & (now - self.sure[who] > valid_us)
         look = self.look[who]
         wish = np.where(stale, REST, _wish(seen, look))
-        free = now - self.since[who] >= self._rules.hold_s * 1e6
+        free = now - self.turned[who] >= self._rules.hold_s * 1e6
         turn = (wish != look) & free & (stale | ~seen.unsure)
         turned = np.where(seen.hidden, REST, np.where(turn, wish, look))
-        self.since[who] = np.where(turned != look, now, self.since[who])
+        self.turned[who] = np.where(turned != look, now, self.turned[who])
         self.look[who] = turned
         self.seen[who] = now
         self.sure[who] = np.where(seen.unsure, self.sure[who], now)
@@ -139,18 +146,37 @@ class Faces:
         self.blend[who] = blend
         return blend, turned
 
+    def _go_on(self, now: int, rows: slice) -> np.ndarray:
+        """Return the slots of the rows' faces, which go on from where they were under a key before.
+
+        A face that was not seen for so long that it rests begins anew.
+        """
+        who, source, known = self._slots.find(rows, self.seen, now - self._rests_us)
+        for part in (self.since, self.seen, self.sure, self.turned, self.look, self.blend):
+            part[who] = part[source]
+        self.since[who] = np.where(known, self.since[who], now)
+        return who
+
     def _expire(self, now: int, who: np.ndarray) -> None:
         """Put to rest whose last decision had expired; that was then, and a change of look."""
         expiry = self.seen[who] + int(self._rules.valid_s * 1e6)
         gone = expiry < now
-        self.since[who] = np.where(gone & (self.look[who] != REST), expiry, self.since[who])
+        self.turned[who] = np.where(gone & (self.look[who] != REST), expiry, self.turned[who])
         self.look[who] = np.where(gone, REST, self.look[who])
         self.blend[who] = np.where(gone[:, None], 0, self.blend[who])
 
-    def snapshot(self, ids: pa.Array) -> pa.RecordBatch:
-        """Return the AVATARS rows that rebuild this object, with these ids."""
-        numbers = (pa.array(each) for each in (self.seen, self.sure, self.since, self.look))
-        return pa.record_batch([ids, *numbers, vector_column(self.blend)], schema=AVATARS)
+    def snapshot(self, subjects: pa.Array, now: int) -> pa.RecordBatch:
+        """Return the AVATARS rows that rebuild this object; ``subjects`` are those of all slots."""
+        at = np.flatnonzero(now - self.seen <= self._rests_us)
+        place = pa.array(at)
+        times = (self.since, self.seen, self.sure, self.turned)
+        columns = [
+            self._slots.ids.take(place),
+            subjects.take(place),
+            *(pa.array(each[at]) for each in (*times, self.look)),
+            vector_column(self.blend[at]),
+        ]
+        return pa.record_batch(columns, schema=AVATARS)
 
 
 def _wish(seen: Seen, look: np.ndarray) -> np.ndarray:
@@ -200,45 +226,25 @@ def move_avatars(
     ends = rows["window_end"].cast(pa.int64()).to_numpy()
     blend = np.zeros((rows.num_rows, len(LOOKS)), np.float32)
     look = np.full(rows.num_rows, REST)
-    if own.any():
-        at = np.flatnonzero(own)
-        names, face = _number(ids.take(pa.array(at)), prior.take(pa.array(at)), known["avatar_id"])
+    at = np.flatnonzero(own)
+    mine = pa.array(at, pa.int64())
+    slots = Slots.of(known["avatar_id"], ids.take(mine), prior.take(mine))
+    faces = Faces(rules, known, slots)
+    if len(at):
         abstained = rows["abstained"].to_numpy(zero_copy_only=False)
         seen = Seen(
-            face=face,
             expression=step.held[at],
             arousal=rows["arousal"].to_numpy()[at],
             intensity=step.intensity[at],
             unsure=(abstained | (step.held == NOTHING))[at],
             hidden=~shown[at],
         )
-        faces = Faces(rules, known, len(names))
-        results = [
-            faces.advance(int(ends[at[start]]), seen.take(slice(start, stop)))
-            for start, stop in equal_runs(ends[at])
-        ]
-        blend[at], look[at] = (np.concatenate(each) for each in zip(*results, strict=True))
-        known = faces.snapshot(names)
-    silent_us = ends.max() - known["seen_us"].to_numpy()
-    free_us = (rules.valid_s + rules.hold_s) * 1e6  # by then at rest, and free to take any look
-    return _columns(blend, look, own), take_rows(known, silent_us <= free_us)
-
-
-def _number(ids: pa.Array, prior: pa.Array, known: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """Return the ids of all faces, those that are known first, and the number of each row's.
-
-    Where keys were rotated, a face goes on from the one that it was under the key before.
-    """
-    if prior.null_count == len(prior):
-        coded = pa.concat_arrays([known, ids]).dictionary_encode()
-        return coded.dictionary, coded.indices.to_numpy()[len(known) :]
-    met = pc.or_(pc.is_in(prior, ids), pc.is_in(prior, known))
-    name = pc.if_else(pc.and_(prior.is_valid(), met), prior, ids)
-    coded = pa.concat_arrays([known, name]).dictionary_encode()
-    number = coded.indices.to_numpy()
-    last = np.empty(len(coded.dictionary), np.int64)
-    last[number] = np.arange(len(number))  # the last assignment stays
-    return pa.concat_arrays([known, ids]).take(pa.array(last)), number[len(known) :]
+        for start, stop in equal_runs(ends[at]):
+            part = slice(start, stop)
+            now = int(ends[at[start]])
+            blend[at[part]], look[at[part]] = faces.advance(now, part, seen.take(part))
+    subjects = slots.subjects(known["subject_ref"], rows["subject_ref"].take(mine))
+    return _columns(blend, look, own), faces.snapshot(subjects, int(ends.max()))
 
 
 def _columns(blend: np.ndarray, look: np.ndarray, own: np.ndarray) -> dict[str, pa.Array]:

@@ -146,18 +146,14 @@ class _Known:
 
     def snapshot(self, slots: Slots, rows: pa.RecordBatch, earliest: int) -> pa.RecordBatch:
         """Return BASELINE rows of the slots that were seen since then."""
-        place = np.full(len(slots.ids), -1)
-        place[slots.own] = np.arange(rows.num_rows)
-        names = pa.concat_arrays([rows["subject_ref"], self._state["subject_ref"]])
-        count = self._state.num_rows
-        place[:count] = np.where(place[:count] < 0, np.arange(count) + rows.num_rows, place[:count])
-        alive = np.flatnonzero((self.seen >= earliest) & (place >= 0))
+        subjects = slots.subjects(self._state["subject_ref"], rows["subject_ref"])
+        alive = np.flatnonzero(self.seen >= earliest)
         order = pc.sort_indices(slots.ids.take(pa.array(alive)))
         at = alive[order.to_numpy()]
         flat = pa.array(np.ascontiguousarray(self.sums[at]).reshape(-1))
         columns = {name: pa.array(values[at]) for name, values in self._numbers.items()} | {
             "baseline_id": slots.ids.take(pa.array(at)),
-            "subject_ref": names.take(pa.array(place[at])),
+            "subject_ref": subjects.take(pa.array(at)),
             "seen_us": pa.array(self.seen[at]),
             "sums": pa.FixedSizeListArray.from_arrays(flat, _SUMS),
         }
@@ -249,9 +245,10 @@ def coarse_columns(usual: Usual) -> dict[str, pa.Array]:
 
 
 def forget(state: pa.RecordBatch, erased: Mapping[str, int], length_us: int = 0) -> pa.RecordBatch:
-    """Return rows of BASELINE, or USE, without those of who was erased since the row began.
+    """Return rows of a state without those of who was erased since the row began.
 
-    It is the same batch where nobody was. ``erased`` is subject_ref → until when they were erased,
+    The rows have ``subject_ref`` and ``since_us``, the end of their first window. It is the same
+    batch where nobody was erased. ``erased`` is subject_ref → until when they were erased,
     in µs since 1970. A row begins with the end of a window of ``length_us``, some of whose events
     may be of before the erasure.
     """

@@ -13,16 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import equal_runs, number_distinct, vector_column, vectors
+from schemas.arrow import equal_runs, fill_schema, number_distinct, vector_column, vectors
 from schemas.events import PRIOR_COLUMNS, WINDOW_KEY
 from schemas.ids import stable_ids
 from schemas.settings import Decisions, Windows
-from schemas.vocabularies import CIRCUMPLEX, EXPRESSIONS
+from schemas.vocabularies import EXPRESSIONS, affect_of
 from transforms.deciding.slots import NEVER, Slots
 
 HISTORY = pa.schema(
     [
         ("history_id", pa.string()),
+        ("subject_ref", pa.string()),
+        ("since_us", pa.int64()),
         ("seen_us", pa.int64()),
         ("sure_us", pa.int64()),
         ("smoothed", pa.list_(pa.float32(), len(EXPRESSIONS))),
@@ -34,10 +36,10 @@ HISTORY = pa.schema(
 )
 """One row for each WINDOW_KEY, whose hash is ``history_id``, in the order of these.
 
-``held`` is an index into EXPRESSIONS or NOTHING, ``baseline`` the running valence and arousal,
-``seen_us`` the end of its last window in µs and ``sure_us`` of the last that did not abstain. It
-was held for ``held_for`` windows in a row that did not abstain.
-"""
+``held`` is an index into EXPRESSIONS or NOTHING, ``baseline`` the running valence and arousal.
+``since_us``, ``seen_us`` and ``sure_us`` are the ends of its first window, of its last one and of
+the last that did not abstain, in µs. It was held for ``held_for`` windows in a row that did not
+abstain. The subject is named so that an erasure finds the row."""
 
 NOTHING: Final = -1
 _NEUTRAL = EXPRESSIONS.index("neutral")
@@ -79,6 +81,30 @@ def prior_history_ids(features: pa.RecordBatch) -> pa.Array:
     return pc.if_else(refs[0].is_valid(), ids, None)
 
 
+def abstain_where_not_finite(features: pa.RecordBatch) -> pa.RecordBatch:
+    """Return feature rows of which those without numbers say what a window without events does.
+
+    Rows whose scores, valence or arousal are not finite abstain between uniform scores: one NaN in
+    a history would stay in all its windows to come.
+    """
+    affect = [features[name].to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
+    scores = vectors(features["scores"], len(EXPRESSIONS))
+    broken = ~np.isfinite(np.column_stack([scores, *affect])).all(axis=1)
+    if not broken.any():
+        return features
+    uniform = np.full((1, len(EXPRESSIONS)), 1 / len(EXPRESSIONS), np.float32)
+    weak = features["abstained"].to_numpy(zero_copy_only=False) | broken
+    columns = {
+        "scores": vector_column(np.where(broken[:, None], uniform, scores)),
+        "abstained": pa.array(weak),
+    }
+    for name, given, mean in zip(
+        ("valence", "arousal"), affect, affect_of(uniform)[0], strict=True
+    ):
+        columns[name] = pa.array(np.where(broken, mean, given), features[name].type)
+    return fill_schema(features.schema, columns, features)
+
+
 def hash_distinct(columns: list[pa.Array]) -> pa.Array:
     """Return the hash of what these columns hold in each row; each distinct row is hashed once."""
     number, first = number_distinct(*columns)
@@ -91,9 +117,9 @@ class _Known:
 
     def __init__(self, state: pa.RecordBatch, size: int) -> None:
         count = state.num_rows
-        self.seen = np.full(size, NEVER)
+        self.since, self.seen, self.sure = (np.full(size, NEVER) for _ in range(3))
+        self.since[:count] = state["since_us"].to_numpy()
         self.seen[:count] = state["seen_us"].to_numpy()
-        self.sure = np.full(size, NEVER)
         self.sure[:count] = state["sure_us"].to_numpy()
         self.smoothed = np.zeros((size, len(EXPRESSIONS)), np.float32)
         self.smoothed[:count] = vectors(state["smoothed"], len(EXPRESSIONS))
@@ -108,7 +134,7 @@ class _Known:
         self.chain = np.arange(size)
         self.chains = count
 
-    def snapshot(self, ids: pa.Array, earliest: int) -> pa.RecordBatch:
+    def snapshot(self, ids: pa.Array, subjects: pa.Array, earliest: int) -> pa.RecordBatch:
         """Return HISTORY rows of the slots that were seen since then."""
         alive = np.flatnonzero(self.seen >= earliest)
         names = ids.take(pa.array(alive))
@@ -116,6 +142,8 @@ class _Known:
         at = alive[order.to_numpy()]
         columns = [
             names.take(order),
+            subjects.take(pa.array(at)),
+            pa.array(self.since[at]),
             pa.array(self.seen[at]),
             pa.array(self.sure[at]),
             vector_column(self.smoothed[at]),
@@ -169,7 +197,8 @@ class History:
         steps = [
             self._step(given, slice(start, stop), slots, store) for start, stop in equal_runs(ends)
         ]
-        self._state = store.snapshot(slots.ids, self._earliest(int(ends[-1])))
+        subjects = slots.subjects(self._state["subject_ref"], features["subject_ref"])
+        self._state = store.snapshot(slots.ids, subjects, self._earliest(int(ends[-1])))
         return Step(*(np.concatenate([getattr(s, n) for s in steps]) for n in Step.__slots__))
 
     def _earliest(self, now_us: int) -> int:
@@ -195,14 +224,16 @@ class History:
         confidence = np.where(held == NOTHING, smoothed.max(axis=1), _take_columns(smoothed, held))
         baseline = np.where(known[:, None], store.baseline[source], affect)
         target = np.where((held == NOTHING) | (held == _NEUTRAL), 0.0, confidence)
+        sure = np.where(weak, sure, now)
         last = np.where(known, store.intensity[source], np.float32(0))
-        intensity = last + np.clip(target - last, -rules.max_change, rules.max_change)
+        intensity = self._move(last, target, now - store.seen[source], now - sure)
         intensity = np.where(given.hidden[rows], 0.0, intensity)
         chain = np.where(known, store.chain[source], 0)
         chain[~known] = np.arange(store.chains, store.chains + np.count_nonzero(~known))
         store.chains += np.count_nonzero(~known)
 
-        store.seen[own], store.sure[own] = now, np.where(weak, sure, now)
+        store.since[own] = np.where(known, store.since[source], now)
+        store.seen[own], store.sure[own] = now, sure
         store.smoothed[own], store.baseline[own] = (
             smoothed,
             baseline + rules.drift * (affect - baseline),
@@ -210,8 +241,21 @@ class History:
         store.held[own], store.held_for[own] = held, held_for
         store.intensity[own], store.chain[own] = intensity, chain
         shift = affect - baseline
-        shown = np.einsum("nk,kv->nv", smoothed, CIRCUMPLEX)  # BLAS rounds by the size of the batch
+        shown = affect_of(smoothed)
         return Step(held, held_for, confidence, shown, shift, intensity, chain, after_gap)
+
+    def _move(
+        self, last: np.ndarray, target: np.ndarray, silent_us: np.ndarray, unsure_us: np.ndarray
+    ) -> np.ndarray:
+        """Return the intensity after the last one, as an avatar's weights move.
+
+        It is 0 once the last decision has expired; windows that abstain leave it as it is for as
+        long as a decision is valid, and let it sink from then on.
+        """
+        valid_us, most = int(self._rules.valid_s * 1e6), self._rules.max_change
+        last = np.where(silent_us > valid_us, np.float32(0), last)
+        wanted = np.where(unsure_us > valid_us, 0.0, np.where(unsure_us > 0, last, target))
+        return np.asarray(last + np.clip(wanted - last, -most, most))
 
     def _hold(
         self, smoothed: np.ndarray, weak: np.ndarray, held: np.ndarray, held_for: np.ndarray

@@ -53,6 +53,7 @@ def find_reviews(
         "reviewer_decision": pa.nulls(len(why), pa.string()),
         "reviewed_by": pa.nulls(len(why), pa.string()),
         "reviewed_at": pa.nulls(len(why), TIME),
+        "reviewed_expression": pa.nulls(len(why), pa.string()),
     }
     return fill_schema(REVIEW_QUEUE, columns, at)
 
@@ -67,6 +68,8 @@ def measure_disagreement(windows: pa.RecordBatch) -> np.ndarray:
     present = vectors(windows["counts"], len(MODALITIES)) > 0
     flat = vectors(windows["modality_scores"], len(MODALITIES) * len(EXPRESSIONS))
     scores = flat.reshape(-1, len(MODALITIES), len(EXPRESSIONS))
+    present &= np.isfinite(scores).all(axis=2)
+    scores = np.where(present[:, :, None], scores, 0)
     prefers = scores[:, :, :, None] - scores[:, :, None, :]  # (n, 4, 7, 7)
     found = np.zeros(windows.num_rows, np.float32)
     for one, other in combinations(range(len(MODALITIES)), 2):

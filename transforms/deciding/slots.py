@@ -30,6 +30,17 @@ class Slots:
         begin, end = len(known), len(known) + len(own)
         return cls(coded.dictionary, slots[begin:end], slots[end:])
 
+    def subjects(self, known: pa.Array, own: pa.Array) -> pa.Array:
+        """Return the subject of each slot: that of its last row, or else as it was known.
+
+        ``known`` are those of the known ids, ``own`` those of the rows; null for an id that is only
+        some row's prior one.
+        """
+        place = np.full(len(self.ids), NOWHERE)
+        place[: len(known)] = np.arange(len(known))
+        place[self.own] = len(known) + np.arange(len(own))
+        return pa.concat_arrays([known, own]).take(pa.array(place, mask=place == NOWHERE))
+
     def find(
         self, rows: slice, seen: np.ndarray, earliest: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from schemas.events import REFERENCE
-from schemas.strict import make_private_folder
+from schemas.strict import make_private_folder, write_private
 
 Place = tuple[str, int, int]
 """Topic, partition and offset: what a record is called."""
@@ -129,9 +129,7 @@ class Journal:
             _Line(stage, found, deaths, alone) for (stage, deaths, alone), found in same.items()
         ]
         text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-        fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(text)
-        fresh.replace(self._path)
+        write_private(self._path, text)
         self._read = len(text)
 
 

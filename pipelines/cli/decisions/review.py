@@ -97,8 +97,9 @@ def label(
     found = find_review(tables, review_id)
     what = f"{review_id} as {decision}, by {name}"
     with log_action(access, tables, role, "label", what, [found.subject_ref], 1):
-        store_review(tables, review_id, found.day, decision, name)
-    console.print(f"stored: {decision}, by {name}", highlight=False, markup=False)
+        shown = store_review(tables, review_id, found.day, decision, name)
+    said = decision if shown in (None, decision) else f"{decision} ({shown})"
+    console.print(f"stored: {said}, by {name}", highlight=False, markup=False)
 
 
 @review_app.command()

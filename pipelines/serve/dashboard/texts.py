@@ -225,7 +225,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "store": Text("Store", "保存"),
         "stored": Text("Stored: {label}, by {reviewer}.", "已保存：{label}，复核人 {reviewer}。"),
-        "confirmed": Text("confirmed: the decision is right", "确认：决策正确"),
+        "confirmed": Text("confirmed: what the window shows is right", "确认：该窗口的判断正确"),
         "unclear": Text("unclear: nobody can tell", "不明：无法判断"),
         "instead": Text("shown instead: {expression}", "实际所显：{expression}"),
         "reviewed_by": Text("Reviewer", "复核人"),

@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from typer.testing import CliRunner
 
 from pipelines.access.audit import hash_of, read_entries
@@ -137,6 +138,85 @@ def test_a_confirmed_abstention_and_reviewers_who_differ_give_no_label(
     assert pq.read_table(tmp_path / "labels.parquet").schema.equals(LABELS)
 
 
+def reviews_of(config: Config, window_id: str) -> list[dict[str, Any]]:
+    rows = table(config.tables, "review_queue").to_pylist()
+    return sorted(
+        (row for row in rows if row["window_id"] == window_id), key=lambda row: row["review_id"]
+    )
+
+
+def queue_again(config: Config, window_id: str, **more: Any) -> str:
+    """Queue the review of a window once more, as another policy version or reason does."""
+    (row,) = reviews_of(config, window_id)
+    fresh = {name: None for name in row if name.startswith("review")}
+    again = row | fresh | {"review_id": "again", "reason": row["reason"]} | more
+    schema = table(config.tables, "review_queue").schema
+    write_deltalake(
+        f"{config.tables}/review_queue", pa.Table.from_pylist([again], schema=schema), mode="append"
+    )
+    return "again"
+
+
+def change(config: Config, name: str, window_id: str, **columns: Any) -> None:
+    """Change a landed row in place, as a later revision or a backfill does."""
+    rows = table(config.tables, name)
+    found = [row | (columns if row["window_id"] == window_id else {}) for row in rows.to_pylist()]
+    whole = pa.Table.from_pylist(found, schema=rows.schema)
+    write_deltalake(f"{config.tables}/{name}", whole, mode="overwrite")
+
+
+@pytest.mark.parametrize(
+    ("other", "second"),
+    [
+        ({"decision_id": "other-policy"}, "joy"),
+        ({"decision_id": "other-policy"}, "anger"),
+        ({"decision_id": "other-policy"}, "confirmed"),
+        ({"reason": "disagreement"}, "anger"),
+        ({"reason": "disagreement"}, "unclear"),
+    ],
+)
+def test_a_window_has_one_label_or_none(
+    config: Config, tmp_path: Path, other: dict[str, str], second: str
+) -> None:
+    """Whichever of its decisions a review was queued for."""
+    window = label(config, "ann", "joy")[0]
+    change(config, "emotion_features", window, expression="joy")
+    again = queue_again(config, window, **other)
+    day = reviews_of(config, window)[0]["event_date"]
+    store_review(config.tables, again, day, second, "eve")
+    done = export_labels(config, tmp_path / "labels.parquet")
+    found = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+    if second in ("joy", "confirmed"):
+        assert [(row["window_id"], row["label"]) for row in found] == [(window, "joy")]
+        assert done.left_out == Counter()
+    else:
+        assert (found, done.left_out) == ([], Counter(reviewers_disagree=1))
+
+
+def test_a_confirmed_label_is_that_of_the_window_when_it_was_confirmed(
+    config: Config, tmp_path: Path
+) -> None:
+    window = label(config, "ann")[0]
+    change(config, "emotion_features", window, expression="sadness")
+    change(config, "expression_decisions", window, expression="surprise")
+    label(config, "ann", "confirmed")
+    for later in ("sadness", "joy", None):
+        change(config, "emotion_features", window, expression=later)
+        change(config, "expression_decisions", window, expression=later)
+        assert export_labels(config, tmp_path / "labels.parquet").labels == 1
+        (row,) = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+        assert (row["window_id"], row["label"]) == (window, "sadness")
+
+
+def test_what_was_confirmed_is_not_guessed(config: Config, tmp_path: Path) -> None:
+    """An earlier version stored that a window was confirmed, and not what it showed."""
+    window = label(config, "ann", "confirmed")[0]
+    change(config, "emotion_features", window, expression="joy")
+    change(config, "expression_decisions", window, expression="joy")
+    done = export_labels(config, tmp_path / "labels.parquet")
+    assert (done.labels, done.left_out) == (0, Counter(expression_not_stored=1))
+
+
 def test_consent_is_found_over_a_rotation_of_keys(tmp_path: Path) -> None:
     keys = write_key_file(
         tmp_path / "keys.yaml",
@@ -180,13 +260,19 @@ def test_only_a_role_that_may_exports_and_the_log_says_whom(config: Config, tmp_
     export_labels(own, tmp_path / "labels.parquet", role="officer")
     with pytest.raises(AffectstreamError, match=r"cannot write .* give a file in a folder"):
         export_labels(own, tmp_path / "nowhere" / "labels.parquet", role="officer")
-    refused, done, asked, failed = read_entries(tmp_path / "audit")
+    refused, done, failed = read_entries(tmp_path / "audit")
     assert (refused["role"], refused["what"], refused["outcome"]) == (
         "reviewer", "export", "refused",
     )  # fmt: skip
     assert (done["role"], done["what"], done["rows"]) == ("officer", "export 1 labels", 1)
-    assert done["subjects"] == asked["subjects"] == [hash_of(ref(config, "ann"))]
-    assert (failed["outcome"], failed["rows"]) == ("failed", 0)
+    assert done["subjects"] == failed["subjects"] == [hash_of(ref(config, "ann"))]
+    assert [each["outcome"] for each in (done, failed)] == ["ok", "failed"]
+    assert failed["rows"] == 0
+    for file in (tmp_path / "audit").glob("*.jsonl"):
+        file.chmod(0o644)
+    with pytest.raises(AffectstreamError, match="others may read"):
+        export_labels(own, tmp_path / "unlogged.parquet", role="officer")
+    assert not (tmp_path / "unlogged.parquet").exists()
 
 
 def test_the_commands_take_a_review_from_the_list_to_the_file(
@@ -217,6 +303,8 @@ def test_the_commands_take_a_review_from_the_list_to_the_file(
     assert "no decision: give one of" in str(
         command("label", row["review_id"], "glee", *tables).exception
     )
+    other = command("label", row["review_id"], "anger", "--reviewer", "eve", *tables)
+    assert "decided by somebody else" in str(other.exception)
     out = tmp_path / "labels.parquet"
     done = command("export", "--out", str(out))
     assert done.exit_code == 0, done.exception
@@ -228,5 +316,6 @@ def test_the_commands_take_a_review_from_the_list_to_the_file(
     assert said == [
         ("review", f"label {row['review_id']} as joy, by dana", "ok"),
         ("review", "label", "refused"),
+        ("review", f"label {row['review_id']} as anger, by eve", "failed"),
         ("review", "export 1 labels", "ok"),
     ]

@@ -17,7 +17,9 @@ from pipelines.review.label import find_review, store_review
 from pipelines.tables.overview import standing_tables
 from pipelines.tables.query import query
 from schemas.errors import AffectstreamError
-from tests.support.served import BEGIN, land, review, subject
+from schemas.tables import TABLES
+from tests.support.served import BEGIN, decision, feature, land, review, subject
+from tests.support.synthetic_tables import expression_columns
 from transforms.landing.prepare import prepare_tables
 from transforms.landing.writing import is_written, writing
 
@@ -51,6 +53,37 @@ def test_a_decision_is_stored_with_who_and_when(root: Path) -> None:
     }
     assert said(root, "r-bob-0")["reviewer_decision"] is None
     assert query(root, "SELECT count(*) AS n FROM review_queue").to_pylist() == [{"n": 2}]
+
+
+def shown(root: Path, review_id: str = "r-ann-0") -> str | None:
+    sql = f"SELECT reviewed_expression AS shown FROM review_queue WHERE review_id = '{review_id}'"
+    return query(root, sql).to_pylist()[0]["shown"]
+
+
+def test_who_confirms_says_what_the_window_shows_at_that_time(root: Path) -> None:
+    """Not what the decision holds, nor what a later revision of the window shows."""
+    land(root, "emotion_features", feature("ann", 0, **expression_columns("sadness", 0.82, 0.4)))
+    land(root, "expression_decisions", decision("ann", 0, expression="surprise"))
+    assert store_review(root, "r-ann-0", DAY, "confirmed", "dana", NOW) == "sadness"
+    land(root, "emotion_features", feature("ann", 0, 2, **expression_columns("joy", 0.9, 0.4)))
+    assert store_review(root, "r-ann-0", DAY, "confirmed", "dana", NOW) == "sadness"
+    assert shown(root) == "sadness"
+    assert store_review(root, "r-ann-0", DAY, "unclear", "dana", NOW) is None
+    assert shown(root) is None
+    assert store_review(root, "r-ann-0", DAY, "fear", "dana", NOW) == "fear"
+    assert shown(root) == "fear"
+    assert store_review(root, "r-ann-0", DAY, "confirmed", "dana", NOW) == "joy"
+    assert store_review(root, "r-bob-0", DAY, "confirmed", "dana", NOW) is None, "no such window"
+
+
+def test_what_was_confirmed_before_it_was_stored_is_stored_when_it_is_said_again(
+    root: Path,
+) -> None:
+    store_review(root, "r-ann-0", DAY, "confirmed", "dana", NOW)
+    assert shown(root) is None
+    land(root, "emotion_features", feature("ann", 0, **expression_columns("sadness", 0.82, 0.4)))
+    assert store_review(root, "r-ann-0", DAY, "confirmed", "dana", NOW) == "sadness"
+    assert shown(root) == "sadness"
 
 
 def test_ones_own_decision_may_be_changed_and_no_others(root: Path) -> None:
@@ -123,7 +156,7 @@ def test_tables_of_0_1_0_get_the_columns_with_the_first_decision(tmp_path: Path)
     store_review(root, row["review_id"], row["event_date"], "unclear", "dana", NOW)
     assert said(root, row["review_id"])["reviewed_at"] == NOW
     versions = {each.table: each.schema for each in standing_tables(root)}
-    assert versions["review_queue"] == 2
+    assert versions["review_queue"] == TABLES["review_queue"].version
     assert (
         DeltaTable(root / "observations").version()
         == DeltaTable(RELEASED / "observations").version()

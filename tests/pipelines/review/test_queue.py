@@ -11,7 +11,8 @@ from pipelines.access.settings import Access
 from pipelines.review.queue import ALL_OPEN, Asked, list_reviews
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
-from tests.support.served import feature, land, review
+from tests.support.served import decision, feature, land, review
+from tests.support.synthetic_tables import expression_columns
 from transforms.landing.prepare import prepare_tables
 
 
@@ -82,6 +83,46 @@ def test_the_farthest_come_first_and_what_is_alike_last(root: Path) -> None:
             for who in order[place:]
         }
         assert away[order[place]] == pytest.approx(max(away.values()))
+
+
+def test_a_review_is_listed_with_what_its_window_shows_and_what_else_is_held(
+    root: Path, tmp_path: Path
+) -> None:
+    shown = [("ivy", 11, "sadness", 0.82, "surprise"), ("jon", 12, "joy", 0.6, "joy")]
+    for who, number, expression, confidence, held in shown:
+        columns = expression_columns(expression, confidence, 0.4)
+        land(root, "emotion_features", feature(who, number, **columns))
+        land(root, "expression_decisions", decision(who, number, expression=held))
+        land(root, "review_queue", review(who, number))
+    unsure = expression_columns("fear", 0.2, 0.4) | {"expression": None, "abstained": True}
+    land(root, "emotion_features", feature("kim", 13, **unsure))
+    land(root, "expression_decisions", decision("kim", 13, expression="fear"))
+    land(root, "review_queue", review("kim", 13))
+    names = ("window_expression", "window_confidence", "held")
+    wanted = [
+        (None, pytest.approx(0.2), "fear"),
+        ("joy", pytest.approx(0.6), None),
+        ("sadness", pytest.approx(0.82), "surprise"),
+    ]
+    access = Access(audit=tmp_path / "audit")
+    for how in ({}, {"role": "reviewer", "access": access}):
+        for order in ("time", "uncertainty", "diversity"):
+            rows = list_reviews(root, order=order, **how).sort_by(
+                [("window_end", "descending")]
+            )[:3].to_pylist()  # fmt: skip
+            assert [tuple(row[name] for name in names) for row in rows] == wanted, order
+
+
+def test_a_role_that_sees_no_windows_lists_the_queue_alone(root: Path, tmp_path: Path) -> None:
+    roles = tmp_path / "roles.yaml"
+    roles.write_text(
+        "version: v\nroles: {clerk: {description: counts, tables: {review_queue: {}}}}\n"
+    )
+    access = Access(audit=tmp_path / "audit", roles=roles)
+    rows = list_reviews(root, role="clerk", access=access).to_pylist()
+    assert len(rows) == 6
+    assert {row["window_expression"] for row in rows} == {None}
+    assert list_reviews(root).to_pylist()[1]["window_expression"] == "joy"
 
 
 def test_decided_reviews_are_another_list(root: Path) -> None:

@@ -127,11 +127,12 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(windows, hidden)
 
 
+TIMES = [(0.0, 4.0), (0.0, 12.0), (7.5, 12.0), (10.0, 30.0), (25.0, 30.0), (60.0, 60.0)]
+"""``hold_s`` and ``valid_s``: a decision is valid for as long as its preset is held."""
 RULES = st.builds(
-    Decisions,
+    lambda times, **more: Decisions(hold_s=times[0], valid_s=times[1], **more),
+    times=st.sampled_from(TIMES),
     max_change=st.sampled_from([0.1, 0.25, 0.6]),
-    hold_s=st.sampled_from([0.0, 7.5, 10.0, 25.0, 60.0]),
-    valid_s=st.sampled_from([4.0, 12.0, 30.0]),
     follow=st.sampled_from([0.6, 1.0]),
 )
 
@@ -244,6 +245,55 @@ def test_a_face_is_held_while_windows_are_unsure_as_long_as_a_decision_is_valid(
     assert kept[:7] == [kept[0]] * 7, "30 s"
     assert kept[7:] == pytest.approx([max(0, kept[0] - 0.25 * n) for n in range(1, 5)], abs=SLACK)
     assert faces[-1]["preset_weights"] == REST
+
+
+def strength(row: dict[str, Any]) -> float:
+    """How much a face moves: of one look what the presets sum to, without neutral."""
+    return 1 - preset(row, "neutral")
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        [feature(12, "joy", peak=0.95, arousal=0.6)],  # 40 s after the last window
+        [feature(9, "joy", peak=0.95, arousal=0.6)],  # 25 s
+        [feature(n, "anger", abstained=True) for n in range(4, 16)],
+        [feature(12, "anger", abstained=True), *steady("joy", 16, arousal=0.6)[13:]],
+        [feature(n, "anger", abstained=True) for n in (4, 5, 11)],
+        [feature(n, "joy", peak=0.95, arousal=0.6, abstained=n % 2 > 0) for n in range(4, 9)],
+    ],
+    ids=["expired", "valid", "unsure", "unsure and silent", "gaps", "now and then"],
+)
+@pytest.mark.parametrize("sure", [1, 2, 4])
+def test_an_intensity_is_what_the_weights_show_of_a_look(
+    sure: int, later: list[dict[str, Any]]
+) -> None:
+    """Its weights fall with an expired decision, and sink while windows are unsure: so does it."""
+    faces = decide(*steady("joy", sure, arousal=0.6), *later)
+    assert [row["intensity"] for row in faces] == pytest.approx(
+        [strength(row) for row in faces], abs=SLACK
+    )
+    assert faces[sure - 1]["intensity"] > 0
+
+
+@pytest.mark.parametrize("name", ["scores", "valence", "arousal"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_window_that_is_not_finite_is_unsure_and_changes_no_other(
+    name: str, value: float
+) -> None:
+    given = [value] * len(EXPRESSIONS) if name == "scores" else value
+    for first in (0, 3):
+        rows = steady("joy", 6, arousal=0.6)
+        unsure = [*rows]
+        unsure[first] = feature(first, "joy", abstained=True, scores=[1 / 7] * 7, valence=0.0)
+        rows[first] = rows[first] | {name: given}
+        found, wanted = decide(*rows, cuts=(4,)), decide(*unsure, cuts=(4,))
+        assert (found[first]["action"], found[first]["reason"]) == ("hold", "abstained")
+        names = ("expression", "confidence", "intensity", "preset_weights", "avatar_preset")
+        for one, other in zip(found, wanted, strict=True):
+            assert [one[name] for name in names] == [other[name] for name in names]
+            shifts = np.array([one["valence_shift"], one["arousal_shift"], one["confidence"]])
+            assert np.isfinite(shifts).all()
 
 
 def test_each_session_has_a_face_of_its_own_and_other_purposes_have_none() -> None:

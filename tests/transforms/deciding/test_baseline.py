@@ -123,6 +123,46 @@ def test_a_baseline_is_the_weighted_sum_of_what_was_shown(
                 assert np.isnan(told), name
 
 
+REVISED = st.lists(
+    st.tuples(st.sampled_from([-1.0, 0.5, 1.0]), st.booleans(), st.booleans()),
+    min_size=1,
+    max_size=6,
+)
+"""Of each window that late events revised: valence then, whether it abstained before, and after."""
+
+
+@given(SHOWN, REVISED, st.randoms(use_true_random=False))
+def test_late_events_move_what_is_usual_by_no_more_than_their_windows_count(
+    shown: list[tuple[int, str, float, bool]],
+    revised: list[tuple[float, bool, bool]],
+    chance: random.Random,
+) -> None:
+    """The stream summed windows as they were in time, a start from the tables as they stand."""
+    number, in_time, standing, late = 0, [], [], []
+    for gap, expression, valence, abstained in shown:
+        number += gap
+        row = feature(number, expression, valence=valence, abstained=abstained)
+        in_time.append(row)
+        standing.append(row)
+        if revised and chance.random() < 0.4:
+            value, before, after = revised[len(late) % len(revised)]
+            in_time[-1] = row | {"abstained": before}
+            standing[-1] = row | {"valence": value, "abstained": after}
+            late.append(row["window_end"])
+    last = feature(number + 1, "joy")
+    one, other = (followed(*rows, last)[-1] for rows in (in_time, standing))
+    if np.isnan(one["usual_valence"]) or np.isnan(other["usual_valence"]):
+        return
+    shares = []
+    for rows in (in_time, standing):
+        sure = [row["window_end"] for row in rows if not row["abstained"]]
+        ages = np.array([(last["window_end"] - end).total_seconds() for end in sure])
+        weights = 0.5 ** (ages / RULES.half_life_s)
+        shares.append(weights[[end in late for end in sure]].sum() / weights.sum())
+    apart = abs(one["usual_valence"] - other["usual_valence"])
+    assert apart <= 2 * max(shares) + 1e-9
+
+
 def test_shares_and_days_are_those_of_the_windows() -> None:
     shows = ["joy", "joy", "sadness", "neutral"]
     rows = [feature(n, name) for n, name in enumerate([*shows, "joy"])]

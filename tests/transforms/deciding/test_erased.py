@@ -3,13 +3,16 @@
 import functools
 from typing import Any
 
+import pyarrow as pa
 from apache_beam.utils.timestamp import Timestamp
 
 from pipelines.config import POLICIES
 from schemas.decisions.settings import Baselines
 from schemas.settings import Decisions
+from schemas.tables import EMOTION_FEATURES
 from tests.transforms.test_decide import START, Everybody, drain, feature
 from transforms.decide import Before, _Decide, _decider
+from transforms.deciding.runs import RUNS
 
 
 def test_what_was_usual_for_who_was_erased_is_not_gone_on_from() -> None:
@@ -34,10 +37,51 @@ def test_what_was_usual_for_who_was_erased_is_not_gone_on_from() -> None:
     _, _, before = drain(*rows)
     kept = stage._without_erased(before)
     assert set(kept.baseline["subject_ref"].to_pylist()) == {"b" * 32}
-    assert kept.history.equals(before.history)
+    assert set(kept.history["subject_ref"].to_pylist()) == {"b" * 32}
     out, _, _ = drain(*more, state=kept)
     assert out["usual_expression"].to_pylist() == [None, "joy"]
     assert drain(*more, state=before)[0]["usual_expression"].to_pylist() == ["joy", "joy"]
+
+
+def test_history_face_and_runs_of_who_was_erased_go_at_once() -> None:
+    """Also where a history rests for long: nothing that was shown before steers a face after."""
+    policy = POLICIES / "scenarios.yaml"
+    rules = Decisions(forget_s=86_400)
+    erased = {"a" * 32: round(START.timestamp() * 1e6) + 100_000_000}
+
+    class Known(Everybody):
+        @staticmethod
+        def erased_subjects() -> dict[str, int]:
+            return erased
+
+    stage = _Decide(functools.partial(_decider, policy, rules, Baselines()), None, Known, None, 5.0)
+    stage.setup()
+
+    def decide(*rows: dict[str, Any], before: Before | None) -> tuple[list[dict[str, Any]], Before]:
+        full = [{name: row.get(name) for name in EMOTION_FEATURES.names} for row in rows]
+        given = [pa.RecordBatch.from_pylist(full, schema=EMOTION_FEATURES)]
+        out, _, after = stage._decider.drain(given, before)
+        return out.to_pylist(), after
+
+    shown = [feature(n, "anger", subject=w, scenario="game") for n in range(8) for w in "ab"]
+    _, before = decide(*shown, before=None)
+    both = {"a" * 32, "b" * 32}
+    for part in (before.history, before.avatars, before.baseline):
+        assert set(part["subject_ref"].to_pylist()) == both
+    runs = pa.record_batch(
+        [before.history["history_id"], pa.array(["angry"] * 2), pa.array([8, 8])], schema=RUNS
+    )
+    before = before._replace(runs=runs)
+    left = stage._without_erased(before)
+    for part in (left.history, left.avatars, left.baseline):
+        assert part["subject_ref"].to_pylist() == ["b" * 32]
+    assert left.runs["history_id"].to_pylist() == left.history["history_id"].to_pylist()
+    assert left.avatars["avatar_id"].to_pylist() == left.history["history_id"].to_pylist()
+    again = [feature(30, "joy", subject=who, scenario="game", peak=0.4) for who in "ab"]
+    (new, known), _ = decide(*again, before=left)
+    (first, _), _ = decide(*again, before=None)
+    assert new == first, "whoever was erased begins as a stranger"
+    assert known["expression"] == "anger", "and nobody else does"
 
 
 def test_a_window_that_began_before_the_erasure_is_forgotten_with_it() -> None:

@@ -18,7 +18,7 @@ from transforms.deciding.history import HISTORY, NOTHING, History, history_ids, 
 START = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
 JOY, ANGER, NEUTRAL = (EXPRESSIONS.index(name) for name in ("joy", "anger", "neutral"))
 SHOWN = [0.25 if n == JOY else 0.5 if n == ANGER else 0.05 for n in range(len(EXPRESSIONS))]
-RULES = Decisions(follow=0.5, margin=0.2, drift=0.25, max_change=0.3, forget_s=20.0)
+RULES = Decisions(follow=0.5, margin=0.2, drift=0.25, max_change=0.3, forget_s=20.0, valid_s=12.0)
 
 
 def scores_of(**probabilities: float) -> list[float]:
@@ -79,25 +79,32 @@ class OnePerson:
     def see(self, row: dict[str, Any]) -> dict[str, Any]:
         rules, scores = self._rules, np.array(row["scores"])
         affect = np.array([row["valence"], row["arousal"]])
-        gone = self._end and (row["window_end"] - self._end).total_seconds() > rules.forget_s
-        if self._end is None or gone:
+        silent_s = (row["window_end"] - self._end).total_seconds() if self._end else 1e9
+        if silent_s > rules.forget_s:
             self._held, self._held_for, self._intensity = NOTHING, 0, 0.0
-            self._sure_end: dt.datetime | None = None
+            self._sure = START - dt.timedelta(days=1)
             self._smoothed, self._baseline = scores, affect
         elif not row["abstained"]:
             self._smoothed = self._smoothed * (1 - rules.follow) + scores * rules.follow
         self._end = row["window_end"]
         best = int(self._smoothed.argmax())
-        if self._sure_end is None or (self._end - self._sure_end).total_seconds() > 20:
+        if (self._end - self._sure).total_seconds() > 20:
             self._held_for = 0
-        if not row["abstained"]:
-            self._held_for, self._sure_end = self._held_for + 1, self._end
+        self._held_for += not row["abstained"]
         if not row["abstained"] and best != self._held:
             lead = self._smoothed[best] - self._smoothed[self._held]
             if self._held == NOTHING or lead > rules.margin:
                 self._held, self._held_for = best, 1
         confidence = self._smoothed[best if self._held == NOTHING else self._held]
         target = 0.0 if self._held in (NOTHING, NEUTRAL) else confidence
+        if silent_s > rules.valid_s:
+            self._intensity = 0.0
+        if not row["abstained"]:
+            self._sure = row["window_end"]
+        elif (row["window_end"] - self._sure).total_seconds() > rules.valid_s:
+            target = 0.0
+        else:
+            target = self._intensity
         change = min(max(target - self._intensity, -rules.max_change), rules.max_change)
         self._intensity += change
         shift = affect - self._baseline
