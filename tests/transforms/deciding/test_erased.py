@@ -54,7 +54,9 @@ def test_history_face_and_runs_of_who_was_erased_go_at_once() -> None:
         def erased_subjects() -> dict[str, int]:
             return erased
 
-    stage = _Decide(functools.partial(_decider, policy, rules, Baselines()), None, Known, None, 5.0)
+    stage = _Decide(
+        functools.partial(_decider, policy, rules, Baselines(), 5.0), None, Known, None, 5.0
+    )
     stage.setup()
 
     def decide(*rows: dict[str, Any], before: Before | None) -> tuple[list[dict[str, Any]], Before]:
