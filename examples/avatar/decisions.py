@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from pipelines.serve.events import COLUMNS, NOTICE, decision_events
 from schemas.arkit import BLENDSHAPES
@@ -43,7 +44,11 @@ def read_decisions(tables: str, subject_ref: str | None = None) -> list[dict[str
     Raises:
         SystemExit: there are none.
     """
-    table = DeltaTable(f"{tables}/expression_decisions").to_pyarrow_dataset()
+    try:
+        table = DeltaTable(f"{tables}/expression_decisions").to_pyarrow_dataset()
+    except TableNotFoundError:
+        message = f"{tables} holds no expression_decisions: name the tables of a run"
+        raise SystemExit(message) from None
     rows = table.to_table(
         columns=[*COLUMNS, "avatar_weights"], filter=pc.field("purpose") == PURPOSE
     )

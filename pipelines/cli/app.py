@@ -61,13 +61,28 @@ _TABLES = typer.Option(help="Folder or s3:// URI of the Delta tables.", callback
 
 Log = Annotated[Path | None, typer.Argument(help="Recorded log: a folder of Parquet files.")]
 Tables = Annotated[str, _TABLES]
-ConfiguredTables = Annotated[str | None, _TABLES]
+ConfiguredTables = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or s3:// URI of the Delta tables. Default: `tables` of --config, or "
+        f"{TABLES}.",
+        callback=_usable_tables,
+    ),
+]
 Truth = Annotated[Path | None, typer.Option(help="Ground truth of the log (truth.parquet).")]
 Settings = Annotated[Path | None, typer.Option("--config", help="YAML configuration.")]
 Keys = Annotated[Path | None, typer.Option(help="Key file of the pseudonyms.")]
 TruthKeys = Annotated[Path, typer.Option("--keys", help="With --truth: key file of the run.")]
 Bootstrap = Annotated[str | None, typer.Option(help="Kafka broker, host:port.")]
 Data = Annotated[Path, typer.Option(help="Folder of labelled corpora.")]
+
+
+def find_tables(config: Path | None, tables: str | None) -> str:
+    """Return the tables that a flag names, or else a file, or the usual place."""
+    from pipelines.config import read_settings
+
+    given = None if tables else read_settings(config).get("tables")
+    return tables or _usable_tables(None if given is None else str(given)) or TABLES
 
 
 def load_settings(

@@ -8,7 +8,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.cli.app import KEYS, TABLES, ConfiguredTables, Settings, console, load_settings
+from pipelines.cli.app import (
+    KEYS,
+    TABLES,
+    ConfiguredTables,
+    Settings,
+    console,
+    find_tables,
+    load_settings,
+)
 from pipelines.cli.tables import Form
 from pipelines.show.escapes import escape_controls
 from schemas.errors import AffectstreamError
@@ -81,11 +89,11 @@ PolicyFile = Annotated[Path, typer.Argument(help="A scenario policy, such as my-
 @policy_app.command("check")
 def policy_check(file: PolicyFile, config: Settings = None) -> None:
     """Say all that is wrong with a scenario policy, with the lines of the file."""
-    from pipelines.config import POLICIES, load_config
+    from pipelines.config import POLICIES
     from pipelines.policy.check import find_problems, find_warnings
     from transforms.deciding.scenarios import read_scenarios
 
-    gate = load_config(config, tables=None).policy if config else POLICIES / "gate.yaml"
+    gate = load_settings(config, TABLES, KEYS).policy if config else POLICIES / "gate.yaml"
     problems = find_problems(file, gate)
     for problem in problems:
         _print_finding("[bold red]error:[/]", problem)
@@ -94,7 +102,7 @@ def policy_check(file: PolicyFile, config: Settings = None) -> None:
     for warning in find_warnings(file, gate, dt.datetime.now(dt.UTC).date()):
         _print_finding("[bold yellow]warning:[/]", warning)
     policy = read_scenarios(file)
-    typer.echo(f"{policy.version}: {len(policy.all_rules)} rules, {len(policy.states)} states")
+    typer.echo(f"{policy.version}: rules: {len(policy.all_rules)}, states: {len(policy.states)}")
 
 
 def _print_finding(kind: str, said: str) -> None:
@@ -118,7 +126,8 @@ def policy_simulate(
     from pipelines.policy.simulate import simulate
     from pipelines.tables.results import write_result
 
-    done = simulate(load_settings(config, tables), file, parse_days(days) if days else None)
+    settings = load_settings(config, find_tables(config, tables), KEYS)  # no keys are needed
+    done = simulate(settings, file, parse_days(days) if days else None)
     if done.without_column:
         fields = ", ".join(done.without_column)
         console.print(

@@ -13,8 +13,8 @@ from pipelines.cli.app import (
     ConfiguredTables,
     Keys,
     Settings,
-    Tables,
     console,
+    find_tables,
 )
 from schemas.errors import AffectstreamError
 
@@ -65,7 +65,7 @@ def feed(
 
 @commands.command()
 def dashboard(
-    tables: Tables = TABLES,
+    tables: ConfiguredTables = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65_535)] = 8501,
     metrics: Annotated[
         str, typer.Option(help="Where the supervisor of a live job answers with metrics.")
@@ -89,4 +89,6 @@ def dashboard(
     console.print(f"the page: http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
     name = user_name() if reviewer is None else reviewer
     access = load_access(config, page_role=role)
-    serve_page(tables, port=port, metrics_url=metrics, reviewer=name, access=access)
+    serve_page(
+        find_tables(config, tables), port=port, metrics_url=metrics, reviewer=name, access=access
+    )

@@ -16,6 +16,7 @@ from pipelines.cli.app import (
     Truth,
     TruthKeys,
     console,
+    find_tables,
     load_settings,
 )
 
@@ -59,7 +60,7 @@ ChangesSince = Annotated[
 @commands.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the tables and views.")],
-    tables: Tables = TABLES,
+    tables: ConfiguredTables = None,
     form: Annotated[Form, typer.Option("--format", help="How to write the result.")] = Form.TABLE,
     out: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
     as_of: AsOf = None,
@@ -90,6 +91,7 @@ def query(
     versions = parse_asked("--changes-since", changes_since or [], parse_version)
     limits: dict[str, Any] = {"as_of": moments, "changes_since": versions}
     limits["timeout_s"] = timeout or None
+    tables = find_tables(config, tables)
     if role is None:
         found = run(tables, sql, **limits)
     else:

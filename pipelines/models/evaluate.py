@@ -36,7 +36,8 @@ def evaluate(data: Path, build: Path, only: list[str], docs: Path, console: Cons
     """
     unknown = sorted(set(only) - {*MODALITIES, FUSION})
     if unknown:
-        message = f"{unknown} are no modalities: {', '.join([*MODALITIES, FUSION])}"
+        known = ", ".join([*MODALITIES, FUSION, "reply"])
+        message = f"--only names {', '.join(unknown)}, which nothing here measures: name {known}"
         raise AffectstreamError(message)
     judged = [modality for modality in MODALITIES if modality in only or not only]
     if judged:

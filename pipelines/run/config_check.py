@@ -20,8 +20,10 @@ from safetensors import SafetensorError, safe_open
 
 from model_serving.card import CARD_FILE, CONSTANT, ModelCard, check_files, read_card
 from model_serving.gaps import explain_gaps
+from model_serving.reply.places import check_adapter, find_source
 from pipelines.access.roles import read_roles
 from pipelines.config import Config, contradictions, explain, explain_closed_weights, read_settings
+from pipelines.replies.settings import Replies
 from pipelines.serve.api.token_file import read_tokens
 from schemas.errors import AffectstreamError
 from schemas.keys import read_keys
@@ -105,11 +107,19 @@ def _open_all(config: Config, missing: set[str]) -> Problems:
     unsound = unsound or [*_failure(whole)]
     yield from unsound or (*feed_problems(config), *_landing_problems(config))
     yield from _model_problems(config)
+    yield from _reply_problems(config.replies)
     yield from _kafka_problems(config.kafka)
     yield from _secret_problems(config)
     yield from _store_problems(config.online.store)
     yield from _access_problems(config)
     yield from _host_problems(config.api.host)
+
+
+def _reply_problems(replies: Replies) -> Problems:
+    if (model := replies.model) is not None:
+        yield from _failure(lambda: find_source(model, replies.revision))
+    if (adapter := replies.adapter) is not None:
+        yield from _failure(lambda: check_adapter(adapter))
 
 
 def _failure(read: Callable[[], object]) -> Problems:

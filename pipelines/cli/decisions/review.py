@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.app import (
-    TABLES,
     ConfiguredTables,
     Keys,
     Settings,
-    Tables,
     console,
+    find_tables,
     load_settings,
 )
 from pipelines.cli.tables import Form
@@ -51,7 +50,7 @@ def list_queue(
     decided: Annotated[
         bool, typer.Option("--decided", help="Those that reviewers have decided.")
     ] = False,
-    tables: Tables = TABLES,
+    tables: ConfiguredTables = None,
     form: Annotated[Form, typer.Option("--format", help="How to write the result.")] = Form.TABLE,
     out: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
     role: Role = None,
@@ -63,7 +62,7 @@ def list_queue(
     from pipelines.tables.results import write_result
 
     found = list_reviews(
-        tables,
+        find_tables(config, tables),
         Asked(decided, scenario, reason),
         order=by.value,
         limit=limit,
@@ -77,7 +76,7 @@ def list_queue(
 def label(
     review_id: Annotated[str, typer.Argument(help="`review_id` as `review list` prints it.")],
     decision: Annotated[str, typer.Argument(help="confirmed, unclear, or what was shown instead.")],
-    tables: Tables = TABLES,
+    tables: ConfiguredTables = None,
     reviewer: Annotated[
         str | None, typer.Option(help="Name that the review is stored under. Default: the user.")
     ] = None,
@@ -91,7 +90,7 @@ def label(
     from pipelines.review.label import check_said, find_review, store_review
 
     name = user_name() if reviewer is None else reviewer
-    access = load_access(config)
+    access, tables = load_access(config), find_tables(config, tables)
     check_action(access, tables, role, "label")
     check_said(decision, name)
     found = find_review(tables, review_id)

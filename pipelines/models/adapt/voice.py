@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from model_serving.card import Adaptation, ModelCard
+from model_serving.card import CARD_FILE, Adaptation, ModelCard
 from model_serving.recogniser import NetRecogniser
 from model_serving.training.common import save_model
 from model_serving.training.voice.data import build_extractor
@@ -90,6 +90,9 @@ def _check_place(card: ModelCard, source: Path, out: Path) -> None:
         raise AffectstreamError(message)
     if out.resolve() == source.resolve():
         message = f"{out} holds the model itself: name another folder, such as {out}-adapted"
+        raise AffectstreamError(message)
+    if out.exists() and not (out / CARD_FILE).is_file() and (out.is_file() or any(out.iterdir())):
+        message = f"{out} holds something else than a model: name a folder that is new or empty"
         raise AffectstreamError(message)
 
 

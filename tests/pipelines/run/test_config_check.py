@@ -97,6 +97,11 @@ def one(problems: list[str], *said: str) -> None:
             {"decisions": {"forget_s": 3}},
             ["`decisions.forget_s` (3) is less than `windows.length_s` (5)", "at least as long"],
         ),
+        ({"replies": {"model": "nowhere"}}, ["nowhere is no folder here", "`revision`"]),
+        (
+            {"replies": {"model": str(WEIGHTS / "text-compact"), "adapter": "nowhere"}},
+            ["nowhere is no folder of an adapter"],
+        ),
     ],
 )
 def test_what_cannot_be_opened_is_one_sentence(

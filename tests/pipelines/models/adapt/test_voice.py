@@ -145,6 +145,10 @@ def test_what_was_adapted_and_the_models_own_folder_are_refused(tmp_path: Path, 
     again = settings(tmp_path, keys, *rows(), models={"voice": {"model": str(out)}})
     with pytest.raises(AffectstreamError, match="made from, voice-compact@"):
         adapt_voice(again, tmp_path / "twice", QUIET)
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "page.md").write_text("mine")
+    with pytest.raises(AffectstreamError, match="holds something else than a model"):
+        adapt_voice(settings(tmp_path, keys, *rows()), tmp_path / "pages", QUIET)
     with pytest.raises(AffectstreamError, match="holds the model itself"):
         adapt_voice(settings(tmp_path, keys, *rows()), BASE, QUIET)
     other = settings(tmp_path, keys, *rows(), models={"voice": {"model": "constant"}})
