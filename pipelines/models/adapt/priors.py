@@ -1,11 +1,15 @@
-"""Class priors of a deployment without labels: EM on posteriors, held back where it is unsure.
+"""Shares of the expressions in a deployment, without labels, from how a model answers its events.
 
-Expectation maximisation after Saerens, Latinne and Decaestecker, "Adjusting the outputs of a
-classifier to new a priori probabilities" (2002). It takes for granted that only the shares of the
-expressions differ from training and that the posteriors are calibrated; where neither holds it runs
-away. So subjects with many events count little more than others, a Dirichlet prior at the training
-shares holds few events back, no ratio leaves ``MOST_RATIO``, and how far to go is what suits people
-best who were left out.
+How often each label gets each answer is known from dev rows, so the answers to a log tell how often
+each label occurs there, if nothing else differs: expectation maximisation after Saerens, Latinne
+and Decaestecker (2002) on the confusion matrix of Lipton, Wang and Smola (2018), in which an answer
+is the likeliest label in three grades of confidence. Saerens' own, on the posteriors, needs them to
+be calibrated abroad, where they are not.
+
+It is held back where it is unsure: subjects with many events count little more than others, a
+Dirichlet prior at the shares of the training draws few events back, and ratios are bounded. What is
+different about the answers beyond the shares shows how far another corpus is from that of training:
+the estimate goes as far as it explains the answers to people who were left out.
 """
 
 from dataclasses import dataclass
@@ -13,91 +17,89 @@ from typing import Final
 
 import numpy as np
 
-from model_serving.calibration import softmax
-
 BETWEEN_SUBJECTS: Final = 0.05
-"""Correlation of two events of one subject: a subject counts for 20 events at most."""
+"""Correlation of two events of one subject, assumed: a subject counts for 20 events at most."""
 
 HELD_BACK_BY: Final = 100.0
-"""Events that the training shares count for."""
+"""Events that the shares of the training count for."""
 
 MOST_RATIO: Final = 4.0
-"""How many times its training share an expression may have, and how small a part of it."""
+"""How many times its share in training a label may have, and how small a part of it."""
+
+SMOOTHED_BY: Final = 20.0
+"""Rows of all labels together that each label's answers are mixed with: rare ones have but few."""
 
 FOLDS: Final = 5
-_STEPS: Final = tuple(step / 10 for step in range(11))
-_ROUNDS: Final = 200
-_SETTLED: Final = 1e-6
+_ROUNDS: Final = 500
+_SETTLED: Final = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """Shares (k,) of the labels in a deployment, and how sure they are.
+    """Shares (k,) of the labels in training and in a deployment, and how sure the latter are.
 
-    ``strength`` in [0, 1] is how far the shares went from those of training, on a log scale.
-    ``gain`` is the mean log-likelihood by which they suit events of people left out better than the
-    training shares do, ``error`` its standard error over subjects, and ``counted`` the number of
-    independent events that those of all subjects amount to.
+    ``explained``, at most 1, is how much of the difference between the answers to the deployment
+    and those to be expected from training the shares explain, measured on subjects left out as
+    log-likelihood; ``differs`` is that difference for each event, and ``by_chance`` what sampling
+    alone makes of it.
     """
 
+    trained: np.ndarray
     shares: np.ndarray
-    strength: float
-    gain: float
-    error: float
-    counted: float
+    explained: float
+    differs: float
+    by_chance: float
+
+    @property
+    def bias(self) -> np.ndarray:
+        """What to add to the logits (k,): as much of the change of the shares as they explain."""
+        return np.asarray(max(self.explained, 0.0) * np.log(self.shares / self.trained))
 
 
-def find_priors(logits: np.ndarray, subjects: np.ndarray, trained: np.ndarray) -> Priors:
-    """Return the priors for calibrated logits (n, k) of events of these subjects (n,).
+def find_priors(answers: np.ndarray, subjects: np.ndarray, counts: np.ndarray) -> Priors:
+    """Return the priors by the answers (n,) to events of these subjects (n,).
 
-    The logits are those of posteriors under the ``trained`` (k,) shares, without a bias.
+    ``counts`` (k, answers) are those of dev rows (``calibration.answers`` of a card).
     """
-    chances = softmax(logits)
     _, own = np.unique(subjects, return_inverse=True)
-    weights = _weigh(own)
-    folds = own % FOLDS
-    gains = np.zeros((len(_STEPS), len(logits)))
+    per_subject = np.bincount(own)[own]
+    weights = 1 / (1 + (per_subject - 1) * BETWEEN_SUBJECTS)
+    trained = (counts.sum(axis=1) + 1) / (counts.sum() + len(counts))
+    common = counts.sum(axis=0) + 1 / len(counts)
+    table = counts + SMOOTHED_BY * common / common.sum()
+    table /= table.sum(axis=1, keepdims=True)
+
+    def seen(rows: np.ndarray) -> np.ndarray:
+        return np.bincount(answers[rows], weights[rows], minlength=table.shape[1])
+
+    gain = 0.0
     for fold in range(FOLDS):
-        held = folds == fold
-        if held.all() or not held.any():
-            continue
-        found = _maximise(chances[~held], weights[~held], trained)
-        for step, strength in enumerate(_STEPS):
-            ratio = _move(found, trained, strength) / trained
-            gains[step, held] = np.log(chances[held] @ ratio)
-    means = gains @ weights / weights.sum()
-    best = int(means.argmax())
-    summed = np.bincount(own, weights * (gains[best] - means[best]))
+        held = own % FOLDS == fold
+        shares = _maximise(seen(~held), table, trained)
+        gain += float(seen(held) @ np.log(shares @ table / (trained @ table)))
+    every = seen(np.ones(len(answers), bool))
+    total = every.sum()
+    there = every > 0
+    spread = every[there] @ np.log(every[there] / total / (trained @ table)[there])
     return Priors(
-        _move(_maximise(chances, weights, trained), trained, _STEPS[best]),
-        _STEPS[best],
-        float(means[best]),
-        float(np.sqrt((summed**2).sum()) / weights.sum()),
-        float(weights.sum()),
+        trained,
+        _maximise(every, table, trained),
+        gain / spread if spread else 0.0,
+        float(spread / total),
+        float((table.shape[1] - 1) / (2 * total)),
     )
 
 
-def _weigh(own: np.ndarray) -> np.ndarray:
-    """Return the weight of each event (n,): one, less what its subject's others say already."""
-    counts = np.bincount(own)[own]
-    return np.asarray(1 / (1 + (counts - 1) * BETWEEN_SUBJECTS))
-
-
-def _maximise(chances: np.ndarray, weights: np.ndarray, trained: np.ndarray) -> np.ndarray:
-    """Return the shares (k,) of the highest posterior density, with bounded ratios."""
+def _maximise(seen: np.ndarray, table: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Return the likeliest shares (k,) under the Dirichlet prior, with bounded ratios."""
     shares = trained
     for _ in range(_ROUNDS):
-        moved = chances * (shares / trained)
-        moved /= moved.sum(axis=1, keepdims=True)
-        found = (weights @ moved + HELD_BACK_BY * trained) / (weights.sum() + HELD_BACK_BY)
+        joint = shares[:, None] * table
+        joint /= joint.sum(axis=0)
+        found = (joint @ seen + HELD_BACK_BY * trained) / (seen.sum() + HELD_BACK_BY)
         found = np.clip(found / trained, 1 / MOST_RATIO, MOST_RATIO) * trained
         found /= found.sum()
         if np.abs(found - shares).max() < _SETTLED:
             return np.asarray(found)
         shares = found
     return np.asarray(shares)
-
-
-def _move(found: np.ndarray, trained: np.ndarray, strength: float) -> np.ndarray:
-    shares = trained * (found / trained) ** strength
-    return np.asarray(shares / shares.sum())
