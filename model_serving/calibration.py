@@ -11,6 +11,10 @@ from model_serving.metrics import (
     macro_f1,
 )
 
+ANSWERS_EACH = 3
+"""Answers that are told apart for each label: unsure, likely and sure."""
+
+_LIKELY, _SURE = 0.5, 0.8
 _STRENGTHS = tuple(step / 20 for step in range(21))
 
 
@@ -52,6 +56,22 @@ def scale_logits(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
     """Return the (n, k) logits over the temperature, with the bias."""
     shift = np.asarray(calibration.bias) if calibration.bias else 0.0
     return np.asarray(logits, np.float64) / calibration.temperature + shift
+
+
+def answer_of(chances: np.ndarray) -> np.ndarray:
+    """Return the answer (n,) to each row of (n, k): its likeliest label, in three grades."""
+    grade = np.digitize(chances.max(axis=1), (_LIKELY, _SURE))
+    return np.asarray(chances.argmax(axis=1) * ANSWERS_EACH + grade)
+
+
+def count_answers(
+    calibration: Calibration, logits: np.ndarray, labels: np.ndarray
+) -> tuple[tuple[int, ...], ...]:
+    """Return how many rows of each label (k) the calibrated logits give each answer (3 k)."""
+    size = logits.shape[1]
+    found = np.zeros((size, size * ANSWERS_EACH), np.int64)
+    np.add.at(found, (labels, answer_of(apply_calibration(calibration, logits))), 1)
+    return tuple(tuple(row) for row in found.tolist())
 
 
 def fit_prior(logits: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> tuple[float, ...]:

@@ -66,6 +66,8 @@ class Calibration(Frozen):
 
     ``bias`` has a value for each label that maps to an expression, in the order of the outputs.
     ``coverage`` is the share of dev rows whose confidence reaches ``threshold``.
+    ``answers`` counts the dev rows by label, and by how the model answers them (3 answers for each
+    label: ``model_serving.calibration.answer_of``); ``affectstream adapt`` compares a log with it.
     ``channel`` weighs what a voice's channel did to it (``model_serving.voice.channel``): a measure
     of 1 takes its weight from the log of the share of the clip that counts as judged.
     """
@@ -75,6 +77,7 @@ class Calibration(Frozen):
     coverage: float | None = None
     threshold: float = Field(default=0.0, ge=0, le=1)
     ece: float | None = None
+    answers: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...] = ()
     channel: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
 
 
@@ -92,6 +95,25 @@ class Adaptation(Frozen):
     clips: int
     speakers: int
     share: float
+    changed: float
+    moved: float
+
+
+class PriorShift(Frozen):
+    """By how much the shares of the expressions in a log differ from those of the training.
+
+    ``shares`` gives both by label, the training's first. ``explained`` is how much of what is
+    different about the answers the shares explain, and how far the bias went; ``changed`` and
+    ``moved`` are those of ``Adaptation``.
+    """
+
+    base: str
+    log: str
+    date: str
+    events: int
+    subjects: int
+    explained: float
+    shares: dict[str, tuple[float, float]]
     changed: float
     moved: float
 
@@ -117,7 +139,7 @@ class ModelCard(Frozen):
     training_data: tuple[Source, ...] = ()
     figures: tuple[Figure, ...] = ()
     calibration: Calibration = Calibration()
-    adapted: Adaptation | None = None
+    adapted: Adaptation | PriorShift | None = None
     multi_label: bool | None = None
     command: str | None = None
     notes: str = ""
@@ -317,12 +339,28 @@ def _explain_adaptation(card: ModelCard) -> str:
     found = card.adapted
     if found is None:
         return ""
+    if isinstance(found, PriorShift):
+        return _explain_priors(found)
     return (
         f"\nAdapted without labels from {found.base} on {found.date}: its centre went "
         f"{found.share:.0%} of the way\nto that of {found.clips:,} clips of {found.speakers:,} "
         f"speakers (log {found.log}). By that {found.changed:.0%} of\nthose clips changed their "
         f"likeliest expression, and {found.moved:.0%} of the probability moved. The\nfigures below "
         f"are those of {found.base}.\n"
+    )
+
+
+def _explain_priors(found: PriorShift) -> str:
+    shares = ", ".join(
+        f"{name} {before:.0%} to {after:.0%}" for name, (before, after) in found.shares.items()
+    )
+    return (
+        f"\nAdapted without labels from {found.base} on {found.date}: its bias went "
+        f"{found.explained:.0%} of the way\nto the shares of {found.events:,} events of "
+        f"{found.subjects:,} subjects (log {found.log}): {shares}.\nBy that "
+        f"{found.changed:.0%} of those events changed their likeliest expression, and "
+        f"{found.moved:.0%} of the\nprobability moved. The figures below are those of "
+        f"{found.base}.\n"
     )
 
 

@@ -158,3 +158,29 @@ def adapt_voice(
     from pipelines.models.adapt.voice import adapt_voice as run
 
     run(load_settings(config, keys=keys, log=log), out, Console())
+
+
+@adapt_app.command("text")
+def adapt_text(
+    log: Annotated[Path, typer.Option(help="Recorded log: a folder of Parquet files.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    keys: Keys = None,
+    config: Settings = None,
+) -> None:
+    """Fit the text model's bias to the shares of the expressions in a log; no labels needed."""
+    from pipelines.models.adapt.shares import adapt_shares as run
+
+    run(load_settings(config, keys=keys, log=log), "text", out, Console())
+
+
+@adapt_app.command("face")
+def adapt_face(
+    log: Annotated[Path, typer.Option(help="Recorded log: a folder of Parquet files.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    keys: Keys = None,
+    config: Settings = None,
+) -> None:
+    """Fit the face model's bias to the shares of the expressions in a log; no labels needed."""
+    from pipelines.models.adapt.shares import adapt_shares as run
+
+    run(load_settings(config, keys=keys, log=log), "face", out, Console())

@@ -20,7 +20,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from model_serving.calibration import calibrate
+from model_serving.calibration import calibrate, count_answers
 from model_serving.card import (
     CARD_FILE,
     Calibration,
@@ -173,7 +173,9 @@ def recalibrate(folder: Path, data: Path) -> Calibration:
 def _calibrate(net: Any, known: Faces, dev: Faces, coverage: float) -> Calibration:
     clear = dev.take(dev.majority)
     logits = predict(net, clear, pass_batch_through)
-    return calibrate(logits, clear.votes.argmax(axis=1), coverage, known.votes.mean(axis=0))
+    labels = clear.votes.argmax(axis=1)
+    found = calibrate(logits, labels, coverage, known.votes.mean(axis=0))
+    return found.model_copy(update={"answers": count_answers(found, logits, labels)})
 
 
 def _card(recipe: Recipe, known: Faces, net: Any, dev: Faces) -> ModelCard:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model_serving.calibration import calibrate, softmax
+from model_serving.calibration import calibrate, count_answers, softmax
 from model_serving.card import Calibration, ModelCard, Source
 from model_serving.corpora.head import Head
 from model_serving.corpora.text import Corpus, Rows, read_cped
@@ -245,4 +245,6 @@ def _calibration(recipe: Recipe, learnt: Learnt, heads: tuple[Head, ...]) -> Cal
         logits.append(found[:, columns(heads, SHARED.name)])
         labels.append(truth)
     # No bias: one that suits the mix of corpora suits none (SMP2020 dev: ECE .038, not .028).
-    return calibrate(np.concatenate(logits), np.concatenate(labels), recipe.coverage)
+    given, truth = np.concatenate(logits), np.concatenate(labels)
+    fitted = calibrate(given, truth, recipe.coverage)
+    return fitted.model_copy(update={"answers": count_answers(fitted, given, truth)})

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from model_serving.card import CARD_FILE, Adaptation, ModelCard
+from model_serving.card import Adaptation, ModelCard
 from model_serving.recogniser import NetRecogniser
 from model_serving.training.common import save_model
 from model_serving.training.voice.data import build_extractor
@@ -23,6 +23,7 @@ from model_serving.voice.net import Perceptron
 from pipelines.config import Config
 from pipelines.models.adapt.centre import find_centre
 from pipelines.models.adapt.clips import Clips, hear_clips, load_voice_model
+from pipelines.models.adapt.folder import check_place, number, unmeasured
 from pipelines.run.replay import fingerprint
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
@@ -56,7 +57,7 @@ def adapt_voice(config: Config, out: Path, console: Console) -> ModelCard:
     """
     source = config.models.voice.model
     model = load_voice_model(source)
-    _check_place(model.card, Path(source), out)
+    check_place(model.card, Path(source), out)
     clips = hear_clips(config, source)
     _check_clips(clips)
     net = copy.deepcopy(model.net)
@@ -81,28 +82,13 @@ def adapt_voice(config: Config, out: Path, console: Console) -> ModelCard:
     return card
 
 
-def _check_place(card: ModelCard, source: Path, out: Path) -> None:
-    if card.adapted is not None:
-        message = (
-            f"{card.model_id} was adapted already: name the model that it was made from, "
-            f"{card.adapted.base}, as `models.voice`"
-        )
-        raise AffectstreamError(message)
-    if out.resolve() == source.resolve():
-        message = f"{out} holds the model itself: name another folder, such as {out}-adapted"
-        raise AffectstreamError(message)
-    if out.exists() and not (out / CARD_FILE).is_file() and (out.is_file() or any(out.iterdir())):
-        message = f"{out} holds something else than a model: name a folder that is new or empty"
-        raise AffectstreamError(message)
-
-
 def _check_clips(clips: Clips) -> None:
     """Refuse a log that tells too little of what a deployment sounds like."""
     count, speakers = len(clips.speakers), len(set(clips.speakers))
     if count >= LEAST_CLIPS and speakers >= LEAST_SPEAKERS:
         return
     message = (
-        f"the log has {_number(count, 'voice clip')} of {_number(speakers, 'speaker')} that can be "
+        f"the log has {number(count, 'voice clip')} of {number(speakers, 'speaker')} that can be "
         f"used, and adapting needs {LEAST_CLIPS} of {LEAST_SPEAKERS} at least (refused by policy: "
         f"{clips.refused}; without one clear voice: {clips.unusable}): record a longer log"
     )
@@ -134,12 +120,10 @@ def _scores(model: NetRecogniser, perceptron: Perceptron, statistics: np.ndarray
 def _card(card: ModelCard, adapted: Adaptation, centre: np.ndarray) -> ModelCard:
     """Return the card of the adapted model, with the figures of the model that it came from."""
     digest = hashlib.blake2b(centre.astype(np.float16).tobytes(), digest_size=4).hexdigest()
-    unmeasured = "before adaptation, not measured again: "
-    figures = tuple(f.model_copy(update={"split": unmeasured + f.split}) for f in card.figures)
     return card.model_copy(
         update={
             "version": f"{card.version}+{digest}",
-            "figures": figures,
+            "figures": unmeasured(card.figures),
             "adapted": adapted,
             "command": "affectstream adapt voice --log LOG --out FOLDER",
         }
@@ -151,7 +135,7 @@ def _report(
 ) -> None:
     console.print(
         f"{out} holds {card.model_id}: its centre went {adapted.share:.0%} of the way to that of "
-        f"{_number(adapted.clips, 'clip')} of {_number(adapted.speakers, 'speaker')}; "
+        f"{number(adapted.clips, 'clip')} of {number(adapted.speakers, 'speaker')}; "
         f"{adapted.changed:.0%} of the clips are judged to show another expression"
     )
     console.print(
@@ -161,7 +145,3 @@ def _report(
         "Use it as `models.voice.model`, with an exception as `models.exceptions.voice`: how it "
         "serves groups of people was not measured again."
     )
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -14,7 +14,7 @@ from model_serving.gaps import GapException, GapLimit
 from model_serving.loader import load_recogniser
 from pipelines.cli.main import app
 from pipelines.config import WEIGHTS, Config, load_config
-from pipelines.models.adapt import clips as adapt_clips
+from pipelines.models.adapt import gather
 from pipelines.models.adapt.centre import BETWEEN_PLACES, BETWEEN_SPEAKERS, find_centre
 from pipelines.models.adapt.clips import hear_clips
 from pipelines.models.adapt.voice import adapt_voice
@@ -108,7 +108,7 @@ def test_only_clips_that_policy_lets_pass_are_heard(tmp_path: Path, keys: Path) 
 def test_of_too_many_clips_the_same_are_kept_in_any_order(
     tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapt_clips, "MOST_CLIPS", 5)
+    monkeypatch.setattr(gather, "MOST_EVENTS", 5)
     log = rows(each=3)
     one, two = (hear_clips(settings(tmp_path, keys, *each), str(BASE)) for each in (log, log[::-1]))
     assert len(one.speakers) == 5
