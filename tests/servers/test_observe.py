@@ -24,8 +24,13 @@ from tests.support.records import raw, record
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 EVENTS = 3_000
-NEVER = {"affectstream_events_repeated_total", "affectstream_consent_age_seconds"}
-"""Absent where no event came again, or since the gate was last asked."""
+NEVER = {
+    "affectstream_events_repeated_total",
+    "affectstream_consent_age_seconds",
+    "affectstream_replies_total",
+    "affectstream_reply_hazards_total",
+}
+"""Absent where no event came again, since the gate was last asked, or where no model replies."""
 
 
 @pytest.fixture
