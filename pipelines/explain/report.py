@@ -180,6 +180,8 @@ def _print_rule(decision: Row, console: Console) -> None:
     _print_heading("Rule", console)
     names = ("rule_id", "reason", "reasons", "action", "reply_id", "policy_version")
     facts = [(name, decision[name]) for name in names if decision.get(name) not in (None, [])]
+    if decision.get("needs_person"):
+        facts.append(("needs_person", "yes: a person looks first, nothing acts alone"))
     _print_facts(facts, console)
 
 
