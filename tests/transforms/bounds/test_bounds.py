@@ -35,5 +35,6 @@ def test_without_a_measure_a_record_is_found_that_costs_more(
     monkeypatch.setattr(fields, "are_plain_codes", one_by_one)
     target = target_of("pseudonymise codes")
     ((size, rows),) = target.sizes
-    benign = cpu_s(target, None, size, rows, 3)
-    assert max(cpu_s(target, seed, size, rows, 1) for seed in target.seeds) > MOST * benign
+    benign = cpu_s(target, None, size, rows, 9)  # the least of nine, as others run beside it
+    dearest = max(cpu_s(target, seed, size, rows, 1) for seed in (*target.seeds,) * 3)
+    assert dearest > MOST * benign
