@@ -291,6 +291,15 @@ def test_a_state_of_before_some_columns_came_goes_on() -> None:
     assert told(decider.drain([batch(rows[4:])], restored)[0].to_pylist()) == ["a", "a"]
 
 
+def test_rows_of_before_that_name_nobody_are_let_go() -> None:
+    decider = Decider(policy(rule("a", "low", after=4)), Decisions())
+    _, _, before = decider.drain([batch(windows(4))], None)
+    unnamed = before.history.drop_columns(["subject_ref"])
+    restored = _restore(before._replace(history=unnamed))
+    assert (unnamed.num_rows, restored.history.num_rows) == (1, 0)
+    assert restored.baseline.equals(before.baseline)
+
+
 SHOWN = st.lists(
     st.tuples(
         st.integers(1, 4),
