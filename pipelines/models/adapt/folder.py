@@ -23,6 +23,29 @@ def check_place(card: ModelCard, source: Path, out: Path) -> None:
         raise AffectstreamError(message)
 
 
+def check_enough(
+    found: tuple[int, int],
+    least: tuple[int, int],
+    nouns: tuple[str, str],
+    *,
+    refused: int,
+    left_out: str,
+) -> None:
+    """Refuse a log with fewer events, or of fewer people, than an adaptation needs.
+
+    ``found`` and ``least`` count events and people, ``nouns`` say what they are; ``left_out`` says
+    what else was left out than what policy ``refused``.
+    """
+    if all(count >= needed for count, needed in zip(found, least, strict=True)):
+        return
+    have, people = (number(*each) for each in zip(found, nouns, strict=True))
+    message = (
+        f"the log has {have} of {people} that can be used, and adapting needs {least[0]} of "
+        f"{least[1]} at least (refused by policy: {refused}; {left_out}): record a longer log"
+    )
+    raise AffectstreamError(message)
+
+
 def unmeasured(figures: Iterable[Figure]) -> tuple[Figure, ...]:
     """Return the figures of a model as its adapted copy shows them."""
     note = "before adaptation, not measured again: "

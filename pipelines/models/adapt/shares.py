@@ -20,7 +20,7 @@ from model_serving.card import CARD_FILE, Calibration, ModelCard, PriorShift, wr
 from model_serving.loader import load_recogniser
 from model_serving.recogniser import NetRecogniser, micro_batches
 from pipelines.config import Config
-from pipelines.models.adapt.folder import check_place, number, unmeasured
+from pipelines.models.adapt.folder import check_enough, check_place, number, unmeasured
 from pipelines.models.adapt.gather import Gathered, Judge, gather
 from pipelines.models.adapt.priors import Priors, find_priors
 from pipelines.run.replay import fingerprint
@@ -120,15 +120,13 @@ def _judge(modality: str, folder: str) -> Judge:
 
 
 def _check_events(found: Gathered, modality: str) -> None:
-    count, subjects = len(found.subjects), len(set(found.subjects))
-    if count >= LEAST_EVENTS and subjects >= LEAST_SUBJECTS:
-        return
-    message = (
-        f"the log has {number(count, f'{modality} event')} of {number(subjects, 'subject')} that "
-        f"can be used, and adapting needs {LEAST_EVENTS} of {LEAST_SUBJECTS} at least (refused by "
-        f"policy: {found.refused}; not to be judged: {found.unusable}): record a longer log"
+    check_enough(
+        (len(found.subjects), len(set(found.subjects))),
+        (LEAST_EVENTS, LEAST_SUBJECTS),
+        (f"{modality} event", "subject"),
+        refused=found.refused,
+        left_out=f"not to be judged: {found.unusable}",
     )
-    raise AffectstreamError(message)
 
 
 def _check_one(shown: np.ndarray) -> None:

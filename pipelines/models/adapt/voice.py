@@ -23,7 +23,7 @@ from model_serving.voice.net import Perceptron
 from pipelines.config import Config
 from pipelines.models.adapt.centre import find_centre
 from pipelines.models.adapt.clips import Clips, hear_clips, load_voice_model
-from pipelines.models.adapt.folder import check_place, number, unmeasured
+from pipelines.models.adapt.folder import check_enough, check_place, number, unmeasured
 from pipelines.run.replay import fingerprint
 from schemas.errors import AffectstreamError
 from schemas.vocabularies import EXPRESSIONS
@@ -84,15 +84,13 @@ def adapt_voice(config: Config, out: Path, console: Console) -> ModelCard:
 
 def _check_clips(clips: Clips) -> None:
     """Refuse a log that tells too little of what a deployment sounds like."""
-    count, speakers = len(clips.speakers), len(set(clips.speakers))
-    if count >= LEAST_CLIPS and speakers >= LEAST_SPEAKERS:
-        return
-    message = (
-        f"the log has {number(count, 'voice clip')} of {number(speakers, 'speaker')} that can be "
-        f"used, and adapting needs {LEAST_CLIPS} of {LEAST_SPEAKERS} at least (refused by policy: "
-        f"{clips.refused}; without one clear voice: {clips.unusable}): record a longer log"
+    check_enough(
+        (len(clips.speakers), len(set(clips.speakers))),
+        (LEAST_CLIPS, LEAST_SPEAKERS),
+        ("voice clip", "speaker"),
+        refused=clips.refused,
+        left_out=f"without one clear voice: {clips.unusable}",
     )
-    raise AffectstreamError(message)
 
 
 def _check_expressions(before: np.ndarray, after: np.ndarray) -> None:
